@@ -1,0 +1,1 @@
+"""Invoke an AWS Lambda function once per record, within its limits, with one outcome each."""

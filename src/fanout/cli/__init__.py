@@ -1,0 +1,60 @@
+"""The command: finds the file of a verb, and turns errors into one line and an exit code.
+
+Each verb lives in a module of its own that defines ``command`` (a click command); it is imported
+only when it is asked for, so that ``fanout --help`` and a run's first call come quickly.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+from fanout.errors import FanoutError
+
+VERBS = {
+    "run": "One call per record of INPUT.",
+    "resume": "Go on where a run stopped.",
+    "redrive": "Send the failed records of a run again.",
+    "report": "What became of a run; --html for a page.",
+    "export": "Inputs or outcomes of a run, by status.",
+    "limits": "What the account allows FUNCTION, and why.",
+    "functions": "What there is to invoke.",
+    "plan": "A canary, then projected time and cost.",
+    "emulate": "Lambda on this machine.",
+    "invoke": "One call, as `aws lambda invoke`.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"fanout.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lambda-fanout", prog_name="fanout")
+def cli() -> None:
+    """Invoke an AWS Lambda function once per record, and know what became of every one."""
+
+
+def main() -> NoReturn:
+    """Run the command and exit; errors a user can cause are one line on stderr, never a traceback."""
+    try:
+        cli(prog_name="fanout")
+    except FanoutError as error:
+        click.echo(f"fanout: {error}", err=True)
+        sys.exit(getattr(error, "exit_code", 2))
+    sys.exit(0)

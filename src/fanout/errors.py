@@ -1,0 +1,52 @@
+"""Which exceptions fanout raises: one root, and nothing foreign passes the edge.
+
+A record's failure is never an exception: it is an outcome. These are for what stops a whole run or
+a whole call. Every message is one line: the thing, what is wrong with it, what to do.
+"""
+
+from __future__ import annotations
+
+
+class FanoutError(Exception):
+    """Root of everything fanout raises on purpose."""
+
+
+class ConfigError(FanoutError, ValueError):
+    """A setting is invalid. The message names the field, its value and what is allowed."""
+
+
+class SourceError(FanoutError):
+    """The input cannot be read, or failed halfway; records read before that keep their outcomes."""
+
+
+class JournalError(FanoutError):
+    """The run directory cannot be used or written: held by another process, full, or not a run."""
+
+
+class FatalRefusal(FanoutError):
+    """Lambda refuses every record alike: no such function, access denied, bad credentials."""
+
+    def __init__(self, message: str, *, code: str = "", http_status: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.http_status = http_status
+
+
+class TransportError(FanoutError):
+    """A call ended without an HTTP reply. Subclasses say whether the function may have run."""
+
+
+class ConnectFailed(TransportError):
+    """No connection: the request was certainly not sent, so the function did not run."""
+
+
+class RequestNotSent(TransportError):
+    """The request could not be made or signed (credentials, endpoint): the function did not run."""
+
+
+class ReplyLost(TransportError):
+    """The request was sent, wholly or in part, and no whole reply came: the function may have run."""
+
+
+class EmulatorError(FanoutError):
+    """The local emulator could not start: a handler that does not import, a port that is taken."""
