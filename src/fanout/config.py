@@ -1,0 +1,151 @@
+"""What the user asked for, checked once: every option of a dispatcher, by the command's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from fanout.errors import ConfigError
+
+_INVOCATION_TYPES = ("RequestResponse", "Event", "DryRun")
+_LOG_TYPES = ("None", "Tail", "OnError")
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Settings of one dispatcher. Seconds everywhere; ``None`` means "find out, or no bound"."""
+
+    function: str
+    concurrency: int | str = "auto"  # N, "P%", "auto" or "@FILE"
+    rate: float | None = None  # calls per second
+    retries: int = 3  # extra attempts after TRANSIENT
+    retry_function_errors: int = 0
+    retry_on: Sequence[str] = ()  # error types; empty means any, once retry_function_errors > 0
+    idempotent: bool = False
+    timeout: float | None = None  # per call; default: the function's own plus slack
+    connect_timeout: float = 5.0
+    deadline: float | None = None  # for all of it, from the start
+    throttle_patience: float = 300.0  # how long nothing but throttles is borne
+    max_bytes_in_flight: int = 256 * MIB
+    qualifier: str | None = None
+    invocation_type: Literal["RequestResponse", "Event", "DryRun"] = "RequestResponse"
+    log_type: Literal["None", "Tail", "OnError"] = "None"
+    client_context: str | Mapping[str, Any] | None = None
+    tenant_id: str | None = None
+    durable_name: str | None = None
+    stream: bool = False
+    breaker: int | None = None  # failures in a row that pause admission
+    trace: bool = False  # pass the current trace context to the function
+    profile: str | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    verify: bool | str | None = None  # False, or a CA bundle; None: AWS_CA_BUNDLE and the system's
+    transport: Literal["direct", "sdk"] = "direct"
+    seed: int | None = field(default=None, repr=False)  # of the jitter, for tests
+
+    def __post_init__(self) -> None:
+        _check(bool(self.function), "function", self.function, "a name, a partial ARN or an ARN")
+        parse_concurrency(self.concurrency)
+        _check(
+            _is_number(self.rate) and self.rate > 0 if self.rate is not None else True,
+            "rate",
+            self.rate,
+            "more than 0 calls per second",
+        )
+        for name in ("retries", "retry_function_errors"):
+            value = getattr(self, name)
+            _check(_is_count(value), name, value, "a whole number from 0")
+        for name in ("timeout", "deadline", "throttle_patience", "connect_timeout"):
+            value = getattr(self, name)
+            _check(value is None or (_is_number(value) and value > 0), name, value, "more than 0 seconds")
+        _check(
+            _is_count(self.max_bytes_in_flight) and self.max_bytes_in_flight > 0,
+            "max_bytes_in_flight",
+            self.max_bytes_in_flight,
+            "a whole number of bytes from 1",
+        )
+        _check(
+            self.breaker is None or (_is_count(self.breaker) and self.breaker > 0),
+            "breaker",
+            self.breaker,
+            "a whole number from 1",
+        )
+        _check(
+            self.invocation_type in _INVOCATION_TYPES,
+            "invocation_type",
+            self.invocation_type,
+            " | ".join(_INVOCATION_TYPES),
+        )
+        _check(self.log_type in _LOG_TYPES, "log_type", self.log_type, " | ".join(_LOG_TYPES))
+        _check(self.transport in ("direct", "sdk"), "transport", self.transport, "direct | sdk")
+        _check(not isinstance(self.retry_on, str), "retry_on", self.retry_on, "a list of error types")
+        if self.endpoint_url is not None:
+            _check(
+                self.endpoint_url.startswith(("http://", "https://")),
+                "endpoint_url",
+                self.endpoint_url,
+                "http://… or https://…",
+            )
+
+    @classmethod
+    def names(cls) -> frozenset[str]:
+        """The names of all options."""
+        return frozenset(f.name for f in fields(cls))
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """A parsed ``concurrency``: exactly one of the members says how the number is found."""
+
+    fixed: int | None = None
+    percent: float | None = None
+    file: str | None = None
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the whole discovered budget is asked for."""
+        return self.fixed is None and self.percent is None and self.file is None
+
+
+def parse_concurrency(value: int | str) -> Concurrency:
+    """``N``, ``"P%"``, ``"auto"`` or ``"@FILE"``. Raises ConfigError for anything else."""
+    allowed = "a whole number from 1, a share such as 50%, auto, or @FILE"
+    if isinstance(value, bool):
+        raise _refusal("concurrency", value, allowed)
+    if isinstance(value, int):
+        _check(value >= 1, "concurrency", value, allowed)
+        return Concurrency(fixed=value)
+    text = str(value).strip()
+    if text == "auto":
+        return Concurrency()
+    if text.startswith("@") and len(text) > 1:
+        return Concurrency(file=text[1:])
+    try:
+        if text.endswith("%"):
+            percent = float(text[:-1])
+            _check(0 < percent <= 100, "concurrency", value, allowed)
+            return Concurrency(percent=percent)
+        number = int(text)
+    except ValueError:
+        raise _refusal("concurrency", value, allowed) from None
+    _check(number >= 1, "concurrency", value, allowed)
+    return Concurrency(fixed=number)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _refusal(name: str, value: object, allowed: str) -> ConfigError:
+    return ConfigError(f"{name} is {value!r}: give {allowed}")
+
+
+def _check(holds: bool, name: str, value: object, allowed: str) -> None:
+    if not holds:
+        raise _refusal(name, value, allowed)

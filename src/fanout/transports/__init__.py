@@ -1,0 +1,29 @@
+"""How a call reaches Lambda: one small Protocol, two ways behind it (``direct`` and ``sdk``)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from fanout.model import InvokeTemplate, Reply
+
+OnChunk = Callable[[bytes], Awaitable[None]]
+
+
+class Transport(Protocol):
+    """Sends one call and brings back its whole reply. Never retries, never decides."""
+
+    async def send(self, template: InvokeTemplate, body: bytes, on_chunk: OnChunk | None = None) -> Reply:
+        """Send, and read the reply to its end.
+
+        A streaming template's chunks go to ``on_chunk`` as they come, or are joined into the
+        reply's body without it; its ``InvokeComplete`` error becomes ``function_error`` and body.
+        Raises ConnectFailed or RequestNotSent when the function certainly did not run, ReplyLost
+        when it may have, FatalRefusal when no call can ever be made (no credentials).
+        """
+
+    def set_read_timeout(self, seconds: float) -> None:
+        """How long later calls may be silent before their reply counts as lost."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""
