@@ -1,0 +1,88 @@
+"""Whether bytes are JSON, how a payload becomes bytes, and how bytes of any kind stand in a line of JSON."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, Literal
+
+import msgspec
+
+Encoding = Literal["text", "base64"]
+
+_validate = msgspec.json.Decoder(msgspec.Raw).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def json_fault(body: bytes) -> str | None:
+    """Why ``body`` is not one JSON value in UTF-8, or None when it is. About 0.2 µs when it is."""
+    try:
+        _validate(body)
+        if not body.isascii():
+            body.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 (byte {error.start})"
+    except msgspec.DecodeError as error:
+        return _second_opinion(body, str(error))
+    return None
+
+
+def _second_opinion(body: bytes, fault: str) -> str | None:
+    # msgspec refuses lone surrogate escapes ("\ud800"), which JSON's grammar allows: the standard
+    # library decides then. It in turn allows NaN and Infinity, which JSON does not.
+    if not body.strip():
+        return "empty"
+    try:
+        json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return fault[:1].lower() + fault[1:]
+    return None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def encode(payload: Any) -> bytes:
+    """The JSON of a payload: ``bytes`` are JSON already, anything else is encoded.
+
+    Raises TypeError or ValueError when the value has no JSON form (NaN becomes ``null``, as msgspec has it).
+    """
+    if isinstance(payload, bytes):
+        return payload
+    if isinstance(payload, (bytearray, memoryview)):
+        return bytes(payload)
+    try:
+        return _encode(payload)
+    except UnicodeEncodeError:
+        return json.dumps(payload).encode()  # lone surrogates: only ASCII escapes can carry them
+
+
+def embed(body: bytes) -> tuple[msgspec.Raw | None, Encoding | None]:
+    """``body`` as a JSON value that stands on one line, and how it was encoded when it is no JSON.
+
+    Empty bytes are nothing at all. JSON stays as it is, byte for byte, unless it holds a line break
+    (then it is re-formatted: the value is the same). Other bytes become a JSON string: their text,
+    or base64 when they are not UTF-8.
+    """
+    if not body:
+        return None, None
+    fault = json_fault(body)
+    if fault is None:
+        if b"\n" in body or b"\r" in body:
+            return msgspec.Raw(msgspec.json.format(body, indent=-1)), None
+        return msgspec.Raw(body), None
+    try:
+        return msgspec.Raw(json.dumps(body.decode()).encode()), "text"
+    except UnicodeDecodeError:
+        return msgspec.Raw(_encode(base64.b64encode(body).decode())), "base64"
+
+
+def unembed(value: msgspec.Raw | None, encoding: Encoding | None) -> bytes:
+    """The bytes that ``embed`` was given (JSON with line breaks comes back on one line)."""
+    if value is None:
+        return b""
+    if encoding is None:
+        return bytes(value)
+    text: str = msgspec.json.decode(value)
+    return base64.b64decode(text) if encoding == "base64" else text.encode()
