@@ -35,7 +35,7 @@ def _second_opinion(body: bytes, fault: str) -> str | None:
     try:
         json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        return fault[:1].lower() + fault[1:]
+        return fault.replace("JSON is malformed: ", "")
     return None
 
 
@@ -61,8 +61,8 @@ def encode(payload: Any) -> bytes:
 def embed(body: bytes) -> tuple[msgspec.Raw | None, Encoding | None]:
     """``body`` as a JSON value that stands on one line, and how it was encoded when it is no JSON.
 
-    Empty bytes are nothing at all. JSON stays as it is, byte for byte, unless it holds a line break
-    (then it is re-formatted: the value is the same). Other bytes become a JSON string: their text,
+    Empty bytes are nothing at all. JSON stays as it is, byte for byte, but for line breaks, which
+    become spaces (inside a JSON string they cannot stand, so the value is the same). Other bytes become a JSON string: their text,
     or base64 when they are not UTF-8.
     """
     if not body:
@@ -70,7 +70,7 @@ def embed(body: bytes) -> tuple[msgspec.Raw | None, Encoding | None]:
     fault = json_fault(body)
     if fault is None:
         if b"\n" in body or b"\r" in body:
-            return msgspec.Raw(msgspec.json.format(body, indent=-1)), None
+            return msgspec.Raw(body.replace(b"\n", b" ").replace(b"\r", b" ")), None
         return msgspec.Raw(body), None
     try:
         return msgspec.Raw(json.dumps(body.decode()).encode()), "text"
@@ -79,7 +79,7 @@ def embed(body: bytes) -> tuple[msgspec.Raw | None, Encoding | None]:
 
 
 def unembed(value: msgspec.Raw | None, encoding: Encoding | None) -> bytes:
-    """The bytes that ``embed`` was given (JSON with line breaks comes back on one line)."""
+    """The bytes that ``embed`` was given (in JSON, spaces for line breaks)."""
     if value is None:
         return b""
     if encoding is None:
