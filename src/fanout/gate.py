@@ -1,0 +1,129 @@
+"""Whether a call may start now: permits under a limit, and payload bytes under a bound.
+
+Synchronous, and never waits: the dispatcher asks again after each finished call and at ``next_change_s``.
+"""
+
+from __future__ import annotations
+
+import enum
+from heapq import heappop, heappush
+
+from fanout.errors import ConfigError
+from fanout.limit import Limit
+from fanout.model import ThrottleKind
+
+
+class Release(enum.Enum):
+    """What a finished call says about the limit."""
+
+    SUCCESS = "success"
+    IGNORED = "ignored"
+    DROPPED = "dropped"
+
+
+class Gate:
+    """Permits: one for each call in flight, and for each lost call that may still run.
+
+    The gate alone tells the limit what became of calls; nobody calls ``limit.on_success`` or
+    ``limit.on_throttle`` beside it. A limit lowered below the permits in use takes none back: nothing
+    is admitted until enough have been released. ``now_s``: seconds of one monotonic clock.
+    """
+
+    __slots__ = ("_bytes", "_expiries", "_limit", "_max_bytes", "_peak", "_used")
+
+    def __init__(self, limit: Limit, *, max_bytes_in_flight: int) -> None:
+        if max_bytes_in_flight < 1:
+            raise ConfigError(
+                f"max_bytes_in_flight is {max_bytes_in_flight!r}: give a whole number of bytes from 1"
+            )
+        self._limit = limit
+        self._max_bytes = max_bytes_in_flight
+        self._used = 0
+        self._bytes = 0
+        self._peak = 0
+        self._expiries: list[float] = []  # a heap: when each lingering permit ends
+
+    @property
+    def limit(self) -> Limit:
+        """The limit that this gate enforces."""
+        return self._limit
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have not ended for the client."""
+        return self._used - len(self._expiries)
+
+    @property
+    def lingering(self) -> int:
+        """Permits of lost calls that may still run. May count some whose time has just passed."""
+        return len(self._expiries)
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """Payload bytes of the calls in flight."""
+        return self._bytes
+
+    @property
+    def peak(self) -> int:
+        """The highest number of permits in use at once so far, lingering ones included."""
+        return self._peak
+
+    def has_room(self, now_s: float) -> bool:
+        """Whether one more call may start. Asking when the limit alone says no is what lets it grow."""
+        if self._expiries and self._expiries[0] <= now_s:
+            self._expire(now_s)
+        if self._bytes >= self._max_bytes:
+            return False
+        used = self._used
+        return used < self._limit.ceiling(now_s) or used < self._limit.on_full(used, now_s)
+
+    def acquire(self, now_s: float) -> None:
+        """Take a permit. Only after ``has_room`` said yes for the same ``now_s``."""
+        self._used = used = self._used + 1
+        if used > self._peak:
+            self._peak = used
+        if used > self._limit.warm:
+            self._limit.on_peak(used, now_s)
+
+    def add_bytes(self, n: int) -> None:
+        """Count a payload, once its size is known. One payload may exceed the bound by itself."""
+        self._bytes += n
+
+    def release(
+        self,
+        how: Release,
+        n_bytes: int,
+        sent_at_s: float,
+        now_s: float,
+        kind: ThrottleKind = ThrottleKind.CONCURRENCY,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """Give a permit and its bytes back, and tell the limit. ``kind`` matters for DROPPED only."""
+        self._used = used = self._used - 1
+        self._bytes -= n_bytes
+        if how is Release.SUCCESS:
+            self._limit.on_success(sent_at_s, now_s, used)
+        elif how is Release.DROPPED:
+            self._limit.on_throttle(kind, sent_at_s, now_s, retry_after_s, used)
+
+    def linger(self, until_s: float, n_bytes: int, now_s: float) -> None:
+        """Free the bytes of a lost call now and its permit at ``until_s``."""
+        self._bytes -= n_bytes
+        if until_s <= now_s:
+            self._used -= 1
+        else:
+            heappush(self._expiries, until_s)
+
+    def next_change_s(self, now_s: float) -> float | None:
+        """When ``has_room`` may turn true with no call finishing; None when it is, or never will."""
+        if self._bytes >= self._max_bytes or self._used < self._limit.ceiling(now_s):
+            return None
+        growth_s = self._limit.next_growth_s(now_s)
+        if not self._expiries:
+            return growth_s
+        return self._expiries[0] if growth_s is None else min(growth_s, self._expiries[0])
+
+    def _expire(self, now_s: float) -> None:
+        while self._expiries and self._expiries[0] <= now_s:
+            heappop(self._expiries)
+            self._used -= 1

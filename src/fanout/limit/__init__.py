@@ -1,0 +1,12 @@
+"""How many calls may be in flight: limits are pure numbers, learned from replies; the gate enforces them.
+
+Nothing here waits, sends or reads a clock: every method takes ``now_s``, seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from fanout.limit.adaptive import AdaptiveLimit
+from fanout.limit.protocol import Cause, Limit
+from fanout.limit.ramp import Ramp
+
+__all__ = ["AdaptiveLimit", "Cause", "Limit", "Ramp"]

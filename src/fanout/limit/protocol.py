@@ -1,0 +1,51 @@
+"""What the gate asks of a limit, and what it tells it."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from fanout.model import ThrottleKind
+
+Cause = Literal["fixed", "reserved", "account", "provisioned", "assumed", "throttles", "ramp", "width"]
+
+
+class Limit(Protocol):
+    """A ceiling on permits in use, which learns from what became of each call.
+
+    The gate is the only caller of everything but ``set_budget`` and ``cause``.
+    """
+
+    @property
+    def warm(self) -> int:
+        """Permits that were in use at once before; ``on_peak`` is called for more than these."""
+
+    def ceiling(self, now_s: float) -> int:
+        """Permits allowed in use now. Cheap; never negative."""
+
+    def on_full(self, in_flight: int, now_s: float) -> int:
+        """The limit alone keeps a call back: the only time to grow. Returns the ceiling that follows."""
+
+    def on_peak(self, in_flight: int, now_s: float) -> None:
+        """More permits are in use than ``warm`` says."""
+
+    def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:
+        """A call ran. ``in_flight`` counts the permits in use without it."""
+
+    def on_throttle(
+        self,
+        kind: ThrottleKind,
+        sent_at_s: float,
+        now_s: float,
+        retry_after_s: float | None = None,
+        in_flight: int | None = None,
+    ) -> None:
+        """A call was refused with 429. ``in_flight`` counts the permits in use without it."""
+
+    def set_budget(self, budget: int, now_s: float, cause: Cause | None = None) -> None:
+        """The most that may ever be in flight has changed."""
+
+    def cause(self, now_s: float) -> Cause:
+        """What sets the ceiling now."""
+
+    def next_growth_s(self, now_s: float) -> float | None:
+        """When the ceiling may grow with no further event, while it keeps calls back."""
