@@ -1,0 +1,223 @@
+"""How a run looks while it goes on: a few live lines on a terminal, else one plain line every ten seconds."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TextIO
+
+from fanout.stats.snapshot import Snapshot
+from fanout.stats.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+    from rich.text import Text
+
+PLAIN_INTERVAL_S = 10.0
+LIVE_INTERVAL_S = 0.2
+_BAR_CHARS = 40
+_FAILED = ("function_error", "rejected", "undelivered", "unknown")
+_WORDS = {"function_error": "function errors"}
+_CAUSES = {
+    "reserved": "reserved concurrency",
+    "account": "account concurrency",
+    "provisioned": "provisioned concurrency",
+    "fixed": "as asked",
+    "assumed": "assumed",
+    "throttles": "throttles",
+    "ramp": "Lambda's scaling rate",
+    "rate": "rate",
+    "source": "input",
+    "consumer": "consumer",
+}
+
+
+class Progress:
+    """Draws snapshots on ``stderr``; with ``quiet`` nothing but messages."""
+
+    def __init__(self, *, stderr: TextIO, is_terminal: bool, quiet: bool) -> None:
+        self._stderr = stderr
+        self._quiet = quiet
+        self._is_live = is_terminal and not quiet and os.environ.get("TERM") != "dumb"
+        self._console: Console | None = None
+        self._live: Live | None = None
+        self._told_at_s = 0.0
+
+    @property
+    def interval_s(self) -> float:
+        """How often ``update`` is worth calling, in seconds."""
+        return LIVE_INTERVAL_S if self._is_live else 1.0
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show a snapshot. Where there is no terminal, only every ten seconds of the run."""
+        if self._quiet:
+            return
+        if self._is_live:
+            self._draw(snapshot)
+        elif snapshot.elapsed_s - self._told_at_s >= PLAIN_INTERVAL_S:
+            self._told_at_s = snapshot.elapsed_s
+            self._print(plain_line(snapshot))
+
+    def message(self, text: str) -> None:
+        """Print one line above the bar. Control characters in it do nothing."""
+        line = printable(text, 2000)
+        if self._live is not None and self._console is not None:
+            from rich.text import Text
+
+            self._console.print(Text(line), soft_wrap=True)
+        else:
+            self._print(line)
+
+    def close(self) -> None:
+        """Leave the last state on the screen and give the terminal back. Closing twice does nothing."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _print(self, line: str) -> None:
+        print(_encodable(line, self._stderr), file=self._stderr, flush=True)
+
+    def _draw(self, snapshot: Snapshot) -> None:
+        if self._live is None:
+            from rich.console import Console
+            from rich.live import Live
+
+            # The caller keeps the beat: a refresh thread of rich's own would draw the same twice.
+            self._console = Console(file=self._stderr, force_terminal=True, highlight=False, emoji=False)
+            self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False)
+            self._live.start()
+        assert self._console is not None
+        self._live.update(render(snapshot, self._console.width, _is_unicode(self._stderr)), refresh=True)
+
+
+def render(snapshot: Snapshot, width: int, is_unicode: bool = True) -> RenderableType:
+    """The live lines for a terminal of ``width`` columns; no line is longer."""
+    from rich.text import Text
+
+    room = max(width - 1, 20)  # a full last column wraps on some consoles
+    lines = [_headline(snapshot, room, is_unicode)]
+    separator = " · " if is_unicode else " | "
+    for parts in (_flow(snapshot), _troubles(snapshot)):
+        lines += _packed(parts, room, separator)
+    return Text("\n", no_wrap=True, overflow="crop").join(lines)
+
+
+def plain_line(snapshot: Snapshot) -> str:
+    """One line for a log, ASCII only: it says the same as the live lines."""
+    parts = [f"{_seconds(snapshot.elapsed_s)}: {_done(snapshot)}", f"{_number(snapshot.rate_now_per_s)}/s"]
+    if snapshot.eta_s is not None:
+        parts.append(f"ETA {_seconds(snapshot.eta_s)}")
+    parts += [text for text, _ in _flow(snapshot)[1:]]
+    parts += [text for text, _ in _troubles(snapshot)]
+    return ", ".join(parts)
+
+
+def _headline(snapshot: Snapshot, room: int, is_unicode: bool) -> Text:
+    from rich.text import Text
+
+    tail = Text(f" {_done(snapshot)}")
+    if snapshot.fraction is not None:
+        tail.append(f" {_percent(snapshot.fraction)}", "bold")
+    end = _seconds(snapshot.elapsed_s)
+    if snapshot.eta_s is not None and not snapshot.draining:
+        end += f", ETA {_seconds(snapshot.eta_s)}"
+    if snapshot.draining:
+        tail.append(" draining", "yellow bold")
+    if room >= len(tail) + len(end) + 2:
+        tail.append(f"  {end}", "dim")
+    bar_chars = min(_BAR_CHARS, room - len(tail))
+    if snapshot.fraction is None or bar_chars < 8:
+        return tail[1:]
+    full, empty = ("━", "─") if is_unicode else ("#", ".")
+    filled = int(bar_chars * snapshot.fraction)
+    bar = Text(full * filled, "green")
+    bar.append(empty * (bar_chars - filled), "dim")
+    return bar + tail
+
+
+def _flow(snapshot: Snapshot) -> list[tuple[str, str]]:
+    of = "" if snapshot.limit is None else f" of {_number(snapshot.limit)}"
+    parts = [
+        (f"{_number(snapshot.rate_now_per_s)}/s", "bold"),
+        (f"{snapshot.in_flight:,}{of} in flight", "cyan"),
+    ]
+    if snapshot.cause:
+        # Hyphen-free words of our own; an unknown cause is shown as it came.
+        cause = _CAUSES.get(snapshot.cause, printable(snapshot.cause, 40))
+        parts.append((f"limit: {cause}", "yellow" if snapshot.cause == "throttles" else ""))
+    if snapshot.p50_ms:
+        p50, p95, p99 = map(_ms, (snapshot.p50_ms, snapshot.p95_ms, snapshot.p99_ms))
+        parts.append((f"p50 {p50} p95 {p95} p99 {p99}", ""))
+    return parts
+
+
+def _troubles(snapshot: Snapshot) -> list[tuple[str, str]]:
+    parts = [
+        (f"{snapshot.counts[status]:,} {_WORDS.get(status, status)}", "red")
+        for status in _FAILED
+        if snapshot.counts.get(status)
+    ]
+    if not parts:
+        parts.append(("no failures", "green"))
+    if snapshot.throttles:
+        parts.append((f"{snapshot.throttles:,} throttles", "yellow"))
+    if snapshot.retries:
+        parts.append((f"{snapshot.retries:,} retries", ""))
+    if snapshot.cost_usd is not None:
+        parts.append(
+            (f"${snapshot.cost_usd:,.2f}" if snapshot.cost_usd >= 1 else f"${snapshot.cost_usd:.4f}", "")
+        )
+    return parts
+
+
+def _packed(parts: list[tuple[str, str]], room: int, separator: str) -> list[Text]:
+    """The parts on as few lines as hold them; a part longer than a line is cut."""
+    from rich.text import Text
+
+    lines: list[Text] = []
+    for text, style in parts:
+        piece = Text(text, style)
+        piece.truncate(room)
+        if lines and len(lines[-1]) + len(separator) + len(piece) <= room:
+            lines[-1].append(separator, "dim").append_text(piece)
+        else:
+            lines.append(Text().append_text(piece))
+    return lines
+
+
+def _done(snapshot: Snapshot) -> str:
+    if snapshot.total is None:
+        return f"{snapshot.done:,} records"
+    return f"{snapshot.done:,} of {snapshot.total:,}"
+
+
+def _percent(fraction: float) -> str:
+    # 100 % is said only when it is so.
+    return "100%" if fraction >= 1 else f"{min(fraction * 100, 99.9):.1f}%"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+
+
+def _ms(value: float) -> str:
+    if value >= 10_000:
+        return f"{value / 1000:.1f}s"
+    return f"{value:,.0f}ms" if value >= 10 else f"{value:.1f}ms"
+
+
+def _seconds(value: float) -> str:
+    seconds = round(value)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{seconds % 60:02}s" if minutes else f"{seconds}s"
+
+
+def _is_unicode(stream: TextIO) -> bool:
+    return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
+
+
+def _encodable(line: str, stream: TextIO) -> str:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return line.encode(encoding, "replace").decode(encoding)

@@ -1,0 +1,23 @@
+"""What is known of a run as a whole: counted live, told again from a journal, sampled for its course."""
+
+from __future__ import annotations
+
+from fanout.stats.collect import Stats
+from fanout.stats.failures import FailureCluster
+from fanout.stats.picked import Execution
+from fanout.stats.replay import replay
+from fanout.stats.snapshot import Snapshot
+from fanout.stats.text import printable
+from fanout.stats.timeline import Sample, TimelineWriter, read_timeline
+
+__all__ = [
+    "Execution",
+    "FailureCluster",
+    "Sample",
+    "Snapshot",
+    "Stats",
+    "TimelineWriter",
+    "printable",
+    "read_timeline",
+    "replay",
+]

@@ -1,0 +1,298 @@
+"""What is counted of every outcome, within 1 µs a record and in memory that does not grow with the run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from math import log
+
+from fanout.model import OK_STATUSES, STATUSES, Outcome
+from fanout.stats.failures import FailureCluster, FailureClusters
+from fanout.stats.histogram import LEAST_MS, OFFSET, SCALE, SIZE, compact, quantiles
+from fanout.stats.picked import (
+    MOST_COLD_STARTS,
+    MOST_EXECUTIONS,
+    Execution,
+    Reservoir,
+    Slowest,
+    execution,
+)
+from fanout.stats.series import Bin, Series
+from fanout.stats.snapshot import Pace, Snapshot
+from fanout.stats.timeline import Sample
+
+_EMPTY = [0] * SIZE
+_UNTIMED = frozenset({"rejected", "undelivered"})  # no function ran: their times say nothing of it
+_COMMON_ATTEMPTS = 1
+
+
+class Stats:
+    """Everything the progress, the summary and the page show, fed live or from a journal.
+
+    ``add`` is for outcomes that the journal has committed; each counts once. ``sample`` closes one
+    bin of the run's course and is to be called about once a second, and once at the end. Times named
+    ``now_s`` are Unix time; where it runs backwards it is taken to stand still. The *running time*
+    is what elapsed in sessions: a pause between an interruption and its resumption has no length.
+    """
+
+    def __init__(self, *, started_s: float | None = None) -> None:
+        self.counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
+        self.throttles: dict[str, int] = {}
+        self.attempts: dict[int, int] = {}  # records by how many attempts they took
+        self.throttled_records = 0
+        self.outcome_throttles = 0  # 429s that finished records met, for a journal without a timeline
+        self.cold_starts = 0
+        self.init_ms = 0.0
+        self.timed_out = 0
+        self.duration_ms = 0.0
+        self.billed_records = 0
+        self.billed_ms = 0
+        self.billed_mb_ms = 0
+        self.max_memory_mb = 0
+        self.limit_s = 0.0  # the limit, integrated over the time that samples cover
+        self.max_in_flight = 0
+        self.cause: str | None = None
+        self.series = Series()
+        self.sessions: list[tuple[float, float]] = []  # (Unix time, running time) of each beginning
+        self._timed = 0
+        self._max_ms = 0.0
+        self._min_ms = float("inf")
+        self._buckets = list(_EMPTY)  # of closed bins
+        self._fresh = list(_EMPTY)  # of the bin that is open
+        self._clusters = FailureClusters()
+        self._slowest = Slowest()
+        self._executions = Reservoir(MOST_EXECUTIONS)
+        self._cold = Reservoir(MOST_COLD_STARTS, seed=1)
+        self._skip = self._cold_skip = 0
+        self._pace = Pace()
+        self._bin_s = 0.0
+        self._bin_done = self._bin_failed = 0
+        self._bin_throttles: dict[str, int] = {}
+        self.begin_session(time.time() if started_s is None else started_s)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one committed outcome."""
+        status = outcome.status
+        self.counts[status] += 1
+        attempts = outcome.attempts
+        if attempts != _COMMON_ATTEMPTS:
+            self.attempts[attempts] = self.attempts.get(attempts, 0) + 1
+        if outcome.throttles:
+            self.throttled_records += 1
+            self.outcome_throttles += outcome.throttles
+        ms = outcome.duration_ms
+        if ms is not None and status not in _UNTIMED:
+            self._timed += 1
+            self.duration_ms += ms
+            if ms < self._min_ms:
+                self._min_ms = ms
+            if ms > self._slowest.floor_ms:
+                self._slowest.add(outcome, ms)
+                if ms > self._max_ms:
+                    self._max_ms = ms
+            try:
+                self._fresh[int(log(ms) * SCALE + OFFSET) if ms > LEAST_MS else 0] += 1
+            except IndexError:
+                self._fresh[-1] += 1
+            if self._skip:
+                self._skip -= 1
+            else:
+                self._skip = self._executions.add(execution(outcome))
+        if outcome.billed_ms is not None:
+            self._add_report(outcome, outcome.billed_ms)
+        if outcome.init_ms is not None:
+            self._add_cold_start(outcome, outcome.init_ms)
+        if status not in OK_STATUSES:
+            self.timed_out += outcome.timed_out
+            self._clusters.add(outcome)
+
+    def _add_report(self, outcome: Outcome, billed_ms: int) -> None:
+        self.billed_records += 1
+        self.billed_ms += billed_ms
+        self.billed_mb_ms += billed_ms * (outcome.memory_mb or 0)
+        if outcome.max_memory_mb is not None and outcome.max_memory_mb > self.max_memory_mb:
+            self.max_memory_mb = outcome.max_memory_mb
+
+    def _add_cold_start(self, outcome: Outcome, init_ms: float) -> None:
+        self.cold_starts += 1
+        self.init_ms += init_ms
+        if self._cold_skip:
+            self._cold_skip -= 1
+        elif outcome.duration_ms is not None:
+            self._cold_skip = self._cold.add(execution(outcome))
+
+    def note_throttle(self, reason: str) -> None:
+        """Count one 429, whatever became of its record."""
+        self.throttles[reason] = self.throttles.get(reason, 0) + 1
+
+    def begin_session(self, now_s: float) -> None:
+        """Start, or go on after a pause: the time since the last sample does not count as running time."""
+        self.sessions.append((now_s, self._bin_s))
+
+    def sample(
+        self,
+        *,
+        now_s: float,
+        in_flight: int | None,
+        limit: float | None,
+        cause: str | None,
+        rate_per_s: float | None = None,
+    ) -> Sample:
+        """Close the bin that is open with what holds now; returns the line for the timeline."""
+        running_s = max(self.running_s(now_s), self._bin_s)
+        done, failed = self.done, self.failed
+        throttles = {
+            reason: count - self._bin_throttles.get(reason, 0)
+            for reason, count in self.throttles.items()
+            if count != self._bin_throttles.get(reason, 0)
+        }
+        self.series.add(
+            Bin(
+                start_s=self._bin_s,
+                end_s=running_s,
+                finished=done - self._bin_done,
+                failed=failed - self._bin_failed,
+                latencies=compact(self._fresh),
+                throttles=throttles,
+                in_flight=in_flight,
+                limit=limit,
+                cause=cause,
+                rate_per_s=rate_per_s,
+            )
+        )
+        self._buckets = [closed + fresh for closed, fresh in zip(self._buckets, self._fresh, strict=True)]
+        self._fresh[:] = _EMPTY
+        if limit is not None:
+            self.limit_s += limit * (running_s - self._bin_s)
+        self.max_in_flight = max(self.max_in_flight, in_flight or 0)
+        self.cause = cause or self.cause
+        self._bin_s, self._bin_done, self._bin_failed = running_s, done, failed
+        self._bin_throttles = dict(self.throttles)
+        return Sample(
+            t=round(now_s, 3),
+            in_flight=in_flight,
+            limit=limit,
+            cause=cause,
+            rate_per_s=rate_per_s,
+            done=done,
+            throttles=self._bin_throttles,
+        )
+
+    def running_s(self, unix_s: float) -> float:
+        """The running time at a moment; before the first session it is negative."""
+        begun_s, base_s = self.sessions[0]
+        for begun, base in self.sessions[1:]:
+            if unix_s < begun:
+                break
+            begun_s, base_s = begun, base
+        return base_s + unix_s - begun_s
+
+    @property
+    def elapsed_s(self) -> float:
+        """The running time up to the last sample."""
+        return self._bin_s
+
+    @property
+    def done(self) -> int:
+        """Records that have an outcome."""
+        return sum(self.counts.values())
+
+    @property
+    def failed(self) -> int:
+        """Records that did not succeed."""
+        return self.done - sum(self.counts[status] for status in OK_STATUSES)
+
+    @property
+    def retries(self) -> int:
+        """Attempts after a record's first; throttled ones are no attempts."""
+        return sum((attempts - 1) * count for attempts, count in self.attempts.items() if attempts > 1)
+
+    def attempts_taken(self) -> dict[int, int]:
+        """How many records took 0, 1, 2 … attempts."""
+        taken = {_COMMON_ATTEMPTS: self.done - sum(self.attempts.values()), **self.attempts}
+        return {attempts: taken[attempts] for attempts in sorted(taken) if taken[attempts]}
+
+    def quantiles_ms(self, shares: Sequence[float]) -> list[float]:
+        """Latencies at rising ``shares`` (0 … 1), each within 0.5 % of the exact one."""
+        counts = [closed + fresh for closed, fresh in zip(self._buckets, self._fresh, strict=True)]
+        found = quantiles(enumerate(counts), self._timed, shares)
+        return [min(max(value, self._min_ms), self._max_ms) if self._timed else 0.0 for value in found]
+
+    def latency_ms(self) -> dict[str, float]:
+        """p50, p90, p95, p99 (each within 0.5 %), and max, mean and count, which are exact.
+
+        Of each record that reached the function, its last attempt as the client saw it.
+        """
+        p50, p90, p95, p99 = self.quantiles_ms((0.5, 0.9, 0.95, 0.99))
+        mean = self.duration_ms / self._timed if self._timed else 0.0
+        return {
+            "p50": p50,
+            "p90": p90,
+            "p95": p95,
+            "p99": p99,
+            "max": self._max_ms,
+            "mean": mean,
+            "count": self._timed,
+        }
+
+    def latency_buckets(self) -> list[tuple[int, int]]:
+        """``(bucket, count)`` of the latency histogram, empty buckets left out."""
+        pairs = enumerate(zip(self._buckets, self._fresh, strict=True))
+        return [(index, closed + fresh) for index, (closed, fresh) in pairs if closed or fresh]
+
+    @property
+    def billed_gb_s(self) -> float:
+        """What REPORT lines say was billed; of ``billed_records`` records only."""
+        return self.billed_mb_ms / 1024 / 1000
+
+    def failures(self, most: int | None = None) -> list[FailureCluster]:
+        """The clusters of failures, the largest first."""
+        return self._clusters.top(most)
+
+    def slowest(self) -> list[Execution]:
+        """The longest executions, the longest first."""
+        return self._slowest.listed()
+
+    def executions(self) -> list[Execution]:
+        """A fair sample of all executions, and of cold starts, by ``seq``."""
+        held = {picked.seq: picked for picked in (*self._executions.held, *self._cold.held)}
+        return [held[seq] for seq in sorted(held)]
+
+    def snapshot(
+        self,
+        *,
+        now_s: float,
+        in_flight: int,
+        limit: float | None,
+        cause: str,
+        total: int | None = None,
+        fraction: float | None = None,
+        cost_usd: float | None = None,
+        draining: bool = False,
+    ) -> Snapshot:
+        """How the run stands now, for a progress display."""
+        done, elapsed_s = self.done, self.running_s(now_s)
+        self._pace.note(now_s, done)
+        if fraction is None and total:
+            fraction = min(done / total, 1.0)
+        p50, p95, p99 = self.quantiles_ms((0.5, 0.95, 0.99))
+        return Snapshot(
+            elapsed_s=elapsed_s,
+            done=done,
+            total=total,
+            fraction=fraction,
+            counts=dict(self.counts),
+            in_flight=in_flight,
+            limit=limit,
+            cause=cause,
+            rate_now_per_s=self._pace.per_s(5.0),
+            rate_mean_per_s=done / elapsed_s if elapsed_s > 0 else 0.0,
+            eta_s=self._pace.eta_s(done, fraction),
+            throttles=sum(self.throttles.values()),
+            retries=self.retries,
+            p50_ms=p50,
+            p95_ms=p95,
+            p99_ms=p99,
+            cost_usd=cost_usd,
+            draining=draining,
+        )

@@ -1,0 +1,68 @@
+"""Which bucket a latency falls in, and which latency a quantile reads out: within 0.5 % of the truth.
+
+Buckets grow by a constant factor, as in DDSketch (Masson, Rim and Lee, 2019), whose published
+packages and HdrHistogram's take 1.5 to 3 µs a value in Python; adding to a list takes 0.2 µs, which
+is what a record can afford.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from math import exp, log
+
+ERROR = 0.005  # a quantile read out is at most this share away from the exact one
+LEAST_MS = 0.001
+_GAMMA = (1 + ERROR) / (1 - ERROR)
+SCALE = 1 / log(_GAMMA)
+OFFSET = -log(LEAST_MS) * SCALE
+SIZE = int(log(1e9) * SCALE + OFFSET) + 2  # up to 1e9 ms, eleven days
+
+Compact = tuple["array[int]", "array[int]"]  # buckets that hold something, and how much
+
+
+def bucket(ms: float) -> int:
+    """The 0-based bucket of a latency; what is out of range falls in the first or the last one."""
+    return min(int(log(max(ms, LEAST_MS)) * SCALE + OFFSET), SIZE - 1)
+
+
+def bucket_ms(index: int) -> float:
+    """The latency that stands for a bucket: no value in it is further away than ``ERROR``."""
+    return exp((index - OFFSET) / SCALE) * 2 * _GAMMA / (_GAMMA + 1)
+
+
+def lower_ms(index: int) -> float:
+    """Where a bucket begins."""
+    return exp((index - OFFSET) / SCALE)
+
+
+def compact(buckets: Sequence[int]) -> Compact:
+    """Only what is not empty: a second's worth of latencies takes about a kilobyte."""
+    held = [index for index, count in enumerate(buckets) if count]
+    return array("H", held), array("L", [buckets[index] for index in held])
+
+
+def merged(one: Compact, other: Compact) -> Compact:
+    """Both together."""
+    counts = dict(zip(*one, strict=True))
+    for index, count in zip(*other, strict=True):
+        counts[index] = counts.get(index, 0) + count
+    held = sorted(counts)
+    return array("H", held), array("L", [counts[index] for index in held])
+
+
+def quantiles(pairs: Iterable[tuple[int, int]], total: int, shares: Sequence[float]) -> list[float]:
+    """Nearest-rank quantiles of ``(bucket, count)`` pairs in rising order; zeros when there are none.
+
+    ``shares`` rise, each in 0 … 1.
+    """
+    found: list[float] = []
+    wanted = [max(1, -int(-share * total // 1)) for share in shares]
+    seen = 0
+    for index, count in pairs:
+        seen += count
+        while len(found) < len(wanted) and seen >= wanted[len(found)]:
+            found.append(bucket_ms(index))
+        if len(found) == len(wanted):
+            break
+    return found + [0.0] * (len(wanted) - len(found))

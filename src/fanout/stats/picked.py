@@ -1,0 +1,90 @@
+"""Which executions are kept to be looked at singly: a fair sample, some cold starts, and the slowest."""
+
+from __future__ import annotations
+
+import heapq
+from math import exp, floor, log
+from random import Random
+
+import msgspec
+
+from fanout.model import Outcome
+
+MOST_EXECUTIONS = 600
+MOST_COLD_STARTS = 200
+MOST_SLOWEST = 20
+
+
+class Execution(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One finished record, without its payload and reply."""
+
+    seq: int
+    key: str | None = None
+    status: str
+    duration_ms: float
+    started_at: str | None = None
+    attempts: int = 1
+    throttles: int = 0
+    init_ms: float | None = None
+    request_id: str | None = None
+
+
+def execution(outcome: Outcome) -> Execution:
+    """What is kept of an outcome; an outcome may hold megabytes, this never does."""
+    return Execution(
+        seq=outcome.seq,
+        key=None if outcome.key is None else outcome.key[:200],
+        status=outcome.status,
+        duration_ms=outcome.duration_ms or 0.0,
+        started_at=outcome.started_at,
+        attempts=outcome.attempts,
+        throttles=outcome.throttles,
+        init_ms=outcome.init_ms,
+        request_id=outcome.request_id,
+    )
+
+
+class Reservoir:
+    """A uniform sample of unknown many, by Li's algorithm L (1994): it says how many to pass over next.
+
+    The caller counts ``skip`` down itself, so that an outcome not picked costs one subtraction.
+    """
+
+    def __init__(self, size: int, seed: int = 0) -> None:
+        self.size = size
+        self.held: list[Execution] = []
+        self._random = Random(seed)  # noqa: S311 - a sample to look at, not a secret
+        self._weight = 1.0
+
+    def add(self, picked: Execution) -> int:
+        """Keep ``picked``; returns how many to pass over before the next one."""
+        if len(self.held) < self.size:
+            self.held.append(picked)
+            if len(self.held) < self.size:
+                return 0
+        else:
+            self.held[self._random.randrange(self.size)] = picked
+        self._weight *= exp(log(1 - self._random.random()) / self.size)
+        return floor(log(1 - self._random.random()) / log(1 - self._weight))
+
+
+class Slowest:
+    """The longest executions, at most ``MOST_SLOWEST``; ``floor_ms`` is what a new one must exceed."""
+
+    def __init__(self) -> None:
+        self.floor_ms = -1.0
+        self._heap: list[tuple[float, int, Execution]] = []
+
+    def add(self, outcome: Outcome, duration_ms: float) -> None:
+        """Keep an outcome that took longer than ``floor_ms``."""
+        item = (duration_ms, -outcome.seq, execution(outcome))
+        if len(self._heap) < MOST_SLOWEST:
+            heapq.heappush(self._heap, item)
+        else:
+            heapq.heappushpop(self._heap, item)
+        if len(self._heap) == MOST_SLOWEST:
+            self.floor_ms = self._heap[0][0]
+
+    def listed(self) -> list[Execution]:
+        """The longest first."""
+        return [item[2] for item in sorted(self._heap, key=lambda item: item[:2], reverse=True)]

@@ -1,0 +1,105 @@
+"""How a run's course is told again from its outcomes and its timeline, as if it were watched live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from fanout.model import Outcome
+from fanout.stats.collect import Stats
+from fanout.stats.timeline import Sample
+
+BIN_S = 1.0
+
+
+def replay(outcomes: Iterable[Outcome], samples: Iterable[Sample], *, started_s: float) -> Stats:
+    """Feed outcomes, in order of finishing, and samples into a new Stats, merged by time.
+
+    An outcome finished at ``started_at`` plus ``duration_ms``; one that has no times finished when
+    the one before it did. Without samples a bin is closed every second, with nothing known of the
+    limit.
+    """
+    stats = Stats(started_s=started_s)
+    story = _Story(stats, iter(samples), started_s)
+    finished_s = started_s
+    for outcome in outcomes:
+        if outcome.started_at is not None:
+            finished_s = max(finished_s, unix_s(outcome.started_at) + (outcome.duration_ms or 0.0) / 1000)
+        if finished_s > story.next_s:
+            story.advance(finished_s)
+        stats.add(outcome)
+    story.finish(finished_s)
+    return stats
+
+
+class _Story:
+    """Where the replay is in the timeline. ``next_s`` is when the next sample is due, in Unix time."""
+
+    def __init__(self, stats: Stats, samples: Iterator[Sample], started_s: float) -> None:
+        self._stats = stats
+        self._samples = samples
+        self._next = next(samples, None)
+        self._has_samples = self._next is not None
+        self._seen: dict[str, int] = {}
+        self._is_first = True
+        self.next_s = started_s + BIN_S if self._next is None else self._next.t
+
+    def advance(self, until_s: float) -> None:
+        """Apply every sample up to a moment; empty seconds of a run without samples are one bin."""
+        while self.next_s < until_s:
+            if self._next is not None:
+                self._apply(self._next)
+                self._next = next(self._samples, None)
+                self.next_s = float("inf") if self._next is None else self._next.t
+            elif self._has_samples:
+                return
+            else:
+                self._stats.sample(now_s=self.next_s, in_flight=None, limit=None, cause=None)
+                self.next_s += max(BIN_S, (until_s - self.next_s) // BIN_S * BIN_S)
+
+    def finish(self, finished_s: float) -> None:
+        """Apply what is left, and close the last bin."""
+        stats = self._stats
+        last_s = finished_s
+        while self._next is not None:
+            last_s = max(last_s, self._next.t)
+            self._apply(self._next)
+            self._next = next(self._samples, None)
+        if not stats.series.bins or sum(bin_.finished for bin_ in stats.series.bins) < stats.done:
+            stats.sample(now_s=last_s, in_flight=None, limit=None, cause=None)
+        if not stats.throttles and stats.outcome_throttles:
+            stats.throttles["unknown"] = stats.outcome_throttles
+
+    def _apply(self, sample: Sample) -> None:
+        stats = self._stats
+        if sample.begins:
+            if self._is_first:
+                stats.sessions[0] = (sample.t, 0.0)
+            else:
+                stats.begin_session(sample.t)
+            self._is_first = False
+            self._seen = {}
+            return
+        for reason, count in sample.throttles.items():
+            # Counters start again when a session does, as those of any monitoring may.
+            before = self._seen.get(reason, 0)
+            stats.throttles[reason] = stats.throttles.get(reason, 0) + (
+                count - before if count >= before else count
+            )
+        self._seen = sample.throttles
+        stats.sample(
+            now_s=sample.t,
+            in_flight=sample.in_flight,
+            limit=sample.limit,
+            cause=sample.cause,
+            rate_per_s=sample.rate_per_s,
+        )
+
+
+def unix_s(text: str) -> float:
+    """Unix time of an ISO 8601 time; 0 when it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
