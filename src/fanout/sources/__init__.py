@@ -1,0 +1,21 @@
+"""Where records come from: files, pipes and URLs in three formats, read lazily and in order."""
+
+from __future__ import annotations
+
+from fanout.sources.fingerprint import fingerprint, fingerprint_difference
+from fanout.sources.opening import FORMATS, open_source, open_spool
+from fanout.sources.selecting import SelectionFailed, Selector
+from fanout.sources.source import MAX_RECORD_BYTES, Item, Source
+
+__all__ = [
+    "FORMATS",
+    "MAX_RECORD_BYTES",
+    "Item",
+    "SelectionFailed",
+    "Selector",
+    "Source",
+    "fingerprint",
+    "fingerprint_difference",
+    "open_source",
+    "open_spool",
+]
