@@ -1,0 +1,67 @@
+"""Whether calls may go out while a function does nothing but fail: a consecutive-failure breaker."""
+
+from __future__ import annotations
+
+from fanout.errors import ConfigError
+
+_FIRST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 60.0
+
+
+class Breaker:
+    """Closed until ``threshold`` outcomes in a row are no successes; then one probe at a time.
+
+    After the n-th failed probe the next waits 1, 2, 4 … up to 60 seconds; a probe that succeeds
+    closes it again. The circuit breaker of Nygard's "Release It!". Never reads a clock.
+    """
+
+    def __init__(self, threshold: int) -> None:
+        if threshold < 1:
+            raise ConfigError(f"breaker is {threshold}: give a whole number from 1")
+        self._threshold = threshold
+        self._failures_in_row = 0
+        self._probe_at_s: float | None = None
+        self._wait_s = _FIRST_WAIT_S
+        self._is_probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether admission is paused but for probes."""
+        return self._probe_at_s is not None
+
+    @property
+    def probe_at_s(self) -> float | None:
+        """When the next probe may go out; None while closed or while a probe is on its way."""
+        return None if self._is_probing else self._probe_at_s
+
+    def admits(self, now_s: float) -> bool:
+        """Whether one more call may go out now."""
+        if self._probe_at_s is None:
+            return True
+        return not self._is_probing and now_s >= self._probe_at_s
+
+    def on_sent(self) -> None:
+        """A call goes out: while open, it is the probe."""
+        if self._probe_at_s is not None:
+            self._is_probing = True
+
+    def on_unsent(self) -> None:
+        """The probe found nothing to send, or said nothing (a throttle): let another try."""
+        self._is_probing = False
+
+    def on_outcome(self, is_success: bool, now_s: float) -> None:
+        """Learn from one finished record."""
+        if is_success:
+            self._failures_in_row = 0
+            self._probe_at_s = None
+            self._is_probing = False
+            self._wait_s = _FIRST_WAIT_S
+            return
+        self._failures_in_row += 1
+        if self._probe_at_s is None:
+            if self._failures_in_row >= self._threshold:
+                self._probe_at_s = now_s + self._wait_s
+        elif self._is_probing:
+            self._wait_s = min(self._wait_s * 2, _LONGEST_WAIT_S)
+            self._probe_at_s = now_s + self._wait_s
+            self._is_probing = False

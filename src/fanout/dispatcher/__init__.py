@@ -1,0 +1,227 @@
+"""The dispatcher: calls under one shared budget, one at a time or from an iterable."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterable, Callable, Iterable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from fanout.breaker import Breaker
+from fanout.config import Options
+from fanout.dispatcher.budget import Budget
+from fanout.dispatcher.engine import Engine, Hooks
+from fanout.dispatcher.feeds import CallFeed, Feed, PullFeed
+from fanout.dispatcher.job import Job
+from fanout.dispatcher.jobs import JobMaker
+from fanout.dispatcher.mapping import MapFeed, Outcomes
+from fanout.dispatcher.outcomes import OutcomeMaker
+from fanout.dispatcher.streaming import ReplyStream, StreamFeed
+from fanout.errors import FanoutError
+from fanout.gate import Gate
+from fanout.model import Outcome
+from fanout.retry import RetryPolicy, ThrottlePatience
+from fanout.transports import Transport
+
+__all__ = ["Dispatcher", "Hooks", "Job", "Outcomes", "PullFeed", "ReplyStream"]
+
+
+class Dispatcher:
+    """Invokes one function, within its limits, for any number of callers at once.
+
+    An async context manager. Options have the command's names (``concurrency``, ``rate``,
+    ``retries``, ``idempotent``, ``qualifier``, ``invocation_type``, ``region`` …): see
+    ``docs/reference.md``. ``transport`` may also be an object of the ``Transport`` Protocol; then no
+    AWS session is opened and no limit is read.
+
+    Entering reads the limits (one round trip) and raises ConfigError for invalid options and
+    FatalRefusal when no call can succeed. Leaving waits for the calls in flight; leaving by an
+    exception or cancellation cuts them off (their outcomes are ``unknown``). No task outlives it.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        *,
+        transport: str | Transport = "direct",
+        hooks: Hooks | None = None,
+        generation: int = 0,
+        **options: Any,
+    ) -> None:
+        self._own_transport = None if isinstance(transport, str) else transport
+        if isinstance(transport, str):
+            options["transport"] = transport
+        self.options = make_options(function, options)
+        self.jobs = JobMaker(self.options)
+        self._hooks = hooks
+        self._generation = generation
+        self._calls = 0
+        self._stack = AsyncExitStack()
+        self._group: TaskGroup | None = None
+        self._leaving = asyncio.Event()
+        self._background: asyncio.Task[None] | None = None
+        self._engine: Engine | None = None
+        self._budget: Budget | None = None
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._engine is not None:
+            raise FanoutError("this dispatcher has been used already: make a new one")
+        options = self.options
+        async with AsyncExitStack() as stack:
+            budget = Budget(options, self._own_transport)
+            await stack.enter_async_context(budget)
+            self._budget = budget
+            self._engine = engine = Engine(
+                transport=budget.transport,
+                limit=budget.limit,
+                gate=Gate(budget.limit, max_bytes_in_flight=options.max_bytes_in_flight),
+                pacer=budget.pacer,
+                policy=RetryPolicy(
+                    retries=options.retries,
+                    retry_function_errors=options.retry_function_errors,
+                    retry_on=options.retry_on,
+                    idempotent=options.idempotent,
+                    throttle_patience_s=options.throttle_patience,
+                    rng=random.Random(options.seed),  # noqa: S311 - jitter, no secret
+                ),
+                patience=ThrottlePatience(options.throttle_patience),
+                outcomes=OutcomeMaker(
+                    keeps_tail_of_successes=options.log_type == "Tail", generation=self._generation
+                ),
+                breaker=None if options.breaker is None else Breaker(options.breaker),
+                hooks=self._hooks,
+                linger_s=budget.linger_s,
+            )
+            started = asyncio.Event()
+            self._background = asyncio.create_task(self._work_in_background(budget, engine, started))
+            await started.wait()
+            self._stack = stack.pop_all()
+        return self
+
+    async def _work_in_background(self, budget: Budget, engine: Engine, started: asyncio.Event) -> None:
+        # A task of its own, so that the caller's exceptions do not come back in an ExceptionGroup.
+        async with anyio.create_task_group() as group:
+            self._group = group
+            group.start_soon(budget.pacer.run, engine.pump)
+            group.start_soon(budget.watch, engine)
+            started.set()
+            await self._leaving.wait()
+            group.cancel_scope.cancel()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                await self.engine.aclose(cut_off=exc_type is not None)
+            finally:
+                self._leaving.set()
+                try:
+                    if self._background is not None:
+                        await self._background
+                finally:
+                    await self._stack.aclose()
+
+    @property
+    def engine(self) -> Engine:
+        """The loop. Raises FanoutError outside of ``async with``."""
+        if self._engine is None:
+            raise FanoutError('use the dispatcher inside "async with fanout.Dispatcher(…) as dispatcher:"')
+        return self._engine
+
+    @property
+    def budget(self) -> Budget:
+        """What the limits allow, and where each figure came from."""
+        self.engine  # noqa: B018 - raises outside of ``async with``
+        assert self._budget is not None
+        return self._budget
+
+    # --- calls -------------------------------------------------------------------------------
+
+    async def invoke(self, payload: Any, *, key: str | None = None) -> Outcome:
+        """One call, under the shared budget. A failure is an outcome, never an exception.
+
+        Cancelling gives up the wait: a call that is not out yet is never sent, one that is out
+        keeps its permit until its reply comes, as the function runs on.
+        """
+        seq = self._next_seq()
+        feed = CallFeed(self.engine, lambda feed: self.jobs.of_payload(feed, seq, payload, key=key))
+        timer = self._expire_later(feed, feed.expire)
+        self.engine.queue(feed)
+        try:
+            return await feed.future
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def map(self, payloads: Iterable[Any] | AsyncIterable[Any], *, ordered: bool = False) -> Outcomes:
+        """Outcomes of many payloads: as they finish, or with ``ordered`` in their order.
+
+        Pulls a payload only when a permit is free and the consumer keeps up, so any iterable will
+        do, endless ones too. ``seq`` counts from 0.
+        """
+        if isinstance(payloads, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable of payloads")
+        if not isinstance(payloads, (AsyncIterable, Iterable)):
+            raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable or an async iterable")
+
+        def start() -> MapFeed:
+            source = aiter(payloads) if isinstance(payloads, AsyncIterable) else iter(payloads)
+            feed = MapFeed(self.engine, source, self.jobs.of_payload, is_ordered=ordered)
+            self.start_feed(feed)
+            self._expire_later(feed, feed.expire)
+            return feed
+
+        return Outcomes(start)
+
+    def stream(self, payload: Any, *, key: str | None = None) -> ReplyStream:
+        """One call with a streamed reply: an async iterator of chunks, then ``.outcome``."""
+        template = self.jobs.stream_template()
+        seq = self._next_seq()
+
+        def start() -> StreamFeed:
+            feed = StreamFeed(
+                self.engine, lambda feed: self.jobs.of_payload(feed, seq, payload, key=key, template=template)
+            )
+            self._expire_later(feed, feed.expire)
+            self.engine.queue(feed)
+            return feed
+
+        return ReplyStream(start)
+
+    # --- for feeds of other layers -----------------------------------------------------------
+
+    def start_feed(self, feed: PullFeed) -> None:
+        """Let a feed take part, until it is finished or the dispatcher is left."""
+        assert self._group is not None
+        self.engine.register(feed)
+        if feed.needs_fetching:
+            self._group.start_soon(feed.fetch)
+        self.engine.queue(feed)
+
+    def _expire_later(self, feed: Feed, expire: Callable[[], None]) -> asyncio.TimerHandle | None:
+        if self.options.deadline is None:
+            return None
+        feed.deadline_s = self.engine.clock() + self.options.deadline
+        return asyncio.get_running_loop().call_at(feed.deadline_s, expire)
+
+    def _next_seq(self) -> int:
+        seq = self._calls
+        self._calls = seq + 1
+        return seq
+
+
+def make_options(function: str, options: dict[str, Any]) -> Options:
+    """Checked options; an unknown name is a TypeError that lists the ones there are."""
+    unknown = sorted(set(options) - Options.names())
+    if unknown:
+        known = ", ".join(sorted(Options.names() - {"function"}))
+        raise TypeError(f"unknown option {unknown[0]!r}: there are {known}")
+    return Options(function=function, **options)

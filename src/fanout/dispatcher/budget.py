@@ -1,0 +1,143 @@
+"""What the dispatcher may use: limits read at the start and again every minute, and the transport made for them."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import anyio
+
+from fanout.config import Concurrency, Options, parse_concurrency
+from fanout.errors import ConfigError, FatalRefusal
+from fanout.limit import AdaptiveLimit, Ramp
+from fanout.pacer import Pacer
+from fanout.quotas import Quotas, assumed, discover, watch
+from fanout.transports import Transport, open_transport
+from fanout.transports.session import AwsSession
+
+if TYPE_CHECKING:
+    from fanout.dispatcher.engine import Engine
+
+TIMEOUT_SLACK_S = 15.0  # above the function's own: set-up of an environment, and the way there and back
+_CONNECTIONS_AT_MOST = 10_000
+
+
+class Budget:
+    """An async context manager over the AWS session, the limits and the transport.
+
+    With a transport of the caller's own there is no session: the concurrency must be a number.
+    """
+
+    def __init__(self, options: Options, own_transport: Transport | None = None) -> None:
+        self._options = options
+        self._asked: Concurrency = parse_concurrency(options.concurrency)
+        self._own_transport = own_transport
+        self._session: AwsSession | None = None
+        self._stack = AsyncExitStack()
+        self.quotas: Quotas
+        self.limit: AdaptiveLimit
+        self.pacer: Pacer
+        self.transport: Transport
+
+    async def __aenter__(self) -> Self:
+        options = self._options
+        async with AsyncExitStack() as stack:
+            if self._own_transport is not None:
+                if self._asked.fixed is None:
+                    raise ConfigError("concurrency must be a number with a transport of your own")
+                self.quotas = assumed(self._asked, invocation_type=options.invocation_type)
+            else:
+                self._session = await stack.enter_async_context(
+                    AwsSession(
+                        function=options.function,
+                        profile=options.profile,
+                        region=options.region,
+                        endpoint_url=options.endpoint_url,
+                        verify=options.verify,
+                        connect_timeout_s=options.connect_timeout,
+                    )
+                )
+                self.quotas = await self._read_quotas()
+            quotas = self.quotas
+            if quotas.reserved == 0 and options.invocation_type == "RequestResponse":
+                raise FatalRefusal(
+                    f"{options.function}: reserved concurrency is 0, so Lambda throttles every call; "
+                    "raise it or remove it",
+                    code="ReservedConcurrencyZero",
+                    http_status=429,
+                )
+            ramp = Ramp(quotas.provisioned or 0) if options.invocation_type == "RequestResponse" else None
+            self.limit = AdaptiveLimit(quotas.budget, cause=quotas.cause, ramp=ramp)
+            self.pacer = Pacer(self._rate())
+            if self._own_transport is not None:
+                self.transport = self._own_transport
+            else:
+                assert self._session is not None
+                self.transport = await open_transport(
+                    self._session,
+                    kind=options.transport,
+                    max_connections=min(max(quotas.budget, 16), _CONNECTIONS_AT_MOST),
+                    read_timeout_s=self.read_timeout_s,
+                )
+                stack.push_async_callback(self.transport.aclose)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._stack.aclose()
+
+    @property
+    def read_timeout_s(self) -> float:
+        """How long a call may be silent: the option, else the function's own timeout plus slack."""
+        return self._options.timeout or self.quotas.function_timeout_s + TIMEOUT_SLACK_S
+
+    @property
+    def linger_s(self) -> float:
+        """How long after its sending a call whose reply was lost may still run."""
+        if self._options.invocation_type != "RequestResponse":
+            return 0.0
+        return self.quotas.function_timeout_s
+
+    async def watch(self, engine: Engine) -> None:
+        """Read the limits again every minute, and a ``@FILE`` every second, until cancelled."""
+        if self._session is None:
+            return
+
+        def on_change(quotas: Quotas) -> None:
+            self.quotas = quotas
+            self.limit.set_budget(quotas.budget, engine.clock(), quotas.cause)
+            self.pacer.set_rate(self._rate())
+            self.transport.set_read_timeout(self.read_timeout_s)
+            engine.linger_s = self.linger_s
+            engine.pump()
+
+        options = self._options
+        await watch(
+            self._session.client,
+            self.quotas,
+            function=options.function,
+            qualifier=options.qualifier,
+            concurrency=self._asked,
+            invocation_type=options.invocation_type,
+            on_change=on_change,
+        )
+
+    def _rate(self) -> float | None:
+        asked, allowed = self._options.rate, self.quotas.rate_per_s
+        rates = [rate for rate in (asked, allowed) if rate is not None]
+        return min(rates) if rates else None
+
+    async def _read_quotas(self) -> Quotas:
+        options = self._options
+        assert self._session is not None
+        return await discover(
+            self._session.client,
+            function=options.function,
+            qualifier=options.qualifier,
+            concurrency=self._asked,
+            invocation_type=options.invocation_type,
+        )

@@ -1,0 +1,408 @@
+"""Which call goes out next, and what follows when one comes back: the loop.
+
+One synchronous pump decides (permit, token, due retry or next feed) and hands jobs to workers. A
+worker is a task that sends its job, settles it and takes the next one itself; so in the steady
+state a record costs no task, no queue and no wake-up. Only when nothing may go out does a worker
+end; a timer, a token or a new feed then makes the pump start another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections import deque
+
+from fanout.breaker import Breaker
+from fanout.classify import classify, classify_failure
+from fanout.dispatcher.feeds import Feed
+from fanout.dispatcher.job import Job
+from fanout.dispatcher.outcomes import OutcomeMaker
+from fanout.errors import FatalRefusal, TransportError
+from fanout.gate import Gate, Release
+from fanout.limit import Limit
+from fanout.model import Classification, ErrorDetail, Outcome, Reply, ThrottleKind, Verdict
+from fanout.pacer import Pacer
+from fanout.retry import RetryPolicy, ThrottlePatience
+from fanout.transports import Transport
+
+_SYNC_FAULTS = 256  # records rejected unsent before the event loop gets a turn
+_TURNS_MASK = 63  # a worker yields once in 64 jobs
+_FAILED = ErrorDetail("Stopped")
+
+
+class Hooks:
+    """What others want to hear of; every method is called on the event loop and must be quick."""
+
+    def on_throttle(self, reason: str) -> None:
+        """One call was throttled; ``reason`` is Lambda's, or its error code."""
+
+
+class Engine:
+    """The loop. All its methods run on one event loop; none blocks."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        limit: Limit,
+        gate: Gate,
+        pacer: Pacer,
+        policy: RetryPolicy,
+        patience: ThrottlePatience,
+        outcomes: OutcomeMaker,
+        breaker: Breaker | None = None,
+        hooks: Hooks | None = None,
+        linger_s: float = 0.0,
+    ) -> None:
+        self.transport = transport
+        self.limit = limit
+        self.gate = gate
+        self.pacer = pacer
+        self.outcomes = outcomes
+        self.linger_s = linger_s  # how long a function whose reply was lost may run on
+        self.retries = 0
+        self.idle_cause = "source"  # what holds calls back when limit and rate do not
+        self._policy = policy
+        self._patience = patience
+        self._breaker = breaker
+        self._hooks = hooks or Hooks()
+        self._loop = asyncio.get_running_loop()
+        self.clock = self._loop.time
+        self._queue: deque[Feed] = deque()
+        self._waiting: list[tuple[float, int, Job]] = []  # retries, by due time
+        self._waiting_count = 0
+        self._workers: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_s = 0.0
+        self._is_pumping = False
+        self._is_closed = False
+        self._feeds: set[Feed] = set()
+
+    # --- what feeds call ---------------------------------------------------------------------
+
+    def queue(self, feed: Feed) -> None:
+        """Give a feed its place at the end of the queue, if it has none, and go on."""
+        if not feed.is_queued and not feed.is_closed and not self._is_closed:
+            feed.is_queued = True
+            self._queue.append(feed)
+        self.pump()
+
+    def undelivered(self, job: Job, error_type: str, message: str) -> Outcome:
+        """The outcome of a job that fanout itself gives up before it ran."""
+        failure = Classification(Verdict.TRANSIENT, error=ErrorDetail(error_type, message))
+        return self.outcomes.of_failure(job, None, failure, self.clock())
+
+    def new_future(self) -> asyncio.Future[None]:
+        """A future of the engine's event loop."""
+        return self._loop.create_future()
+
+    def register(self, feed: Feed) -> None:
+        """Keep a feed that outlives one call, so that stopping the engine ends it too."""
+        self._feeds.add(feed)
+
+    def forget(self, feed: Feed) -> None:
+        """The feed is finished."""
+        self._feeds.discard(feed)
+
+    # --- the pump ----------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Start every call that may go out now."""
+        if self._is_pumping or self._is_closed:
+            return
+        self._is_pumping = True
+        try:
+            while (job := self._take()) is not None:
+                worker = self._loop.create_task(self._work(job))
+                self._workers.add(worker)
+                worker.add_done_callback(self._on_worker_done)
+        finally:
+            self._is_pumping = False
+
+    def _take(self) -> Job | None:
+        """The next job that may go out now, with its permit and its token taken; else None."""
+        now_s = self.clock()
+        faults = 0
+        while True:
+            is_retry_due = bool(self._waiting) and self._waiting[0][0] <= now_s
+            if not is_retry_due and not self._queue:
+                self._arm(now_s)
+                return None
+            breaker = self._breaker
+            if breaker is not None and not breaker.admits(now_s):
+                self._arm(now_s)
+                return None
+            if not self.gate.has_room(now_s):
+                self._arm(now_s)
+                return None
+            if not self.pacer.try_take():
+                self._arm(now_s)
+                return None
+            self.gate.acquire(now_s)
+            job = self._due_retry() if is_retry_due else self._next_of_feeds(now_s)
+            if job is None or job.fault is not None:
+                self.gate.release(Release.IGNORED, 0, now_s, now_s)
+                self.pacer.give_back()
+                if job is None:
+                    continue
+                self._reject(job, now_s)
+                faults += 1
+                if faults >= _SYNC_FAULTS:
+                    self._loop.call_soon(self.pump)
+                    return None
+                continue
+            self.gate.add_bytes(len(job.body))
+            if breaker is not None:
+                breaker.on_sent()
+            return job
+
+    def _due_retry(self) -> Job | None:
+        job = heapq.heappop(self._waiting)[2]
+        job.is_waiting = False
+        return job
+
+    def _next_of_feeds(self, now_s: float) -> Job | None:
+        """One turn of the feed at the head of the queue, which then goes to its end."""
+        feed = self._queue.popleft()
+        job = feed.pull(now_s)
+        if job is None:
+            feed.is_queued = False
+            return None
+        feed.outstanding += 1
+        self._queue.append(feed)
+        return job
+
+    def _arm(self, now_s: float) -> None:
+        """Set the timer for the next moment at which the pump may do more without an event."""
+        at_s = self._waiting[0][0] if self._waiting else None
+        if self._queue or at_s is not None:
+            change_s = self.gate.next_change_s(now_s)
+            if change_s is not None and (at_s is None or change_s < at_s or at_s <= now_s):
+                at_s = change_s
+            if self._breaker is not None and self._breaker.probe_at_s is not None:
+                at_s = self._breaker.probe_at_s
+        if at_s is None or at_s <= now_s:
+            # Due already and still held back: by a permit or a token, whose coming back pumps.
+            return
+        if self._timer is not None:
+            if self._timer_at_s <= at_s and self._timer_at_s > now_s:
+                return
+            self._timer.cancel()
+        self._timer_at_s = at_s
+        self._timer = self._loop.call_at(at_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.pump()
+
+    # --- one call ----------------------------------------------------------------------------
+
+    async def _work(self, job: Job | None) -> None:
+        send = self.transport.send
+        clock = self.clock
+        gate = self.gate
+        turns = 0
+        while job is not None:
+            job.attempts += 1
+            now_s = job.sent_s = clock()
+            job.sent_wall_s = time.time()
+            if job.first_sent_s == 0.0:
+                job.first_sent_s = now_s
+                self._policy.budget.on_fresh_call()
+            template = job.template
+            try:
+                if template.streaming:
+                    reply = await send(template, job.body, job.feed.chunk_writer(job))
+                else:
+                    reply = await send(template, job.body)
+            except TransportError as error:
+                self._settle(job, None, classify_failure(error))
+            except FatalRefusal as error:
+                detail = ErrorDetail(error.code or "NoCredentials", str(error))
+                self._settle(job, None, Classification(Verdict.FATAL, error=detail))
+            except BaseException as error:
+                self._abandon(job, error)
+                raise
+            else:
+                self._settle(job, reply, classify(reply, template))
+            turns += 1
+            if not turns & _TURNS_MASK:
+                await asyncio.sleep(0)  # a transport that never waits must not starve the loop
+            job = self._take()
+            if job is not None and gate.has_room(clock()):
+                self.pump()
+
+    def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if not worker.cancelled() and (error := worker.exception()) is not None:
+            self._break(error)
+
+    def _settle(self, job: Job, reply: Reply | None, classification: Classification) -> None:
+        """Give the permit back, let limit and pacer learn, and end or repeat the record."""
+        now_s = self.clock()
+        verdict = classification.verdict
+        n_bytes = len(job.body)
+        if verdict is Verdict.SUCCESS:
+            assert reply is not None
+            self.gate.release(Release.SUCCESS, n_bytes, job.sent_s, now_s)
+            self.pacer.on_success(now_s)
+            self._patience.note_progress(now_s)
+            self._finish(job, self.outcomes.of_success(job, reply, now_s), now_s)
+            return
+        job.last_http_status = None if reply is None else reply.status
+        if verdict is Verdict.THROTTLED:
+            self._on_throttle(job, classification, now_s)
+        elif verdict is Verdict.AMBIGUOUS:
+            job.may_have_run = True
+            until_s = job.sent_s + self.linger_s
+            if until_s > now_s:
+                self.gate.linger(until_s, n_bytes, now_s)
+            else:
+                self.gate.release(Release.IGNORED, n_bytes, job.sent_s, now_s)
+        elif verdict is Verdict.FUNCTION_ERROR:
+            self.gate.release(Release.SUCCESS, n_bytes, job.sent_s, now_s)
+            self._patience.note_progress(now_s)
+        else:
+            self.gate.release(Release.IGNORED, n_bytes, job.sent_s, now_s)
+        if verdict is Verdict.FATAL:
+            self._on_fatal(job, classification)
+        delay_s = None if verdict is Verdict.FATAL else self._delay_of_retry(job, classification, now_s)
+        if delay_s is None:
+            self._finish(job, self.outcomes.of_failure(job, reply, classification, now_s), now_s)
+        else:
+            self._retry(job, reply, classification, delay_s, now_s)
+
+    def _on_throttle(self, job: Job, classification: Classification, now_s: float) -> None:
+        job.attempts -= 1  # a throttle ran nothing: it costs no attempt
+        job.throttles += 1
+        self._patience.note_throttle(now_s)
+        kind = classification.throttle or ThrottleKind.UNKNOWN
+        n_bytes = len(job.body)
+        retry_after_s = classification.retry_after_s
+        if kind is ThrottleKind.RATE:
+            self.gate.release(Release.IGNORED, n_bytes, job.sent_s, now_s)
+        else:
+            self.gate.release(Release.DROPPED, n_bytes, job.sent_s, now_s, kind, retry_after_s)
+        if kind in (ThrottleKind.RATE, ThrottleKind.UNKNOWN):
+            self.pacer.on_throttle(now_s, retry_after_s, job.sent_s)
+        if self._breaker is not None:
+            self._breaker.on_unsent()
+        error = classification.error
+        self._hooks.on_throttle("" if error is None else error.reason or error.type)
+
+    def _on_fatal(self, job: Job, classification: Classification) -> None:
+        if job.own is not None and (job.own.qualifier or job.own.tenant_id):
+            return  # asked for by this record alone: its fault, not the run's
+        error = classification.error or _FAILED
+        message = f"{error.type}: {error.message}" if error.message else error.type
+        job.feed.on_fatal(FatalRefusal(message, code=error.type, http_status=job.last_http_status))
+        self.give_up_retries(job.feed)
+
+    def _delay_of_retry(self, job: Job, classification: Classification, now_s: float) -> float | None:
+        is_throttle = classification.verdict is Verdict.THROTTLED
+        if is_throttle and self._patience.is_exhausted(now_s):
+            error = classification.error or _FAILED
+            reason = error.reason or error.type
+            job.feed.on_fatal(FatalRefusal(f"nothing but throttles ({reason})", code=error.type, http_status=429))
+            self.give_up_retries(job.feed)
+            return None
+        delay_s = self._policy.decide(
+            classification,
+            attempts=job.attempts,
+            function_error_retries=job.function_error_retries,
+            throttles=job.throttles,
+            throttled_since_s=self._patience.since_s,
+            now_s=now_s,
+        )
+        if delay_s is not None and job.feed.deadline_s is not None and now_s + delay_s >= job.feed.deadline_s:
+            return None
+        return delay_s
+
+    def _retry(
+        self, job: Job, reply: Reply | None, classification: Classification, delay_s: float, now_s: float
+    ) -> None:
+        verdict = classification.verdict
+        job.note_attempt(self.outcomes.attempt_end(job, classification, reply, now_s))
+        job.last = classification
+        job.is_waiting = True
+        if job.feed.is_closed:
+            self._give_up(job, now_s)
+            return
+        if verdict is Verdict.FUNCTION_ERROR:
+            job.function_error_retries += 1
+        if verdict is not Verdict.THROTTLED:
+            self.retries += 1
+        self._waiting_count += 1
+        heapq.heappush(self._waiting, (now_s + delay_s, self._waiting_count, job))
+
+    def _reject(self, job: Job, now_s: float) -> None:
+        self._finish(job, self.outcomes.of_failure(job, None, Classification(Verdict.REJECTED, error=job.fault), now_s), now_s)
+
+    def _finish(self, job: Job, outcome: Outcome, now_s: float) -> None:
+        if self._breaker is not None and job.first_sent_s:
+            self._breaker.on_outcome(outcome.ok, now_s)
+        feed = job.feed
+        feed.outstanding -= 1
+        feed.deliver(job, outcome)
+        feed.settled()
+
+    # --- stopping ----------------------------------------------------------------------------
+
+    def give_up_retries(self, feed: Feed | None = None, *, error: ErrorDetail | None = None) -> None:
+        """End the jobs that wait for another attempt (of one feed, or all).
+
+        A job that may have run, or did, gets the outcome of its last attempt. One that certainly
+        did not is given up without an outcome, or with ``error`` becomes undelivered.
+        """
+        now_s = self.clock()
+        ended = [entry[2] for entry in self._waiting if feed is None or entry[2].feed is feed]
+        if not ended:
+            return
+        self._waiting = [entry for entry in self._waiting if not (feed is None or entry[2].feed is feed)]
+        heapq.heapify(self._waiting)
+        for job in ended:
+            self._give_up(job, now_s, error)
+
+    def _give_up(self, job: Job, now_s: float, error: ErrorDetail | None = None) -> None:
+        last = job.last
+        did_not_run = last is None or (last.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT) and not job.may_have_run)
+        if did_not_run and error is None:
+            feed = job.feed
+            feed.outstanding -= 1
+            feed.give_up(job)
+            feed.settled()
+            return
+        if did_not_run or last is None:
+            last = Classification(Verdict.TRANSIENT, error=error)
+        self._finish(job, self.outcomes.of_failure(job, None, last, now_s), now_s)
+
+    def _abandon(self, job: Job, error: BaseException) -> None:
+        """A call was cut off by cancellation or a defect: the function may have run."""
+        now_s = self.clock()
+        self.gate.release(Release.IGNORED, len(job.body), job.sent_s, now_s)
+        kind = "Cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
+        detail = ErrorDetail(kind, "the call was cut off: the function may have run")
+        self._finish(job, self.outcomes.of_failure(job, None, Classification(Verdict.AMBIGUOUS, error=detail), now_s), now_s)
+
+    def _break(self, error: BaseException) -> None:
+        for feed in {*self._queue, *self._feeds}:
+            feed.close()
+            feed.on_broken(error)
+        self._queue.clear()
+
+    async def aclose(self, *, cut_off: bool = False) -> None:
+        """End every task: after the calls in flight, or at once with ``cut_off``."""
+        for feed in {*self._queue, *self._feeds}:
+            feed.close()
+        self.give_up_retries()
+        if cut_off:
+            for worker in list(self._workers):
+                worker.cancel()
+        while self._workers:
+            await asyncio.wait(list(self._workers))
+        self._is_closed = True
+        self._queue.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

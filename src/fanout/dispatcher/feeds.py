@@ -1,0 +1,211 @@
+"""Where jobs come from and where their outcomes go: one call, an iterable, an async iterable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from fanout.dispatcher.job import Job
+from fanout.errors import FanoutError, FatalRefusal
+from fanout.model import Outcome
+from fanout.transports import OnChunk
+
+if TYPE_CHECKING:
+    from fanout.dispatcher.engine import Engine
+
+
+DEADLINE_MESSAGE = "the deadline passed before the record was delivered"
+
+
+class Feed:
+    """One customer of the engine: it holds one place in the queue, and is asked when its turn comes.
+
+    The engine calls ``pull`` only with a permit in hand, and then exactly one of ``deliver`` (the
+    record's outcome) and ``give_up`` (stopped first: no outcome, the record stays pending).
+    """
+
+    deadline_s: float | None = None  # of the engine's clock
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.is_queued = False
+        self.is_closed = False  # pulls nothing more
+        self.outstanding = 0  # pulled, and without an outcome yet
+        self.fatal: FatalRefusal | None = None
+
+    def pull(self, now_s: float) -> Job | None:
+        """The next job; None when there is none now (the feed queues itself again when there is)."""
+        raise NotImplementedError
+
+    def deliver(self, job: Job, outcome: Outcome) -> None:
+        """Take the outcome of a job. Must not block; raises nothing."""
+        raise NotImplementedError
+
+    def give_up(self, job: Job) -> None:
+        """A job that certainly did not run ends without an outcome, as the run was stopped."""
+
+    def settled(self) -> None:
+        """A job of this feed came to its end (after ``deliver`` or ``give_up``)."""
+
+    def on_fatal(self, error: FatalRefusal) -> None:
+        """Every record would be refused alike: stop pulling."""
+        if self.fatal is None:
+            self.fatal = error
+        self.close()
+
+    def close(self) -> None:
+        """Pull nothing more; what is out comes back."""
+        self.is_closed = True
+
+    def on_broken(self, error: BaseException) -> None:
+        """The engine cannot go on: a defect, or its task was cancelled."""
+
+    def chunk_writer(self, job: Job) -> OnChunk | None:  # noqa: ARG002 - for those that want chunks
+        """Where a streamed reply's chunks go; None joins them."""
+        return None
+
+
+class CallFeed(Feed):
+    """One call of ``Dispatcher.invoke``: its outcome goes to a future."""
+
+    def __init__(self, engine: Engine, make_job: Callable[[Feed], Job]) -> None:
+        super().__init__(engine)
+        self._make_job: Callable[[Feed], Job] | None = make_job
+        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def pull(self, now_s: float) -> Job | None:  # noqa: ARG002
+        make_job, self._make_job = self._make_job, None
+        if make_job is None or self.future.done():  # the caller was cancelled before its turn came
+            return None
+        return make_job(self)
+
+    def deliver(self, job: Job, outcome: Outcome) -> None:  # noqa: ARG002
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+    def give_up(self, job: Job) -> None:
+        self.deliver(job, self.engine.undelivered(job, "Stopped", "the dispatcher was closed before the call"))
+
+    def close(self) -> None:
+        super().close()
+        make_job, self._make_job = self._make_job, None
+        if make_job is not None and not self.future.done():  # its turn never came
+            self.give_up(make_job(self))
+
+    def expire(self) -> None:
+        """The deadline has passed: a call that is not out yet is undelivered."""
+        make_job, self._make_job = self._make_job, None
+        if make_job is not None and not self.future.done():
+            job = make_job(self)
+            self.deliver(job, self.engine.undelivered(job, "DeadlineExceeded", DEADLINE_MESSAGE))
+
+    def on_broken(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(FanoutError(f"the dispatcher stopped: {error!r}"))
+
+
+class PullFeed(Feed):
+    """A feed over an iterator or an async iterator of payloads; ``make_job`` turns one into a job.
+
+    An async iterator is read by ``fetch``, one element ahead at the most, and only after a turn of
+    the feed came up empty, so that nothing is pulled without a permit free for it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        source: Iterator[Any] | AsyncIterator[Any],
+        make_job: Callable[[Feed, int, Any], Job],
+    ) -> None:
+        super().__init__(engine)
+        self.make_job = make_job
+        self.pulled = 0
+        self.failure: BaseException | None = None  # what the source raised
+        self._sync = None if isinstance(source, AsyncIterator) else source
+        self._async = source if isinstance(source, AsyncIterator) else None
+        self._ahead: deque[Any] = deque()
+        self._is_wanted = asyncio.Event()
+        self._has_ended = False
+
+    @property
+    def needs_fetching(self) -> bool:
+        """Whether ``fetch`` must run as a task for this feed."""
+        return self._async is not None
+
+    @property
+    def is_finished(self) -> bool:
+        """No job of this feed is out, and none will come."""
+        return self.outstanding == 0 and (self.is_closed or (self._has_ended and not self._ahead))
+
+    def has_room(self) -> bool:
+        """Whether the consumer keeps up; without room nothing is pulled."""
+        return True
+
+    def on_finished(self) -> None:
+        """No more jobs will come and none is out."""
+
+    def pull(self, now_s: float) -> Job | None:  # noqa: ARG002
+        if self.is_closed or not self.has_room():
+            return None
+        if self._ahead:
+            payload = self._ahead.popleft()
+        elif self._has_ended:
+            return None
+        elif self._sync is None:
+            self._is_wanted.set()
+            return None
+        else:
+            try:
+                payload = next(self._sync)
+            except StopIteration:
+                self._end()
+                return None
+            except Exception as error:  # noqa: BLE001 - any error of the user's iterator is kept and raised at the consumer
+                self.failure = error
+                self._end()
+                return None
+        seq = self.pulled
+        self.pulled = seq + 1
+        return self.make_job(self, seq, payload)
+
+    def stock(self, payload: Any) -> None:
+        """Put what the async iterator yielded where ``pull`` finds it."""
+        self._ahead.append(payload)
+
+    async def fetch(self) -> None:
+        """Read the async iterator while it is wanted. Ends with it, or when the feed is closed."""
+        assert self._async is not None
+        try:
+            while not self.is_closed:
+                await self._is_wanted.wait()
+                if self.is_closed:
+                    break
+                try:
+                    payload = await anext(self._async)
+                except StopAsyncIteration:
+                    break
+                self._is_wanted.clear()
+                self.stock(payload)
+                self.engine.queue(self)
+        except Exception as error:  # noqa: BLE001 - as in pull
+            self.failure = error
+        finally:
+            self._end()
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._is_wanted.set()
+        self._check_finished()
+
+    def settled(self) -> None:
+        self._check_finished()
+
+    def _end(self) -> None:
+        self._has_ended = True
+        self._check_finished()
+
+    def _check_finished(self) -> None:
+        if self.is_finished:
+            self.on_finished()

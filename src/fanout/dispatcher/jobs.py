@@ -1,0 +1,138 @@
+"""Which job a payload becomes: its bytes, its template, and its faults, found before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from fanout.config import Options
+from fanout.dispatcher.feeds import Feed
+from fanout.dispatcher.job import Job
+from fanout.errors import ConfigError
+from fanout.invoke_request import build_template, payload_fault
+from fanout.model import ErrorDetail, InvokeTemplate, Record
+from fanout.payload import encode, json_fault
+
+_TEMPLATES_KEPT = 4096
+
+
+class JobMaker:
+    """Makes jobs for one dispatcher. Templates of records with parameters of their own are kept."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._templates: dict[tuple[Any, ...], InvokeTemplate] = {}
+        self.template = self._build(stream=options.stream)
+
+    def stream_template(self) -> InvokeTemplate:
+        """The dispatcher's template, with a streamed reply."""
+        return self.template if self.template.streaming else self._build(stream=True)
+
+    def of_payload(
+        self, feed: Feed, seq: int, payload: Any, *, key: str | None = None, template: InvokeTemplate | None = None
+    ) -> Job:
+        """A job of anything a caller may hand in; what is wrong with it becomes ``fault``."""
+        own: Record | None = None
+        fault: ErrorDetail | None = None
+        template = template or self.template
+        if isinstance(payload, Record):
+            record, payload = payload, payload.payload
+            key = record.key if key is None else key
+            if record.client_context is not None or record.qualifier or record.tenant_id or record.durable_name:
+                own = record
+                try:
+                    template = self._template_of(record, template)
+                except ConfigError as error:
+                    fault = ErrorDetail("InvalidParameter", str(error))
+        try:
+            body = encode(payload)
+        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            body = repr(payload)[:1024].encode(errors="replace")
+            fault = ErrorDetail("InvalidPayload", f"{type(payload).__name__} has no JSON form: {error}")
+        else:
+            if fault is None and isinstance(payload, (bytes, bytearray, memoryview)) and body:
+                problem = json_fault(body)
+                if problem is not None:
+                    fault = ErrorDetail("InvalidJson", problem)
+        return self._make(feed, seq, body, template, key=key, own=own, fault=fault)
+
+    def of_bytes(
+        self,
+        feed: Feed,
+        seq: int,
+        body: bytes,
+        *,
+        key: str | None = None,
+        line: int | None = None,
+        fault: ErrorDetail | None = None,
+        own: Record | None = None,
+    ) -> Job:
+        """A job of bytes that are known to be JSON, or known not to be (``fault``). The hot path."""
+        template = self.template
+        if own is not None and fault is None:
+            try:
+                template = self._template_of(own, template)
+            except ConfigError as error:
+                fault = ErrorDetail("InvalidParameter", str(error))
+        job = self._make(feed, seq, body, template, key=key, own=own, fault=fault)
+        job.line = line
+        return job
+
+    @staticmethod
+    def _make(
+        feed: Feed,
+        seq: int,
+        body: bytes,
+        template: InvokeTemplate,
+        *,
+        key: str | None,
+        own: Record | None,
+        fault: ErrorDetail | None,
+    ) -> Job:
+        return Job(
+            feed=feed,
+            seq=seq,
+            body=body,
+            template=template,
+            pulled_s=feed.engine.clock(),
+            key=key,
+            own=own,
+            fault=fault or payload_fault(template, body),
+        )
+
+    def _template_of(self, record: Record, base: InvokeTemplate) -> InvokeTemplate:
+        context = record.client_context
+        context_name = repr(sorted(context.items())) if isinstance(context, Mapping) else context
+        name = (context_name, record.qualifier, record.tenant_id, record.durable_name, base.streaming)
+        template = self._templates.get(name)
+        if template is None:
+            template = self._build(
+                stream=base.streaming,
+                client_context=context,
+                qualifier=record.qualifier,
+                tenant_id=record.tenant_id,
+                durable_name=record.durable_name,
+            )
+            if len(self._templates) >= _TEMPLATES_KEPT:
+                self._templates.clear()
+            self._templates[name] = template
+        return template
+
+    def _build(self, *, stream: bool, **own: Any) -> InvokeTemplate:
+        options = self._options
+        asked = {name: value for name, value in own.items() if value is not None}
+        return build_template(
+            function=options.function,
+            invocation_type=options.invocation_type,
+            log_type=options.log_type,
+            stream=stream,
+            **{
+                "qualifier": options.qualifier,
+                "client_context": options.client_context,
+                "tenant_id": options.tenant_id,
+                "durable_name": options.durable_name,
+                **asked,
+            },
+        )

@@ -1,0 +1,168 @@
+"""Which outcome a job's last attempt becomes: the status, and what of the reply is kept."""
+
+from __future__ import annotations
+
+import time
+
+from fanout.classify import status_of
+from fanout.dispatcher.job import Job
+from fanout.log_tail import decode_tail, parse_report
+from fanout.model import AttemptEnd, Classification, ErrorDetail, Outcome, Reply, Status, Verdict
+from fanout.payload import embed
+
+_STATUS: dict[Verdict, Status] = {
+    Verdict.FUNCTION_ERROR: "function_error",
+    Verdict.REJECTED: "rejected",
+    Verdict.FATAL: "rejected",
+    Verdict.THROTTLED: "undelivered",
+    Verdict.TRANSIENT: "undelivered",
+    Verdict.AMBIGUOUS: "unknown",
+}
+
+
+class Timestamps:
+    """UTC in ISO 8601 with milliseconds; the part above the second is formatted once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._prefix = ""
+
+    def format(self, wall_s: float) -> str:
+        """``wall_s`` is Unix time in seconds."""
+        second = int(wall_s)
+        if second != self._second:
+            self._second = second
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return f"{self._prefix}{int((wall_s - second) * 1000):03d}Z"
+
+
+class OutcomeMaker:
+    """Makes outcomes; holds what is the same for all of them."""
+
+    def __init__(self, *, keeps_tail_of_successes: bool, generation: int = 0) -> None:
+        self._keeps_tail_of_successes = keeps_tail_of_successes
+        self._generation = generation
+        self.timestamps = Timestamps()
+
+    def of_success(self, job: Job, reply: Reply, now_s: float) -> Outcome:
+        """The hot path: a reply whose verdict is SUCCESS."""
+        raw, encoding = embed(reply.body)
+        outcome = Outcome(
+            seq=job.seq,
+            key=job.key,
+            status=status_of(reply.status),
+            attempts=job.attempts,
+            throttles=job.throttles,
+            request_id=reply.request_id,
+            http_status=reply.status,
+            executed_version=reply.executed_version,
+            started_at=self.timestamps.format(job.sent_wall_s),
+            queued_ms=round((job.first_sent_s - job.pulled_s) * 1e3, 3),
+            duration_ms=round((now_s - job.sent_s) * 1e3, 3),
+            trace_id=reply.trace_id,
+            durable_execution_arn=reply.durable_execution_arn,
+            output=raw,
+            output_encoding=encoding,
+            generation=self._generation,
+        )
+        if reply.log_result is not None:
+            self._add_report(outcome, reply, keeps_tail=self._keeps_tail_of_successes)
+        if job.history is not None:
+            self._add_history(outcome, job, Verdict.SUCCESS, None, reply)
+        return outcome
+
+    def of_failure(self, job: Job, reply: Reply | None, classification: Classification, now_s: float) -> Outcome:
+        """Whatever is no success: the input is kept, so that the record can be sent again."""
+        verdict = classification.verdict
+        status = _STATUS[verdict]
+        if job.may_have_run and status in ("undelivered", "rejected"):
+            status = "unknown"  # an earlier attempt may have run: "never ran" would be a guess
+        raw_input, input_encoding = embed(job.body)
+        outcome = Outcome(
+            seq=job.seq,
+            key=job.key,
+            status=status,
+            attempts=job.attempts,
+            throttles=job.throttles,
+            http_status=job.last_http_status if reply is None else reply.status,
+            error=classification.error or ErrorDetail(verdict.value),
+            input=raw_input,
+            input_encoding=input_encoding,
+            line=job.line,
+            generation=self._generation,
+        )
+        if job.first_sent_s:
+            outcome.started_at = self.timestamps.format(job.sent_wall_s)
+            outcome.queued_ms = round((job.first_sent_s - job.pulled_s) * 1e3, 3)
+            outcome.duration_ms = round((now_s - job.sent_s) * 1e3, 3)
+        if reply is not None:
+            outcome.request_id = reply.request_id
+            outcome.executed_version = reply.executed_version
+            outcome.trace_id = reply.trace_id
+            outcome.durable_execution_arn = reply.durable_execution_arn
+            if reply.log_result is not None:
+                self._add_report(outcome, reply, keeps_tail=True)
+        if job.own is not None:
+            self._add_own(outcome, job)
+        if job.history is not None:
+            if not job.is_waiting:  # a job given up while it waits has its last end in the history
+                self._add_history(outcome, job, verdict, classification.error, reply)
+            outcome.history = job.history
+        return outcome
+
+    def attempt_end(self, job: Job, classification: Classification, reply: Reply | None, now_s: float) -> AttemptEnd:
+        """One line of a history, for an attempt that another follows."""
+        return AttemptEnd(
+            verdict=classification.verdict.value,
+            at=self.timestamps.format(job.sent_wall_s),
+            duration_ms=round((now_s - job.sent_s) * 1e3, 3),
+            error=_in_words(classification.error),
+            request_id=None if reply is None else reply.request_id,
+        )
+
+    def _add_history(
+        self, outcome: Outcome, job: Job, verdict: Verdict, error: ErrorDetail | None, reply: Reply | None
+    ) -> None:
+        job.note_attempt(
+            AttemptEnd(
+                verdict=verdict.value,
+                at=outcome.started_at or "",
+                duration_ms=outcome.duration_ms or 0.0,
+                error=_in_words(error),
+                request_id=None if reply is None else reply.request_id,
+            )
+        )
+        outcome.history = job.history
+
+    @staticmethod
+    def _add_report(outcome: Outcome, reply: Reply, *, keeps_tail: bool) -> None:
+        tail = decode_tail(reply.log_result or "")
+        if keeps_tail:
+            outcome.log_tail = tail
+        report = parse_report(tail, reply.request_id)
+        if report is None:
+            return
+        outcome.billed_ms = report.billed_ms
+        outcome.init_ms = report.init_ms
+        outcome.restore_ms = report.restore_ms
+        outcome.memory_mb = report.memory_mb
+        outcome.max_memory_mb = report.max_memory_mb
+        outcome.timed_out = report.timed_out
+
+    @staticmethod
+    def _add_own(outcome: Outcome, job: Job) -> None:
+        params = job.template.sdk_params
+        own = job.own
+        assert own is not None
+        outcome.qualifier = own.qualifier
+        outcome.tenant_id = own.tenant_id
+        outcome.durable_name = own.durable_name
+        if own.client_context is not None:
+            outcome.client_context = params.get("ClientContext")
+
+
+def _in_words(error: ErrorDetail | None) -> str:
+    if error is None:
+        return ""
+    name = error.reason or error.type
+    return f"{name}: {error.message[:200]}" if error.message else name
