@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from fanout.model import InvokeTemplate, Reply
+
+if TYPE_CHECKING:
+    from fanout.transports.session import AwsSession
 
 OnChunk = Callable[[bytes], Awaitable[None]]
 
@@ -27,3 +30,25 @@ class Transport(Protocol):
 
     async def aclose(self) -> None:
         """Close every connection."""
+
+
+async def open_transport(
+    session: AwsSession,
+    *,
+    kind: Literal["direct", "sdk"] = "direct",
+    max_connections: int,
+    read_timeout_s: float,
+) -> Transport:
+    """The transport of that kind, ready to send through ``session``, which must outlive it.
+
+    ``max_connections`` is how many calls will be in flight at most: so many connections are kept.
+    """
+    if kind == "sdk":
+        from fanout.transports.sdk import SdkTransport
+
+        return await SdkTransport.open(
+            session, max_connections=max_connections, read_timeout_s=read_timeout_s
+        )
+    from fanout.transports.direct import DirectTransport
+
+    return await DirectTransport.open(session, max_connections=max_connections, read_timeout_s=read_timeout_s)

@@ -1,0 +1,95 @@
+"""Which headers of an HTTP reply matter, and how an event stream becomes one reply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from fanout.errors import ReplyLost
+from fanout.model import Reply
+from fanout.transports import OnChunk
+
+# Silence on a connection, from which TCP asks whether the other end is still there: well below the
+# 350 s after which NAT gateways and load balancers forget a flow.
+KEEPALIVE_IDLE_S = 60
+KEEPALIVE_INTERVAL_S = 30
+# Idle connections are dropped by us before the other end closes them in the midst of a request.
+POOL_IDLE_S = 20
+
+GetHeader = Callable[[str], str | None]
+
+
+def make_reply(status: int, body: bytes, header: GetHeader) -> Reply:
+    """A reply from its status, its whole body and its headers, which are looked up in lower case."""
+    if status >= 300:
+        return Reply(
+            status,
+            body,
+            function_error=header("x-amz-function-error"),
+            request_id=header("x-amzn-requestid"),
+            error_type=header("x-amzn-errortype"),
+            retry_after=header("retry-after"),
+            trace_id=header("x-amzn-trace-id"),
+        )
+    return Reply(
+        status,
+        body,
+        header("x-amz-function-error"),
+        header("x-amz-log-result"),
+        header("x-amz-executed-version"),
+        header("x-amzn-requestid"),
+        None,
+        None,
+        header("x-amzn-trace-id"),
+        header("x-amz-durable-execution-arn"),
+    )
+
+
+class StreamedReply:
+    """One reply made of ``PayloadChunk`` events and the ``InvokeComplete`` that must end them.
+
+    Chunks go to ``on_chunk`` one at a time, each awaited before the next is read; without it they
+    are joined into the body.
+    """
+
+    def __init__(self, reply: Reply, on_chunk: OnChunk | None) -> None:
+        self._reply = reply
+        self._on_chunk = on_chunk
+        self._chunks: list[bytes] = []
+        self._complete = False
+
+    async def add_chunk(self, chunk: bytes) -> None:
+        """Take the payload of one ``PayloadChunk``."""
+        if self._complete:
+            raise ReplyLost("the response stream went on after its InvokeComplete")
+        if self._on_chunk is None:
+            self._chunks.append(chunk)
+        elif chunk:
+            await self._on_chunk(chunk)
+
+    def complete(self, *, error_code: str | None, error_details: str | None, log_result: str | None) -> None:
+        """Take the members of ``InvokeComplete``: an ErrorCode makes it a function error."""
+        self._complete = True
+        self._reply.log_result = log_result
+        if error_code:
+            self._reply.function_error = "Unhandled"
+            self._chunks = [_error_object(error_code, error_details or "")]
+
+    def finish(self) -> Reply:
+        """The whole reply, once the stream has ended. Raises ReplyLost when it broke off."""
+        if not self._complete:
+            raise ReplyLost("the response stream ended without InvokeComplete")
+        self._reply.body = b"".join(self._chunks)
+        return self._reply
+
+
+def _error_object(code: str, details: str) -> bytes:
+    # ErrorDetails is the message, or the runtime's own error object as text.
+    try:
+        members = msgspec.json.decode(details)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        members = None
+    if isinstance(members, dict) and "errorMessage" in members:
+        return msgspec.json.encode({"errorType": code, **members})
+    return msgspec.json.encode({"errorType": code, "errorMessage": details})

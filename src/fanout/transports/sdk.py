@@ -1,0 +1,188 @@
+"""The other transport: aiobotocore's own ``client.invoke``, as AWS's SDKs do it.
+
+Slower, and the measure that ``direct`` is held to. botocore's retries are off: there is one place
+that retries, and it is not here.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Self
+
+from fanout.errors import ConnectFailed, FanoutError, ReplyLost, RequestNotSent
+from fanout.model import InvokeTemplate, Reply
+from fanout.transports import OnChunk
+from fanout.transports.replies import (
+    KEEPALIVE_IDLE_S,
+    KEEPALIVE_INTERVAL_S,
+    POOL_IDLE_S,
+    StreamedReply,
+    make_reply,
+)
+from fanout.transports.session import AwsSession, credentials_fault
+
+_OPERATIONS = ("Invoke", "InvokeWithResponseStream")
+
+
+class _Refused(Exception):
+    """A reply from 300 up, before botocore makes a ClientError of it and drops its body."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__()
+        self.reply = reply
+
+
+class _ConsumerFailed(Exception):
+    """The caller's ``on_chunk`` raised: its exception is its own, and no lost reply."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+class SdkTransport:
+    """``Transport`` over an aiobotocore client of its own."""
+
+    def __init__(self, client: Any, endpoint_url: str, read_timeout_s: float) -> None:
+        self._client = client
+        self._endpoint_url = endpoint_url
+        self._read_timeout_s = read_timeout_s
+        for operation in _OPERATIONS:
+            client.meta.events.register(f"before-call.lambda.{operation}", self._apply_read_timeout)
+            client.meta.events.register(f"before-parse.lambda.{operation}", _carry_out_refusal)
+
+    @classmethod
+    async def open(cls, session: AwsSession, *, max_connections: int, read_timeout_s: float) -> Self:
+        """A client for the calls alone: its pool is as large as the calls in flight."""
+        client = await session.create_client(
+            max_pool_connections=max_connections,
+            read_timeout=read_timeout_s,
+            retries={"total_max_attempts": 1},
+            parameter_validation=False,  # the template was checked when it was made
+            connector_args={"keepalive_timeout": POOL_IDLE_S, "socket_factory": _make_socket},
+        )
+        return cls(client, session.endpoint_url, read_timeout_s)
+
+    async def send(self, template: InvokeTemplate, body: bytes, on_chunk: OnChunk | None = None) -> Reply:
+        """See ``Transport.send``."""
+        try:
+            if template.streaming:
+                return await self._stream(template, body, on_chunk)
+            response = await self._client.invoke(**template.sdk_params, Payload=body)
+            payload = response["Payload"]
+            _check_not_redirected(payload.raw_stream)
+            return _reply(response, await payload.read())
+        except _Refused as refused:
+            return refused.reply
+        except _ConsumerFailed as failed:
+            raise failed.error from None
+        except FanoutError:
+            raise
+        except Exception as error:
+            raise self._fault(error) from error
+
+    def set_read_timeout(self, seconds: float) -> None:
+        """See ``Transport.set_read_timeout``."""
+        self._read_timeout_s = seconds
+
+    async def aclose(self) -> None:
+        """See ``Transport.aclose``."""
+        await self._client.close()
+
+    async def _stream(self, template: InvokeTemplate, body: bytes, on_chunk: OnChunk | None) -> Reply:
+        response = await self._client.invoke_with_response_stream(**template.sdk_params, Payload=body)
+        events = response["EventStream"]
+        ended = False
+        try:
+            _check_not_redirected(events._raw_stream)  # noqa: SLF001 - the only way to it
+            streamed = StreamedReply(_reply(response, b""), on_chunk and _guarded(on_chunk))
+            async for event in events:
+                if (chunk := event.get("PayloadChunk")) is not None:
+                    await streamed.add_chunk(chunk.get("Payload", b""))
+                elif (end := event.get("InvokeComplete")) is not None:
+                    streamed.complete(
+                        error_code=end.get("ErrorCode"),
+                        error_details=end.get("ErrorDetails"),
+                        log_result=end.get("LogResult"),
+                    )
+            ended = True
+            return streamed.finish()
+        finally:
+            if not ended:
+                events.close()
+
+    def _apply_read_timeout(self, params: Any, **_: Any) -> None:
+        params["context"]["read_timeout"] = self._read_timeout_s
+
+    def _fault(self, error: Exception) -> FanoutError:
+        """What a call that ended without a reply means. Whatever is not known to precede it: lost."""
+        import aiohttp
+        from botocore import exceptions as boto
+
+        cause = getattr(error, "kwargs", {}).get("error", error)
+        text = " ".join(str(cause).split()) or type(cause).__name__
+        if isinstance(error, boto.ProxyConnectionError):
+            return ConnectFailed(f"the proxy does not lead to {self._endpoint_url}: {text}")
+        # botocore calls a connection that broke in the midst EndpointConnectionError too.
+        if isinstance(cause, aiohttp.ClientSSLError) and "certificate" in text.lower():
+            return ConnectFailed(
+                f"the certificate of {self._endpoint_url} is not trusted: {text}; "
+                "set AWS_CA_BUNDLE to the file of the authority that signed it"
+            )
+        if isinstance(error, boto.ConnectTimeoutError) or isinstance(
+            cause, (aiohttp.ClientConnectorError, socket.gaierror)
+        ):
+            return ConnectFailed(f"no connection to {self._endpoint_url}: {text}")
+        if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError, boto.SSOError)):
+            return credentials_fault(error)
+        if isinstance(error, (boto.CredentialRetrievalError, boto.TokenRetrievalError, boto.LoginError)):
+            return credentials_fault(error)
+        if isinstance(error, (boto.EndpointProviderError, boto.InvalidProxiesConfigError)):
+            return RequestNotSent(f"the request cannot be made: {text}")
+        if isinstance(error, boto.ReadTimeoutError) or isinstance(cause, TimeoutError):
+            return ReplyLost(f"no whole reply from {self._endpoint_url}: the read timed out")
+        return ReplyLost(f"no whole reply from {self._endpoint_url}: {text}")
+
+
+def _guarded(on_chunk: OnChunk) -> OnChunk:
+    async def guarded(chunk: bytes) -> None:
+        try:
+            await on_chunk(chunk)
+        except Exception as error:
+            raise _ConsumerFailed(error) from error
+
+    return guarded
+
+
+def _carry_out_refusal(response_dict: Any, **_: Any) -> None:
+    status = response_dict["status_code"]
+    if status >= 300:
+        raise _Refused(make_reply(status, response_dict["body"], response_dict["headers"].get))
+
+
+def _check_not_redirected(raw: Any) -> None:
+    # aiohttp follows redirects, and with a GET at that: what came back is no answer to the call.
+    if raw.history:
+        first = raw.history[0]
+        raw.close()
+        raise _Refused(make_reply(first.status, b"", first.headers.get))
+
+
+def _reply(response: Any, body: bytes) -> Reply:
+    metadata = response["ResponseMetadata"]
+    return make_reply(metadata["HTTPStatusCode"], body, metadata["HTTPHeaders"].get)
+
+
+def _make_socket(address: Any) -> socket.socket:
+    """A socket with TCP keepalive, which aiobotocore's own ``tcp_keepalive`` does not bring."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
+        ("TCP_KEEPALIVE", KEEPALIVE_IDLE_S),  # macOS's name for it
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
+    ):
+        if (option := getattr(socket, name, None)) is not None:
+            made.setsockopt(socket.IPPROTO_TCP, option, seconds)
+    return made

@@ -1,0 +1,201 @@
+"""Who calls, and where: profile, Region, endpoint and credentials, found as every AWS tool finds them.
+
+A thin shell around one aiobotocore session. Both transports and the control plane (quotas, listing
+functions) take what they need from it. What a user can get wrong becomes one line: ConfigError for
+settings, FatalRefusal for credentials.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from fanout.errors import ConfigError, FanoutError, FatalRefusal, RequestNotSent
+from fanout.invoke_request import region_of
+
+CONTROL_READ_TIMEOUT_S = 5.0
+_CONTROL_ATTEMPTS = 3
+_NO_CREDENTIALS = (
+    "no AWS credentials found: give --profile, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+    "or sign in (aws configure, aws sso login)"
+)
+
+
+class AwsSession:
+    """An aiobotocore session and its control-plane ``client`` for Lambda, as an async context manager.
+
+    A full ARN's Region wins over ``region``, which wins over the environment and the profile.
+    ``verify`` is False, the path of a CA bundle, or None for AWS_CA_BUNDLE and the profile's
+    ``ca_bundle``. ``static_credentials`` (key id, secret) take the place of the credential chain,
+    for endpoints that check none. After entering: ``client``, ``region``, ``endpoint_url`` (the one
+    in use), ``verify`` (resolved). Raises ConfigError or FatalRefusal on entering.
+    """
+
+    client: Any
+    region: str
+    endpoint_url: str
+    verify: bool | str
+
+    def __init__(
+        self,
+        *,
+        function: str,
+        profile: str | None = None,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        verify: bool | str | None = None,
+        connect_timeout_s: float = 5.0,
+        static_credentials: tuple[str, str] | None = None,
+    ) -> None:
+        self.connect_timeout_s = connect_timeout_s
+        self._profile = profile
+        self._asked_region = region_of(function) or region
+        self._asked_endpoint_url = endpoint_url
+        self._asked_verify = verify
+        self._static_credentials = static_credentials
+        self._session: Any = None
+        self._credentials: Any = None
+        self._exit_stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self._exit_stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._exit_stack.aclose()
+
+    async def create_client(self, **config: Any) -> Any:
+        """A Lambda client of this session with an ``AioConfig`` of its own; closed with the session."""
+        from aiobotocore.config import AioConfig
+
+        return await self._exit_stack.enter_async_context(
+            self._session.create_client(
+                "lambda",
+                region_name=self._region_or_default(),
+                endpoint_url=self._asked_endpoint_url,
+                verify=self.verify,
+                config=AioConfig(connect_timeout=self.connect_timeout_s, **config),
+            )
+        )
+
+    async def frozen_credentials(self) -> Any:
+        """Credentials good for a call now: ``access_key``, ``secret_key``, ``token``.
+
+        Refreshes them first when they are about to expire, once for all who ask at the same time.
+        Raises FatalRefusal when they cannot come back without a person, RequestNotSent otherwise.
+        """
+        try:
+            return await self._credentials.get_frozen_credentials()
+        except Exception as error:
+            raise credentials_fault(error) from error
+
+    async def _open(self) -> None:
+        from aiobotocore.session import AioSession
+        from botocore.exceptions import BotoCoreError
+
+        # Without a handler Python prints aiobotocore's warnings (a refresh that failed) with a traceback.
+        logging.getLogger("aiobotocore").addHandler(logging.NullHandler())
+        try:
+            self._session = AioSession(profile=self._profile)
+            # The service model and the endpoint rules are files; in a thread they hold up nobody.
+            await asyncio.to_thread(self._session.warm_up_loader_caches, "lambda")
+            self.verify = self._resolve_verify()
+            await self._find_credentials()
+            self.client = await self.create_client(
+                read_timeout=CONTROL_READ_TIMEOUT_S,
+                retries={"mode": "standard", "total_max_attempts": _CONTROL_ATTEMPTS},
+            )
+        except (BotoCoreError, ValueError) as error:
+            if isinstance(error, FanoutError):
+                raise
+            raise _settings_fault(error) from error
+        self.region = self.client.meta.region_name
+        self.endpoint_url = self.client.meta.endpoint_url
+        _check_endpoint(self.endpoint_url)
+
+    def _region_or_default(self) -> str | None:
+        # AWS_REGION is what Lambda and the other SDKs set; botocore reads AWS_DEFAULT_REGION only.
+        if self._asked_region or os.environ.get("AWS_DEFAULT_REGION"):
+            return self._asked_region
+        return os.environ.get("AWS_REGION") or None
+
+    def _resolve_verify(self) -> bool | str:
+        verify = self._asked_verify
+        if verify is None:
+            verify = self._session.get_config_variable("ca_bundle") or True
+        if isinstance(verify, str):
+            try:
+                with Path(verify).open("rb"):
+                    pass
+            except OSError as error:
+                raise ConfigError(
+                    f"CA bundle {verify!r} cannot be read ({error.strerror}): "
+                    "check AWS_CA_BUNDLE or the profile's ca_bundle"
+                ) from error
+        return verify
+
+    async def _find_credentials(self) -> None:
+        if self._static_credentials is not None:
+            self._session.set_credentials(*self._static_credentials)
+        try:
+            self._credentials = await self._session.get_credentials()
+        except Exception as error:
+            fault = _settings_fault(error, None) or credentials_fault(error)
+            raise fault from error
+        if self._credentials is None:
+            raise FatalRefusal(_NO_CREDENTIALS, code="NoCredentials")
+
+
+def credentials_fault(error: Exception) -> FanoutError:
+    """What a failure of the credential chain means: can waiting help, or only a person?"""
+    from botocore import exceptions as boto
+
+    if isinstance(error, boto.NoCredentialsError):
+        return FatalRefusal(_NO_CREDENTIALS, code="NoCredentials")
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, (boto.SSOError, boto.TokenRetrievalError, boto.LoginError)):
+        return FatalRefusal(f"the AWS sign-in is no longer valid: {text}", code=type(error).__name__)
+    if isinstance(error, (boto.PartialCredentialsError, boto.InvalidConfigError)):
+        return FatalRefusal(f"the AWS credentials are incomplete: {text}", code=type(error).__name__)
+    return RequestNotSent(f"the AWS credentials cannot be fetched: {text}")
+
+
+def _check_endpoint(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"endpoint_url is {url!r}: give http://… or https://…")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ConfigError(f"endpoint_url is {url!r}: give it without user, query and fragment")
+
+
+def _settings_fault(error: Exception, otherwise: str | None = "the AWS settings do not work") -> Any:
+    """The ConfigError for what botocore says of settings; None if it is not about settings."""
+    from botocore import exceptions as boto
+
+    text = " ".join(str(error).split())
+    if isinstance(error, boto.ProfileNotFound):
+        return ConfigError(f"{text}: see `aws configure list-profiles`")
+    if isinstance(error, boto.NoRegionError):
+        return ConfigError("no Region: give --region, a full ARN, or set AWS_REGION or the profile's region")
+    if isinstance(error, boto.InvalidRegionError):
+        return ConfigError(f"region is invalid: {text}")
+    if isinstance(error, (boto.ConfigParseError, boto.ConfigNotFound)):
+        return ConfigError(f"the AWS configuration cannot be read: {text}")
+    if isinstance(error, ValueError) and "endpoint" in text.lower():
+        return ConfigError(f"endpoint_url is invalid: {text}; give http://… or https://…")
+    return None if otherwise is None else ConfigError(f"{otherwise}: {text}")

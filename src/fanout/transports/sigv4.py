@@ -1,0 +1,141 @@
+"""The signature of a request: AWS Signature Version 4, for POSTs that differ in time and body only.
+
+Whatever does not change from call to call is worked out once for each template and set of
+credentials; a call costs two hashes and one HMAC. The day's signing key is kept for each
+credentials and date. Takes the time as a value.
+Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+_ALGORITHM = "AWS4-HMAC-SHA256"
+
+
+class Credentials(NamedTuple):
+    """An access key; ``token`` is set when it is temporary."""
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+
+class SigningKeys:
+    """The signing keys of one Region and service, each worked out once per credentials and UTC date."""
+
+    def __init__(self, region: str, service: str = "lambda") -> None:
+        self.region = region
+        self.service = service
+        self._keys: dict[tuple[str, str], bytes] = {}
+
+    def key(self, secret_key: str, date: str) -> bytes:
+        """The key for ``date`` (YYYYMMDD, UTC)."""
+        if (key := self._keys.get((secret_key, date))) is None:
+            key = f"AWS4{secret_key}".encode()
+            for part in (date, self.region, self.service, "aws4_request"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            if len(self._keys) > 8:  # a day's turn, or credentials that were refreshed
+                self._keys.clear()
+            self._keys[secret_key, date] = key
+        return key
+
+
+class RequestSigner:
+    """Signs the POSTs to one path and query with one set of headers.
+
+    ``host`` is the Host header as it is sent; ``path`` and ``query`` are as they are sent, percent
+    encoded; ``headers`` are lower-case names with values. Not for use by several threads.
+    """
+
+    __slots__ = (
+        "_after_date",
+        "_amz_date",
+        "_before_date",
+        "_canonical_headers",
+        "_credentials",
+        "_first_line",
+        "_headers",
+        "_key",
+        "_keys",
+        "_prefix",
+        "_scope",
+        "_second",
+        "_signed_headers",
+        "_static",
+    )
+
+    def __init__(
+        self, keys: SigningKeys, *, host: str, path: str, query: str, headers: Sequence[tuple[str, str]]
+    ) -> None:
+        self._keys = keys
+        self._first_line = f"POST\n{canonical_path(path)}\n{_canonical_query(query)}\n"
+        self._headers = dict(headers)
+        self._canonical_headers = {"host": host, **self._headers}
+        self._credentials: Any = None
+        self._second = -1
+
+    def sign(self, body: bytes, now_s: float, credentials: Credentials) -> dict[str, str]:
+        """All headers of the request but Host, the signature among them. ``now_s`` since the epoch."""
+        if credentials is not self._credentials:
+            self._use(credentials)
+        if (second := int(now_s)) != self._second:
+            self._tick(second)
+        canonical = f"{self._before_date}{self._amz_date}{self._after_date}{hashlib.sha256(body).hexdigest()}"
+        to_sign = (
+            f"{_ALGORITHM}\n{self._amz_date}\n{self._scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+        )
+        headers = self._static.copy()
+        headers["x-amz-date"] = self._amz_date
+        headers["authorization"] = f"{self._prefix}{hmac.digest(self._key, to_sign.encode(), 'sha256').hex()}"
+        return headers
+
+    def _use(self, credentials: Credentials) -> None:
+        headers = {**self._canonical_headers, "x-amz-date": ""}
+        self._static = dict(self._headers)
+        if credentials.token:
+            headers["x-amz-security-token"] = self._static["x-amz-security-token"] = credentials.token
+        lines = {name: f"{name}:{' '.join(value.split())}\n" for name, value in headers.items()}
+        names = sorted(lines)
+        at = names.index("x-amz-date")
+        self._before_date = self._first_line + "".join(lines[name] for name in names[:at]) + "x-amz-date:"
+        self._signed_headers = ";".join(names)
+        after = "".join(lines[name] for name in names[at + 1 :])
+        self._after_date = f"\n{after}\n{self._signed_headers}\n"
+        self._credentials = credentials
+        self._second = -1
+
+    def _tick(self, second: int) -> None:
+        self._amz_date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        date = self._amz_date[:8]
+        access_key, secret_key, _ = self._credentials
+        self._scope = f"{date}/{self._keys.region}/{self._keys.service}/aws4_request"
+        self._prefix = (
+            f"{_ALGORITHM} Credential={access_key}/{self._scope}, "
+            f"SignedHeaders={self._signed_headers}, Signature="
+        )
+        self._key = self._keys.key(secret_key, date)
+        self._second = second
+
+
+def canonical_path(path: str) -> str:
+    """The path as it is signed: dot segments and double slashes resolved, then encoded once more."""
+    segments: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in ("", "."):
+            segments.append(segment)
+    resolved = "/" + "/".join(segments)
+    if segments and path.endswith("/"):
+        resolved += "/"
+    return quote(resolved, safe="/~")
+
+
+def _canonical_query(query: str) -> str:
+    return "&".join(sorted(query.split("&"))) if query else ""
