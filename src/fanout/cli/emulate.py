@@ -1,0 +1,58 @@
+"""``fanout emulate``: which function is served on this machine, and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from fanout.emulator.options import OPTIONS, settings_from
+
+_EPILOG = """\b
+Examples:
+  1. Serve a handler; at most ten calls at once, the eleventh is throttled:
+     fanout emulate app.py:handler --concurrency 10
+  2. Call it with the AWS CLI:
+     aws lambda invoke --endpoint-url http://127.0.0.1:9001 --function-name app /dev/stdout
+  3. Rehearse against a function that is slow at times and fails at times:
+     fanout emulate --simulate 'name=orders,latency=lognormal(100ms,2s),error_rate=1%'
+  4. A function whose replies get lost in one call of a hundred, while it runs on:
+     fanout emulate --simulate 'latency=50ms,lost_rate=0.01,runs_on=3s' --concurrency 50
+  5. Run AWS's own runtime client, or any other:
+     fanout emulate app.py:handler --bootstrap 'python -m awslambdaric app.handler'
+  6. See what it counted:
+     curl http://127.0.0.1:9001/_fanout/stats
+"""
+
+
+def _decorate(function: Any) -> Any:
+    for option in reversed(OPTIONS):
+        if option.kind is bool:
+            add = click.option(option.flag, option.name, is_flag=True, help=option.help)
+        else:
+            add = click.option(
+                option.flag,
+                option.name,
+                type=option.kind,
+                default=None if option.is_repeatable else option.default,
+                multiple=option.is_repeatable,
+                metavar=option.metavar,
+                help=option.help,
+            )
+        function = add(function)
+    return function
+
+
+@click.command("emulate", epilog=_EPILOG)
+@click.argument("handler", metavar="[FILE.py:HANDLER]", required=False)
+@_decorate
+def command(**values: Any) -> None:
+    """Lambda on this machine: serve FILE.py:HANDLER, or simulated functions, to any SDK.
+
+    Handlers run in real processes, one call at a time each, with cold starts, timeouts and limits as
+    on Lambda. For learning, tests and rehearsing a batch: it is no sandbox, and listens on loopback only.
+    """
+    settings = settings_from(values)
+    from fanout.emulator.server import serve
+
+    serve(settings)

@@ -1,0 +1,285 @@
+"""How the operations beside Invoke are answered: functions, limits, versions, aliases, events."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import unquote
+
+from fanout.emulator.exchange import Exchange
+from fanout.emulator.functions import LATEST, PAGE, Function, Registry
+from fanout.emulator.model import KEPT_UNRESERVED, Account, ControlPlane, Reason
+from fanout.emulator.replies import Refusal, denied, invalid, not_found, throttled
+
+Answer = tuple[int, Any]
+
+
+class ControlApi:
+    """Routes and answers the control plane, at most 100 GetFunction and 15 other requests a second."""
+
+    def __init__(
+        self, registry: Registry, account: Account, plane: ControlPlane, denied_operations: set[str]
+    ) -> None:
+        self._registry = registry
+        self._account = account
+        self._plane = plane
+        self._denied = denied_operations
+
+    async def answer(self, exchange: Exchange, count: Callable[[str], None]) -> None:
+        """Answer one request; raises Refusal."""
+        method, path = exchange.scope["method"], exchange.scope["raw_path"].decode("latin-1").rstrip("/")
+        operation, parts = _route(method, path)
+        count(operation)
+        if operation in self._denied:
+            raise denied(operation)
+        if not self._plane.admit(operation, time.monotonic()):
+            raise throttled(Reason.CALLER_RATE)
+        handler: Callable[..., Awaitable[Answer]] = getattr(self, f"_{_snake(operation)}")
+        status, value = await handler(exchange, *(unquote(part) for part in parts))
+        await exchange.reply_json(status, value)
+
+    def _find(self, exchange: Exchange, reference: str) -> tuple[Function, str]:
+        function, qualifier, _ = self._registry.find(reference, exchange.query("Qualifier"))
+        return function, qualifier
+
+    async def _get_function(self, exchange: Exchange, reference: str) -> Answer:
+        function, qualifier = self._find(exchange, reference)
+        answer: dict[str, Any] = {
+            "Configuration": function.configuration(qualifier),
+            "Code": {"RepositoryType": "S3", "Location": "https://emulated.invalid/code.zip"},
+            "Tags": {},
+        }
+        if function.load.reserved is not None:
+            answer["Concurrency"] = {"ReservedConcurrentExecutions": function.load.reserved}
+        return 200, answer
+
+    async def _get_function_configuration(self, exchange: Exchange, reference: str) -> Answer:
+        function, qualifier = self._find(exchange, reference)
+        return 200, function.configuration(qualifier)
+
+    async def _update_function_configuration(self, exchange: Exchange, reference: str) -> Answer:
+        function, _ = self._find(exchange, reference)
+        changes = await exchange.json()
+        if "Timeout" in changes:
+            function.settings.timeout_s = float(_within(changes, "Timeout", 1, 900))
+        if "MemorySize" in changes:
+            function.settings.memory_mb = _within(changes, "MemorySize", 128, 32_768)
+        function.last_modified_s = time.time()
+        return 200, function.configuration()
+
+    async def _list_functions(self, exchange: Exchange) -> Answer:
+        limit = int(exchange.query("MaxItems") or PAGE)
+        functions, marker = self._registry.page(exchange.query("Marker"), limit)
+        return 200, {"Functions": [function.configuration() for function in functions], "NextMarker": marker}
+
+    async def _get_account_settings(self, _exchange: Exchange) -> Answer:
+        return 200, {
+            "AccountLimit": {
+                "TotalCodeSize": 80_530_636_800,
+                "CodeSizeUnzipped": 262_144_000,
+                "CodeSizeZipped": 52_428_800,
+                "ConcurrentExecutions": self._account.concurrency,
+                "UnreservedConcurrentExecutions": self._account.unreserved,
+            },
+            "AccountUsage": {"TotalCodeSize": 0, "FunctionCount": len(self._registry.functions)},
+        }
+
+    async def _get_function_concurrency(self, exchange: Exchange, reference: str) -> Answer:
+        function, _ = self._find(exchange, reference)
+        reserved = function.load.reserved
+        return 200, {} if reserved is None else {"ReservedConcurrentExecutions": reserved}
+
+    async def _put_function_concurrency(self, exchange: Exchange, reference: str) -> Answer:
+        function, _ = self._find(exchange, reference)
+        reserved = _within(await exchange.json(), "ReservedConcurrentExecutions", 0, 10**9)
+        if not self._account.may_reserve(function.load, reserved):
+            raise invalid(
+                "Specified ReservedConcurrentExecutions for function decreases account's "
+                f"UnreservedConcurrentExecution below its minimum value of [{KEPT_UNRESERVED}]."
+            )
+        self._account.set_reserved(function.load, reserved, time.monotonic())
+        return 200, {"ReservedConcurrentExecutions": reserved}
+
+    async def _delete_function_concurrency(self, exchange: Exchange, reference: str) -> Answer:
+        function, _ = self._find(exchange, reference)
+        self._account.set_reserved(function.load, None, time.monotonic())
+        return 204, None
+
+    async def _get_provisioned_concurrency_config(self, exchange: Exchange, reference: str) -> Answer:
+        function, qualifier = self._find(exchange, reference)
+        if exchange.query("List"):
+            configs = [
+                {"FunctionArn": function.arn(name), **_provisioned(count)}
+                for name, count in function.load.provisioned.items()
+            ]
+            return 200, {"ProvisionedConcurrencyConfigs": configs}
+        if qualifier not in function.load.provisioned:
+            raise _no_provisioned(function.settings.name)
+        return 200, _provisioned(function.load.provisioned[qualifier])
+
+    async def _put_provisioned_concurrency_config(self, exchange: Exchange, reference: str) -> Answer:
+        function, qualifier = self._find(exchange, reference)
+        if qualifier in {"", LATEST}:
+            raise invalid(
+                "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
+            )
+        count = _within(await exchange.json(), "ProvisionedConcurrentExecutions", 1, 10**9)
+        self._account.set_provisioned(function.load, qualifier, count)
+        return 202, _provisioned(count)
+
+    async def _delete_provisioned_concurrency_config(self, exchange: Exchange, reference: str) -> Answer:
+        function, qualifier = self._find(exchange, reference)
+        if qualifier not in function.load.provisioned:
+            raise _no_provisioned(function.settings.name)
+        self._account.set_provisioned(function.load, qualifier, None)
+        return 204, None
+
+    async def _get_function_event_invoke_config(self, exchange: Exchange, reference: str) -> Answer:
+        function, qualifier = self._find(exchange, reference)
+        if function.event_config is None:
+            arn = function.arn(qualifier or LATEST)
+            message = f"The function {arn} doesn't have an EventInvokeConfig"
+            raise Refusal(404, "ResourceNotFoundException", message, member="Message")
+        return 200, function.event_config
+
+    async def _put_function_event_invoke_config(self, exchange: Exchange, reference: str) -> Answer:
+        function, qualifier = self._find(exchange, reference)
+        asked = await exchange.json()
+        config = {} if exchange.scope["method"] == "PUT" else dict(function.event_config or {})
+        if asked.get("MaximumRetryAttempts") is not None:
+            config["MaximumRetryAttempts"] = _within(asked, "MaximumRetryAttempts", 0, 2)
+        if asked.get("MaximumEventAgeInSeconds") is not None:
+            config["MaximumEventAgeInSeconds"] = _within(asked, "MaximumEventAgeInSeconds", 60, 21_600)
+        config["DestinationConfig"] = asked.get("DestinationConfig") or {"OnSuccess": {}, "OnFailure": {}}
+        config |= {"FunctionArn": function.arn(qualifier or LATEST), "LastModified": time.time()}
+        function.event_config = config
+        return 200, config
+
+    _update_function_event_invoke_config = _put_function_event_invoke_config
+
+    async def _delete_function_event_invoke_config(self, exchange: Exchange, reference: str) -> Answer:
+        self._find(exchange, reference)[0].event_config = None
+        return 204, None
+
+    async def _publish_version(self, exchange: Exchange, reference: str) -> Answer:
+        function, _ = self._find(exchange, reference)
+        version = str(len(function.versions) + 1)
+        function.versions.append(version)
+        return 201, function.configuration(version)
+
+    async def _list_versions_by_function(self, exchange: Exchange, reference: str) -> Answer:
+        function, _ = self._find(exchange, reference)
+        return 200, {
+            "Versions": [function.configuration(version) for version in [LATEST, *function.versions]]
+        }
+
+    async def _create_alias(self, exchange: Exchange, reference: str) -> Answer:
+        function, _ = self._find(exchange, reference)
+        asked = await exchange.json()
+        name = str(asked.get("Name", ""))
+        if not re.fullmatch(r"(?!\d+$)[a-zA-Z0-9_-]{1,128}", name):
+            raise invalid(
+                "Alias name must have 1 to 128 letters, digits, hyphens, underscores, and not digits alone"
+            )
+        if name in function.aliases:
+            raise Refusal(409, "ResourceConflictException", f"Alias already exists: {function.arn(name)}")
+        return 201, self._point(function, name, str(asked.get("FunctionVersion", "")))
+
+    async def _get_alias(self, exchange: Exchange, reference: str, name: str) -> Answer:
+        function, _ = self._find(exchange, reference)
+        if name not in function.aliases:
+            raise not_found(function.arn(name))
+        return 200, self._alias(function, name)
+
+    async def _list_aliases(self, exchange: Exchange, reference: str) -> Answer:
+        function, _ = self._find(exchange, reference)
+        return 200, {"Aliases": [self._alias(function, name) for name in sorted(function.aliases)]}
+
+    async def _update_alias(self, exchange: Exchange, reference: str, name: str) -> Answer:
+        function, _ = self._find(exchange, reference)
+        if name not in function.aliases:
+            raise not_found(function.arn(name))
+        asked = await exchange.json()
+        return 200, self._point(function, name, str(asked.get("FunctionVersion") or function.aliases[name]))
+
+    async def _delete_alias(self, exchange: Exchange, reference: str, name: str) -> Answer:
+        self._find(exchange, reference)[0].aliases.pop(name, None)
+        return 204, None
+
+    def _point(self, function: Function, name: str, version: str) -> dict[str, str]:
+        if version != LATEST and version not in function.versions:
+            raise not_found(function.arn(version))
+        function.aliases[name] = version
+        return self._alias(function, name)
+
+    @staticmethod
+    def _alias(function: Function, name: str) -> dict[str, str]:
+        version = function.aliases[name]
+        return {"AliasArn": function.arn(name), "Name": name, "FunctionVersion": version, "Description": ""}
+
+
+def _within(asked: dict[str, Any], member: str, low: int, high: int) -> int:
+    value = asked.get(member)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise invalid(f"Value {value!r} at '{member}' must be a whole number from {low} to {high}")
+    return value
+
+
+def _provisioned(count: int) -> dict[str, Any]:
+    return {
+        "RequestedProvisionedConcurrentExecutions": count,
+        "AvailableProvisionedConcurrentExecutions": count,
+        "AllocatedProvisionedConcurrentExecutions": count,
+        "Status": "READY",
+        "LastModified": time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime()),
+    }
+
+
+def _no_provisioned(name: str) -> Refusal:
+    message = f"No Provisioned Concurrency Config found for this function {name}"
+    return Refusal(404, "ProvisionedConcurrencyConfigNotFoundException", message)
+
+
+def _snake(operation: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+
+
+_F = "/functions/([^/]+)"
+_ROUTES = [
+    (operation, verb, re.compile(pattern))
+    for operation, verb, pattern in [
+        ("GetFunction", "GET", f"/2015-03-31{_F}"),
+        ("GetFunctionConfiguration", "GET", f"/2015-03-31{_F}/configuration"),
+        ("UpdateFunctionConfiguration", "PUT", f"/2015-03-31{_F}/configuration"),
+        ("ListFunctions", "GET", "/2015-03-31/functions"),
+        ("GetAccountSettings", "GET", "/2016-08-19/account-settings"),
+        ("GetFunctionConcurrency", "GET", f"/2019-09-30{_F}/concurrency"),
+        ("PutFunctionConcurrency", "PUT", f"/2017-10-31{_F}/concurrency"),
+        ("DeleteFunctionConcurrency", "DELETE", f"/2017-10-31{_F}/concurrency"),
+        ("GetProvisionedConcurrencyConfig", "GET", f"/2019-09-30{_F}/provisioned-concurrency"),
+        ("PutProvisionedConcurrencyConfig", "PUT", f"/2019-09-30{_F}/provisioned-concurrency"),
+        ("DeleteProvisionedConcurrencyConfig", "DELETE", f"/2019-09-30{_F}/provisioned-concurrency"),
+        ("GetFunctionEventInvokeConfig", "GET", f"/2019-09-25{_F}/event-invoke-config"),
+        ("PutFunctionEventInvokeConfig", "PUT", f"/2019-09-25{_F}/event-invoke-config"),
+        ("UpdateFunctionEventInvokeConfig", "POST", f"/2019-09-25{_F}/event-invoke-config"),
+        ("DeleteFunctionEventInvokeConfig", "DELETE", f"/2019-09-25{_F}/event-invoke-config"),
+        ("PublishVersion", "POST", f"/2015-03-31{_F}/versions"),
+        ("ListVersionsByFunction", "GET", f"/2015-03-31{_F}/versions"),
+        ("CreateAlias", "POST", f"/2015-03-31{_F}/aliases"),
+        ("ListAliases", "GET", f"/2015-03-31{_F}/aliases"),
+        ("GetAlias", "GET", f"/2015-03-31{_F}/aliases/([^/]+)"),
+        ("UpdateAlias", "PUT", f"/2015-03-31{_F}/aliases/([^/]+)"),
+        ("DeleteAlias", "DELETE", f"/2015-03-31{_F}/aliases/([^/]+)"),
+    ]
+]
+
+
+def _route(method: str, path: str) -> tuple[str, tuple[str, ...]]:
+    """Find the operation of a request and the parts of its path."""
+    for operation, verb, pattern in _ROUTES:
+        match = pattern.fullmatch(path)
+        if match and verb == method:
+            return operation, match.groups()
+    raise Refusal(404, "UnknownOperationException", f"the emulator has no operation {method} {path}")

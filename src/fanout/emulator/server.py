@@ -1,0 +1,178 @@
+"""How the emulator starts, says that it is ready, and ends: always quietly, and its environments with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from fanout.emulator.app import App
+from fanout.emulator.settings import Settings
+from fanout.emulator.spawner import Spawner
+from fanout.errors import EmulatorError
+
+_BACKLOG = 4_096
+_KEEP_ALIVE_S = 75
+
+
+class _Protocol(HttpToolsProtocol):
+    """Gives the application its connection, for the faults that end one without an answer."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["fanout.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us, and does not wait for calls under way when it is told to end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    def end(self) -> None:
+        """Stop serving."""
+        self.should_exit = self.force_exit = True
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT, SIGTERM or, with ``die_with_parent``, the end of stdin. Raises EmulatorError."""
+    files = _raise_file_limit()
+    listening = _bind(settings)
+    main: Coroutine[Any, Any, None] = _serve(settings, listening, files)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+async def _serve(settings: Settings, listening: socket.socket, files: tuple[int, int] | None) -> None:
+    loop = asyncio.get_running_loop()
+    spawner = Spawner(bootstrap=settings.bootstrap, files=files, environ=dict(os.environ))
+    app = App(settings, spawner, None if settings.quiet else _show_log)
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        backlog=_BACKLOG,
+    )
+    server = _Server(config)
+    _watch_signals(loop, server, settings)
+    try:
+        if settings.handler is not None:
+            spawner.start()
+            await spawner.ready
+            if settings.init_check and not settings.bootstrap:
+                await _check_handler(app, settings)
+        if not server.should_exit:
+            announcing = loop.create_task(_announce(server, settings, listening))
+            await server.serve(sockets=[listening])
+            await announcing
+    finally:
+        spawner.close()
+
+
+async def _check_handler(app: App, settings: Settings) -> None:
+    """Initialise one environment; raises EmulatorError with one line if that fails."""
+    assert settings.handler is not None
+    function = app.registry.functions[settings.functions[0].name]
+    assert function.pool is not None
+    result = await function.pool.check()
+    if result is None:
+        return
+    error = json.loads(result.payload)
+    path, _, attribute = settings.handler.rpartition(":")
+    what = " ".join(str(error.get("errorMessage", "")).split())
+    kind = str(error.get("errorType", ""))
+    advice = "fix it, or start with --no-init-check to see the error in the first call"
+    if kind == "Runtime.HandlerNotFound":
+        advice = f"name a function of {path}"
+        what = f"it has no function {attribute!r}"
+    elif kind == "Runtime.ImportModuleError":
+        advice = f"install what it needs where fanout runs ({sys.prefix}), or fix the import"
+    elif not kind.startswith("Runtime."):
+        what = f"{kind}: {what}"
+        trace = error.get("stackTrace") or []
+        what += f" ({' '.join(trace[-1].split()[:4]).rstrip(',')})" if trace else ""
+    raise EmulatorError(f"cannot import {path}: {what}; {advice}")
+
+
+async def _announce(server: _Server, settings: Settings, listening: socket.socket) -> None:
+    while not server.started:
+        if server.should_exit:
+            return
+        await asyncio.sleep(0.002)
+    host, port = listening.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    names = [function.name for function in settings.functions]
+    if settings.ready_json:
+        sys.stdout.write(json.dumps({"endpoint_url": url, "functions": names, "pid": os.getpid()}) + "\n")
+        sys.stdout.flush()
+    if not settings.quiet:
+        sys.stderr.write(
+            f"Lambda on this machine: {url}  ({', '.join(names)})  "
+            f"try: aws lambda invoke --endpoint-url {url} --function-name {names[0]} /dev/stdout\n"
+        )
+        sys.stderr.flush()
+
+
+def _watch_signals(loop: asyncio.AbstractEventLoop, server: _Server, settings: Settings) -> None:
+    loop.add_signal_handler(signal.SIGTERM, server.end)
+    if not settings.die_with_parent:
+        loop.add_signal_handler(signal.SIGINT, server.end)
+        return
+    # A Ctrl-C goes to the whole foreground group: the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def read() -> None:
+        if not os.read(0, 4_096):
+            loop.remove_reader(0)
+            server.end()
+
+    loop.add_reader(0, read)
+
+
+def _show_log(log: bytes) -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.buffer.write(log)
+        sys.stderr.buffer.flush()
+
+
+def _bind(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        what = (error.strerror or str(error)).lower()
+        raise EmulatorError(
+            f"cannot listen on {settings.host}:{settings.port}: {what}; choose another --port"
+        ) from error
+
+
+def _raise_file_limit() -> tuple[int, int] | None:
+    """Allow as many open files as the system lets us; tells what it was, for the environments."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    return before
