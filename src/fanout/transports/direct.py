@@ -78,13 +78,13 @@ class DirectTransport:
         self._endpoint = endpoint
         self._max_connections = max_connections
         self._proxy = _proxy_for(endpoint.base_url)
-        self._roots = _read_roots(session.verify)
+        self._roots = _read_roots(session.verify) if isinstance(session.verify, str) else []
         self._keys = SigningKeys(endpoint.region, endpoint.service)
         self._prepared: dict[int, _Prepared] = {}
         self._credentials: Credentials | None = None
         self._credentials_read_at_s = 0.0
         self._in_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
-        self._client = self._build_client(read_timeout_s)
+        self._client = self._build_first_client(read_timeout_s)
         self._old_clients: list[Client] = []
 
     @classmethod
@@ -161,6 +161,18 @@ class DirectTransport:
         self._credentials_read_at_s = now_s
         return self._credentials
 
+    def _build_first_client(self, read_timeout_s: float) -> Client:
+        from botocore.httpsession import get_cert_path
+
+        try:
+            return self._build_client(read_timeout_s)
+        except PyreqwestError as error:
+            if self._roots:
+                raise ConfigError(f"no HTTPS client can be made: {_causes(error)[-1]}") from error
+        # A machine without certificate authorities (a slim container): those that botocore brings.
+        self._roots = _read_roots(get_cert_path(True))
+        return self._build_client(read_timeout_s)
+
     def _build_client(self, read_timeout_s: float) -> Client:
         builder = (
             ClientBuilder()
@@ -189,10 +201,7 @@ class DirectTransport:
             builder = builder.danger_accept_invalid_certs(True)
         for root in self._roots:
             builder = builder.add_root_certificate_pem(root)
-        try:
-            return builder.build()
-        except PyreqwestError as error:
-            raise ConfigError(f"no HTTPS client can be made: {'; '.join(_causes(error))}") from error
+        return builder.build()
 
     def _fault(self, error: PyreqwestError) -> TransportError:
         causes = _causes(error)
@@ -210,8 +219,8 @@ class DirectTransport:
             )
         if "certificate" in last:
             return ConnectFailed(
-                f"the certificate of {where} is not trusted: {last}; "
-                "set AWS_CA_BUNDLE to the file of the authority that signed it"
+                f"the certificate of {where} is refused ({last}): "
+                "if its authority is your own, set AWS_CA_BUNDLE to its file"
             )
         return ConnectFailed(f"no connection to {where}: {last}")
 
@@ -291,12 +300,10 @@ def _without_password(proxy: str) -> str:
     return re.sub(r"//[^/]*@", "//", proxy)
 
 
-def _read_roots(verify: bool | str) -> list[bytes]:
-    if not isinstance(verify, str):
-        return []
-    roots = _PEM.findall(Path(verify).read_bytes())
+def _read_roots(path: str) -> list[bytes]:
+    roots = _PEM.findall(Path(path).read_bytes())
     if not roots:
-        raise ConfigError(f"CA bundle {verify!r} holds no certificate in PEM")
+        raise ConfigError(f"CA bundle {path!r} holds no certificate in PEM")
     return roots
 
 

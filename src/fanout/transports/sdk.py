@@ -126,8 +126,8 @@ class SdkTransport:
         # botocore calls a connection that broke in the midst EndpointConnectionError too.
         if isinstance(cause, aiohttp.ClientSSLError) and "certificate" in text.lower():
             return ConnectFailed(
-                f"the certificate of {self._endpoint_url} is not trusted: {text}; "
-                "set AWS_CA_BUNDLE to the file of the authority that signed it"
+                f"the certificate of {self._endpoint_url} is refused ({text}): "
+                "if its authority is your own, set AWS_CA_BUNDLE to its file"
             )
         if isinstance(error, boto.ConnectTimeoutError) or isinstance(
             cause, (aiohttp.ClientConnectorError, socket.gaierror)

@@ -180,7 +180,7 @@ def _check_endpoint(url: str) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"endpoint_url is {url!r}: give http://… or https://…")
     if parts.username is not None or parts.query or parts.fragment:
-        raise ConfigError(f"endpoint_url is {url!r}: give it without user, query and fragment")
+        raise ConfigError("endpoint_url has a user, a query or a fragment: give it without them")
 
 
 def _settings_fault(error: Exception, otherwise: str | None = "the AWS settings do not work") -> Any:
