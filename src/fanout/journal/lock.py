@@ -1,0 +1,77 @@
+"""Who may write in a run directory: one process at a time, by a lock that dies with its holder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fanout.errors import JournalError
+
+LOCK_FILE = "lock"
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _LOCKED_BYTE = 1 << 30  # far behind the text, which others must be able to read
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError from error
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class RunLock:
+    """Hold a run directory, from construction to ``release`` or the end of the process, however it ends.
+
+    Raises JournalError naming the process that holds it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / LOCK_FILE
+        try:
+            self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
+        try:
+            _lock(self._descriptor)
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, b"%d\n" % os.getpid())
+        except BlockingIOError:
+            holder = _holder(path)
+            self.release()
+            raise JournalError(f"{directory} is in use by {holder}: wait for it, or stop it") from None
+        except OSError as error:
+            self.release()
+            raise JournalError(f"{path}: cannot be locked: {error.strerror}") from error
+
+    def release(self) -> None:
+        """Let go. The file stays: to remove it would race with the next holder."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        return f"process {int(path.read_text())}"
+    except (OSError, ValueError):
+        return "another process"

@@ -1,0 +1,188 @@
+"""What a journal tells: which records are finished and how, and which of the others may have run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar, overload
+
+import msgspec
+
+from fanout.errors import JournalError
+from fanout.journal.marks import read_marks
+from fanout.journal.run_dir import OUTCOMES_FILE, RunDir
+from fanout.journal.seqs import SeqSet
+from fanout.model import Outcome, Status
+
+T = TypeVar("T", bound=msgspec.Struct)
+_READ_BYTES = 1 << 20
+
+
+class Head(msgspec.Struct):
+    """The members of an outcome that say which record it is of, and how it ended."""
+
+    seq: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+    status: Status
+    generation: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class StoredOutcome(Outcome):
+    """An outcome as it is read back. msgspec reads no ``Raw | None``, but Raw with None for its default."""
+
+    output: msgspec.Raw = None  # type: ignore[assignment]
+    input: msgspec.Raw = None  # type: ignore[assignment]
+
+
+_decode_head = msgspec.json.Decoder(Head).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What is known of a run.
+
+    ``counts``: the latest outcome of each record, by status. ``redone``: the records with an outcome of
+    the newest generation, when that is not the first. ``marks``: by generation, the number below which
+    records may have been sent. ``whole_bytes``: where a last line cut short begins, or the journal ends.
+    """
+
+    finished: SeqSet
+    counts: dict[str, int]
+    generation: int
+    redone: SeqSet
+    marks: tuple[int, ...]
+    not_sent: frozenset[int]
+    whole_bytes: int
+    torn_bytes: int
+
+    @property
+    def records(self) -> int:
+        """How many records have an outcome."""
+        return len(self.finished)
+
+    @property
+    def mark(self) -> int:
+        """Records from here on were never sent."""
+        return max(self.marks[0] if self.marks else 0, self.finished.max + 1)
+
+    def may_have_run(self, seq: int) -> bool:
+        """Whether a record has no outcome, but may have been sent."""
+        return seq < self.mark and seq not in self.finished and seq not in self.not_sent
+
+    @property
+    def may_have_run_count(self) -> int:
+        """How many records may have been sent and have no outcome."""
+        known = sum(1 for seq in self.not_sent if seq < self.mark and seq not in self.finished)
+        return self.mark - self.finished.count_below(self.mark) - known
+
+
+def replay(directory: Path) -> Replay:
+    """Read a whole journal, in one pass and 1.3 bytes of memory for each ten records.
+
+    A last line without its line break was cut short by a crash: its record is not finished. Any other
+    line that is no outcome raises JournalError: the journal is damaged, and nothing is guessed.
+    """
+    state = RunDir.open(directory).state
+    marks = read_marks(directory)
+    finished, redone = SeqSet(), SeqSet()
+    counts: Counter[str] = Counter()
+    generation, repeated = 0, SeqSet()
+    whole_bytes = 0
+    for head, line in iter_lines(directory, latest=False):
+        whole_bytes += len(line)
+        counts[head.status] += 1
+        if not finished.add(head.seq):
+            repeated.add(head.seq)
+        if head.generation > generation:
+            generation, redone = head.generation, SeqSet()
+        if head.generation == generation and generation:
+            redone.add(head.seq)
+    if len(repeated):
+        _take_back_superseded(directory, repeated, counts)
+    if len(marks) - 1 > generation:
+        generation, redone = len(marks) - 1, SeqSet()  # begun, and nothing finished in it yet
+    not_sent = state.get("not_sent", [])
+    if not isinstance(not_sent, list) or not all(isinstance(seq, int) for seq in not_sent):
+        raise JournalError(f"{directory}/run.json: is damaged: not_sent is no list of numbers")
+    return Replay(
+        finished=finished,
+        counts={status: n for status, n in counts.items() if n},
+        generation=generation,
+        redone=redone,
+        marks=tuple(marks),
+        not_sent=frozenset(not_sent),
+        whole_bytes=whole_bytes,
+        torn_bytes=(directory / OUTCOMES_FILE).stat().st_size - whole_bytes,
+    )
+
+
+def iter_lines(directory: Path, *, latest: bool = True) -> Iterator[tuple[Head, bytes]]:
+    """Each outcome's head and its whole line, line break included, in order of finishing.
+
+    ``latest``: only the last outcome of each record; that costs another pass before. Raises JournalError.
+    """
+    if not latest:
+        yield from _lines(directory)
+        return
+    seen, later = SeqSet(), Counter[int]()
+    for head, _ in _lines(directory):
+        if not seen.add(head.seq):
+            later[head.seq] += 1
+    for head, line in _lines(directory):
+        if later and (left := later.get(head.seq, 0)):
+            later[head.seq] = left - 1
+            continue
+        yield head, line
+
+
+@overload
+def iter_outcomes(directory: Path, *, latest: bool = True) -> Iterator[Outcome]: ...
+@overload
+def iter_outcomes(directory: Path, *, latest: bool = True, fields: type[T]) -> Iterator[T]: ...
+def iter_outcomes(
+    directory: Path, *, latest: bool = True, fields: type[msgspec.Struct] = StoredOutcome
+) -> Iterator[msgspec.Struct]:
+    """The outcomes of a run, in order of finishing, or with ``fields`` only those members, which is faster.
+
+    A member that holds any JSON is declared as in StoredOutcome. Raises JournalError.
+    """
+    decode = msgspec.json.Decoder(fields).decode
+    for head, line in iter_lines(directory, latest=latest):
+        try:
+            outcome = decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise JournalError(
+                f"{directory / OUTCOMES_FILE}: record {head.seq} is damaged: {error}"
+            ) from error
+        yield outcome
+
+
+def _lines(directory: Path) -> Iterator[tuple[Head, bytes]]:
+    path = directory / OUTCOMES_FILE
+    number = 0
+    try:
+        with path.open("rb", buffering=_READ_BYTES) as file:
+            for line in file:
+                number += 1
+                try:
+                    head = _decode_head(line)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    if not line.endswith(b"\n"):
+                        return
+                    raise JournalError(f"{path}: line {number} is no outcome: {error}") from error
+                if not line.endswith(b"\n"):
+                    return  # it may be whole, but its writer did not say so
+                yield head, line
+    except OSError as error:
+        raise JournalError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _take_back_superseded(directory: Path, repeated: SeqSet, counts: Counter[str]) -> None:
+    last: dict[int, str] = {}
+    for head, _ in _lines(directory):
+        if head.seq in repeated:
+            superseded = last.get(head.seq)
+            if superseded is not None:
+                counts[superseded] -= 1
+            last[head.seq] = head.status

@@ -1,0 +1,132 @@
+"""What a run directory is, and what run.json says of the run: written whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fanout.errors import JournalError
+from fanout.journal.lock import RunLock
+
+FORMAT = 1
+STATE_FILE = "run.json"
+OUTCOMES_FILE = "outcomes.jsonl"
+SPOOL_FILE = "spool"
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class RunDir:
+    """A directory that holds one run. ``state`` is what run.json says; members nobody knows are kept."""
+
+    def __init__(self, path: Path, state: dict[str, Any]) -> None:
+        self.path = path
+        self.state = state
+
+    @classmethod
+    def create(cls, path: Path, state: dict[str, Any]) -> RunDir:
+        """Make the directory and its parents, and begin a run there with this state.
+
+        Raises JournalError when it holds a run already or cannot be written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            claimed = STATE_FILE if (path / STATE_FILE).exists() else OUTCOMES_FILE
+            with (path / claimed).open("xb"):
+                pass  # of two processes that begin here at once, one fails
+        except FileExistsError:
+            if path.exists() and not path.is_dir():
+                raise JournalError(f"{path}: is no directory: choose another --out") from None
+            raise JournalError(
+                f"{path}: holds a run already: go on with `fanout resume {path}`, or choose another --out"
+            ) from None
+        except OSError as error:
+            raise JournalError(
+                f"{path}: cannot be written: {error.strerror}: choose another --out"
+            ) from error
+        run_dir = cls(path, {})
+        try:
+            run_dir.write_state({"format": FORMAT, "generation": 0, **state})
+        except JournalError:
+            with contextlib.suppress(OSError):
+                (path / OUTCOMES_FILE).unlink()
+            raise
+        return run_dir
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """The run that a directory holds. Raises JournalError saying what is missing when it holds none."""
+        return cls(path, _read_state(path))
+
+    @property
+    def spool(self) -> Path:
+        """Where standard input is kept, for a resume."""
+        return self.path / SPOOL_FILE
+
+    def lock(self) -> RunLock:
+        """Hold the directory for this process. Raises JournalError while another one does."""
+        return RunLock(self.path)
+
+    def write_state(self, changes: dict[str, Any]) -> None:
+        """Change members of run.json: after a crash, at any moment, it is the old one or the new one.
+
+        Takes some milliseconds, for the disk. ``not_sent`` lasts until the run goes on: the state
+        ``running`` removes it. Raises JournalError when it cannot be written.
+        """
+        state = {**self.state, **changes}
+        if state.get("state") == "running":
+            state.pop("not_sent", None)
+        path = self.path / STATE_FILE
+        draft = self.path / (STATE_FILE + ".new")
+        try:
+            with draft.open("wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+            sync_directory(self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+            raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
+        self.state = state
+
+
+def sync_directory(path: Path) -> None:
+    """Put a directory's entries on the disk itself, where the platform can."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_state(directory: Path) -> dict[str, Any]:
+    for path in (directory / STATE_FILE, directory / OUTCOMES_FILE):
+        try:
+            missing = not path.exists()
+        except (OSError, ValueError) as error:
+            raise JournalError(f"{directory}: cannot be read: {error}") from error
+        if missing:
+            what = f"it has no {path.name}" if directory.is_dir() else "there is no such directory"
+            raise JournalError(f"{directory}: is no run directory: {what}")
+    path = directory / STATE_FILE
+    try:
+        state = _decode(path.read_bytes())
+    except OSError as error:
+        raise JournalError(f"{path}: cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise JournalError(f"{path}: is damaged: {error}") from error
+    format_number = state.get("format", FORMAT)
+    if not isinstance(format_number, int) or format_number > FORMAT:
+        by = f"fanout {state['fanout_version']}" if "fanout_version" in state else "another fanout"
+        raise JournalError(
+            f"{path}: format {format_number}, written by {by}; this one reads format {FORMAT}: upgrade fanout"
+        )
+    return state

@@ -1,0 +1,47 @@
+"""How millions of sequence numbers are remembered: one bit each, in pages that exist when needed."""
+
+from __future__ import annotations
+
+_PAGE_BITS = 16
+_PAGE_SEQS = 1 << _PAGE_BITS
+_IN_PAGE = _PAGE_SEQS - 1
+
+
+class SeqSet:
+    """A set of sequence numbers from 0: 1.25 MB for ten million in a row, whatever their order."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, bytearray] = {}
+        self._count = 0
+        self.max = -1
+
+    def add(self, seq: int) -> bool:
+        """Put one in. Returns whether it was new."""
+        page = self._pages.get(seq >> _PAGE_BITS)
+        if page is None:
+            page = self._pages[seq >> _PAGE_BITS] = bytearray(_PAGE_SEQS // 8)
+        at, bit = (seq & _IN_PAGE) >> 3, 1 << (seq & 7)
+        if page[at] & bit:
+            return False
+        page[at] |= bit
+        self._count += 1
+        if seq > self.max:
+            self.max = seq
+        return True
+
+    def __contains__(self, seq: int) -> bool:
+        page = self._pages.get(seq >> _PAGE_BITS)
+        return page is not None and bool(page[(seq & _IN_PAGE) >> 3] & (1 << (seq & 7)))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def count_below(self, bound: int) -> int:
+        """How many are less than ``bound``."""
+        count = 0
+        for number, page in self._pages.items():
+            seqs = bound - number * _PAGE_SEQS
+            if seqs > 0:
+                bits = int.from_bytes(page, "little")
+                count += (bits if seqs >= _PAGE_SEQS else bits & ((1 << seqs) - 1)).bit_count()
+        return count
