@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TextIO
 
+from fanout.stats.figures import dollars, milliseconds, number, percent, seconds
 from fanout.stats.snapshot import Snapshot
 from fanout.stats.text import printable
 
@@ -104,9 +105,9 @@ def render(snapshot: Snapshot, width: int, is_unicode: bool = True) -> Renderabl
 
 def plain_line(snapshot: Snapshot) -> str:
     """One line for a log, ASCII only: it says the same as the live lines."""
-    parts = [f"{_seconds(snapshot.elapsed_s)}: {_done(snapshot)}", f"{_number(snapshot.rate_now_per_s)}/s"]
+    parts = [f"{seconds(snapshot.elapsed_s)}: {_done(snapshot)}", f"{number(snapshot.rate_now_per_s)}/s"]
     if snapshot.eta_s is not None:
-        parts.append(f"ETA {_seconds(snapshot.eta_s)}")
+        parts.append(f"ETA {seconds(snapshot.eta_s)}")
     parts += [text for text, _ in _flow(snapshot)[1:]]
     parts += [text for text, _ in _troubles(snapshot)]
     return ", ".join(parts)
@@ -117,10 +118,10 @@ def _headline(snapshot: Snapshot, room: int, is_unicode: bool) -> Text:
 
     tail = Text(f" {_done(snapshot)}")
     if snapshot.fraction is not None:
-        tail.append(f" {_percent(snapshot.fraction)}", "bold")
-    end = _seconds(snapshot.elapsed_s)
+        tail.append(f" {percent(snapshot.fraction)}", "bold")
+    end = seconds(snapshot.elapsed_s)
     if snapshot.eta_s is not None and not snapshot.draining:
-        end += f", ETA {_seconds(snapshot.eta_s)}"
+        end += f", ETA {seconds(snapshot.eta_s)}"
     if snapshot.draining:
         tail.append(" draining", "yellow bold")
     if room >= len(tail) + len(end) + 2:
@@ -136,9 +137,9 @@ def _headline(snapshot: Snapshot, room: int, is_unicode: bool) -> Text:
 
 
 def _flow(snapshot: Snapshot) -> list[tuple[str, str]]:
-    of = "" if snapshot.limit is None else f" of {_number(snapshot.limit)}"
+    of = "" if snapshot.limit is None else f" of {number(snapshot.limit)}"
     parts = [
-        (f"{_number(snapshot.rate_now_per_s)}/s", "bold"),
+        (f"{number(snapshot.rate_now_per_s)}/s", "bold"),
         (f"{snapshot.in_flight:,}{of} in flight", "cyan"),
     ]
     if snapshot.cause:
@@ -146,7 +147,7 @@ def _flow(snapshot: Snapshot) -> list[tuple[str, str]]:
         cause = _CAUSES.get(snapshot.cause, printable(snapshot.cause, 40))
         parts.append((f"limit: {cause}", "yellow" if snapshot.cause == "throttles" else ""))
     if snapshot.p50_ms:
-        p50, p95, p99 = map(_ms, (snapshot.p50_ms, snapshot.p95_ms, snapshot.p99_ms))
+        p50, p95, p99 = map(milliseconds, (snapshot.p50_ms, snapshot.p95_ms, snapshot.p99_ms))
         parts.append((f"p50 {p50} p95 {p95} p99 {p99}", ""))
     return parts
 
@@ -164,9 +165,7 @@ def _troubles(snapshot: Snapshot) -> list[tuple[str, str]]:
     if snapshot.retries:
         parts.append((f"{snapshot.retries:,} retries", ""))
     if snapshot.cost_usd is not None:
-        parts.append(
-            (f"${snapshot.cost_usd:,.2f}" if snapshot.cost_usd >= 1 else f"${snapshot.cost_usd:.4f}", "")
-        )
+        parts.append((dollars(snapshot.cost_usd), ""))
     return parts
 
 
@@ -189,29 +188,6 @@ def _done(snapshot: Snapshot) -> str:
     if snapshot.total is None:
         return f"{snapshot.done:,} records"
     return f"{snapshot.done:,} of {snapshot.total:,}"
-
-
-def _percent(fraction: float) -> str:
-    # 100 % is said only when it is so.
-    return "100%" if fraction >= 1 else f"{min(fraction * 100, 99.9):.1f}%"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
-
-
-def _ms(value: float) -> str:
-    if value >= 10_000:
-        return f"{value / 1000:.1f}s"
-    return f"{value:,.0f}ms" if value >= 10 else f"{value:.1f}ms"
-
-
-def _seconds(value: float) -> str:
-    seconds = round(value)
-    hours, minutes = seconds // 3600, seconds // 60 % 60
-    if hours:
-        return f"{hours}h{minutes:02}m"
-    return f"{minutes}m{seconds % 60:02}s" if minutes else f"{seconds}s"
 
 
 def _is_unicode(stream: TextIO) -> bool:

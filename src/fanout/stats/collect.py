@@ -100,8 +100,8 @@ class Stats:
                 self._skip = self._executions.add(execution(outcome))
         if outcome.billed_ms is not None:
             self._add_report(outcome, outcome.billed_ms)
-        if outcome.init_ms is not None:
-            self._add_cold_start(outcome, outcome.init_ms)
+        if outcome.init_ms is not None or outcome.restore_ms is not None:
+            self._add_cold_start(outcome)
         if status not in OK_STATUSES:
             self.timed_out += outcome.timed_out
             self._clusters.add(outcome)
@@ -113,9 +113,9 @@ class Stats:
         if outcome.max_memory_mb is not None and outcome.max_memory_mb > self.max_memory_mb:
             self.max_memory_mb = outcome.max_memory_mb
 
-    def _add_cold_start(self, outcome: Outcome, init_ms: float) -> None:
+    def _add_cold_start(self, outcome: Outcome) -> None:
         self.cold_starts += 1
-        self.init_ms += init_ms
+        self.init_ms += (outcome.init_ms or 0.0) + (outcome.restore_ms or 0.0)
         if self._cold_skip:
             self._cold_skip -= 1
         elif outcome.duration_ms is not None:

@@ -25,7 +25,7 @@ class Execution(msgspec.Struct, kw_only=True, omit_defaults=True):
     started_at: str | None = None
     attempts: int = 1
     throttles: int = 0
-    init_ms: float | None = None
+    init_ms: float | None = None  # of a cold start, or its restoring from a snapshot
     request_id: str | None = None
 
 
@@ -39,7 +39,7 @@ def execution(outcome: Outcome) -> Execution:
         started_at=outcome.started_at,
         attempts=outcome.attempts,
         throttles=outcome.throttles,
-        init_ms=outcome.init_ms,
+        init_ms=outcome.restore_ms if outcome.init_ms is None else outcome.init_ms,
         request_id=outcome.request_id,
     )
 

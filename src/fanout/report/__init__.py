@@ -1,0 +1,8 @@
+"""What a run came to: as figures, as text, as a page, and in dollars."""
+
+from __future__ import annotations
+
+from fanout.report.cost import CostEstimate, CostMeter, Prices, load_prices, meter_of
+from fanout.report.summary import RunReport
+
+__all__ = ["CostEstimate", "CostMeter", "Prices", "RunReport", "load_prices", "meter_of"]

@@ -1,0 +1,254 @@
+"""Which words and figures the page carries as plain HTML, so that it says all of it without its drawings.
+
+Everything passes ``escape`` or is a number of our own. Figures carry ``data-figure`` and the exact
+value as ``data-value``, for whoever reads the page by program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from html import escape
+from typing import TYPE_CHECKING
+
+from fanout.model import OK_STATUSES
+from fanout.report.terminal import ACCEPTED_NOTE, VALID_NOTE, unreadable_note
+from fanout.stats import Execution, FailureCluster
+from fanout.stats.figures import dollars, milliseconds, number, percent, seconds
+from fanout.stats.text import printable
+
+if TYPE_CHECKING:
+    from fanout.report.summary import RunReport
+
+_MOST_CLUSTERS = 50
+_STATES = {
+    "finished": "finished",
+    "running": "not finished",
+    "interrupted": "interrupted",
+    "halted": "halted",
+    "fatal": "stopped for good",
+}
+
+
+def safe(text: object, most_chars: int = 500) -> str:
+    """A stranger's text on one line, as HTML that shows it and does nothing."""
+    return escape(printable(str(text), most_chars))
+
+
+def figure(name: str, value: float, shown: str) -> str:
+    """One number, to be read by people and programs."""
+    return f'<span data-figure="{escape(name)}" data-value="{value!r}">{escape(shown)}</span>'
+
+
+def badge(report: RunReport) -> str:
+    """The state of the run, as one coloured word."""
+    kind = "good" if report.ok else "bad" if report.state == "fatal" or report.stats.failed else "warn"
+    word = _STATES.get(report.state, report.state)
+    if report.state == "finished" and not report.ok:
+        word = "finished, some failed" if report.stats.failed else "finished, some pending"
+    return (
+        f'<span class="badge {kind}" id="state" data-value="{escape(report.state)}">{safe(word, 40)}</span>'
+    )
+
+
+def facts(report: RunReport) -> str:
+    """When, of what, by which version."""
+    run = report.run
+    given = run.get("input") or {}
+    location = given.get("location") if isinstance(given, dict) else None
+    pairs = [
+        ("input", location),
+        ("Region", run.get("region")),
+        ("started", run.get("started_at")),
+        ("finished", run.get("finished_at")),
+        ("fanout", run.get("fanout_version")),
+    ]
+    parts = [f"<span>{name} <b>{safe(value, 200)}</b></span>" for name, value in pairs if value]
+    return "".join(parts)
+
+
+def notes(report: RunReport) -> str:
+    """What must not be overlooked."""
+    said = []
+    if report.halted_by:
+        said.append(f"Stopped by {safe(report.halted_by, 300)}.")
+    if report.pending:
+        said.append(
+            f"{figure('pending', report.pending, f'{report.pending:,}')} records have no outcome yet"
+            + (f": <code>{safe(report.resume_command, 2000)}</code>" if report.resume_command else ".")
+        )
+    if report.unreadable_lines:
+        said.append(escape(unreadable_note(report.unreadable_lines)) + ".")
+    if report.counts.get("accepted"):
+        said.append(escape(ACCEPTED_NOTE) + ".")
+    if report.counts.get("valid"):
+        said.append(escape(VALID_NOTE) + ".")
+    if report.counts.get("unknown"):
+        said.append(
+            "Unknown means that the reply was lost: these records may have run. They are sent again "
+            "only where the function is said to be idempotent."
+        )
+    return "".join(f'<p class="note">{text}</p>' for text in said)
+
+
+def tiles(report: RunReport) -> str:
+    """The figures of the summary, one tile each."""
+    latency = report.latency_ms
+    failed = report.stats.failed
+    throttles = sum(report.throttles.values())
+    made = [
+        _tile(
+            "Records",
+            figure("records", report.records, f"{report.records:,}"),
+            f"in {seconds(report.elapsed_s)}",
+        ),
+        _tile(
+            "Succeeded",
+            figure("ok", report.stats.done - failed, f"{report.stats.done - failed:,}"),
+            percent((report.stats.done - failed) / report.records) if report.records else "",
+        ),
+        _tile(
+            "Failed",
+            figure("failed", failed, f"{failed:,}"),
+            percent(failed / report.records) if report.records else "",
+            "bad" if failed else "",
+        ),
+        _tile(
+            "Throughput",
+            figure("throughput_per_s", report.throughput_per_s, f"{number(report.throughput_per_s)}/s"),
+            "" if report.share_of_limit is None else f"{percent(report.share_of_limit)} of the limit",
+        ),
+        _tile(
+            "Latency p50",
+            figure("p50_ms", latency["p50"], milliseconds(latency["p50"])),
+            f"p95 {milliseconds(latency['p95'])} · p99 {milliseconds(latency['p99'])}",
+        ),
+        _tile("Throttles", figure("throttles", throttles, f"{throttles:,}"), "did not run; sent again"),
+        _tile(
+            "Retries", figure("retries", report.retries, f"{report.retries:,}"), "attempts after the first"
+        ),
+    ]
+    if report.cold_starts:
+        mean_ms = report.stats.init_ms / report.cold_starts
+        made.append(
+            _tile(
+                "Cold starts",
+                figure("cold_starts", report.cold_starts, f"{report.cold_starts:,}"),
+                f"{milliseconds(mean_ms)} each on average",
+            )
+        )
+    if report.cost is not None:
+        cost = report.cost
+        sign = "at most " if cost.is_upper_bound else "at least " if cost.is_lower_bound else ""
+        made.append(_tile("Cost", sign + figure("usd", cost.usd, dollars(cost.usd)), escape(cost.basis)))
+    return "".join(made)
+
+
+def _tile(label: str, value: str, below: str, kind: str = "") -> str:
+    return (
+        f'<div class="tile {kind}"><dt>{escape(label)}</dt><dd>{value}</dd><dd class=below>{below}</dd></div>'
+    )
+
+
+def summary_table(report: RunReport) -> str:
+    """Counts by status, and the figures beside them, for a notebook."""
+    rows = [(status, f"{count:,}") for status, count in report.counts.items() if count]
+    latency = report.latency_ms
+    rows += [
+        ("throughput", f"{number(report.throughput_per_s)}/s"),
+        ("latency", f"p50 {milliseconds(latency['p50'])}, p99 {milliseconds(latency['p99'])}"),
+        ("throttles", f"{sum(report.throttles.values()):,}"),
+        ("retries", f"{report.retries:,}"),
+    ]
+    if report.cost is not None:
+        rows.append(("cost", str(report.cost)))
+    rows += [
+        (f"{cluster.count:,} times", f"{cluster.type} {cluster.frame}")
+        for cluster in report.stats.failures(5)
+    ]
+    body = "".join(f"<tr><th>{safe(name)}</th><td>{safe(value, 200)}</td></tr>" for name, value in rows)
+    head = f"{safe(report.function)}: {report.records:,} records in {seconds(report.elapsed_s)}"
+    head += f", {safe(report.state)}"
+    return f"<table><caption>{head}</caption>{body}</table>"
+
+
+def status_rows(report: RunReport) -> str:
+    """One row for each status, with a bar as wide as its share."""
+    counts = {status: count for status, count in report.counts.items() if count}
+    if report.pending:
+        counts["pending"] = report.pending
+    rows = []
+    for status, count in counts.items():
+        share = count / report.records if report.records else 0.0
+        kind = "good" if status in OK_STATUSES else "muted" if status == "pending" else "bad"
+        rows.append(
+            f"<tr><th scope=row>{status}</th>"
+            f"<td class=n>{figure(f'count-{status}', count, f'{count:,}')}</td>"
+            f'<td class=n>{percent(share)}</td><td class=wide><div class="bar {kind}" '
+            f'style="width:{max(share * 100, 0.4):.2f}%"></div></td></tr>'
+        )
+    return "".join(rows) or "<tr><td>no records</td></tr>"
+
+
+def cluster_items(report: RunReport) -> str:
+    """One folding item for each kind of failure, with its sample."""
+    return "".join(_cluster(cluster) for cluster in report.stats.failures(_MOST_CLUSTERS))
+
+
+def _cluster(cluster: FailureCluster) -> str:
+    head = f"<span class=count>{cluster.count:,}</span> <b>{safe(cluster.type, 120)}</b>"
+    if cluster.frame:
+        head += f" <code>{safe(cluster.frame, 160)}</code>"
+    if cluster.seq < 0:
+        return f"<li><p>{head} <span class=dim>{safe(cluster.message)}</span></p></li>"
+    sample = [f"<p>{safe(cluster.message, 1000)}</p>"] if cluster.message else []
+    names = [f"{safe(cluster.status)}, for example record {cluster.seq}"]
+    if cluster.key is not None:
+        names.append(f"key {safe(cluster.key, 100)}")
+    if cluster.request_id:
+        names.append(f"request {safe(cluster.request_id, 60)}")
+    sample.append(f"<p class=dim>{' · '.join(names)}</p>")
+    if cluster.stack_trace:
+        sample.append(f"<pre>{_lines(cluster.stack_trace)}</pre>")
+    if cluster.log_tail:
+        sample.append(f"<p class=dim>end of its log</p><pre>{_lines(cluster.log_tail.splitlines())}</pre>")
+    return f"<li><details><summary>{head}</summary>{''.join(sample)}</details></li>"
+
+
+def _lines(texts: Iterable[str]) -> str:
+    def each() -> Iterator[str]:
+        for text in texts:
+            for line in text.splitlines() or [""]:
+                indent = len(line) - len(line.lstrip(" "))
+                yield " " * min(indent, 40) + safe(line, 400)
+
+    return "\n".join(each())
+
+
+def slowest_rows(report: RunReport) -> str:
+    """The slowest records, one row each."""
+    return "".join(map(_slow_row, report.slowest)) or "<tr><td colspan=6>none</td></tr>"
+
+
+def _slow_row(slow: Execution) -> str:
+    init = "" if slow.init_ms is None else milliseconds(slow.init_ms)
+    return (
+        f"<tr><td class=n>{slow.seq}</td><td>{safe(slow.key or '', 60)}</td>"
+        f"<td class=n>{milliseconds(slow.duration_ms)}</td><td>{safe(slow.status)}</td>"
+        f"<td class=n>{slow.attempts}</td><td class=n>{slow.throttles}</td><td class=n>{init}</td></tr>"
+    )
+
+
+def option_rows(report: RunReport) -> str:
+    """What was asked, one row for each option that was given."""
+    options = report.run.get("options")
+    pairs = options.items() if isinstance(options, dict) else []
+    return "".join(
+        f"<tr><th scope=row>{safe(name, 60)}</th><td>{safe(value, 300)}</td></tr>"
+        for name, value in pairs
+        if value not in (None, "", [], False)
+    )
+
+
+def command_items(report: RunReport) -> str:
+    """What to do next."""
+    return "".join(f"<li><code>{safe(command, 4000)}</code></li>" for command in report.next_commands)

@@ -1,0 +1,40 @@
+"""How figures are written for people: the same on a terminal, in a summary and on a page."""
+
+from __future__ import annotations
+
+
+def number(value: float) -> str:
+    """Whole numbers with separators; one decimal below ten where there is something behind it."""
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+
+
+def percent(share: float) -> str:
+    """One decimal. 100 % is said only when it is so, and 0 % too."""
+    if share <= 0 or share >= 1:
+        return "0%" if share <= 0 else "100%"
+    return f"{min(max(share * 100, 0.1), 99.9):.1f}%"
+
+
+def milliseconds(value: float) -> str:
+    """Milliseconds up to ten seconds, then seconds."""
+    if value >= 10_000:
+        return f"{value / 1000:,.1f}s"
+    return f"{value:,.0f}ms" if value >= 10 else f"{value:.1f}ms"
+
+
+def seconds(value: float) -> str:
+    """Whole seconds, minutes and hours; tenths below ten seconds."""
+    if value < 9.95:
+        return f"{value:.1f}s"
+    whole = round(value)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours:,}h{minutes:02}m"
+    return f"{minutes}m{whole % 60:02}s" if minutes else f"{whole}s"
+
+
+def dollars(usd: float) -> str:
+    """Two decimals from a dollar on, else enough of them to see something."""
+    if usd >= 1 or usd == 0:
+        return f"${usd:,.2f}"
+    return f"${usd:.4f}" if usd >= 0.001 else f"${usd:.7f}"
