@@ -1,0 +1,142 @@
+"""``fanout limits``: each figure Lambda sets, where it came from, and the budget that follows."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from fanout.cli.aws_options import aws_options
+from fanout.config import Concurrency, parse_concurrency
+from fanout.errors import FatalRefusal
+from fanout.quotas import Figure, Quotas, discover
+
+_EPILOG = """\b
+Examples:
+  1. What a run of the function would use, and why:
+     fanout limits orders
+  2. An alias with provisioned concurrency:
+     fanout limits orders --qualifier live
+  3. What half of it would be:
+     fanout limits orders --concurrency 50%
+  4. For a script:
+     fanout limits orders --json | jq .budget
+"""
+_EXIT_FATAL = 4
+
+
+@click.command("limits", epilog=_EPILOG)
+@click.argument("function")
+@click.option("--qualifier", metavar="NAME", help="A version or an alias.")
+@click.option(
+    "-j", "--concurrency", default="auto", metavar="N|P%|auto|@FILE", help="As a run would be told. [auto]"
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@aws_options
+def command(
+    function: str,
+    qualifier: str | None,
+    concurrency: str,
+    as_json: bool,
+    profile: str | None,
+    region: str | None,
+    endpoint_url: str | None,
+) -> None:
+    """What the account allows FUNCTION, where each figure came from, and the budget that follows.
+
+    An API that the caller may not use leads to a stated assumption. Exit 4 when the function does
+    not exist or the credentials are refused.
+    """
+    asked = parse_concurrency(concurrency)
+    try:
+        quotas = asyncio.run(_discover(function, qualifier, asked, profile, region, endpoint_url))
+    except FatalRefusal as error:
+        _refuse(str(error))
+    if quotas.function_missing:
+        where = f" with the qualifier {qualifier}" if qualifier else ""
+        _refuse(f"{function}: no such function{where} in this account and Region")
+    if quotas.refusal is not None:
+        _refuse(f"{function}: {quotas.refusal}; check --profile, and that the session has not expired")
+    if as_json:
+        click.echo(_json(function, quotas))
+    elif sys.stdout.isatty():
+        _draw(function, quotas)
+    else:
+        for figure in [*quotas.figures, _budget(quotas)]:
+            click.echo(f"{figure.name}\t{_shown(figure.value)}\t{figure.source}")
+
+
+async def _discover(
+    function: str,
+    qualifier: str | None,
+    concurrency: Concurrency,
+    profile: str | None,
+    region: str | None,
+    endpoint_url: str | None,
+) -> Quotas:
+    from fanout.transports.session import AwsSession
+
+    async with AwsSession(
+        function=function, profile=profile, region=region, endpoint_url=endpoint_url
+    ) as session:
+        return await discover(session.client, function=function, qualifier=qualifier, concurrency=concurrency)
+
+
+def _refuse(line: str) -> NoReturn:
+    click.echo(f"fanout: {line}", err=True)
+    sys.exit(_EXIT_FATAL)
+
+
+def _budget(quotas: Quotas) -> Figure:
+    return Figure("budget (calls in flight)", quotas.budget, quotas.budget_source)
+
+
+def _shown(value: float | str | None) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:,.15g}"
+
+
+def _draw(function: str, quotas: Quotas) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"What Lambda allows {function}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("from", style="dim")
+    for figure in quotas.figures:
+        table.add_row(figure.name, _shown(figure.value), figure.source)
+    table.add_section()
+    budget = _budget(quotas)
+    table.add_row(budget.name, _shown(budget.value), budget.source, style="bold")
+    Console(highlight=False).print(table)
+
+
+def _json(function: str, quotas: Quotas) -> str:
+    import msgspec
+
+    members: dict[str, Any] = {
+        "function": function,
+        "budget": quotas.budget,
+        "budget_source": quotas.budget_source,
+        "cause": quotas.cause,
+        "is_assumed": quotas.is_assumed,
+        "is_above_allowed": quotas.is_above_allowed,
+        "allowed": quotas.allowed,
+        "rate_per_s": quotas.rate_per_s,
+        "rate_source": quotas.rate_source,
+        "function_timeout_s": quotas.function_timeout_s,
+        "reserved": quotas.reserved,
+        "provisioned": quotas.provisioned,
+        "account": quotas.account,
+        "unreserved": quotas.unreserved,
+        "memory_mb": quotas.memory_mb,
+        "architecture": quotas.architecture,
+        "ephemeral_mb": quotas.ephemeral_mb,
+        "state": quotas.state,
+        "figures": [figure._asdict() for figure in quotas.figures],
+    }
+    return msgspec.json.encode(members).decode()
