@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
 from fanout.journal.lock import RunLock
-from fanout.journal.replaying import Head, Replay, StoredOutcome, iter_lines, iter_outcomes, replay
+from fanout.journal.replaying import Replay, iter_lines, iter_outcomes, replay
 from fanout.journal.run_dir import FORMAT, OUTCOMES_FILE, SPOOL_FILE, STATE_FILE, RunDir
 from fanout.journal.samples import Samples, check_samples
 from fanout.journal.seqs import SeqSet
@@ -17,6 +18,7 @@ __all__ = [
     "Fsync",
     "Head",
     "Journal",
+    "LineFault",
     "Replay",
     "RunDir",
     "RunLock",
@@ -24,6 +26,7 @@ __all__ = [
     "SeqSet",
     "StoredOutcome",
     "check_samples",
+    "decode_line",
     "iter_lines",
     "iter_outcomes",
     "replay",

@@ -6,36 +6,23 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar, overload
+from typing import TypeVar, overload
 
 import msgspec
 
 from fanout.errors import JournalError
+from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
 from fanout.journal.marks import read_marks
 from fanout.journal.run_dir import OUTCOMES_FILE, RunDir
 from fanout.journal.seqs import SeqSet
-from fanout.model import Outcome, Status
+from fanout.model import Outcome
 
 T = TypeVar("T", bound=msgspec.Struct)
 _READ_BYTES = 1 << 20
 
 
-class Head(msgspec.Struct):
-    """The members of an outcome that say which record it is of, and how it ended."""
-
-    seq: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
-    status: Status
-    generation: Annotated[int, msgspec.Meta(ge=0)] = 0
-
-
-class StoredOutcome(Outcome):
-    """An outcome as it is read back. msgspec reads no ``Raw | None``, but Raw with None for its default."""
-
-    output: msgspec.Raw = None  # type: ignore[assignment]
-    input: msgspec.Raw = None  # type: ignore[assignment]
-
-
-_decode_head = msgspec.json.Decoder(Head).decode
+_heads = msgspec.json.Decoder(Head)
+_decode_head = _heads.decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +134,13 @@ def iter_outcomes(
 
     A member that holds any JSON is declared as in StoredOutcome. Raises JournalError.
     """
-    decode = msgspec.json.Decoder(fields).decode
+    decoder = msgspec.json.Decoder(fields)
     for head, line in iter_lines(directory, latest=latest):
         try:
-            outcome = decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise JournalError(
-                f"{directory / OUTCOMES_FILE}: record {head.seq} is damaged: {error}"
-            ) from error
+            outcome = decode_line(line, decoder)
+        except LineFault as fault:
+            path = directory / OUTCOMES_FILE
+            raise JournalError(f"{path}: the outcome of record {head.seq} is damaged: {fault}") from fault
         yield outcome
 
 
@@ -165,17 +151,22 @@ def _lines(directory: Path) -> Iterator[tuple[Head, bytes]]:
         with path.open("rb", buffering=_READ_BYTES) as file:
             for line in file:
                 number += 1
+                if not line.endswith(b"\n"):
+                    return  # cut short; or whole, but whoever wrote it did not get to say so
                 try:
                     head = _decode_head(line)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    if not line.endswith(b"\n"):
-                        return
-                    raise JournalError(f"{path}: line {number} is no outcome: {error}") from error
-                if not line.endswith(b"\n"):
-                    return  # it may be whole, but its writer did not say so
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    head = _odd_head(path, number, line)
                 yield head, line
     except OSError as error:
         raise JournalError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _odd_head(path: Path, number: int, line: bytes) -> Head:
+    try:
+        return decode_line(line, _heads)
+    except LineFault as fault:
+        raise JournalError(f"{path}: line {number} is no outcome: {fault}") from fault
 
 
 def _take_back_superseded(directory: Path, repeated: SeqSet, counts: Counter[str]) -> None:

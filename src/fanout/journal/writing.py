@@ -16,13 +16,12 @@ from typing import Literal
 
 import anyio
 import anyio.to_thread
-import msgspec
 
 from fanout.errors import JournalError
 from fanout.journal.disk import AppendFile, Reserve
+from fanout.journal.lines import append_line
 from fanout.journal.marks import MarkFile
 from fanout.journal.run_dir import OUTCOMES_FILE
-from fanout.journal.salvaging import encode_salvaged
 from fanout.journal.samples import ENTRY_BYTES, SAMPLES_FILE, is_sampled, sample_entry
 from fanout.model import Outcome
 
@@ -70,7 +69,6 @@ class Journal:
         self._fsync = fsync
         self._on_commit = on_commit
         self._on_failure = on_failure
-        self._encode_into = msgspec.json.Encoder().encode_into
         self._lines = bytearray()
         self._outcomes: list[Outcome] = []
         self._samples = bytearray()
@@ -115,19 +113,11 @@ class Journal:
 
     def write(self, outcome: Outcome) -> None:
         """Take an outcome. It is written within 50 ms while ``run`` runs, and at ``flush``."""
-        lines = self._lines
-        before = len(lines)
-        try:
-            self._encode_into(outcome, lines, -1)
-        except Exception:  # noqa: BLE001 - whatever a function answered, its record has an outcome
-            del lines[before:]
-            lines += encode_salvaged(outcome)
-        if lines.find(b"\n", before) >= 0:  # only between the tokens of embedded JSON can it stand
-            lines[before:] = lines[before:].replace(b"\n", b" ")
-        lines += b"\n"
+        is_first = not self._lines
+        append_line(self._lines, outcome)
         if self._on_commit is not None:
             self._outcomes.append(outcome)
-        if not before:
+        if is_first:
             self._wake.set()
 
     def mark(self, seq: int) -> None:

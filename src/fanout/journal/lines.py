@@ -1,0 +1,86 @@
+"""How one outcome stands on one line of the journal, and how a line is read back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from fanout.model import Outcome, Status
+
+T = TypeVar("T", bound=msgspec.Struct)
+_DEEPEST = 20_000
+
+
+class Head(msgspec.Struct):
+    """The members of an outcome that say which record it is of, and how it ended."""
+
+    seq: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+    status: Status
+    generation: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class StoredOutcome(Outcome):
+    """An outcome as it is read back. msgspec reads no ``Raw | None``, but Raw with None for its default."""
+
+    output: msgspec.Raw = None  # type: ignore[assignment]
+    input: msgspec.Raw = None  # type: ignore[assignment]
+
+
+class LineFault(ValueError):
+    """A line is no outcome."""
+
+
+_encode_into = msgspec.json.Encoder().encode_into
+
+
+def append_line(lines: bytearray, outcome: Outcome) -> None:
+    """Append an outcome as one line, whatever is in it. About 0.4 µs."""
+    before = len(lines)
+    try:
+        _encode_into(outcome, lines, -1)
+    except (ValueError, TypeError, RecursionError):  # a lone surrogate: only ASCII escapes can carry it
+        del lines[before:]
+        lines += json.dumps(outcome, default=_plain, separators=(",", ":")).encode()
+    if lines.find(b"\n", before) >= 0:  # between the tokens of embedded JSON; inside a string it cannot be
+        lines[before:] = lines[before:].replace(b"\n", b" ")
+    lines += b"\n"
+
+
+def decode_line(line: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Read a line; ``decoder.decode`` itself is faster, and does for all but odd lines. Raises LineFault.
+
+    Odd are lone surrogates, which msgspec refuses and JSON's grammar allows, and deep nesting.
+    """
+    limit = sys.getrecursionlimit()
+    fault: Exception
+    try:
+        return decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        fault = error
+    except RecursionError as error:
+        fault = error
+        sys.setrecursionlimit(max(limit, _DEEPEST))
+    try:
+        members: dict[str, Any] = json.loads(line, parse_constant=_refuse_constant)
+        for name in ("output", "input"):
+            if name in members:
+                members[name] = msgspec.Raw(json.dumps(members[name]).encode())
+        outcome: T = msgspec.convert(members, decoder.type)
+    except (ValueError, TypeError, RecursionError):
+        raise LineFault(str(fault)) from fault
+    finally:
+        sys.setrecursionlimit(limit)
+    return outcome
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Raw):
+        return json.loads(bytes(value))
+    return {name: member for name, member in msgspec.structs.asdict(value).items() if member is not None}
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
