@@ -1,4 +1,4 @@
-"""How the in-flight limit adapts to throttles: below the budget and the ramp, as high as Lambda takes."""
+"""How the in-flight limit adapts to throttles: within the budget and the ramp, as high as Lambda takes."""
 
 from __future__ import annotations
 
@@ -7,25 +7,44 @@ from fanout.limit.protocol import Cause
 from fanout.limit.ramp import Ramp
 from fanout.model import ThrottleKind
 
-_START = 10.0
-_KEEP = 0.7
-_KEEP_UNKNOWN = 0.85
-_DOUBLING_S = 0.5
-_PLATEAU_S = 1.0
-_PLATEAU_CALLS = 50
-_PLATEAU_LATEST_S = 4.0
-_SMALLEST_SCALE = 8.0
-_TICK_S = 0.01
+# Chosen by measurement: ``python -m benchmarks.limits --sweep``, docs/limits.md.
+START = 10.0  # of an assumed budget
+DOUBLING_S = 0.5  # until the first throttle
+KEEP = 0.75  # of what was accepted, after a throttle, when the budget is assumed
+SHARE_CUT = 0.5  # a known budget: the cut is this much of one's share of it
+SHARE_FORGET = 0.3  # and of a share above half, this much is not won back at once
+FORGET = 0.125  # an assumed budget: the same, when less was accepted than at the last throttle
+PLATEAU_S = 1.0  # from a cut back to what was accepted
+PLATEAU_CALLS = 50  # but, of an assumed budget, not before so many calls have paid for the next probe
+PLATEAU_LATEST_S = 3.0  # however few there are
+GROWTH = 0.3  # beyond the plateau, of the scale, after one more PLATEAU_S
+TICK_S = 0.01
 _LONGEST_TICK_S = 0.1
 _FIRST_PAUSE_S = 0.02
-_LONGEST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 0.5
 
 
 class AdaptiveLimit:
-    """The smallest of budget, scaling ramp, and a level learned from throttles.
+    """The smallest of a budget, Lambda's scaling ramp, and a level learned from throttles.
 
-    A known budget is filled from the first moment; an assumed one starts at 10 and doubles every
-    half second until the first throttle.
+    A throttle tells exactly how much Lambda had accepted: the calls in flight without the refused
+    ones. That becomes the *plateau*. The level is cut below it, to leave room for others, returns to
+    it fast at first and ever slower, and probes beyond it slowly at first and ever faster: a cubic,
+    as in CUBIC (Ha, Rhee and Xu, 2008; RFC 9438), because the answer is most likely still the same.
+    Time is the clock, not round trips: a refusal comes back at once, however long the calls take.
+
+    - A known budget is filled from the first moment. A throttle below it means that somebody else
+      uses the rest: the cut is proportional to one's share of the budget, and growth beyond the
+      plateau is the same for all, so that clients meet at equal shares (Chiu and Jain, 1989).
+    - An assumed budget starts at 10 and doubles every half second until the first throttle; then a
+      probe must be paid for by 50 calls that ran, which keeps refused attempts near 1 %.
+    - At most one cut per round trip: a throttle of a call sent before the last cut only lowers what
+      had been accepted by one.
+    - The level grows only while it is what holds calls back (``on_full``), and stands still while
+      more is in flight than it says.
+    - When nothing at all was accepted, admission pauses, from 20 ms doubling to half a second.
+
+    Never reads a clock.
     """
 
     __slots__ = (
@@ -46,21 +65,19 @@ class AdaptiveLimit:
 
     def __init__(self, budget: int, *, cause: Cause = "fixed", ramp: Ramp | None = None) -> None:
         """``cause`` names where the budget came from; ``"assumed"`` makes it start low."""
-        if budget < 0:
-            raise ConfigError(f"budget is {budget!r}: give a whole number from 0")
-        self._budget = budget
+        self._budget = _checked(budget)
         self._cause: Cause = cause
         self._ramp = ramp
-        self._level = float(min(budget, _START)) if cause == "assumed" else float(budget)
-        self._plateau: float | None = None
-        self._phase = 0.0
-        self._successes = 0
+        self._level = min(START, budget) if cause == "assumed" else float(budget)
+        self._ceiling = round(self._level)
+        self._plateau: float | None = None  # None until the first throttle
+        self._phase = 0.0  # 0 at the cut, 1 on the plateau, beyond it when probing
+        self._keep = KEEP
+        self._successes = 0  # since the last tick
         self._cut_at_s = float("-inf")
         self._tick_at_s = float("-inf")
         self._pause_s = 0.0
         self._paused_until_s = float("-inf")
-        self._keep = _KEEP
-        self._ceiling = min(budget, round(self._level))
 
     @property
     def budget(self) -> int:
@@ -81,37 +98,21 @@ class AdaptiveLimit:
         return self._ceiling
 
     def on_full(self, in_flight: int, now_s: float) -> int:
-        """Grow, unless more is in flight than the limit says."""
-        if now_s < self._tick_at_s + _TICK_S or self._level >= self._budget:
-            return self.ceiling(now_s)
-        elapsed_s = min(now_s - self._tick_at_s, _LONGEST_TICK_S)
-        self._tick_at_s = now_s
-        if now_s < self._paused_until_s or in_flight > self._ceiling or in_flight < self._ceiling:
-            return self.ceiling(now_s)
-        if self._plateau is None:
-            self._level *= 2 ** (elapsed_s / _DOUBLING_S)
-        else:
-            self._phase += max(
-                min(elapsed_s / _PLATEAU_S, self._successes / _PLATEAU_CALLS), elapsed_s / _PLATEAU_LATEST_S
-            )
-            self._successes = 0
-            self._level = self._curve()
-        self._level = min(self._level, self._budget)
-        self._ceiling = round(self._level)
+        """Grow, unless something else holds the calls back. Returns the ceiling that follows."""
+        elapsed_s = now_s - self._tick_at_s
+        if elapsed_s >= TICK_S and self._level < self._budget:
+            self._tick_at_s = now_s
+            if in_flight == self._ceiling and now_s >= self._paused_until_s:
+                self._grow(min(elapsed_s, _LONGEST_TICK_S))
         return self.ceiling(now_s)
-
-    def _curve(self) -> float:
-        assert self._plateau is not None
-        drop = (1 - self._keep) * max(self._plateau, _SMALLEST_SCALE)
-        return max(1.0, self._plateau + drop * (self._phase - 1) ** 3)
 
     def on_peak(self, in_flight: int, now_s: float) -> None:
         """New environments were taken."""
         if self._ramp is not None:
             self._ramp.on_peak(in_flight, now_s)
 
-    def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:  # noqa: ARG002 - Limit
-        """A call ran: it pays for a part of the next probe."""
+    def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:  # noqa: ARG002 - Limit's
+        """Count a call that ran: it pays for a part of the next probe."""
         self._successes += 1
         self._pause_s = 0.0
 
@@ -123,58 +124,110 @@ class AdaptiveLimit:
         retry_after_s: float | None = None,
         in_flight: int | None = None,
     ) -> None:
-        """Cut the limit, unless the call was sent before the last cut."""
-        if kind in (ThrottleKind.RATE, ThrottleKind.WAIT):
-            return
-        accepted = self._ceiling - 1 if in_flight is None else in_flight
-        if sent_at_s < self._cut_at_s:
-            # One more of the same event: what Lambda had accepted is one less than was believed.
-            if self._plateau is not None and self._phase == 0.0:
-                self._plateau = max(0.0, self._plateau - 1)
-        else:
-            if self._plateau is not None and accepted < self._plateau * 0.95:
-                self._plateau = accepted * (1 + _KEEP) / 2
-            else:
-                self._plateau = float(min(accepted, self._level))
-            self._keep = _KEEP if kind is ThrottleKind.CONCURRENCY else _KEEP_UNKNOWN
-            self._cut_at_s = self._tick_at_s = now_s
-            self._phase = 0.0
-            self._successes = 0
-        self._level = min(self._level, self._curve())
-        self._ceiling = max(min(1, self._budget), round(self._level))
-        if not accepted:
-            self._pause_s = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, self._pause_s * 2))
-            self._paused_until_s = now_s + self._pause_s
+        """Cut the level, unless the call was sent before the last cut; rates and waits leave it as it is.
+
+        A kind that nobody knows cuts half as deep. With Retry-After the level does not grow until then.
+        """
         if retry_after_s:
             self._tick_at_s = max(self._tick_at_s, now_s + retry_after_s)
+        if kind is ThrottleKind.RATE or kind is ThrottleKind.WAIT:
+            return
+        accepted = self._ceiling - 1 if in_flight is None else in_flight
+        if sent_at_s >= self._cut_at_s or self._plateau is None:
+            self._cut(min(accepted, self._level), is_gentle=kind is ThrottleKind.UNKNOWN)
+            self._cut_at_s = now_s
+            self._tick_at_s = max(self._tick_at_s, now_s)
+        elif self._phase == self._first_phase():
+            self._plateau = max(0.0, self._plateau - 1)
+        else:
+            return  # it has grown since: an answer that comes as late as this says nothing
+        self._phase = self._first_phase()
+        self._set_level(min(self._level, self._curve()))
+        if accepted <= 0:
+            self._pause_s = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, self._pause_s * 2))
+            self._paused_until_s = now_s + self._pause_s
 
     def set_budget(self, budget: int, now_s: float, cause: Cause | None = None) -> None:
-        """Take a lower one at once; fill a higher one at once unless throttles had set the limit."""
-        if budget < 0:
-            raise ConfigError(f"budget is {budget!r}: give a whole number from 0")
-        if self._level >= self._budget or (cause not in (None, "assumed") and self._cause == "assumed"):
-            self._level = float(budget)
-            self._plateau = None
-        self._budget = budget
+        """Take a lower budget at once, and fill a higher one at once unless throttles set the level."""
+        was_at_budget = self._level >= self._budget
+        is_found = self._cause == "assumed" and cause not in (None, "assumed")
+        self._budget = _checked(budget)
         self._cause = cause or self._cause
-        self._level = min(self._level, budget)
+        if is_found or (was_at_budget and self._cause != "assumed"):
+            self._plateau = None
+            self._level = float(budget)
         self._tick_at_s = max(self._tick_at_s, now_s)
-        self._ceiling = round(self._level)
+        self._set_level(self._level)
 
     def cause(self, now_s: float) -> Cause:
         """What sets the ceiling now."""
-        if self._ceiling < self._budget or now_s < self._paused_until_s:
-            return "assumed" if self._plateau is None else "throttles"
+        if now_s < self._paused_until_s:
+            return "throttles"
         if self._ramp is not None and self._ramp.ceiling(now_s) < self._ceiling:
             return "ramp"
+        if self._ceiling < self._budget and self._plateau is not None:
+            return "throttles"
         return self._cause
 
     def next_growth_s(self, now_s: float) -> float | None:
-        """When the ceiling may grow with no further event."""
+        """When the ceiling may grow with no further event, while it keeps calls back."""
         if now_s < self._paused_until_s:
             return self._paused_until_s
         if self._ramp is not None and self._ramp.ceiling(now_s) < self._ceiling:
             return self._ramp.next_growth_s(now_s)
         if self._level < self._budget:
-            return max(now_s, self._tick_at_s + _TICK_S)
+            return max(now_s, self._tick_at_s + TICK_S)
         return None
+
+    @property
+    def _is_assumed(self) -> bool:
+        return self._cause == "assumed"
+
+    def _cut(self, accepted: float, *, is_gentle: bool) -> None:
+        before, self._plateau, self._successes = self._plateau, accepted, 0
+        self._keep = KEEP
+        if not self._is_assumed:
+            share = accepted / max(1, self._budget)
+            self._keep = 1 - SHARE_CUT * share
+            self._plateau *= 1 - SHARE_FORGET * max(0.0, share - 0.5)
+        elif before is not None and accepted < 0.95 * before:
+            self._plateau *= 1 - FORGET
+        if is_gentle:
+            self._keep = (1 + self._keep) / 2
+
+    def _grow(self, elapsed_s: float) -> None:
+        if self._plateau is None:
+            self._set_level(self._level * 2 ** (elapsed_s / DOUBLING_S))
+            return
+        step = elapsed_s / PLATEAU_S
+        if self._is_assumed:
+            step = max(min(step, self._successes / PLATEAU_CALLS), elapsed_s / PLATEAU_LATEST_S)
+        self._successes = 0
+        self._phase += step
+        self._set_level(self._curve())
+
+    def _curve(self) -> float:
+        assert self._plateau is not None
+        if self._phase < 1:
+            scale = (1 - self._keep) * self._plateau
+        elif self._is_assumed:
+            # Between a constant, which is fair, and a share of the plateau, which finds large limits in time.
+            scale = GROWTH * (2 + (50 * self._plateau) ** 0.5)
+        else:
+            scale = GROWTH * self._budget
+        return max(1.0, self._plateau + scale * (self._phase - 1) ** 3)
+
+    def _first_phase(self) -> float:
+        """The phase of a cut: on the plateau at once when that is so low that there is nothing to cut."""
+        assert self._plateau is not None
+        return 0.0 if self._keep * self._plateau >= 1 else 1.0
+
+    def _set_level(self, level: float) -> None:
+        self._level = min(level, self._budget)
+        self._ceiling = round(self._level)
+
+
+def _checked(budget: int) -> int:
+    if budget < 0:
+        raise ConfigError(f"budget is {budget!r}: give a whole number from 0")
+    return budget

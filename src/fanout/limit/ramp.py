@@ -5,6 +5,9 @@ from __future__ import annotations
 AT_ONCE = 1_000
 PER_S = 100.0
 WARM_FOR_S = 300.0
+# Lambda's bucket is drawn on when calls arrive, this one when they leave: refilling a little later
+# than Lambda keeps a call that travels faster than those before it from coming too early.
+LAG_S = 0.25
 
 
 class Ramp:
@@ -42,6 +45,8 @@ class Ramp:
         self._refill(now_s)
         new = in_flight - self.warm
         if new > 0:
+            if self._tokens >= AT_ONCE:
+                self._at_s = now_s + LAG_S
             self._tokens -= new  # may be below zero for a moment; growth waits until it is paid back
         self._peak = max(self._peak, in_flight)
 
@@ -50,7 +55,8 @@ class Ramp:
         self._refill(now_s)
         if self._tokens >= AT_ONCE:
             return now_s
-        return now_s + (int(self._tokens) + 1 - self._tokens) / PER_S
+        assert self._at_s is not None
+        return self._at_s + (int(self._tokens) + 1 - self._tokens) / PER_S
 
     def _refill(self, now_s: float) -> None:
         if self._at_s is None:
@@ -60,5 +66,5 @@ class Ramp:
             self._older_peak = self._peak if now_s - self._window_from_s < 2 * WARM_FOR_S else 0
             self._peak = 0
             self._window_from_s = now_s
-        self._tokens = min(AT_ONCE, self._tokens + (now_s - self._at_s) * PER_S)
-        self._at_s = now_s
+        self._tokens = min(AT_ONCE, self._tokens + max(0.0, now_s - self._at_s) * PER_S)
+        self._at_s = max(now_s, self._at_s)
