@@ -17,6 +17,7 @@ from fanout.payload import json_fault
 from fanout.sources.source import BATCH_ITEMS, MAX_RECORD_BYTES, Item
 
 _BOM = b"\xef\xbb\xbf"
+_LONGEST_TOKEN = 16  # -Infinity, \ud83d\ude00: what may be cut by a chunk's end; strings apart
 _skip_space = re.compile(r"[ \t\r\n]*").match
 # Numbers stay text: nobody needs their values here, and int() refuses thousands of digits.
 _scan = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str).raw_decode
@@ -34,6 +35,7 @@ class JsonArray:
         self._wanted_bytes = 1  # how long the buffer must be before another try is worth its while
         self._state = "start"  # start, first, element, comma, end
         self._found = 0
+        self._at_eof = False
 
     def feed(self, chunk: bytes) -> Iterator[list[Item]]:
         """The elements that end in this chunk, in small batches."""
@@ -43,6 +45,7 @@ class JsonArray:
 
     def finish(self) -> Iterator[list[Item]]:
         """Nothing, unless the array was cut short: that raises SourceError."""
+        self._at_eof = True
         yield from self._scan_buffer()
         if self._state == "start":
             raise SourceError("holds no JSON array: it is empty")
@@ -100,8 +103,8 @@ class JsonArray:
         except json.JSONDecodeError as error:
             # What is wrong far from the buffer's end stays wrong whatever comes. An unterminated string
             # is told by where it begins, so it may only lack its end.
-            is_final = error.pos < len(text) - 16 and not error.msg.startswith("Unterminated string")
-            if is_final:
+            settled = len(text) - (0 if self._at_eof else _LONGEST_TOKEN)
+            if error.pos < settled and not error.msg.startswith("Unterminated string"):
                 raise SourceError(f"is no JSON: element {self._found + 1}: {error.msg}") from None
             end = len(text)
         except RecursionError:
@@ -109,11 +112,17 @@ class JsonArray:
         if end - at > self._max_element_bytes:
             limit = self._max_element_bytes
             raise SourceError(f"cannot be read: element {self._found + 1} is longer than {limit:,} bytes")
-        return end if end < len(text) else None  # at the very end, 12 may be half of 1234
+        # At the very end, 12 may be half of 1234, and "1e+" stands there as 1 and the beginning of a power.
+        if end == len(text) or (text[end] in ".eE" and len(text) - end <= len("e+")):
+            return None
+        return end
 
     def _item(self, element: bytes) -> Item:
         self._found += 1
-        fault = json_fault(element)
+        try:
+            fault = json_fault(element)
+        except RecursionError:
+            fault = "nested too deeply"
         if fault is None:
             return Item(element)
         return Item(element, None, ErrorDetail("InvalidJson", f"element {self._found}: {fault}"))

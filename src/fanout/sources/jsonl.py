@@ -39,7 +39,10 @@ class JsonLines:
                 if cut and number - before - 1 in cut:
                     items.append(self._overlong(line, number))
                     continue
-                fault = json_fault(line)
+                try:
+                    fault = json_fault(line)
+                except RecursionError:
+                    fault = "nested too deeply"
                 if fault is None:
                     items.append(Item(line, number))
                 elif line.strip():
