@@ -11,7 +11,7 @@ from fanout.emulator.control import ControlApi
 from fanout.emulator.counters import Counters
 from fanout.emulator.environments import Pool
 from fanout.emulator.events import EventQueue
-from fanout.emulator.exchange import Exchange
+from fanout.emulator.exchange import Disconnected, Exchange
 from fanout.emulator.executor import Executor
 from fanout.emulator.functions import BadReference, Function, Registry, UnknownFunction
 from fanout.emulator.invoke import InvokeApi
@@ -34,7 +34,7 @@ class App:
     ) -> None:
         assert settings.region is not None
         self.registry = Registry(settings.region, ACCOUNT_ID)
-        self.account = Account(settings.account)
+        self.account = Account(settings.account, is_enforced=not settings.no_limits)
         counters = Counters(settings.count_by)
         executor = Executor(self.account, counters, settings.linger_ms / 1000)
         events = EventQueue(self.account, executor, counters, settings.event_wait_scale)
@@ -63,6 +63,8 @@ class App:
         exchange = Exchange(scope, receive, send)
         try:
             await self._route(exchange, scope["path"])
+        except Disconnected:
+            return
         except Refusal as refusal:
             await exchange.refuse(refusal)
         except UnknownFunction as unknown:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import select
 import subprocess
@@ -120,6 +119,8 @@ class EmulatorProcess:
         self._ask("POST", "limits", limits)
 
     def _ask(self, method: str, what: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        import http.client
+
         connection = http.client.HTTPConnection(self.endpoint_url.removeprefix("http://"), timeout=30)
         try:
             connection.request(method, f"/_fanout/{what}", None if body is None else json.dumps(body))

@@ -174,6 +174,7 @@ class Environment:
         call = self._call
         outcome = self._init_error or self._exit_result(status, call)
         if not self.initialised.done():
+            outcome.log = bytes(self._output)
             self.initialised.set_result(outcome)
         elif (
             call is not None

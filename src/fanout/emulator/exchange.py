@@ -16,6 +16,10 @@ from fanout.emulator.replies import Headers, Refusal
 _JSON = (b"content-type", b"application/json")
 
 
+class Disconnected(Exception):
+    """The client left before its request was whole: nothing runs."""
+
+
 class Exchange:
     """One request and its answer, over ASGI."""
 
@@ -40,19 +44,21 @@ class Exchange:
         return parse_qs(raw.decode("latin-1"), keep_blank_values=True).get(name, [""])[0]
 
     async def body(self, limit: int) -> bytes | None:
-        """Read the whole body; None if it was larger than ``limit`` bytes."""
-        message = await self._receive()
-        if not message.get("more_body", False):
-            body: bytes = message.get("body", b"")
-            return body if len(body) <= limit else None
-        pieces, size = [message["body"]], len(message["body"])
-        while message.get("more_body", False):
+        """Read the whole body; None if it was larger than ``limit`` bytes; Disconnected if it never came."""
+        pieces, size = [], 0
+        while True:
             message = await self._receive()
-            piece = message.get("body", b"")
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            piece: bytes = message["body"]
             size += len(piece)
             if size <= limit:
                 pieces.append(piece)
-        return b"".join(pieces) if size <= limit else None
+            if not message["more_body"]:
+                break
+        if size > limit:
+            return None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def json(self) -> Any:
         """Read the body as a JSON object."""

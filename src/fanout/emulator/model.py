@@ -146,10 +146,12 @@ class Account:
 
     A function with reserved concurrency is bound by that alone; the others share what is left. The
     reason given when the scaling rule refuses a call is not documented: taken to be that of concurrency.
+    With ``is_enforced`` false everything is admitted and only counted.
     """
 
-    def __init__(self, concurrency: int = 1_000) -> None:
+    def __init__(self, concurrency: int = 1_000, *, is_enforced: bool = True) -> None:
         self.concurrency = concurrency
+        self.is_enforced = is_enforced
         self.functions: dict[str, FunctionLoad] = {}
         self.rate = TokenBucket(REQUESTS_PER_S_PER_CONCURRENCY * concurrency)
         self.in_flight = 0
@@ -174,6 +176,11 @@ class Account:
     ) -> Grant | Reason:
         """Admit one call, or say why not. Event calls are not ``is_metered``: their rate has no limit."""
         load.requests += 1
+        if not self.is_enforced:
+            is_cold = load.in_flight >= load.environments.level
+            load.environments.level = max(load.environments.level, load.in_flight + 1)
+            self._count_in(load, None)
+            return Grant(load, self._generation, None, is_cold=is_cold)
         reserved = load.reserved
         provisioned = None
         if qualifier and load.provisioned.get(qualifier, 0) > load.provisioned_in_flight[qualifier]:

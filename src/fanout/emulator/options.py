@@ -48,6 +48,12 @@ OPTIONS = (
         help="The account's concurrency. Default: 1000, or what the reservations need.",
     ),
     Option(
+        flag="--no-limits",
+        name="no_limits",
+        kind=bool,
+        help="Count, but throttle nothing: no concurrency, rate or scaling limit.",
+    ),
+    Option(
         flag="--timeout",
         name="timeout",
         kind=float,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import uvicorn
@@ -40,7 +41,8 @@ class _Server(uvicorn.Server):
         yield
 
     def end(self) -> None:
-        """Stop serving."""
+        """Stop serving; calls that this cuts off are nothing to log."""
+        logging.getLogger("uvicorn.error").disabled = True
         self.should_exit = self.force_exit = True
 
 
@@ -48,13 +50,14 @@ def serve(settings: Settings) -> None:
     """Serve until SIGINT, SIGTERM or, with ``die_with_parent``, the end of stdin. Raises EmulatorError."""
     files = _raise_file_limit()
     listening = _bind(settings)
-    main: Coroutine[Any, Any, None] = _serve(settings, listening, files)
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main)
+        run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run
     else:
-        uvloop.run(main)
+        run = uvloop.run
+    with contextlib.suppress(asyncio.CancelledError):
+        run(_serve(settings, listening, files))
 
 
 async def _serve(settings: Settings, listening: socket.socket, files: tuple[int, int] | None) -> None:
@@ -79,7 +82,7 @@ async def _serve(settings: Settings, listening: socket.socket, files: tuple[int,
         if settings.handler is not None:
             spawner.start()
             await spawner.ready
-            if settings.init_check and not settings.bootstrap:
+            if settings.init_check:
                 await _check_handler(app, settings)
         if not server.should_exit:
             announcing = loop.create_task(_announce(server, settings, listening))
@@ -99,13 +102,19 @@ async def _check_handler(app: App, settings: Settings) -> None:
         return
     error = json.loads(result.payload)
     path, _, attribute = settings.handler.rpartition(":")
-    what = " ".join(str(error.get("errorMessage", "")).split())
+    what = " ".join(str(error.get("errorMessage", "")).removeprefix("RequestId:  Error: ").split())
     kind = str(error.get("errorType", ""))
     advice = "fix it, or start with --no-init-check to see the error in the first call"
     if kind == "Runtime.HandlerNotFound":
         advice = f"name a function of {path}"
         what = f"it has no function {attribute!r}"
+    elif kind == "Runtime.ExitError":
+        said = [line for line in result.log.decode("utf-8", "replace").splitlines() if line][:-2]
+        what += f" ({said[-1].strip()})" if said else ""
+        if settings.bootstrap:
+            raise EmulatorError(f"cannot start --bootstrap {settings.bootstrap!r}: {what}; try it by hand")
     elif kind == "Runtime.ImportModuleError":
+        what = what.partition(": ")[2] or what
         advice = f"install what it needs where fanout runs ({sys.prefix}), or fix the import"
     elif not kind.startswith("Runtime."):
         what = f"{kind}: {what}"
@@ -134,9 +143,16 @@ async def _announce(server: _Server, settings: Settings, listening: socket.socke
 
 
 def _watch_signals(loop: asyncio.AbstractEventLoop, server: _Server, settings: Settings) -> None:
-    loop.add_signal_handler(signal.SIGTERM, server.end)
+    starting = asyncio.current_task()
+
+    def end() -> None:
+        server.end()
+        if not server.started and starting is not None:
+            starting.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, end)
     if not settings.die_with_parent:
-        loop.add_signal_handler(signal.SIGINT, server.end)
+        loop.add_signal_handler(signal.SIGINT, end)
         return
     # A Ctrl-C goes to the whole foreground group: the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -144,7 +160,7 @@ def _watch_signals(loop: asyncio.AbstractEventLoop, server: _Server, settings: S
     def read() -> None:
         if not os.read(0, 4_096):
             loop.remove_reader(0)
-            server.end()
+            end()
 
     loop.add_reader(0, read)
 
@@ -160,7 +176,7 @@ def _bind(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        what = (error.strerror or str(error)).lower()
+        what = os.strerror(error.errno).lower() if error.errno else str(error)
         raise EmulatorError(
             f"cannot listen on {settings.host}:{settings.port}: {what}; choose another --port"
         ) from error

@@ -65,6 +65,7 @@ class Settings:
     ready_json: bool = False
     die_with_parent: bool = False
     init_check: bool = True
+    no_limits: bool = False
     quiet: bool = False
     functions: list[FunctionSettings] = field(default_factory=list, init=False)
 

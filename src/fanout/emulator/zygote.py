@@ -4,9 +4,10 @@ A script of its own, standard library only: the emulator starts it once, with a 
 file descriptor. A fork costs about a millisecond where a new interpreter costs thirty.
 
 From the emulator: a 4-byte length, then JSON ``{"id": n, "env": {...}}`` with the log pipe's
-descriptor beside it, or ``{"kill": n}``. To the emulator, a line of JSON each: ``{"ready": true}``, ``{"id": n, "pid": p}``,
-``{"id": n, "exit": wait_status}``. When the socket ends, however the emulator died, every environment
-is killed with its children; when this process is killed, the kernel does it (Linux).
+descriptor beside it, or ``{"kill": n}``. To the emulator, a line of JSON each: ``{"ready": true}``,
+``{"id": n, "pid": p}``, ``{"id": n, "exit": wait_status}``. When the socket ends, however the emulator
+died, every environment is killed with its children; when this process is killed, the kernel does it
+(Linux).
 """
 
 from __future__ import annotations

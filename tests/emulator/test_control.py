@@ -1,0 +1,213 @@
+"""The operations beside Invoke, and the emulator's own face, as boto3 and a plain client see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from fanout.emulator import EmulatorProcess
+from fanout.errors import EmulatorError
+from tests.emulator.conftest import call, lambda_client
+
+
+@pytest.fixture
+def emulator() -> Iterator[EmulatorProcess]:
+    """A fresh emulator for each test: the control plane allows 15 requests a second."""
+    with EmulatorProcess(simulate=["name=f,concurrency=50,memory=256,timeout=7s", "name=g"]) as running:
+        yield running
+
+
+@pytest.fixture
+def client(emulator: EmulatorProcess) -> Any:
+    """A boto3 client of it."""
+    return lambda_client(emulator.endpoint_url)
+
+
+def code_of(caught: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
+    reply = caught.value.response
+    return reply["ResponseMetadata"]["HTTPStatusCode"], reply["Error"]["Code"]
+
+
+def test_get_function(client: Any) -> None:
+    """Configuration, and the reservation only where there is one."""
+    with_limit, without = client.get_function(FunctionName="f"), client.get_function(FunctionName="g")
+    assert with_limit["Concurrency"] == {"ReservedConcurrentExecutions": 50}
+    assert "Concurrency" not in without
+    configuration = with_limit["Configuration"]
+    assert (configuration["Timeout"], configuration["MemorySize"], configuration["State"]) == (
+        7,
+        256,
+        "Active",
+    )
+    assert configuration["EphemeralStorage"] == {"Size": 512}
+    assert configuration["Version"] == "$LATEST"
+    assert client.get_function_configuration(FunctionName="f")["FunctionArn"] == configuration["FunctionArn"]
+    with pytest.raises(ClientError) as caught:
+        client.get_function(FunctionName="nope")
+    assert code_of(caught) == (404, "ResourceNotFoundException")
+
+
+def test_concurrency_is_read_set_and_taken_away(client: Any) -> None:
+    """Put, get and delete; 100 always stay unreserved."""
+    assert client.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"] == 950
+    client.put_function_concurrency(FunctionName="g", ReservedConcurrentExecutions=850)
+    assert client.get_function_concurrency(FunctionName="g")["ReservedConcurrentExecutions"] == 850
+    assert client.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"] == 100
+    with pytest.raises(ClientError) as caught:
+        client.put_function_concurrency(FunctionName="g", ReservedConcurrentExecutions=851)
+    assert code_of(caught) == (400, "InvalidParameterValueException")
+    assert "below its minimum value of [100]" in str(caught.value)
+    client.delete_function_concurrency(FunctionName="g")
+    assert "ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName="g")
+
+
+def test_reserved_zero_stops_a_function(client: Any) -> None:
+    """A reservation of 0 throttles every call."""
+    client.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=0)
+    with pytest.raises(ClientError) as caught:
+        call(client, "f", {})
+    assert caught.value.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+
+
+def test_versions_and_aliases(client: Any) -> None:
+    """Published versions and aliases can be invoked, moved and removed."""
+    assert client.publish_version(FunctionName="f")["Version"] == "1"
+    assert client.publish_version(FunctionName="f")["Version"] == "2"
+    client.create_alias(FunctionName="f", Name="live", FunctionVersion="1")
+    assert call(client, "f:live", {})[0]["ExecutedVersion"] == "1"
+    client.update_alias(FunctionName="f", Name="live", FunctionVersion="2")
+    assert call(client, "f", {}, Qualifier="live")[0]["ExecutedVersion"] == "2"
+    assert [alias["Name"] for alias in client.list_aliases(FunctionName="f")["Aliases"]] == ["live"]
+    versions = [
+        version["Version"] for version in client.list_versions_by_function(FunctionName="f")["Versions"]
+    ]
+    assert versions == ["$LATEST", "1", "2"]
+    with pytest.raises(ClientError) as caught:
+        client.create_alias(FunctionName="f", Name="next", FunctionVersion="9")
+    assert code_of(caught) == (404, "ResourceNotFoundException")
+    client.delete_alias(FunctionName="f", Name="live")
+    with pytest.raises(ClientError) as caught:
+        call(client, "f:live", {})
+    assert code_of(caught) == (404, "ResourceNotFoundException")
+
+
+def test_provisioned_concurrency(client: Any) -> None:
+    """None is an error of its own; set on an alias it is allocated at once."""
+    client.publish_version(FunctionName="g")
+    with pytest.raises(ClientError) as caught:
+        client.get_provisioned_concurrency_config(FunctionName="g", Qualifier="1")
+    assert code_of(caught) == (404, "ProvisionedConcurrencyConfigNotFoundException")
+    client.put_provisioned_concurrency_config(
+        FunctionName="g", Qualifier="1", ProvisionedConcurrentExecutions=5
+    )
+    config = client.get_provisioned_concurrency_config(FunctionName="g", Qualifier="1")
+    assert (config["AllocatedProvisionedConcurrentExecutions"], config["Status"]) == (5, "READY")
+    listed = client.list_provisioned_concurrency_configs(FunctionName="g")["ProvisionedConcurrencyConfigs"]
+    assert listed[0]["FunctionArn"].endswith(":function:g:1")
+    assert call(client, "g:1", {})[0]["ExecutedVersion"] == "1"
+    client.delete_provisioned_concurrency_config(FunctionName="g", Qualifier="1")
+    assert (
+        client.list_provisioned_concurrency_configs(FunctionName="g")["ProvisionedConcurrencyConfigs"] == []
+    )
+
+
+def test_event_invoke_config(client: Any) -> None:
+    """None is a 404; what was put is read back, and its ranges are checked."""
+    with pytest.raises(ClientError) as caught:
+        client.get_function_event_invoke_config(FunctionName="f")
+    assert code_of(caught) == (404, "ResourceNotFoundException")
+    client.put_function_event_invoke_config(
+        FunctionName="f", MaximumRetryAttempts=0, MaximumEventAgeInSeconds=60
+    )
+    config = client.get_function_event_invoke_config(FunctionName="f")
+    assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 60)
+    client.delete_function_event_invoke_config(FunctionName="f")
+    with pytest.raises(ClientError):
+        client.get_function_event_invoke_config(FunctionName="f")
+
+
+def test_functions_are_listed_in_pages() -> None:
+    """50 a page, a marker to the next one, every function once."""
+    specs = [f"name=f{number:03d}" for number in range(120)]
+    with EmulatorProcess(simulate=specs) as emulator:
+        client = lambda_client(emulator.endpoint_url)
+        pages = [page["Functions"] for page in client.get_paginator("list_functions").paginate()]
+        assert [len(page) for page in pages] == [50, 50, 20]
+        names = [function["FunctionName"] for page in pages for function in page]
+        assert names == sorted(names)
+        assert len(client.list_functions(MaxItems=7)["Functions"]) == 7
+
+
+def test_the_control_plane_has_a_rate(client: Any) -> None:
+    """The sixteenth request of a second is refused for the caller's rate; GetFunction has its own 100."""
+
+    def ask_often() -> None:
+        for _ in range(40):
+            client.get_account_settings()
+
+    with pytest.raises(ClientError) as caught:
+        ask_often()
+    assert code_of(caught) == (429, "TooManyRequestsException")
+    assert caught.value.response["Reason"] == "CallerRateLimitExceeded"
+    client.get_function(FunctionName="f")
+
+
+def test_an_unknown_operation_is_a_404(client: Any) -> None:
+    """What the emulator does not have, it says."""
+    with pytest.raises(ClientError) as caught:
+        client.list_layers()
+    assert code_of(caught)[0] == 404
+
+
+def test_limits_change_while_it_runs(emulator: EmulatorProcess, client: Any) -> None:
+    """Account, reservation and timeout follow POST /_fanout/limits, and the API tells the new figures."""
+    emulator.set_limits(account_concurrency=500)
+    emulator.set_limits(function="f", reserved_concurrency=20, timeout_s=9)
+    limits = client.get_account_settings()["AccountLimit"]
+    assert (limits["ConcurrentExecutions"], limits["UnreservedConcurrentExecutions"]) == (500, 480)
+    function = client.get_function(FunctionName="f")
+    assert function["Concurrency"]["ReservedConcurrentExecutions"] == 20
+    assert function["Configuration"]["Timeout"] == 9
+    emulator.set_limits(function="f", reserved_concurrency=None)
+    assert "Concurrency" not in client.get_function(FunctionName="f")
+
+
+def test_operations_can_be_denied(emulator: EmulatorProcess, client: Any) -> None:
+    """Denied operations answer 403 AccessDeniedException until the list is emptied."""
+    emulator.set_limits(deny=["GetFunction", "GetAccountSettings", "Invoke"])
+    for ask in (
+        lambda: client.get_function(FunctionName="f"),
+        client.get_account_settings,
+        lambda: call(client, "f"),
+    ):
+        with pytest.raises(ClientError) as caught:
+            ask()
+        assert code_of(caught) == (403, "AccessDeniedException")
+    client.get_function_concurrency(FunctionName="f")
+    emulator.set_limits(deny=[])
+    client.get_function(FunctionName="f")
+
+
+def test_wrong_limits_are_refused(emulator: EmulatorProcess) -> None:
+    """A misspelt or impossible limit changes nothing and says so."""
+    for wrong in (
+        {"reserved": 1},
+        {"reserved_concurrency": -1},
+        {"timeout_s": 0},
+        {"account_concurrency": "many"},
+    ):
+        with pytest.raises(EmulatorError, match=next(iter(wrong))):
+            emulator.set_limits(**wrong)
+
+
+def test_reset_starts_counting_again(emulator: EmulatorProcess, client: Any) -> None:
+    """After a reset the counts are nothing, and the next call is a cold start."""
+    call(client, "f", {})
+    assert emulator.stats()["executions"] == 1
+    emulator.reset()
+    stats = emulator.stats()
+    assert (stats["executions"], stats["max_in_flight"], stats["requests"]) == (0, 0, 0)
+    assert stats["functions"]["f"]["environments"] == 0

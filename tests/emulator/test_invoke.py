@@ -1,0 +1,343 @@
+"""The Invoke API on the wire: parameters, refusals, limits and faults."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, HTTPClientError
+
+from fanout.emulator import EmulatorProcess
+from tests.emulator.conftest import call, lambda_client, raw
+
+PATH = "/2015-03-31/functions/{}/invocations"
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Iterator[EmulatorProcess]:
+    """Functions of every kind of trouble."""
+    specs = [
+        "name=echo,versions=2,alias=live:2",
+        'name=fixed,output={"ok":true},init=50ms',
+        "name=failing,error_rate=1,error_type=KeyError,error_message=no key",
+        "name=slow,latency=5s,timeout=100ms",
+        "name=lost,lost_rate=1,latency=20ms,runs_on=1s",
+        "name=reset,reset_rate=1",
+        "name=s503,status_503_rate=1",
+        "name=s500,status_500_rate=1",
+        "name=s429,status_429_rate=1",
+        "name=huge,response_size=6291557",
+        "name=two,latency=300ms,concurrency=2",
+    ]
+    with EmulatorProcess(simulate=specs, extra=["--count-by", "id"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(simulated: EmulatorProcess) -> Any:
+    """A boto3 client of these functions."""
+    return lambda_client(simulated.endpoint_url)
+
+
+def post(
+    emulator: EmulatorProcess, name: str, body: bytes, headers: str = "", query: str = ""
+) -> tuple[int, str, bytes]:
+    head = f"POST {PATH.format(name)}{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}"
+    answer = raw(emulator.endpoint_url, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    top, _, rest = answer.partition(b"\r\n\r\n")
+    return int(top.split()[1]), top.decode().lower(), rest
+
+
+def refusal(client: Any, **options: Any) -> tuple[int, str, dict[str, Any]]:
+    with pytest.raises(ClientError) as caught:
+        client.invoke(**options)
+    reply = caught.value.response
+    return reply["ResponseMetadata"]["HTTPStatusCode"], reply["Error"]["Code"], reply
+
+
+def test_echo_and_fixed_output(client: Any) -> None:
+    """A simulated function answers with its payload, or with what it was told."""
+    assert call(client, "echo", {"a": 1})[1] == {"a": 1}
+    assert call(client, "fixed", {"a": 1})[1] == {"ok": True}
+
+
+def test_a_simulated_error_has_lambdas_shape(client: Any) -> None:
+    """Header, type, message and request id."""
+    reply, error = call(client, "failing", {})
+    assert reply["FunctionError"] == "Unhandled"
+    assert (error["errorType"], error["errorMessage"]) == ("KeyError", "no key")
+    assert error["requestId"] == reply["ResponseMetadata"]["RequestId"]
+
+
+def test_a_simulated_timeout(client: Any) -> None:
+    """Latency beyond the function's timeout ends as Sandbox.Timedout, at the timeout."""
+    started_s = time.monotonic()
+    _, error = call(client, "slow", {})
+    assert time.monotonic() - started_s < 2
+    assert error["errorType"] == "Sandbox.Timedout"
+    assert error["errorMessage"].endswith("Task timed out after 0.10 seconds")
+
+
+def test_a_simulated_report_line(client: Any) -> None:
+    """Tail works without a process; the first call of an environment has Init Duration."""
+    logs = [
+        base64.b64decode(call(client, "fixed", {}, LogType="Tail")[0]["LogResult"]).decode() for _ in range(2)
+    ]
+    assert "REPORT RequestId" in logs[0]
+    assert "Init Duration" not in logs[1]
+
+
+@pytest.mark.parametrize(
+    ("reference", "options", "version"),
+    [
+        ("echo", {}, "$LATEST"),
+        ("echo:$LATEST", {}, "$LATEST"),
+        ("echo:live", {}, "2"),
+        ("echo:1", {}, "1"),
+        ("echo", {"Qualifier": "live"}, "2"),
+        ("echo:live", {"Qualifier": "live"}, "2"),
+        ("123456789012:function:echo", {}, "$LATEST"),
+        ("123456789012:function:echo:1", {}, "1"),
+        ("arn:aws:lambda:us-east-1:123456789012:function:echo", {"Qualifier": "1"}, "1"),
+        ("arn:aws:lambda:eu-west-1:210987654321:function:echo:live", {}, "2"),
+    ],
+)
+def test_a_function_has_many_names(
+    client: Any, reference: str, options: dict[str, str], version: str
+) -> None:
+    """Name, alias, version, partial and full ARN, qualifier in name or query."""
+    reply, _ = call(client, reference, {}, **options)
+    assert reply["ExecutedVersion"] == version
+
+
+def test_percent_encoded_names(simulated: EmulatorProcess) -> None:
+    """name%3Aalias is what most SDKs send."""
+    status, head, _ = post(simulated, quote("echo:live", safe=""), b"{}")
+    assert status == 200
+    assert "x-amz-executed-version: 2" in head
+
+
+@pytest.mark.parametrize(
+    "reference", ["nope", "echo:nope", "echo:3", "arn:aws:lambda:us-east-1:123456789012:function:x"]
+)
+def test_unknown_functions_and_qualifiers(client: Any, reference: str) -> None:
+    """404 ResourceNotFoundException with the ARN that was looked for."""
+    status, code, reply = refusal(client, FunctionName=reference)
+    assert (status, code) == (404, "ResourceNotFoundException")
+    assert reply["Error"]["Message"].startswith("Function not found: arn:aws:lambda:")
+
+
+def test_two_different_qualifiers(client: Any) -> None:
+    """A qualifier in the name and another one in the query is refused."""
+    assert refusal(client, FunctionName="echo:live", Qualifier="1")[0] == 400
+
+
+def test_a_malformed_name(simulated: EmulatorProcess) -> None:
+    """What breaks the name's pattern is a 400, not a 404."""
+    status, head, _ = post(simulated, "ec%20ho", b"{}")
+    assert status == 400
+    assert "x-amzn-errortype: validationexception" in head
+
+
+def test_event_and_dry_run(client: Any, simulated: EmulatorProcess) -> None:
+    """202 with an empty body and no executed version; 204 and nothing runs."""
+    reply = client.invoke(FunctionName="echo", InvocationType="Event", Payload=b'{"id":"event-1"}')
+    assert (reply["StatusCode"], reply["Payload"].read()) == (202, b"")
+    assert "ExecutedVersion" not in reply
+    before = simulated.stats()["functions"]["echo"]["requests"]
+    reply = client.invoke(FunctionName="echo", InvocationType="DryRun", Payload=b"{}")
+    assert (reply["StatusCode"], reply["Payload"].read()) == (204, b"")
+    assert simulated.stats()["functions"]["echo"]["requests"] == before
+
+
+@pytest.mark.parametrize("body", [b"{", b"nope", b'{"a":1}x', b"\xff", b"{'a':1}", b"NaN"])
+def test_a_payload_that_is_no_json(client: Any, body: bytes) -> None:
+    """400 InvalidRequestContentException in the recorded words; nothing runs."""
+    status, code, reply = refusal(client, FunctionName="echo", Payload=body)
+    assert (status, code) == (400, "InvalidRequestContentException")
+    assert reply["Error"]["Message"].startswith("Could not parse request body into json: ")
+    assert reply["Type"] == "User"
+
+
+def test_payload_limits(client: Any) -> None:
+    """6,291,456 bytes for synchronous calls, 1,048,576 for events; one more is 413."""
+    for kind, limit in (("RequestResponse", 6_291_456), ("Event", 1_048_576)):
+        payload = b'"' + b"x" * (limit - 2) + b'"'
+        assert client.invoke(FunctionName="fixed", InvocationType=kind, Payload=payload)["StatusCode"] in (
+            200,
+            202,
+        )
+        status, code, reply = refusal(
+            client, FunctionName="fixed", InvocationType=kind, Payload=payload + b" "
+        )
+        assert (status, code) == (413, "RequestTooLargeException")
+        assert (
+            f"{limit + 1} byte payload is too large for the {kind} invocation type"
+            in reply["Error"]["Message"]
+        )
+
+
+def test_a_simulated_response_over_the_limit(client: Any) -> None:
+    """The response limit holds for simulated functions as well."""
+    assert call(client, "huge", {})[1]["errorType"] == "Function.ResponseSizeTooLarge"
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ("X-Amz-Invocation-Type: Later\r\n", "invalidparametervalueexception"),
+        ("X-Amz-Log-Type: Head\r\n", "invalidparametervalueexception"),
+        ("X-Amz-Invocation-Type: Event\r\nX-Amz-Log-Type: Tail\r\n", "invalidparametervalueexception"),
+        ("X-Amz-Invocation-Type: Event\r\nX-Amz-Client-Context: e30=\r\n", "invalidparametervalueexception"),
+        (f"X-Amz-Client-Context: {'x' * 3_584}\r\n", "invalidparametervalueexception"),
+        ("X-Amz-Client-Context: !!!\r\n", "invalidrequestcontentexception"),
+        (f"X-Amz-Client-Context: {base64.b64encode(b'[1]').decode()}\r\n", "invalidrequestcontentexception"),
+        (f"X-Amz-Tenant-Id: {'t' * 257}\r\n", "invalidparametervalueexception"),
+        ("X-Amz-Durable-Execution-Name: a b\r\n", "invalidparametervalueexception"),
+    ],
+)
+def test_parameters_that_break_a_rule(simulated: EmulatorProcess, headers: str, code: str) -> None:
+    """400, with the error type in the header and a request id."""
+    status, head, body = post(simulated, "echo", b"{}", headers)
+    assert status == 400
+    assert f"x-amzn-errortype: {code}" in head
+    assert "x-amzn-requestid: " in head
+    assert json.loads(body)["Type"] == "User"
+
+
+def test_tenant_and_durable_name(client: Any, simulated: EmulatorProcess) -> None:
+    """Both are accepted; the durable execution's ARN comes back, the same for the same name."""
+    replies = [call(client, "echo", {}, TenantId="blue", DurableExecutionName="order-1")[0] for _ in range(2)]
+    arn = replies[0]["DurableExecutionArn"]
+    assert "function:echo:$LATEST/durable-execution/order-1/" in arn
+    assert replies[1]["DurableExecutionArn"] == arn
+    assert simulated.stats()["tenants"]["blue"] >= 2
+
+
+def test_reserved_concurrency_throttles_in_the_recorded_shape(simulated: EmulatorProcess) -> None:
+    """The third of three calls at once is refused at once, never queued."""
+    threads = [threading.Thread(target=post, args=(simulated, "two", b"{}")) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.15)
+    started_s = time.monotonic()
+    status, head, body = post(simulated, "two", b"{}")
+    assert time.monotonic() - started_s < 0.2
+    for thread in threads:
+        thread.join()
+    assert status == 429
+    assert "x-amzn-errortype: toomanyrequestsexception" in head
+    assert json.loads(body) == {
+        "Reason": "ReservedFunctionConcurrentInvocationLimitExceeded",
+        "Type": "User",
+        "message": "Rate Exceeded.",
+    }
+    stats = simulated.stats()["functions"]["two"]
+    assert stats["max_in_flight"] == 2
+    assert stats["throttles"] == {"ReservedFunctionConcurrentInvocationLimitExceeded": 1}
+
+
+def test_a_lost_reply_leaves_the_function_running(client: Any, simulated: EmulatorProcess) -> None:
+    """The connection ends without an answer, and the call stays in flight for as long as it runs on."""
+    with pytest.raises((ConnectionClosedError, EndpointConnectionError, HTTPClientError)):
+        call(client, "lost", {"id": "lost-1"})
+    stats = simulated.stats()
+    assert stats["functions"]["lost"]["in_flight"] == 1
+    assert stats["executions_by_key"]["lost-1"] == 1
+    time.sleep(1.2)
+    assert simulated.stats()["functions"]["lost"]["in_flight"] == 0
+
+
+def test_a_reset_connection(simulated: EmulatorProcess) -> None:
+    """The client sees ECONNRESET."""
+    with pytest.raises(ConnectionResetError):
+        post(simulated, "reset", b"{}")
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "code"),
+    [("s503", 503, ""), ("s500", 500, "serviceexception"), ("s429", 429, "toomanyrequestsexception")],
+)
+def test_simulated_statuses_do_not_run_the_function(
+    simulated: EmulatorProcess, name: str, status: int, code: str
+) -> None:
+    """The status comes with its error code, 503 comes bare, and nothing is executed."""
+    answered, head, _ = post(simulated, name, b"{}")
+    assert answered == status
+    assert (f"x-amzn-errortype: {code}" in head) if code else ("x-amzn-errortype" not in head)
+    assert simulated.stats()["functions"][name]["executions"] == 0
+
+
+def test_executions_are_counted_by_key(client: Any, simulated: EmulatorProcess) -> None:
+    """--count-by tells how often each record's function ran."""
+    for key in ("k1", "k2", "k2"):
+        call(client, "echo", {"id": key})
+    by_key = simulated.stats()["executions_by_key"]
+    assert (by_key["k1"], by_key["k2"]) == (1, 2)
+
+
+def test_a_request_cut_short_runs_nothing(simulated: EmulatorProcess) -> None:
+    """A client that dies in the middle of its payload has not invoked anything."""
+    before = simulated.stats()["functions"]["echo"]["requests"]
+    head = f"POST {PATH.format('echo')} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{"
+    raw(simulated.endpoint_url, head.encode())
+    assert simulated.stats()["functions"]["echo"]["requests"] == before
+
+
+def test_names_that_are_not_loopback_are_refused(simulated: EmulatorProcess) -> None:
+    """A page on another host's name cannot reach the handlers."""
+    request = b"GET /2015-03-31/functions HTTP/1.1\r\nHost: evil.example:80\r\nConnection: close\r\n\r\n"
+    assert b" 403 " in raw(simulated.endpoint_url, request).split(b"\r\n")[0]
+
+
+def test_the_request_rate_is_ten_times_the_concurrency() -> None:
+    """With concurrency 5 the sixtieth fast call of a second is refused, for its rate."""
+    with EmulatorProcess(simulate=["name=f"], concurrency=5) as emulator:
+        client = lambda_client(emulator.endpoint_url)
+        reasons = []
+        for _ in range(80):
+            try:
+                call(client, "f", {})
+            except ClientError as error:
+                reasons.append(error.response["Reason"])
+        assert set(reasons) == {"ReservedFunctionInvocationRateLimitExceeded"}
+
+
+def test_account_concurrency() -> None:
+    """Functions without a reservation share the account's concurrency."""
+    specs = ["name=a,latency=400ms", "name=b,latency=400ms"]
+    with EmulatorProcess(simulate=specs, extra=["--account-concurrency", "3"]) as emulator:
+
+        def post_one(name: str) -> int:
+            return post(emulator, name, b"{}")[0]
+
+        with ThreadPoolExecutor(6) as pool:
+            statuses = list(pool.map(post_one, ["a", "b"] * 3))
+        assert sorted(statuses) == [200] * 3 + [429] * 3
+        assert emulator.stats()["throttles"] == {"ConcurrentInvocationLimitExceeded": 3}
+        assert emulator.stats()["max_in_flight"] == 3
+
+
+def test_linger_keeps_an_environment_busy_after_its_reply() -> None:
+    """With --linger-ms a call right after the reply is still throttled."""
+    with EmulatorProcess(simulate=["name=f"], concurrency=1, extra=["--linger-ms", "400"]) as emulator:
+        assert post(emulator, "f", b"{}")[0] == 200
+        assert post(emulator, "f", b"{}")[0] == 429
+        time.sleep(0.5)
+        assert post(emulator, "f", b"{}")[0] == 200
+
+
+def test_no_limits_throttles_nothing() -> None:
+    """--no-limits is for measuring clients: everything is admitted, and counted."""
+    with EmulatorProcess(simulate=["name=f"], concurrency=1, extra=["--no-limits"]) as emulator:
+        client = lambda_client(emulator.endpoint_url)
+        with ThreadPoolExecutor(10) as pool:
+            list(pool.map(lambda n: call(client, "f", n), range(60)))
+        assert emulator.stats()["requests"] == emulator.stats()["executions"] == 60
