@@ -10,10 +10,9 @@ from fanout.model import ThrottleKind
 # Chosen by measurement: ``python -m benchmarks.limits --sweep``, docs/limits.md.
 START = 10.0  # of an assumed budget
 DOUBLING_S = 0.5  # until the first throttle
-KEEP = 0.75  # of what was accepted, after a throttle, when the budget is assumed
+KEEP = 0.8  # of what was accepted, after a throttle, when the budget is assumed
 SHARE_CUT = 0.5  # a known budget: the cut is this much of one's share of it
 SHARE_FORGET = 0.3  # and of a share above half, this much is not won back at once
-FORGET = 0.125  # an assumed budget: the same, when less was accepted than at the last throttle
 PLATEAU_S = 1.0  # from a cut back to what was accepted
 PLATEAU_CALLS = 50  # but, of an assumed budget, not before so many calls have paid for the next probe
 PLATEAU_LATEST_S = 3.0  # however few there are
@@ -184,14 +183,12 @@ class AdaptiveLimit:
         return self._cause == "assumed"
 
     def _cut(self, accepted: float, *, is_gentle: bool) -> None:
-        before, self._plateau, self._successes = self._plateau, accepted, 0
+        self._plateau, self._successes = accepted, 0
         self._keep = KEEP
         if not self._is_assumed:
             share = accepted / max(1, self._budget)
             self._keep = 1 - SHARE_CUT * share
             self._plateau *= 1 - SHARE_FORGET * max(0.0, share - 0.5)
-        elif before is not None and accepted < 0.95 * before:
-            self._plateau *= 1 - FORGET
         if is_gentle:
             self._keep = (1 + self._keep) / 2
 
