@@ -1,1 +1,80 @@
-"""Invoke an AWS Lambda function once per record, within its limits, with one outcome each."""
+"""Invoke an AWS Lambda function once per record, within its limits, with one outcome each.
+
+``fanout.run`` for batch scripts, ``fanout.Dispatcher`` for async services; see README.md.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fanout.batch import run
+    from fanout.dispatcher import Dispatcher
+    from fanout.errors import (
+        ConfigError,
+        ConnectFailed,
+        FanoutError,
+        FatalRefusal,
+        JournalError,
+        ReplyLost,
+        SourceError,
+        TransportError,
+    )
+    from fanout.model import ErrorDetail, InvokeTemplate, Outcome, Record, Reply
+    from fanout.report.summary import RunReport
+    from fanout.transports import Transport
+
+# Imported when first used, so that the command starts quickly.
+_HOMES = {
+    "ConfigError": "fanout.errors",
+    "ConnectFailed": "fanout.errors",
+    "Dispatcher": "fanout.dispatcher",
+    "ErrorDetail": "fanout.model",
+    "FanoutError": "fanout.errors",
+    "FatalRefusal": "fanout.errors",
+    "InvokeTemplate": "fanout.model",
+    "JournalError": "fanout.errors",
+    "Outcome": "fanout.model",
+    "Record": "fanout.model",
+    "Reply": "fanout.model",
+    "ReplyLost": "fanout.errors",
+    "RunReport": "fanout.report.summary",
+    "SourceError": "fanout.errors",
+    "Transport": "fanout.transports",
+    "TransportError": "fanout.errors",
+    "run": "fanout.batch",
+}
+
+__all__ = [
+    "ConfigError",
+    "ConnectFailed",
+    "Dispatcher",
+    "ErrorDetail",
+    "FanoutError",
+    "FatalRefusal",
+    "InvokeTemplate",
+    "JournalError",
+    "Outcome",
+    "Record",
+    "Reply",
+    "ReplyLost",
+    "RunReport",
+    "SourceError",
+    "Transport",
+    "TransportError",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'fanout' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""What the dispatcher may use: limits read at the start and again every minute, and the transport made for them."""
+"""What the dispatcher may use: limits, read at the start and every minute, and the transport for them."""
 
 from __future__ import annotations
 
@@ -89,6 +89,11 @@ class Budget:
     ) -> None:
         with anyio.CancelScope(shield=True):
             await self._stack.aclose()
+
+    @property
+    def region(self) -> str | None:
+        """The Region that calls go to; None with a transport of the caller's own."""
+        return None if self._session is None else self._session.region
 
     @property
     def read_timeout_s(self) -> float:

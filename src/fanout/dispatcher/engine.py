@@ -68,7 +68,9 @@ class Engine:
         self._breaker = breaker
         self._hooks = hooks or Hooks()
         self._loop = asyncio.get_running_loop()
-        self.clock = self._loop.time
+        # uvloop's own clock has steps of 1 ms and stands still within an iteration; it is CLOCK_MONOTONIC
+        # all the same, so the finer one fits its timers. Any other loop (virtual time) keeps its clock.
+        self.clock = time.monotonic if type(self._loop).__module__.startswith("uvloop") else self._loop.time
         self._queue: deque[Feed] = deque()
         self._waiting: list[tuple[float, int, Job]] = []  # retries, by due time
         self._waiting_count = 0
@@ -304,7 +306,9 @@ class Engine:
         if is_throttle and self._patience.is_exhausted(now_s):
             error = classification.error or _FAILED
             reason = error.reason or error.type
-            job.feed.on_fatal(FatalRefusal(f"nothing but throttles ({reason})", code=error.type, http_status=429))
+            job.feed.on_fatal(
+                FatalRefusal(f"nothing but throttles ({reason})", code=error.type, http_status=429)
+            )
             self.give_up_retries(job.feed)
             return None
         delay_s = self._policy.decide(
@@ -337,7 +341,11 @@ class Engine:
         heapq.heappush(self._waiting, (now_s + delay_s, self._waiting_count, job))
 
     def _reject(self, job: Job, now_s: float) -> None:
-        self._finish(job, self.outcomes.of_failure(job, None, Classification(Verdict.REJECTED, error=job.fault), now_s), now_s)
+        self._finish(
+            job,
+            self.outcomes.of_failure(job, None, Classification(job.fault_verdict, error=job.fault), now_s),
+            now_s,
+        )
 
     def _finish(self, job: Job, outcome: Outcome, now_s: float) -> None:
         if self._breaker is not None and job.first_sent_s:
@@ -366,7 +374,9 @@ class Engine:
 
     def _give_up(self, job: Job, now_s: float, error: ErrorDetail | None = None) -> None:
         last = job.last
-        did_not_run = last is None or (last.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT) and not job.may_have_run)
+        did_not_run = last is None or (
+            last.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT) and not job.may_have_run
+        )
         if did_not_run and error is None:
             feed = job.feed
             feed.outstanding -= 1
@@ -383,7 +393,11 @@ class Engine:
         self.gate.release(Release.IGNORED, len(job.body), job.sent_s, now_s)
         kind = "Cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
         detail = ErrorDetail(kind, "the call was cut off: the function may have run")
-        self._finish(job, self.outcomes.of_failure(job, None, Classification(Verdict.AMBIGUOUS, error=detail), now_s), now_s)
+        self._finish(
+            job,
+            self.outcomes.of_failure(job, None, Classification(Verdict.AMBIGUOUS, error=detail), now_s),
+            now_s,
+        )
 
     def _break(self, error: BaseException) -> None:
         for feed in {*self._queue, *self._feeds}:

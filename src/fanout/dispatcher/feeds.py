@@ -86,7 +86,9 @@ class CallFeed(Feed):
             self.future.set_result(outcome)
 
     def give_up(self, job: Job) -> None:
-        self.deliver(job, self.engine.undelivered(job, "Stopped", "the dispatcher was closed before the call"))
+        self.deliver(
+            job, self.engine.undelivered(job, "Stopped", "the dispatcher was closed before the call")
+        )
 
     def close(self) -> None:
         super().close()
@@ -125,9 +127,9 @@ class PullFeed(Feed):
         self.failure: BaseException | None = None  # what the source raised
         self._sync = None if isinstance(source, AsyncIterator) else source
         self._async = source if isinstance(source, AsyncIterator) else None
-        self._ahead: deque[Any] = deque()
+        self.at_hand: deque[Any] = deque()
         self._is_wanted = asyncio.Event()
-        self._has_ended = False
+        self.has_ended = False  # the source has no more
 
     @property
     def needs_fetching(self) -> bool:
@@ -137,7 +139,7 @@ class PullFeed(Feed):
     @property
     def is_finished(self) -> bool:
         """No job of this feed is out, and none will come."""
-        return self.outstanding == 0 and (self.is_closed or (self._has_ended and not self._ahead))
+        return self.outstanding == 0 and (self.is_closed or (self.has_ended and not self.at_hand))
 
     def has_room(self) -> bool:
         """Whether the consumer keeps up; without room nothing is pulled."""
@@ -149,9 +151,9 @@ class PullFeed(Feed):
     def pull(self, now_s: float) -> Job | None:  # noqa: ARG002
         if self.is_closed or not self.has_room():
             return None
-        if self._ahead:
-            payload = self._ahead.popleft()
-        elif self._has_ended:
+        if self.at_hand:
+            payload = self.at_hand.popleft()
+        elif self.has_ended:
             return None
         elif self._sync is None:
             self._is_wanted.set()
@@ -172,7 +174,7 @@ class PullFeed(Feed):
 
     def stock(self, payload: Any) -> None:
         """Put what the async iterator yielded where ``pull`` finds it."""
-        self._ahead.append(payload)
+        self.at_hand.append(payload)
 
     async def fetch(self) -> None:
         """Read the async iterator while it is wanted. Ends with it, or when the feed is closed."""
@@ -180,8 +182,6 @@ class PullFeed(Feed):
         try:
             while not self.is_closed:
                 await self._is_wanted.wait()
-                if self.is_closed:
-                    break
                 try:
                     payload = await anext(self._async)
                 except StopAsyncIteration:
@@ -203,7 +203,7 @@ class PullFeed(Feed):
         self._check_finished()
 
     def _end(self) -> None:
-        self._has_ended = True
+        self.has_ended = True
         self._check_finished()
 
     def _check_finished(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fanout.model import AttemptEnd, Classification, ErrorDetail, InvokeTemplate, Record
+from fanout.model import AttemptEnd, Classification, ErrorDetail, InvokeTemplate, Record, Verdict
 
 if TYPE_CHECKING:
     from fanout.dispatcher.feeds import Feed
@@ -25,7 +25,8 @@ class Job(msgspec.Struct):
     key: str | None = None
     line: int | None = None
     own: Record | None = None  # the record's own parameters, when it has any
-    fault: ErrorDetail | None = None  # set: rejected as it stands, nothing is sent
+    fault: ErrorDetail | None = None  # set: nothing is sent
+    fault_verdict: Verdict = Verdict.REJECTED
     attempts: int = 0
     throttles: int = 0
     function_error_retries: int = 0

@@ -31,7 +31,13 @@ class JobMaker:
         return self.template if self.template.streaming else self._build(stream=True)
 
     def of_payload(
-        self, feed: Feed, seq: int, payload: Any, *, key: str | None = None, template: InvokeTemplate | None = None
+        self,
+        feed: Feed,
+        seq: int,
+        payload: Any,
+        *,
+        key: str | None = None,
+        template: InvokeTemplate | None = None,
     ) -> Job:
         """A job of anything a caller may hand in; what is wrong with it becomes ``fault``."""
         own: Record | None = None
@@ -40,7 +46,12 @@ class JobMaker:
         if isinstance(payload, Record):
             record, payload = payload, payload.payload
             key = record.key if key is None else key
-            if record.client_context is not None or record.qualifier or record.tenant_id or record.durable_name:
+            if (
+                record.client_context is not None
+                or record.qualifier
+                or record.tenant_id
+                or record.durable_name
+            ):
                 own = record
                 try:
                     template = self._template_of(record, template)

@@ -6,7 +6,6 @@ import time
 
 from fanout.classify import status_of
 from fanout.dispatcher.job import Job
-from fanout.log_tail import decode_tail, parse_report
 from fanout.model import AttemptEnd, Classification, ErrorDetail, Outcome, Reply, Status, Verdict
 from fanout.payload import embed
 
@@ -71,7 +70,9 @@ class OutcomeMaker:
             self._add_history(outcome, job, Verdict.SUCCESS, None, reply)
         return outcome
 
-    def of_failure(self, job: Job, reply: Reply | None, classification: Classification, now_s: float) -> Outcome:
+    def of_failure(
+        self, job: Job, reply: Reply | None, classification: Classification, now_s: float
+    ) -> Outcome:
         """Whatever is no success: the input is kept, so that the record can be sent again."""
         verdict = classification.verdict
         status = _STATUS[verdict]
@@ -110,7 +111,9 @@ class OutcomeMaker:
             outcome.history = job.history
         return outcome
 
-    def attempt_end(self, job: Job, classification: Classification, reply: Reply | None, now_s: float) -> AttemptEnd:
+    def attempt_end(
+        self, job: Job, classification: Classification, reply: Reply | None, now_s: float
+    ) -> AttemptEnd:
         """One line of a history, for an attempt that another follows."""
         return AttemptEnd(
             verdict=classification.verdict.value,
@@ -136,6 +139,8 @@ class OutcomeMaker:
 
     @staticmethod
     def _add_report(outcome: Outcome, reply: Reply, *, keeps_tail: bool) -> None:
+        from fanout.log_tail import decode_tail, parse_report
+
         tail = decode_tail(reply.log_result or "")
         if keeps_tail:
             outcome.log_tail = tail

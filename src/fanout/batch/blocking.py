@@ -1,0 +1,106 @@
+"""``fanout.run``: a batch from a script or a notebook, blocking until every record has its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fanout.batch.audience import Audience
+from fanout.batch.request import Request, RunOptions
+from fanout.errors import ConfigError
+from fanout.model import Outcome
+from fanout.stats import Snapshot
+
+if TYPE_CHECKING:
+    from fanout.report.summary import RunReport
+    from fanout.transports import Transport
+
+_RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions)) - {"durable_expr"}
+
+
+def run(
+    function: str,
+    payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
+    on_progress: Callable[[Snapshot], None] | None = None,
+    transport: str | Transport = "direct",
+    **options: Any,
+) -> RunReport:
+    """Invoke ``function`` once for each payload; returns when every record has its outcome.
+
+    ``payloads``: any iterable or async iterable, or the path (or URL) of an input file as the command
+    takes it. ``bytes`` are JSON already, anything else is encoded, ``fanout.Record`` names one. With
+    ``out``, the run is kept in that directory, journal and report, and can be resumed.
+
+    ``on_outcome`` is called with each outcome once it is written, ``on_progress`` five times a second;
+    both between calls, so they must be quick. Other options have the command's names.
+
+    A record's failure is an outcome; see ``report.failures`` and ``report.ok``. Raises ConfigError,
+    SourceError, JournalError and FatalRefusal when the run cannot begin, and FatalRefusal when every
+    record would be refused. Where an event loop runs already (a notebook), it works in a thread of its own.
+    """
+    location: str | None = None
+    if isinstance(payloads, (str, os.PathLike)):
+        location, payloads = os.fspath(payloads), ()
+    elif isinstance(payloads, (bytes, bytearray, memoryview)) or not isinstance(
+        payloads, (Iterable, AsyncIterable)
+    ):
+        raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable of payloads, or a path")
+    request = Request(
+        function=function,
+        location=location,
+        payloads=payloads,
+        out=None if out is None else Path(out),
+        run_options=RunOptions(**{name: options.pop(name) for name in list(options) if name in _RUN_OPTIONS}),
+        options=options,
+        transport=transport,
+    )
+    if out is not None and str(out) == "-":
+        raise ConfigError("out is '-': only the command streams to stdout; use on_outcome")
+    audience = Audience(on_outcome=on_outcome, on_snapshot=on_progress)
+
+    async def main() -> RunReport:
+        from fanout.batch.starting import start
+
+        return await start(request, audience)
+
+    return run_blocking(main)
+
+
+def run_blocking(main: Callable[[], Coroutine[Any, Any, RunReport]]) -> RunReport:
+    """Run in a new event loop, uvloop's where there is one; in a thread where a loop runs already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _run(main)
+    result: list[RunReport] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(_run(main))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="fanout.run")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return result[0]
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, RunReport]]) -> RunReport:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main())
+    report: RunReport = uvloop.run(main())
+    return report

@@ -1,0 +1,348 @@
+"""How a run goes on: the records without an outcome (resume), or those that failed once more (redrive)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Container
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from fanout.batch.audience import Audience
+from fanout.batch.keeping import counts_of
+from fanout.batch.local import local_function
+from fanout.batch.request import KEPT_ON_RESUME, RunOptions
+from fanout.batch.starting import RunSession
+from fanout.config import Options
+from fanout.durable import Redrive, RunResult, Work, statuses_of
+from fanout.durable.ending import ending
+from fanout.errors import ConfigError, JournalError, SourceError
+from fanout.journal import Replay, RunDir, Samples, check_samples, iter_outcomes, replay
+from fanout.report.summary import RunReport
+from fanout.sources import Selector, Source, fingerprint, fingerprint_difference, open_source, open_spool
+from fanout.stats import Stats, read_timeline
+from fanout.stats import replay as replay_stats
+from fanout.stats.replay import unix_s
+from fanout.stats.timeline import NAME as TIMELINE
+
+MayHaveRun = Literal["send", "skip"]
+Ask = Callable[[int], MayHaveRun]
+
+_RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions))
+
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """What the person wants otherwise than in run.json, and what to do with records that may have run.
+
+    ``ask`` is called with their number when nothing else decides; without it they are skipped.
+    """
+
+    options: dict[str, Any]  # the dispatcher's
+    run_options: dict[str, Any]
+    may_have_run: MayHaveRun | None = None
+    ask: Ask | None = None
+
+
+class _Finished:
+    """Records that have an outcome."""
+
+    def __init__(self, known: Replay) -> None:
+        self._finished = known.finished
+
+    def __contains__(self, seq: object) -> bool:
+        return isinstance(seq, int) and seq in self._finished
+
+
+class _Suspects:
+    """Records that may have run before the run was cut off."""
+
+    def __init__(self, known: Replay) -> None:
+        self._known = known
+
+    def __contains__(self, seq: object) -> bool:
+        return isinstance(seq, int) and self._known.may_have_run(seq)
+
+
+async def resume(path: Path, changes: Changes, audience: Audience) -> RunReport:
+    """Send every record that has no outcome yet. A finished run is left as it is.
+
+    Raises JournalError for what is no run or is in use, SourceError when the input is not the same,
+    ConfigError for options that cannot be changed.
+    """
+    run_dir = RunDir.open(path)
+    with ExitStack() as stack:
+        stack.enter_context(run_dir.lock())
+        known = replay(path)
+        state = run_dir.state
+        if state.get("state") == "finished":
+            audience.say(f"{path}: is finished: nothing to resume")
+            return RunReport.from_run_dir(path)
+        asked = _Asked(state, changes)
+        local = stack.enter_context(local_function(asked.function, asked.run_options, asked.options))
+        options = {**asked.options, **local}
+        redrive = state.get("redrive")
+        if isinstance(redrive, dict) and known.generation:
+            report = await _redrive(run_dir, known, redrive, asked, options, changes, audience)
+            if run_dir.state.get("redrive") or run_dir.state.get("state") == "finished":
+                return report  # cut off again, or all there was to do
+            known = replay(path)
+        return await _resume(run_dir, known, asked, options, changes, audience)
+
+
+async def redrive(
+    path: Path,
+    changes: Changes,
+    audience: Audience,
+    *,
+    statuses: Collection[str] = (),
+    error_types: Collection[str] = (),
+) -> RunReport:
+    """Send the records that did not succeed again, from the journal alone, as a new generation.
+
+    ``statuses`` and ``error_types`` choose among them. Raises as ``resume`` does.
+    """
+    chosen = sorted(statuses_of(statuses))
+    run_dir = RunDir.open(path)
+    with ExitStack() as stack:
+        stack.enter_context(run_dir.lock())
+        known = replay(path)
+        state = run_dir.state
+        if state.get("redrive"):
+            raise ConfigError(f"{path}: a redrive of it was cut off: go on with `fanout resume {path}` first")
+        asked = _Asked(state, changes)
+        filters = {"statuses": chosen, "error_types": sorted(error_types), "before": str(state.get("state"))}
+        generation = int(state.get("generation", 0)) + 1
+        found = Redrive(path, statuses=chosen, error_types=error_types, before_generation=generation)
+        if not len(found):
+            audience.say(f"{path}: no record to send again among {', '.join(chosen)}")
+            return RunReport.from_run_dir(path)
+        run_dir.write_state({"generation": generation, "redrive": filters, "state": "running"})
+        local = stack.enter_context(local_function(asked.function, asked.run_options, asked.options))
+        return await _redrive(
+            run_dir, known, filters, asked, {**asked.options, **local}, changes, audience, found=found
+        )
+
+
+class _Asked:
+    """Function and options of the run, as they were and as they are changed now."""
+
+    def __init__(self, state: dict[str, Any], changes: Changes) -> None:
+        function = state.get("function")
+        kept = state.get("options")
+        if not isinstance(function, str) or not isinstance(kept, dict):
+            raise JournalError("run.json: is damaged: function or options are missing")
+        for name, value in {**changes.options, **changes.run_options}.items():
+            if name in KEPT_ON_RESUME and kept.get(name) != value:
+                raise ConfigError(
+                    f"{name} cannot be changed now, as it changes what is sent: it is {kept.get(name)!r}"
+                )
+        self.function = function
+        self.options = {
+            **{
+                name: value for name, value in kept.items() if name in Options.names() and name != "transport"
+            },
+            **changes.options,
+        }
+        self.transport = self.options.pop("transport", None) or kept.get("transport", "direct")
+        self.run_options = RunOptions(
+            **{**{n: v for n, v in kept.items() if n in _RUN_OPTIONS}, **changes.run_options}
+        )
+
+    @property
+    def is_idempotent(self) -> bool:
+        return bool(self.options.get("idempotent"))
+
+
+def _decide(count: int, asked: _Asked, changes: Changes) -> MayHaveRun:
+    """What becomes of records that may have run."""
+    if changes.may_have_run is not None:
+        return changes.may_have_run
+    if asked.is_idempotent or not count:
+        return "send"
+    return "skip" if changes.ask is None else changes.ask(count)
+
+
+async def _resume(
+    run_dir: RunDir,
+    known: Replay,
+    asked: _Asked,
+    options: dict[str, Any],
+    changes: Changes,
+    audience: Audience,
+) -> RunReport:
+    source = _reopen(run_dir, asked.run_options)
+    suspects: Container[int] = ()
+    count = known.may_have_run_count
+    decision = _decide(count, asked, changes)
+    if count:
+        verb = "sent again" if decision == "send" else "not sent again: they become unknown"
+        audience.say(f"{count:,} records may have run before the run was cut off; {verb}")
+        if decision == "skip":
+            suspects = _Suspects(known)
+    run_dir.write_state({"state": "running", "finished_at": None})
+    stats = replay_stats(
+        iter_outcomes(run_dir.path),
+        read_timeline(run_dir.path / TIMELINE),
+        started_s=unix_s(str(run_dir.state.get("started_at") or "")),
+    )
+    work = Work(
+        source=source,
+        selector=Selector(asked.run_options.key, asked.run_options.select, asked.run_options.durable_expr),
+        take=asked.run_options.take,
+        skip=_Finished(known),
+        suspects=suspects,
+        records_read_before=int(run_dir.state.get("records_read") or 0),
+    )
+    session = _ResumeSession(
+        asked,
+        options,
+        work,
+        audience,
+        stats=stats,
+        samples=check_samples(run_dir.path),
+        location=source.location,
+    )
+    return await session.go(run_dir)
+
+
+async def _redrive(
+    run_dir: RunDir,
+    known: Replay,
+    filters: dict[str, Any],
+    asked: _Asked,
+    options: dict[str, Any],
+    changes: Changes,
+    audience: Audience,
+    *,
+    found: Redrive | None = None,
+) -> RunReport:
+    generation = int(run_dir.state.get("generation", 0))
+    if found is None:  # one that was cut off
+        found = Redrive(
+            run_dir.path,
+            statuses=filters["statuses"],
+            error_types=filters["error_types"],
+            before_generation=generation,
+        )
+    mark = known.marks[generation] if generation < len(known.marks) else 0
+    suspects: Container[int] = ()
+    count = found.count_below(mark, known.not_sent)
+    if count and _decide(count, asked, changes) == "skip":
+        suspects = _Below(mark, known.not_sent)
+    run_dir.write_state({"state": "running", "finished_at": None})
+    work = Work(
+        again=found.records(suspects), records_read_before=int(run_dir.state.get("records_read") or 0)
+    )
+    session = _RedriveSession(asked, options, work, audience, generation=generation, filters=filters)
+    return await session.go(run_dir)
+
+
+class _Below:
+    """Records below a mark, but for those known not to have run."""
+
+    def __init__(self, mark: int, not_sent: frozenset[int]) -> None:
+        self._mark = mark
+        self._not_sent = not_sent
+
+    def __contains__(self, seq: object) -> bool:
+        return isinstance(seq, int) and seq < self._mark and seq not in self._not_sent
+
+
+class _ResumeSession(RunSession):
+    """Goes on with the input; a record that is not the one it was ends the run."""
+
+    def __init__(
+        self,
+        asked: _Asked,
+        options: dict[str, Any],
+        work: Work,
+        audience: Audience,
+        *,
+        stats: Stats,
+        samples: Samples,
+        location: str,
+    ) -> None:
+        super().__init__(
+            asked.function,
+            options,
+            work,
+            asked.run_options,
+            audience,
+            stats=stats,
+            transport=asked.transport,
+        )
+        self._samples = samples
+        self._location = location
+        work.on_record = self.note_record
+
+    def note_record(self, seq: int, payload: bytes) -> None:
+        if self._samples.differs(seq, payload):
+            raise SourceError(
+                f"{self._location}: is not the input the run began with: record {seq} is another"
+            )
+        super().note_record(seq, payload)
+
+    def _settle(self, run_dir: RunDir, result: RunResult) -> None:
+        result.counts = counts_of(replay(run_dir.path))
+        if result.stop is None:
+            result.state, result.exit_code = ending(None, result.counts)
+
+
+class _RedriveSession(RunSession):
+    """Sends records again; afterwards the run is as finished as it was before."""
+
+    def __init__(
+        self,
+        asked: _Asked,
+        options: dict[str, Any],
+        work: Work,
+        audience: Audience,
+        *,
+        generation: int,
+        filters: dict[str, Any],
+    ) -> None:
+        super().__init__(
+            asked.function,
+            options,
+            work,
+            asked.run_options,
+            audience,
+            generation=generation,
+            transport=asked.transport,
+        )
+        self._before = filters["before"]
+
+    def _settle(self, run_dir: RunDir, result: RunResult) -> None:
+        result.counts = counts_of(replay(run_dir.path))
+        result.is_input_exhausted = bool(run_dir.state.get("is_input_exhausted"))
+        if result.stop is None:
+            self._write_state(run_dir, {"redrive": None})
+            _, result.exit_code = ending(None, result.counts)
+            result.state = "interrupted" if self._before == "running" else self._before
+
+    def _report_of(self, run_dir: RunDir, result: RunResult, cost: Any) -> RunReport:  # noqa: ARG002
+        return RunReport.from_run_dir(run_dir.path, prices=self._prices)
+
+
+def _reopen(run_dir: RunDir, run_options: RunOptions) -> Source:
+    """The input of a run, if it is still the same."""
+    recorded = run_dir.state.get("input")
+    if not isinstance(recorded, dict) or not isinstance(recorded.get("location"), str):
+        raise JournalError(f"{run_dir.path}/run.json: is damaged: input is missing")
+    location: str = recorded["location"]
+    old = recorded.get("fingerprint") or {}
+    if old.get("kind") == "iterable":
+        raise ConfigError(
+            f"{run_dir.path}: its records came from a program: resume it with fanout.run(…, resume=True)"
+        )
+    if location == "-":
+        if not run_dir.spool.exists():
+            raise SourceError(
+                f"{run_dir.path}: its standard input was not kept (--no-spool): nothing to resume from"
+            )
+        return open_spool(run_dir.spool, location=location, format=run_options.format)
+    difference = fingerprint_difference(old, fingerprint(location, format=run_options.format))
+    if difference is not None:
+        raise SourceError(f"{location}: is not the input the run began with: {difference}")
+    return open_source(location, format=run_options.format)

@@ -1,0 +1,74 @@
+"""``fanout resume``: the records of a run that have no outcome yet."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from fanout.batch.audience import Audience
+from fanout.cli.run_options import run_options, split
+from fanout.cli.watching import watch
+
+if TYPE_CHECKING:
+    from fanout.batch.going_on import MayHaveRun
+    from fanout.report.summary import RunReport
+
+may_have_run_option = click.option(
+    "--may-have-run",
+    type=click.Choice(["send", "skip"]),
+    help="Records that may have run before a crash: send them again, or give them up as unknown. "
+    "Default: send when --idempotent, else ask, else skip.",
+)
+
+
+def ask(count: int) -> MayHaveRun:
+    """Ask the person what becomes of records that may have run; without a terminal they are skipped."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return "skip"
+    again = click.confirm(
+        f"{count:,} records may have run before the run was cut off. Send them again?",
+        default=False,
+        err=True,
+    )
+    return "send" if again else "skip"
+
+
+_EXAMPLES = """
+\b
+Examples:
+  1. Go on where it stopped:
+       fanout resume runs/orders
+  2. The function is idempotent, so send again what may have run:
+       fanout resume runs/orders --may-have-run send
+  3. More slowly than before:
+       fanout resume runs/orders -j 20
+"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Go on where a run stopped.")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option(
+    "--take", type=click.IntRange(min=0), metavar="N", help="Only the first N records of the input."
+)
+@may_have_run_option
+@run_options
+def command(
+    run_dir: Path, may_have_run: Literal["send", "skip"] | None, as_json: bool, quiet: bool, **chosen: Any
+) -> None:
+    """Send every record of the run in RUN_DIR that has no outcome yet.
+
+    Options are those of the run; the ones given here take their place, but for those that change what
+    is sent.
+    """
+    options, run_chosen = split(chosen)
+
+    async def begin(audience: Audience) -> RunReport:
+        from fanout.batch.going_on import Changes, resume
+
+        changes = Changes(options=options, run_options=run_chosen, may_have_run=may_have_run, ask=ask)
+        return await resume(run_dir, changes, audience)
+
+    watch(begin, quiet=quiet, as_json=as_json)

@@ -1,0 +1,103 @@
+"""``fanout run``: one call per record of an input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fanout.batch.audience import Audience
+from fanout.batch.request import Request, RunOptions
+from fanout.cli.run_options import run_options, split
+from fanout.cli.watching import watch
+
+if TYPE_CHECKING:
+    from fanout.report.summary import RunReport
+
+_EXAMPLES = """
+\b
+Examples:
+  1. Every line of a file, as fast as the account allows:
+       fanout run my-function orders.jsonl
+  2. At most 50 at once, retrying what passes, into a directory of your choice:
+       fanout run my-function orders.jsonl -j 50 --retries 5 --out runs/orders
+  3. From a pipe, outcomes to the next program:
+       zcat events.gz | fanout run my-function - --out - | jq .status
+  4. Stop when more than 2 % fail, or after an hour:
+       fanout run my-function in.csv --tolerated-failure-percentage 2 --deadline 1h
+  5. A handler on this machine, with no AWS account:
+       fanout run demo in.jsonl --local handler.py:handler --local-concurrency 20
+
+\b
+Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
+4 fatal (access, credentials, no such function), 5 deadline or spending cap,
+130 and 143 interrupted.
+"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="One call per record of INPUT.")
+@click.argument("function")
+@click.argument("input", default="-", metavar="[INPUT]")
+@click.option(
+    "--out",
+    metavar="DIR",
+    help="The run directory (default runs/<function>-<UTC time>); - streams outcomes to stdout.",
+)
+@click.option("--take", type=click.IntRange(min=0), metavar="N", help="Only the first N records.")
+@click.option("--keep-order", is_flag=True, help="With --out -: outcomes in the order of the input.")
+@click.option(
+    "--spool/--no-spool", default=None, help="Keep standard input, so that the run can be resumed (default)."
+)
+@click.option("--preflight", is_flag=True, help="Check permission and limits before the first real call.")
+@run_options
+def command(
+    function: str,
+    input: str,  # noqa: A002 - the argument's name in the help
+    out: str | None,
+    take: int | None,
+    keep_order: bool,
+    spool: bool | None,
+    preflight: bool,
+    as_json: bool,
+    quiet: bool,
+    **chosen: Any,
+) -> None:
+    """Invoke FUNCTION once for each record of INPUT.
+
+    INPUT is a path, - (standard input) or a URL: .jsonl, .json or .csv, plain or .gz.
+    """
+    if input == "-" and sys.stdin.isatty():
+        raise click.UsageError("no INPUT: give a file, a URL, or pipe records into it")
+    is_stdout = out == "-"
+    if keep_order and not is_stdout:
+        raise click.UsageError("--keep-order goes with --out -")
+    if as_json and is_stdout:
+        raise click.UsageError("--json and --out - both want stdout: choose one")
+    options, run_chosen = split(
+        {
+            **chosen,
+            "take": take,
+            "keep_order": keep_order or None,
+            "spool": spool,
+            "preflight": preflight or None,
+        }
+    )
+
+    async def begin(audience: Audience) -> RunReport:
+        from fanout.batch.starting import default_directory, start
+
+        directory = None if is_stdout else Path(out) if out is not None else default_directory(function)
+        request = Request(
+            function=function,
+            location=input,
+            out=directory,
+            to_stdout=is_stdout,
+            run_options=RunOptions(**run_chosen),
+            transport=options.pop("transport", "direct"),
+            options=options,
+        )
+        return await start(request, audience)
+
+    watch(begin, quiet=quiet, as_json=as_json)

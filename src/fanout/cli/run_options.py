@@ -1,0 +1,186 @@
+"""The options that say how a run goes, shared by ``run``, ``resume``, ``redrive`` and ``plan``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import click
+
+from fanout.batch.request import RunOptions
+from fanout.cli.aws_options import aws_options
+from fanout.config import Options
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, or a number with a unit: ``90``, ``90s``, ``15m``, ``1h30m``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds as a float."""
+        if isinstance(value, (int, float)):
+            return float(value)
+        text = value.strip().lower()
+        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            self.fail(f"{value!r} is no duration: give seconds, or such as 90s, 15m, 1h30m", param, ctx)
+        if any(not unit for _, unit in parts) and len(parts) > 1:
+            self.fail(f"{value!r} is no duration: a unit is missing", param, ctx)
+        return sum(float(number) * _UNITS_S[unit or "s"] for number, unit in parts)
+
+
+DURATION = Duration()
+
+
+def _group(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+what_is_sent = _group(
+    click.option("--qualifier", metavar="NAME", help="A version or an alias."),
+    click.option(
+        "--invocation-type",
+        type=click.Choice(["RequestResponse", "Event", "DryRun"]),
+        help="Wait for the result (default), hand over, or only check permission.",
+    ),
+    click.option("--client-context", metavar="JSON", help="Context for the function, as a JSON object."),
+    click.option("--tenant-id", metavar="ID", help="For functions isolated by tenant."),
+    click.option("--durable-name", metavar="EXPR", help="JMESPath: each record's durable execution name."),
+    click.option("--stream", is_flag=True, default=None, help="Invoke with a streamed reply."),
+    click.option("--key", metavar="EXPR", help="JMESPath: the record's id in the outcomes."),
+    click.option("--select", metavar="EXPR", help="JMESPath: the payload to send, made of the record."),
+    click.option(
+        "--format",
+        type=click.Choice(["jsonl", "json", "csv"]),
+        help="The input's format, if its name does not tell.",
+    ),
+)
+
+how_fast = _group(
+    click.option(
+        "-j",
+        "--concurrency",
+        metavar="N|P%|auto|@FILE",
+        help="Calls in flight: a number, a share of what is allowed, all of it (auto, the default), "
+        "or read again and again from a file.",
+    ),
+    click.option("--rate", type=float, metavar="PER_SECOND", help="Calls per second at the most."),
+    click.option(
+        "--timeout",
+        type=DURATION,
+        metavar="SECONDS",
+        help="How long one call may take. Default: the function's own, and some.",
+    ),
+    click.option(
+        "--max-bytes-in-flight",
+        type=click.IntRange(min=1),
+        metavar="BYTES",
+        help="Payload bytes in flight (256 MiB).",
+    ),
+    click.option("--transport", type=click.Choice(["direct", "sdk"]), help="How calls are sent (direct)."),
+)
+
+what_fails = _group(
+    click.option(
+        "--retries",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Extra attempts after a passing failure (3).",
+    ),
+    click.option(
+        "--retry-function-errors",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Extra attempts after a function error (0).",
+    ),
+    click.option(
+        "--retry-on", multiple=True, metavar="ERROR_TYPE", help="Only these error types (repeatable)."
+    ),
+    click.option(
+        "--idempotent/--not-idempotent", default=None, help="The function may run twice for one record."
+    ),
+    click.option("--deadline", type=DURATION, metavar="DURATION", help="Stop after this long: 90s, 15m, 2h."),
+    click.option(
+        "--throttle-patience",
+        type=DURATION,
+        metavar="DURATION",
+        help="Bear nothing but throttles this long (5m).",
+    ),
+    click.option(
+        "--tolerated-failure-count",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Stop when more records fail.",
+    ),
+    click.option(
+        "--tolerated-failure-percentage",
+        type=click.FloatRange(0, 100),
+        metavar="P",
+        help="Stop when a greater share fails.",
+    ),
+    click.option(
+        "--breaker",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="After N failures in a row, pause and probe.",
+    ),
+    click.option("--max-cost", type=float, metavar="USD", help="Stop when this much is spent."),
+    click.option(
+        "--prices", type=click.Path(dir_okay=False), metavar="FILE", help="A price table of your own (TOML)."
+    ),
+    click.option(
+        "--grace", type=DURATION, metavar="DURATION", help="How long calls in flight may finish after Ctrl-C."
+    ),
+)
+
+what_is_kept = _group(
+    click.option(
+        "--log-type",
+        type=click.Choice(["None", "Tail", "OnError"]),
+        help="Keep the end of each call's log: never (default), always, or where the record fails.",
+    ),
+    click.option(
+        "--fsync",
+        type=click.Choice(["second", "always", "never"]),
+        help="When the journal goes to the disk itself.",
+    ),
+    click.option("--report/--no-report", default=None, help="Write report.html at the end (default)."),
+    click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout."),
+    click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."),
+)
+
+local_options = _group(
+    click.option(
+        "--local", metavar="FILE.py:HANDLER", help="Run this handler on this machine instead of Lambda."
+    ),
+    click.option(
+        "--local-concurrency", type=click.IntRange(min=1), metavar="N", help="Its reserved concurrency."
+    ),
+    click.option("--local-timeout", type=DURATION, metavar="SECONDS", help="Its timeout."),
+)
+
+run_options = _group(what_is_sent, how_fast, what_fails, what_is_kept, local_options, aws_options)
+
+_RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions))
+
+
+def split(chosen: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options given on the command line, as the dispatcher's and the run's; those not given are left out."""
+    given = {name: value for name, value in chosen.items() if value is not None and value != ()}
+    if "durable_name" in given:
+        given["durable_expr"] = given.pop("durable_name")
+    dispatcher = {name: value for name, value in given.items() if name in Options.names()}
+    run = {name: value for name, value in given.items() if name in _RUN_OPTIONS}
+    return dispatcher, run

@@ -1,0 +1,72 @@
+"""How a command shows a run and what it says at the end: progress, summary, messages, exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from fanout.batch.audience import Audience
+from fanout.batch.blocking import run_blocking
+from fanout.cli.signals import attach_signals
+from fanout.errors import FatalRefusal
+from fanout.progress import Progress
+
+if TYPE_CHECKING:
+    from fanout.report.summary import RunReport
+
+
+def watch(
+    begin: Callable[[Audience], Coroutine[Any, Any, RunReport]],
+    *,
+    quiet: bool,
+    as_json: bool,
+    width: int | None = None,
+) -> NoReturn:
+    """Run to the end with a progress display on stderr, then the summary; exits with the run's code."""
+    progress = Progress(stderr=sys.stderr, is_terminal=sys.stderr.isatty(), quiet=quiet)
+    audience = Audience(
+        on_snapshot=None if quiet else progress.update,
+        snapshot_every_s=progress.interval_s,
+        on_message=progress.message,
+        attach=lambda run: attach_signals(run, progress.message),
+    )
+    try:
+        report = run_blocking(lambda: begin(audience))
+    except FatalRefusal as error:
+        progress.close()
+        click.echo(f"fanout: {error}", err=True)
+        sys.exit(4)
+    finally:
+        progress.close()
+    show(report, quiet=quiet, as_json=as_json, width=width)
+    sys.exit(report.exit_code)
+
+
+def show(report: RunReport, *, quiet: bool, as_json: bool, width: int | None = None) -> None:
+    """The summary: for a person on stderr, as JSON on stdout."""
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+    message = report.run.get("message")
+    if message:
+        click.echo(f"fanout: {message}", err=True)
+    if not quiet:
+        columns = width or _width()
+        click.echo(report.render(columns, color=_has_color()), err=True)
+    elif report.resume_command is not None:
+        click.echo(f"go on with: {report.resume_command}", err=True)
+
+
+def _width() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((100, 24)).columns if sys.stderr.isatty() else 100
+
+
+def _has_color() -> bool:
+    import os
+
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
