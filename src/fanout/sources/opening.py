@@ -139,7 +139,7 @@ def _format_of(location: str, asked: str | None) -> str:
     if not is_url(location) and _exists(path := Path(location)) and not path.is_file() and not path.is_dir():
         return "jsonl"  # a pipe: <(command), /dev/stdin
     if not is_url(location):
-        _file_reader(location)  # that it cannot be read matters more than its name
+        _file_reader(location).close()  # that it cannot be read matters more than its name
     suffixes, formats = ", ".join(_BY_SUFFIX), "|".join(FORMATS)
     raise SourceError(
         f"{_name(location)}: unknown format: name it {suffixes} (or .gz of these), or give --format {formats}"
