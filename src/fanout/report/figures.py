@@ -55,7 +55,7 @@ def _span(bin_: Bin) -> float:
 
 
 def _histogram(stats: Stats) -> dict[str, list[float]]:
-    pairs = stats.latency_buckets()
+    pairs = stats.latencies.buckets()
     if not pairs:
         return {"edges": [], "counts": []}
     first, last = pairs[0][0], pairs[-1][0]
@@ -76,7 +76,7 @@ def _executions(stats: Stats) -> dict[str, dict[str, list[Any]]]:
             "cold start" if picked.init_ms is not None and picked.status == "succeeded" else picked.status,
             {"t": [], "ms": [], "init_ms": [], "name": []},
         )
-        group["t"].append(round(max(0.0, stats.running_s(unix_s(picked.started_at))), 3))
+        group["t"].append(round(max(0.0, stats.clock.at(unix_s(picked.started_at))), 3))
         group["ms"].append(picked.duration_ms)
         group["init_ms"].append(picked.init_ms)
         group["name"].append(

@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from fanout.model import OK_STATUSES
-from fanout.report.terminal import ACCEPTED_NOTE, VALID_NOTE, unreadable_note
+from fanout.report.terminal import ACCEPTED_NOTE, VALID_NOTE
 from fanout.stats import Execution, FailureCluster
 from fanout.stats.figures import dollars, milliseconds, number, percent, seconds
 from fanout.stats.text import printable
@@ -76,8 +76,6 @@ def notes(report: RunReport) -> str:
             f"{figure('pending', report.pending, f'{report.pending:,}')} records have no outcome yet"
             + (f": <code>{safe(report.resume_command, 2000)}</code>" if report.resume_command else ".")
         )
-    if report.unreadable_lines:
-        said.append(escape(unreadable_note(report.unreadable_lines)) + ".")
     if report.counts.get("accepted"):
         said.append(escape(ACCEPTED_NOTE) + ".")
     if report.counts.get("valid"):
@@ -139,7 +137,9 @@ def tiles(report: RunReport) -> str:
     if report.cost is not None:
         cost = report.cost
         sign = "at most " if cost.is_upper_bound else "at least " if cost.is_lower_bound else ""
-        made.append(_tile("Cost", sign + figure("usd", cost.usd, dollars(cost.usd)), escape(cost.basis)))
+        made.append(
+            _tile("Cost", sign + figure("usd", cost.usd, dollars(cost.usd)), escape(cost.basis), "broad")
+        )
     return "".join(made)
 
 

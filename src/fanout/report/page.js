@@ -32,16 +32,31 @@
   const axis = (c, title, more) => ({ gridcolor: c.line, linecolor: c.line, zeroline: false, tickcolor: c.line,
     title: { text: title, font: { size: 11, color: c.dim }, standoff: 6 }, automargin: true, ...more });
   const timeAxis = (c) => axis(c, `running time, ${unit}`, { rangemode: "tozero" });
+  // 1, 2 and 5 of each power of ten, in words: plotly's own ticks on short logarithmic axes say too little.
+  const logTicks = () => {
+    const vals = [], text = [];
+    for (let power = -3; power <= 9; power++) {
+      for (const digit of [1, 2, 5]) {
+        const ms = Number(`${digit}e${power}`);
+        vals.push(ms);
+        text.push(ms >= 1000 ? `${(ms / 1000).toLocaleString("en-US")} s` : `${ms} ms`);
+      }
+    }
+    return { type: "log", tickmode: "array", tickvals: vals, ticktext: text };
+  };
+  const slow = Math.max(0, ...data.course.p99) >= 10000;
+  const [latencyUnit, latency_ms] = slow ? ["seconds", 1000] : ["milliseconds", 1];
+  const latencies = (list) => list.map((ms) => ms === null ? null : ms / latency_ms);
   const few = t.length < 20 ? "lines+markers" : "lines";
   const line = (name, y, color, more) => ({ type: "scatter", mode: few, name, x: t, y, connectgaps: false,
     line: { color, width: 2 }, marker: { size: 5, color }, ...more });
 
   const figures = {
     flight: (c) => [[
-      line("limit", data.course.limit, c.amber, { line: { color: c.amber, width: 1.5, dash: "dash" },
-        text: data.course.cause.map(plain), hovertemplate: "%{y:,.0f} (%{text})" }),
       line("in flight", data.course.in_flight, c.blue, { fill: "tozeroy", fillcolor: clear(c.blue, .15),
         hovertemplate: "%{y:,.0f}" }),
+      line("limit", data.course.limit, c.amber, { line: { color: c.amber, width: 2, dash: "dot" },
+        text: data.course.cause.map(plain), hovertemplate: "%{y:,.0f} (%{text})" }),
     ], layout(c, { xaxis: timeAxis(c), yaxis: axis(c, "calls", { rangemode: "tozero" }) })],
 
     throughput: (c) => [[
@@ -52,10 +67,10 @@
     ], layout(c, { xaxis: timeAxis(c), yaxis: axis(c, "records per second", { rangemode: "tozero" }) })],
 
     latency: (c) => [[
-      line("p99", data.course.p99, c.red, { hovertemplate: "%{y:,.1f} ms" }),
-      line("p95", data.course.p95, c.amber, { hovertemplate: "%{y:,.1f} ms" }),
-      line("p50", data.course.p50, c.blue, { hovertemplate: "%{y:,.1f} ms" }),
-    ], layout(c, { xaxis: timeAxis(c), yaxis: axis(c, "milliseconds", { rangemode: "tozero" }) })],
+      line("p99", latencies(data.course.p99), c.red, { hovertemplate: "%{y:,.1f}" }),
+      line("p95", latencies(data.course.p95), c.amber, { hovertemplate: "%{y:,.1f}" }),
+      line("p50", latencies(data.course.p50), c.blue, { hovertemplate: "%{y:,.1f}" }),
+    ], layout(c, { xaxis: timeAxis(c), yaxis: axis(c, latencyUnit, { rangemode: "tozero" }) })],
 
     histogram: (c) => {
       // Steps, not bars: on a logarithmic axis plotly draws bars of unequal width off their places.
@@ -69,8 +84,8 @@
       });
       return [[{ type: "scatter", mode: "lines", fill: "tozeroy", name: "calls", ...steps, fillcolor: clear(c.blue, .3),
         line: { color: c.blue, width: 1.5 }, hovertemplate: "%{text}: %{y:,.0f} calls<extra></extra>" }],
-      layout(c, { showlegend: false, hovermode: "closest", xaxis: axis(c, "milliseconds, logarithmic",
-        { type: "log", dtick: "D2", minorloglabels: "none" }), yaxis: axis(c, "calls", { rangemode: "tozero" }) })];
+      layout(c, { showlegend: false, hovermode: "closest", xaxis: axis(c, "duration, logarithmic", logTicks()),
+        yaxis: axis(c, "calls", { rangemode: "tozero" }) })];
     },
 
     executions: (c) => {
@@ -87,7 +102,7 @@
           hovertemplate: "%{text}: %{y:,.1f} ms<extra></extra>" };
       });
       return [traces, layout(c, { hovermode: "closest", xaxis: timeAxis(c),
-        yaxis: axis(c, "milliseconds, logarithmic", { type: "log", dtick: "D2" }) })];
+        yaxis: axis(c, "duration, logarithmic", logTicks()) })];
     },
 
     throttles: (c) => {

@@ -36,13 +36,11 @@ class RunReport:
         *,
         run_dir: Path | None = None,
         cost: CostEstimate | None = None,
-        unreadable_lines: int = 0,
     ) -> None:
         self.stats = stats
         self.run = dict(run)
         self.run_dir = run_dir
         self.cost = cost
-        self.unreadable_lines = unreadable_lines  # of the journal; their records count as pending
         self.function: str = str(run.get("function") or "")
         self.state: str = str(run.get("state") or "finished")
         self.counts: dict[str, int] = dict(stats.counts)
@@ -71,17 +69,23 @@ class RunReport:
     @classmethod
     def from_run_dir(cls, run_dir: Path, *, prices: dict[str, Prices] | None = None) -> Self:
         """The report of a run on disk, streamed over its journal. Raises JournalError for what is no run."""
-        from fanout.report.outcomes import OutcomeReader, read_run
+        from fanout.report.outcomes import read_outcomes, read_run
 
         run = read_run(run_dir)
         meter = meter_of(run, prices)
-        reader = OutcomeReader(run_dir)
+        outcomes = read_outcomes(run_dir)
+        if run.get("generation"):
+            # What was sent again counts by its latest outcome, but was paid for each time.
+            for outcome in read_outcomes(run_dir, latest=False):
+                meter.add(outcome)
+        else:
+            outcomes = meter.watch(outcomes)
         stats = replay(
-            meter.watch(reader),
+            outcomes,
             read_timeline(run_dir / TIMELINE),
             started_s=unix_s(str(run.get("started_at") or "")),
         )
-        return cls(stats, run, run_dir=run_dir, cost=meter.estimate(), unreadable_lines=reader.unreadable)
+        return cls(stats, run, run_dir=run_dir, cost=meter.estimate())
 
     def _exit_code(self) -> int:
         known = self.run.get("exit_code")
@@ -129,7 +133,6 @@ class RunReport:
             "halted_by": self.halted_by,
             "records": self.records,
             "pending": self.pending,
-            "unreadable_lines": self.unreadable_lines,
             "counts": self.counts,
             "elapsed_s": round(self.elapsed_s, 3),
             "throughput_per_s": round(self.throughput_per_s, 3),
@@ -182,7 +185,7 @@ def _share(stats: Stats) -> float | None:
     # Little's law: calls in flight on average, over the limit on average.
     if stats.limit_s <= 0:
         return None
-    return min(1.0, stats.duration_ms / 1000 / stats.limit_s)
+    return min(1.0, stats.latencies.sum_ms / 1000 / stats.limit_s)
 
 
 def _count(value: object) -> int:

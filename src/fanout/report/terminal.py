@@ -39,11 +39,6 @@ ACCEPTED_NOTE = (
 VALID_NOTE = "dry run: nothing was executed"
 
 
-def unreadable_note(lines: int) -> str:
-    """What to say of a journal with lines that are no outcomes."""
-    return f"{lines:,} line{'' if lines == 1 else 's'} of outcomes.jsonl cannot be read; not counted here"
-
-
 def render(report: RunReport, width: int, color: bool) -> str:
     """The summary as text, with ANSI colours where ``color`` says so."""
     from rich.console import Console
@@ -100,8 +95,6 @@ def _counts(report: RunReport) -> Iterator[Text]:
         yield Text(f"  {status:<15}", _COLOURS[status]).append(
             f"{count:>{digits},}  {percent(count / report.records):>6}", "default"
         )
-    if report.unreadable_lines:
-        yield Text(f"  {unreadable_note(report.unreadable_lines)}", "yellow")
     if report.counts.get("accepted"):
         yield Text(f"  {ACCEPTED_NOTE}", "yellow")
     if report.counts.get("valid"):

@@ -7,6 +7,7 @@ from fanout.stats.failures import FailureCluster
 from fanout.stats.picked import Execution
 from fanout.stats.replay import replay
 from fanout.stats.snapshot import Snapshot
+from fanout.stats.telemetry import Telemetry, inject_trace
 from fanout.stats.text import printable
 from fanout.stats.timeline import Sample, TimelineWriter, read_timeline
 
@@ -16,7 +17,9 @@ __all__ = [
     "Sample",
     "Snapshot",
     "Stats",
+    "Telemetry",
     "TimelineWriter",
+    "inject_trace",
     "printable",
     "read_timeline",
     "replay",

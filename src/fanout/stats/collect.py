@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from math import log
 
 from fanout.model import OK_STATUSES, STATUSES, Outcome
+from fanout.stats.clock import RunningClock
 from fanout.stats.failures import FailureCluster, FailureClusters
-from fanout.stats.histogram import LEAST_MS, OFFSET, SCALE, SIZE, compact, quantiles
+from fanout.stats.latencies import Latencies
 from fanout.stats.picked import (
     MOST_COLD_STARTS,
     MOST_EXECUTIONS,
@@ -21,7 +20,6 @@ from fanout.stats.series import Bin, Series
 from fanout.stats.snapshot import Pace, Snapshot
 from fanout.stats.timeline import Sample
 
-_EMPTY = [0] * SIZE
 _UNTIMED = frozenset({"rejected", "undelivered"})  # no function ran: their times say nothing of it
 _COMMON_ATTEMPTS = 1
 
@@ -44,7 +42,6 @@ class Stats:
         self.cold_starts = 0
         self.init_ms = 0.0
         self.timed_out = 0
-        self.duration_ms = 0.0
         self.billed_records = 0
         self.billed_ms = 0
         self.billed_mb_ms = 0
@@ -53,22 +50,16 @@ class Stats:
         self.max_in_flight = 0
         self.cause: str | None = None
         self.series = Series()
-        self.sessions: list[tuple[float, float]] = []  # (Unix time, running time) of each beginning
-        self._timed = 0
-        self._max_ms = 0.0
-        self._min_ms = float("inf")
-        self._buckets = list(_EMPTY)  # of closed bins
-        self._fresh = list(_EMPTY)  # of the bin that is open
+        self.latencies = Latencies()
         self._clusters = FailureClusters()
         self._slowest = Slowest()
         self._executions = Reservoir(MOST_EXECUTIONS)
         self._cold = Reservoir(MOST_COLD_STARTS, seed=1)
         self._skip = self._cold_skip = 0
         self._pace = Pace()
-        self._bin_s = 0.0
+        self.clock = RunningClock(time.time() if started_s is None else started_s)
         self._bin_done = self._bin_failed = 0
         self._bin_throttles: dict[str, int] = {}
-        self.begin_session(time.time() if started_s is None else started_s)
 
     def add(self, outcome: Outcome) -> None:
         """Count one committed outcome."""
@@ -82,18 +73,9 @@ class Stats:
             self.outcome_throttles += outcome.throttles
         ms = outcome.duration_ms
         if ms is not None and status not in _UNTIMED:
-            self._timed += 1
-            self.duration_ms += ms
-            if ms < self._min_ms:
-                self._min_ms = ms
+            self.latencies.add(ms)
             if ms > self._slowest.floor_ms:
                 self._slowest.add(outcome, ms)
-                if ms > self._max_ms:
-                    self._max_ms = ms
-            try:
-                self._fresh[int(log(ms) * SCALE + OFFSET) if ms > LEAST_MS else 0] += 1
-            except IndexError:
-                self._fresh[-1] += 1
             if self._skip:
                 self._skip -= 1
             else:
@@ -127,7 +109,7 @@ class Stats:
 
     def begin_session(self, now_s: float) -> None:
         """Start, or go on after a pause: the time since the last sample does not count as running time."""
-        self.sessions.append((now_s, self._bin_s))
+        self.clock.begin(now_s)
 
     def sample(
         self,
@@ -139,7 +121,8 @@ class Stats:
         rate_per_s: float | None = None,
     ) -> Sample:
         """Close the bin that is open with what holds now; returns the line for the timeline."""
-        running_s = max(self.running_s(now_s), self._bin_s)
+        before_s = self.clock.now_s
+        self.clock.tick(now_s)
         done, failed = self.done, self.failed
         throttles = {
             reason: count - self._bin_throttles.get(reason, 0)
@@ -148,11 +131,11 @@ class Stats:
         }
         self.series.add(
             Bin(
-                start_s=self._bin_s,
-                end_s=running_s,
+                start_s=before_s,
+                end_s=self.clock.now_s,
                 finished=done - self._bin_done,
                 failed=failed - self._bin_failed,
-                latencies=compact(self._fresh),
+                latencies=self.latencies.close_bin(),
                 throttles=throttles,
                 in_flight=in_flight,
                 limit=limit,
@@ -160,13 +143,11 @@ class Stats:
                 rate_per_s=rate_per_s,
             )
         )
-        self._buckets = [closed + fresh for closed, fresh in zip(self._buckets, self._fresh, strict=True)]
-        self._fresh[:] = _EMPTY
         if limit is not None:
-            self.limit_s += limit * (running_s - self._bin_s)
+            self.limit_s += limit * (self.clock.now_s - before_s)
         self.max_in_flight = max(self.max_in_flight, in_flight or 0)
         self.cause = cause or self.cause
-        self._bin_s, self._bin_done, self._bin_failed = running_s, done, failed
+        self._bin_done, self._bin_failed = done, failed
         self._bin_throttles = dict(self.throttles)
         return Sample(
             t=round(now_s, 3),
@@ -178,19 +159,10 @@ class Stats:
             throttles=self._bin_throttles,
         )
 
-    def running_s(self, unix_s: float) -> float:
-        """The running time at a moment; before the first session it is negative."""
-        begun_s, base_s = self.sessions[0]
-        for begun, base in self.sessions[1:]:
-            if unix_s < begun:
-                break
-            begun_s, base_s = begun, base
-        return base_s + unix_s - begun_s
-
     @property
     def elapsed_s(self) -> float:
         """The running time up to the last sample."""
-        return self._bin_s
+        return self.clock.now_s
 
     @property
     def done(self) -> int:
@@ -212,33 +184,12 @@ class Stats:
         taken = {_COMMON_ATTEMPTS: self.done - sum(self.attempts.values()), **self.attempts}
         return {attempts: taken[attempts] for attempts in sorted(taken) if taken[attempts]}
 
-    def quantiles_ms(self, shares: Sequence[float]) -> list[float]:
-        """Latencies at rising ``shares`` (0 … 1), each within 0.5 % of the exact one."""
-        counts = [closed + fresh for closed, fresh in zip(self._buckets, self._fresh, strict=True)]
-        found = quantiles(enumerate(counts), self._timed, shares)
-        return [min(max(value, self._min_ms), self._max_ms) if self._timed else 0.0 for value in found]
-
     def latency_ms(self) -> dict[str, float]:
         """p50, p90, p95, p99 (each within 0.5 %), and max, mean and count, which are exact.
 
         Of each record that reached the function, its last attempt as the client saw it.
         """
-        p50, p90, p95, p99 = self.quantiles_ms((0.5, 0.9, 0.95, 0.99))
-        mean = self.duration_ms / self._timed if self._timed else 0.0
-        return {
-            "p50": p50,
-            "p90": p90,
-            "p95": p95,
-            "p99": p99,
-            "max": self._max_ms,
-            "mean": mean,
-            "count": self._timed,
-        }
-
-    def latency_buckets(self) -> list[tuple[int, int]]:
-        """``(bucket, count)`` of the latency histogram, empty buckets left out."""
-        pairs = enumerate(zip(self._buckets, self._fresh, strict=True))
-        return [(index, closed + fresh) for index, (closed, fresh) in pairs if closed or fresh]
+        return self.latencies.summary()
 
     @property
     def billed_gb_s(self) -> float:
@@ -271,11 +222,11 @@ class Stats:
         draining: bool = False,
     ) -> Snapshot:
         """How the run stands now, for a progress display."""
-        done, elapsed_s = self.done, self.running_s(now_s)
+        done, elapsed_s = self.done, self.clock.at(now_s)
         self._pace.note(now_s, done)
         if fraction is None and total:
             fraction = min(done / total, 1.0)
-        p50, p95, p99 = self.quantiles_ms((0.5, 0.95, 0.99))
+        p50, p95, p99 = self.latencies.quantiles_ms((0.5, 0.95, 0.99))
         return Snapshot(
             elapsed_s=elapsed_s,
             done=done,

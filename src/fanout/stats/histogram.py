@@ -21,11 +21,6 @@ SIZE = int(log(1e9) * SCALE + OFFSET) + 2  # up to 1e9 ms, eleven days
 Compact = tuple["array[int]", "array[int]"]  # buckets that hold something, and how much
 
 
-def bucket(ms: float) -> int:
-    """The 0-based bucket of a latency; what is out of range falls in the first or the last one."""
-    return min(int(log(max(ms, LEAST_MS)) * SCALE + OFFSET), SIZE - 1)
-
-
 def bucket_ms(index: int) -> float:
     """The latency that stands for a bucket: no value in it is further away than ``ERROR``."""
     return exp((index - OFFSET) / SCALE) * 2 * _GAMMA / (_GAMMA + 1)
@@ -39,7 +34,7 @@ def lower_ms(index: int) -> float:
 def compact(buckets: Sequence[int]) -> Compact:
     """Only what is not empty: a second's worth of latencies takes about a kilobyte."""
     held = [index for index, count in enumerate(buckets) if count]
-    return array("H", held), array("L", [buckets[index] for index in held])
+    return array("H", held), array("I", [buckets[index] for index in held])
 
 
 def merged(one: Compact, other: Compact) -> Compact:
@@ -48,7 +43,7 @@ def merged(one: Compact, other: Compact) -> Compact:
     for index, count in zip(*other, strict=True):
         counts[index] = counts.get(index, 0) + count
     held = sorted(counts)
-    return array("H", held), array("L", [counts[index] for index in held])
+    return array("H", held), array("I", [counts[index] for index in held])
 
 
 def quantiles(pairs: Iterable[tuple[int, int]], total: int, shares: Sequence[float]) -> list[float]:

@@ -74,7 +74,7 @@ class _Story:
         stats = self._stats
         if sample.begins:
             if self._is_first:
-                stats.sessions[0] = (sample.t, 0.0)
+                stats.clock.set_start(sample.t)
             else:
                 stats.begin_session(sample.t)
             self._is_first = False

@@ -1,0 +1,190 @@
+"""What OpenTelemetry is told of a run: nothing at all, unless the program has set a provider up.
+
+Metrics and attributes have the names of the semantic conventions for FaaS
+(https://opentelemetry.io/docs/specs/semconv/faas/); what those do not know is under ``fanout.``.
+Durations are those that the client saw: the function's own are not told to a caller.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from fanout.model import OK_STATUSES, Outcome
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import CallbackOptions, Meter, Observation
+    from opentelemetry.trace import Tracer
+
+_SCOPE = "fanout"
+_X_RAY = "X-Amzn-Trace-Id"
+
+
+class Telemetry:
+    """Feeds the providers that are set when it is made; without any every method returns at once.
+
+    ``in_flight`` is asked when metrics are collected. Spans are children of the span that is current
+    when this is made, and are made after the fact, when a record has its outcome. ``spans=False``
+    makes none.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        *,
+        region: str | None = None,
+        in_flight: Callable[[], int] | None = None,
+        spans: bool = True,
+    ) -> None:
+        self._function = function
+        self._attributes = {"faas.invoked_name": function, "faas.invoked_provider": "aws"}
+        if region:
+            self._attributes["faas.invoked_region"] = region
+        self._instruments: _Instruments | None = None
+        self._tracer: Tracer | None = None
+        self._context: Any = None
+        if not _may_be_set_up():
+            return
+        try:
+            from opentelemetry import context, metrics, trace
+        except ImportError:
+            return
+        if _does_something(metrics.get_meter_provider()):
+            self._instruments = _Instruments(metrics.get_meter(_SCOPE), in_flight, self._attributes)
+        if spans and _does_something(trace.get_tracer_provider()):
+            self._tracer = trace.get_tracer(_SCOPE)
+            self._context = context.get_current()
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether anything is told to anybody."""
+        return self._instruments is not None or self._tracer is not None
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        """Tell of one finished record."""
+        if self._instruments is not None:
+            self._instruments.count(outcome, self._attributes)
+        if self._tracer is not None:
+            self._span(self._tracer, outcome)
+
+    def on_throttle(self, reason: str) -> None:
+        """Tell of one 429."""
+        if self._instruments is not None:
+            self._instruments.throttles.add(1, {**self._attributes, "fanout.throttle.reason": reason})
+
+    def _span(self, tracer: Tracer, outcome: Outcome) -> None:
+        from opentelemetry.trace import SpanKind, Status, StatusCode
+
+        if outcome.started_at is None:
+            return
+        start_ns = int(datetime.fromisoformat(outcome.started_at).timestamp() * 1e9)
+        attributes: dict[str, str | int | bool] = {
+            **self._attributes,
+            "fanout.seq": outcome.seq,
+            "fanout.status": outcome.status,
+            "fanout.attempts": outcome.attempts,
+            "fanout.throttles": outcome.throttles,
+        }
+        if outcome.request_id is not None:
+            attributes["faas.invocation_id"] = outcome.request_id
+        if outcome.billed_ms is not None:
+            attributes["faas.coldstart"] = outcome.init_ms is not None
+        if outcome.http_status is not None:
+            attributes["http.response.status_code"] = outcome.http_status
+        span = tracer.start_span(
+            self._function, self._context, kind=SpanKind.CLIENT, attributes=attributes, start_time=start_ns
+        )
+        if outcome.status not in OK_STATUSES:
+            kind, message = _error_type(outcome), "" if outcome.error is None else outcome.error.message
+            span.set_attribute("error.type", kind)
+            span.set_status(Status(StatusCode.ERROR, f"{kind}: {message}"[:500]))
+        span.end(end_time=start_ns + int((outcome.duration_ms or 0.0) * 1e6))
+
+
+class _Instruments:
+    """The metrics, made once."""
+
+    def __init__(self, meter: Meter, in_flight: Callable[[], int] | None, base: dict[str, str]) -> None:
+        counter, histogram = meter.create_counter, meter.create_histogram
+        self.invocations = counter("faas.invocations", "{invocation}", "Number of successful invocations.")
+        self.errors = counter("faas.errors", "{error}", "Number of invocation errors.")
+        self.timeouts = counter("faas.timeouts", "{timeout}", "Number of invocation timeouts.")
+        self.cold_starts = counter("faas.coldstarts", "{coldstart}", "Number of invocation cold starts.")
+        self.duration = histogram(
+            "faas.invoke_duration", "s", "Round trip of an invocation, as the client saw it."
+        )
+        self.init = histogram("faas.init_duration", "s", "Duration of the function's initialization.")
+        self.memory = histogram("faas.mem_usage", "By", "Max memory usage per invocation.")
+        self.throttles = counter("fanout.throttles", "{throttle}", "Calls that Lambda refused for a limit.")
+        if in_flight is not None:
+            from opentelemetry.metrics import Observation
+
+            def observe(_: CallbackOptions) -> Iterable[Observation]:
+                return [Observation(in_flight(), base)]
+
+            meter.create_observable_gauge("fanout.in_flight", [observe], "{invocation}", "Calls in flight.")
+
+    def count(self, outcome: Outcome, base: dict[str, str]) -> None:
+        """Count one outcome."""
+        attributes = base | {"fanout.status": outcome.status}
+        if outcome.status in OK_STATUSES:
+            self.invocations.add(1, attributes)
+        else:
+            attributes["error.type"] = _error_type(outcome)
+            self.errors.add(1, attributes)
+            if outcome.timed_out or attributes["error.type"] == "Sandbox.Timedout":
+                self.timeouts.add(1, base)
+        if outcome.duration_ms is not None:
+            self.duration.record(outcome.duration_ms / 1000, attributes)
+        init_ms = outcome.restore_ms if outcome.init_ms is None else outcome.init_ms
+        if init_ms is not None:
+            self.cold_starts.add(1, base)
+            self.init.record(init_ms / 1000, base)
+        if outcome.max_memory_mb is not None:
+            self.memory.record(outcome.max_memory_mb * 1024 * 1024, base)
+
+
+def inject_trace() -> dict[str, str]:
+    """Headers that carry the current trace on: X-Ray's, and those of the propagator that is set up.
+
+    Empty when no span is current. What of it a call may carry is the caller's to choose: Lambda takes
+    the X-Ray header as it is, and the others inside the client context.
+    """
+    if not _may_be_set_up():
+        return {}
+    try:
+        from opentelemetry import propagate, trace
+    except ImportError:
+        return {}
+    current = trace.get_current_span().get_span_context()
+    if not current.is_valid:
+        return {}
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    trace_id = f"{current.trace_id:032x}"
+    root = f"Root=1-{trace_id[:8]}-{trace_id[8:]}"
+    carrier[_X_RAY] = f"{root};Parent={current.span_id:016x};Sampled={int(current.trace_flags.sampled)}"
+    return carrier
+
+
+def _may_be_set_up() -> bool:
+    # Whoever sets a provider up has imported the package, or names one in the environment. Importing
+    # it to find out would cost every other program some tens of milliseconds.
+    return "opentelemetry" in sys.modules or any(
+        name in os.environ for name in ("OTEL_PYTHON_METER_PROVIDER", "OTEL_PYTHON_TRACER_PROVIDER")
+    )
+
+
+def _does_something(provider: object) -> bool:
+    # The providers of the API package itself are stand-ins that do nothing.
+    return type(provider).__module__.split(".")[:2] not in (
+        ["opentelemetry", "metrics"],
+        ["opentelemetry", "trace"],
+    )
+
+
+def _error_type(outcome: Outcome) -> str:
+    return outcome.status if outcome.error is None else outcome.error.type[:200]
