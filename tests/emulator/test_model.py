@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.emulator.model import Account, ControlPlane, FunctionLoad, Grant, Reason, Scaling, TokenBucket
+from fanout.emulator.buckets import Scaling, TokenBucket
+from fanout.emulator.model import Account, ControlPlane, FunctionLoad, Grant, Reason
 
 
 def admit_many(account: Account, load: FunctionLoad, count: int, now_s: float) -> list[Grant | Reason]:

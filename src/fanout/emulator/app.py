@@ -9,13 +9,13 @@ from typing import Any
 from fanout.emulator import admin
 from fanout.emulator.control import ControlApi
 from fanout.emulator.counters import Counters
-from fanout.emulator.environments import Pool
 from fanout.emulator.events import EventQueue
 from fanout.emulator.exchange import Disconnected, Exchange
 from fanout.emulator.executor import Executor
 from fanout.emulator.functions import BadReference, Function, Registry, UnknownFunction
 from fanout.emulator.invoke import InvokeApi
 from fanout.emulator.model import Account, ControlPlane
+from fanout.emulator.pool import Pool
 from fanout.emulator.replies import Refusal, denied, not_found
 from fanout.emulator.settings import ACCOUNT_ID, Settings
 from fanout.emulator.simulation import Dice

@@ -12,6 +12,7 @@ from fanout.emulator.exchange import Exchange
 from fanout.emulator.functions import LATEST, PAGE, Function, Registry
 from fanout.emulator.model import KEPT_UNRESERVED, Account, ControlPlane, Reason
 from fanout.emulator.replies import Refusal, denied, invalid, not_found, throttled
+from fanout.emulator.routes import route
 
 Answer = tuple[int, Any]
 
@@ -30,7 +31,7 @@ class ControlApi:
     async def answer(self, exchange: Exchange, count: Callable[[str], None]) -> None:
         """Answer one request; raises Refusal."""
         method, path = exchange.scope["method"], exchange.scope["raw_path"].decode("latin-1").rstrip("/")
-        operation, parts = _route(method, path)
+        operation, parts = route(method, path)
         count(operation)
         if operation in self._denied:
             raise denied(operation)
@@ -244,42 +245,3 @@ def _no_provisioned(name: str) -> Refusal:
 
 def _snake(operation: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
-
-
-_F = "/functions/([^/]+)"
-_ROUTES = [
-    (operation, verb, re.compile(pattern))
-    for operation, verb, pattern in [
-        ("GetFunction", "GET", f"/2015-03-31{_F}"),
-        ("GetFunctionConfiguration", "GET", f"/2015-03-31{_F}/configuration"),
-        ("UpdateFunctionConfiguration", "PUT", f"/2015-03-31{_F}/configuration"),
-        ("ListFunctions", "GET", "/2015-03-31/functions"),
-        ("GetAccountSettings", "GET", "/2016-08-19/account-settings"),
-        ("GetFunctionConcurrency", "GET", f"/2019-09-30{_F}/concurrency"),
-        ("PutFunctionConcurrency", "PUT", f"/2017-10-31{_F}/concurrency"),
-        ("DeleteFunctionConcurrency", "DELETE", f"/2017-10-31{_F}/concurrency"),
-        ("GetProvisionedConcurrencyConfig", "GET", f"/2019-09-30{_F}/provisioned-concurrency"),
-        ("PutProvisionedConcurrencyConfig", "PUT", f"/2019-09-30{_F}/provisioned-concurrency"),
-        ("DeleteProvisionedConcurrencyConfig", "DELETE", f"/2019-09-30{_F}/provisioned-concurrency"),
-        ("GetFunctionEventInvokeConfig", "GET", f"/2019-09-25{_F}/event-invoke-config"),
-        ("PutFunctionEventInvokeConfig", "PUT", f"/2019-09-25{_F}/event-invoke-config"),
-        ("UpdateFunctionEventInvokeConfig", "POST", f"/2019-09-25{_F}/event-invoke-config"),
-        ("DeleteFunctionEventInvokeConfig", "DELETE", f"/2019-09-25{_F}/event-invoke-config"),
-        ("PublishVersion", "POST", f"/2015-03-31{_F}/versions"),
-        ("ListVersionsByFunction", "GET", f"/2015-03-31{_F}/versions"),
-        ("CreateAlias", "POST", f"/2015-03-31{_F}/aliases"),
-        ("ListAliases", "GET", f"/2015-03-31{_F}/aliases"),
-        ("GetAlias", "GET", f"/2015-03-31{_F}/aliases/([^/]+)"),
-        ("UpdateAlias", "PUT", f"/2015-03-31{_F}/aliases/([^/]+)"),
-        ("DeleteAlias", "DELETE", f"/2015-03-31{_F}/aliases/([^/]+)"),
-    ]
-]
-
-
-def _route(method: str, path: str) -> tuple[str, tuple[str, ...]]:
-    """Find the operation of a request and the parts of its path."""
-    for operation, verb, pattern in _ROUTES:
-        match = pattern.fullmatch(path)
-        if match and verb == method:
-            return operation, match.groups()
-    raise Refusal(404, "UnknownOperationException", f"the emulator has no operation {method} {path}")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from fanout.emulator.call import Call, Result
+from fanout.emulator.endings import describe_exit, died, error_type_of
 from fanout.emulator.logs import TAIL_BYTES, Measures, render, timeout_line
 from fanout.emulator.runtime_api import Connection
 from fanout.emulator.settings import FunctionSettings, environment_variables
@@ -128,12 +126,14 @@ class Environment:
         """End the call with the function's error."""
         if self._running(request_id) is None:
             return False
-        self._finish(Result(body, error_type=error_type or _error_type(body)))
+        self._finish(Result(body, error_type=error_type or error_type_of(body)))
         return True
 
     def on_init_error(self, body: bytes, error_type: str) -> None:
         """Keep the error for the call, and end the process: Lambda starts over with a new one."""
-        self._init_error = Result(body, error_type=error_type or _error_type(body), is_environment_lost=True)
+        self._init_error = Result(
+            body, error_type=error_type or error_type_of(body), is_environment_lost=True
+        )
         self.kill()
 
     def _running(self, request_id: str) -> Call | None:
@@ -198,13 +198,13 @@ class Environment:
         if self._has_timed_out:
             timeout_s = self._settings.timeout_s
             self._output += timeout_line(request_id, timeout_s)
-            return _died(
+            return died(
                 "Sandbox.Timedout",
                 f"RequestId: {request_id} Error: Task timed out after {timeout_s:.2f} seconds",
             )
-        message = f"RequestId: {request_id} Error: {_describe_exit(status)}"
+        message = f"RequestId: {request_id} Error: {describe_exit(status)}"
         self._output += f"{message}\nRuntime.ExitError\n".encode()
-        return _died("Runtime.ExitError", message)
+        return died("Runtime.ExitError", message)
 
     def _finish(self, result: Result) -> None:
         call, done = self._call, self._done
@@ -273,86 +273,3 @@ class Environment:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-class Pool:
-    """The environments of one function: reuses one that is free, starts one otherwise."""
-
-    def __init__(
-        self, settings: FunctionSettings, spawner: Spawner, show_log: Callable[[bytes], None] | None
-    ) -> None:
-        self.settings = settings
-        self._spawner = spawner
-        self._show_log = show_log
-        self._free: dict[str, list[Environment]] = {}
-        self._stale: set[Environment] = set()
-        self._leased: set[Environment] = set()
-
-    async def run(self, call: Call) -> tuple[Result, Environment]:
-        """Run a call in an environment of its version; the caller gives the environment back."""
-        while True:
-            free = self._free.get(call.version)
-            environment = free.pop() if free else await self._start(call.version)
-            self._leased.add(environment)
-            try:
-                return await environment.run(call), environment
-            except EnvironmentGone:
-                self._leased.discard(environment)
-
-    def give_back(self, environment: Environment) -> None:
-        """Make an environment free for the next call."""
-        self._leased.discard(environment)
-        if environment in self._stale:
-            self._stale.discard(environment)
-            environment.kill()
-        elif not environment.is_dead:
-            self._free.setdefault(environment.version, []).append(environment)
-
-    async def check(self) -> Result | None:
-        """Initialise one environment and keep it; tells what went wrong, if anything did."""
-        environment = await self._start("$LATEST")
-        try:
-            error = await asyncio.wait_for(asyncio.shield(environment.initialised), INIT_LIMIT_S)
-        except TimeoutError:
-            error = None  # slow, not wrong: the first call waits for it
-        if error is None:
-            self.give_back(environment)
-        return error
-
-    def replace_all(self) -> None:
-        """Have every later call start in a new environment."""
-        self._stale |= self._leased
-        for environments in self._free.values():
-            for environment in environments:
-                environment.kill()
-        self._free.clear()
-
-    async def _start(self, version: str) -> Environment:
-        environment = Environment(self.settings, version, self._spawner, show_log=self._show_log)
-        await environment.start()
-        return environment
-
-
-def _died(error_type: str, message: str) -> Result:
-    body = msgspec.json.encode({"errorType": error_type, "errorMessage": message})
-    return Result(body, error_type=error_type, is_environment_lost=True)
-
-
-def _describe_exit(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        name = signal.strsignal(os.WTERMSIG(status)) or str(os.WTERMSIG(status))
-        return f"Runtime exited with error: signal: {name.lower()}"
-    code = os.waitstatus_to_exitcode(status)
-    return (
-        f"Runtime exited with error: exit status {code}"
-        if code
-        else "Runtime exited without providing a reason"
-    )
-
-
-def _error_type(body: bytes) -> str:
-    with contextlib.suppress(msgspec.DecodeError):
-        error = msgspec.json.decode(body)
-        if isinstance(error, dict) and error.get("errorType"):
-            return str(error["errorType"])
-    return "Unhandled"

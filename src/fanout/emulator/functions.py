@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fanout.emulator.environments import Pool
 from fanout.emulator.model import FunctionLoad
+from fanout.emulator.pool import Pool
 from fanout.emulator.settings import FunctionSettings
 from fanout.emulator.simulation import Dice
 

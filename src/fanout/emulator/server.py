@@ -23,6 +23,7 @@ from fanout.errors import EmulatorError
 
 _BACKLOG = 4_096
 _KEEP_ALIVE_S = 75
+_PARENT_CHECK_S = 1.0
 
 
 class _Protocol(HttpToolsProtocol):
@@ -162,7 +163,15 @@ def _watch_signals(loop: asyncio.AbstractEventLoop, server: _Server, settings: S
             loop.remove_reader(0)
             end()
 
+    def check(parent: int) -> None:
+        # A fork of the parent may hold the other end of the pipe open when the parent itself is gone.
+        if os.getppid() == parent:
+            loop.call_later(_PARENT_CHECK_S, check, parent)
+        else:
+            end()
+
     loop.add_reader(0, read)
+    check(os.getppid())
 
 
 def _show_log(log: bytes) -> None:

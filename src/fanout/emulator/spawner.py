@@ -49,7 +49,7 @@ class Spawner:
         ours.setblocking(False)
         config = {"fd": theirs.fileno(), "bootstrap": self._bootstrap, "files": self._files}
         self._process = subprocess.Popen(  # noqa: S603 - our own script
-            [sys.executable, "-P", str(Path(__file__).with_name("zygote.py")), json.dumps(config)],
+            [sys.executable, "-P", str(Path(__file__).parent / "inside" / "zygote.py"), json.dumps(config)],
             stdin=subprocess.DEVNULL,
             env=self._environ,
             pass_fds=[theirs.fileno()],

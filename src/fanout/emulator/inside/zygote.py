@@ -19,6 +19,7 @@ import ctypes
 import datetime as dt  # noqa: F401
 import decimal as _decimal  # noqa: F401
 import gc
+import importlib
 import importlib.util
 import json
 import logging as _logging  # noqa: F401
@@ -145,7 +146,6 @@ class Zygote:
         sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
         sys.argv = ["bootstrap"]
-        gc.unfreeze()
         _BOOTSTRAP.serve()
 
     def _reap(self) -> None:
@@ -184,12 +184,15 @@ class Zygote:
 
 def _exit(code: object) -> NoReturn:
     """Leave as the interpreter would, with what is buffered written, but without the parent's clean-up."""
+    import atexit
     import threading
 
     with contextlib.suppress(Exception):
         if isinstance(code, str):
             sys.stderr.write(code + "\n")
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what the interpreter does at its end
+        # What the interpreter does at its end, in this order.
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+        atexit._run_exitfuncs()  # noqa: SLF001
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
@@ -197,14 +200,13 @@ def _exit(code: object) -> NoReturn:
 
 def _load_bootstrap() -> Any:
     # Under a name of our own, and by its file: handlers may have a module called bootstrap.
+    here = Path(__file__).parent
     spec = importlib.util.spec_from_file_location(
-        "_lambda_bootstrap", Path(__file__).with_name("bootstrap.py")
+        "_lambda_inside", here / "__init__.py", submodule_search_locations=[str(here)]
     )
     assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    sys.modules["_lambda_inside"] = importlib.util.module_from_spec(spec)
+    return importlib.import_module("_lambda_inside.bootstrap")
 
 
 if __name__ == "__main__":

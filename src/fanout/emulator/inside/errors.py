@@ -1,0 +1,38 @@
+"""What a handler's exception looks like to Lambda, and how its answers become JSON."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+_HERE = str(Path(__file__).parent)
+
+
+def describe(error: BaseException, request_id: str) -> dict[str, Any]:
+    """Make the error object of a handler's exception, without our own frames."""
+    ours = (_HERE, "<frozen importlib")
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)
+    ]
+    return {
+        "errorMessage": str(error),
+        "errorType": type(error).__name__,
+        "requestId": request_id,
+        "stackTrace": traceback.format_list(
+            [frame for frame in frames if not frame.filename.startswith(ours)]
+        ),
+    }
+
+
+def to_json(value: Any) -> bytes:
+    """Encode as AWS's runtime does: UTF-8, and a Decimal is a number."""
+
+    def default(other: Any) -> float:
+        if isinstance(other, Decimal):
+            return float(other)
+        raise TypeError(f"Object of type {type(other).__name__} is not JSON serializable")
+
+    return json.dumps(value, ensure_ascii=False, default=default).encode("utf-8", "surrogatepass")
