@@ -77,7 +77,9 @@ async def resume(path: Path, changes: Changes, audience: Audience) -> RunReport:
         state = run_dir.state
         if state.get("state") == "finished":
             audience.say(f"{path}: is finished: nothing to resume")
-            return RunReport.from_run_dir(path)
+            report = RunReport.from_run_dir(path)
+            report.exit_code = 0  # of the resume: what became of the records is in the report
+            return report
         asked = _Asked(state, changes)
         local = stack.enter_context(local_function(asked.function, asked.run_options, asked.options))
         options = {**asked.options, **local}

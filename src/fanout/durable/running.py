@@ -175,6 +175,8 @@ class Run:
                 await self._drive(dispatcher)
         if self._ledger is not None:
             await self._ledger.aclose()
+            if self._watchers.on_snapshot is not None:
+                self._watchers.on_snapshot(self.snapshot(time.time()))
         return self._result(meta)
 
     async def _drive(self, dispatcher: Dispatcher) -> None:
@@ -318,15 +320,16 @@ class Run:
         )
 
     def _total(self) -> int | None:
-        feed = self._feed
-        if feed is None or not feed.has_ended:
-            return self._work.take
-        return feed.pulled
+        feed, take = self._feed, self._work.take
+        if feed is None or not (feed.has_ended or (feed.is_closed and feed.pulled == take)):
+            return take
+        total = feed.pulled + len(feed.at_hand)
+        return total if take is None else min(total, take)
 
     def _fraction(self) -> float | None:
         """Share of the input whose records are finished, by the position in the file."""
         source, feed = self._work.source, self._feed
-        if source is None or feed is None or not source.bytes_total or not feed.pulled:
+        if source is None or feed is None or not source.bytes_total or not feed.pulled or feed.has_ended:
             return None
         read = source.bytes_read / source.bytes_total
         waiting = feed.outstanding + len(feed.at_hand)
