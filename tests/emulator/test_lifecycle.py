@@ -91,12 +91,11 @@ def test_no_environment_outlives_the_emulator(how: signal.Signals) -> None:
 
 @LINUX
 def test_environments_die_with_the_template_process() -> None:
-    """Kill -9 of the process that forked them ends them too; the emulator starts a new one."""
+    """Kill -9 of what forked them ends them and their children; the emulator starts anew."""
     emulator, pids = busy_emulator()
     zygote = next(pid for pid in pids if b"zygote" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    environments = [pid for pid in pids if os.getpgid(pid) == pid and pid != zygote]
     os.kill(zygote, signal.SIGKILL)
-    assert wait_until_gone(environments) == []
+    assert wait_until_gone(pids) == []
     assert call(lambda_client(emulator.endpoint_url), "app", {"n": 1})[1]["event"] == {"n": 1}
     emulator.stop()
 
@@ -136,6 +135,31 @@ def test_a_child_of_a_program_ignores_ctrl_c() -> None:
         os.kill(emulator.pid, signal.SIGINT)
         time.sleep(0.2)
         assert call(lambda_client(emulator.endpoint_url), "f", {"a": 1})[1] == {"a": 1}
+
+
+def test_a_ctrl_c_for_the_group_leaves_calls_alone() -> None:
+    """SIGINT to the emulator's process group, as a terminal sends it, ends no call that is under way."""
+    command = [
+        PYTHON,
+        "-m",
+        "fanout.emulator",
+        APP,
+        "--port",
+        "0",
+        "--ready-json",
+        "--die-with-parent",
+        "--quiet",
+    ]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        client = lambda_client(json.loads(process.stdout.readline())["endpoint_url"])
+        threading.Timer(0.2, os.killpg, (process.pid, signal.SIGINT)).start()
+        reply, answer = call(client, "app", {"do": "sleep", "s": 0.6})
+        assert "FunctionError" not in reply
+        assert answer["event"]["do"] == "sleep"
+        process.stdin.close()
+        assert process.wait(5) == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

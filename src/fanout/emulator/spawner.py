@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -83,6 +84,7 @@ class Spawner:
     def close(self) -> None:
         """End the template process, and with it every environment."""
         self._on_exit.clear()
+        self._pids.clear()  # the template process kills them itself
         self._disconnect()
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -160,5 +162,9 @@ class Spawner:
         self._unsent.clear()
         if not self.ready.done():
             self.ready.set_result(None)  # nobody may wait for a process that has died
+        for pid in self._pids.values():
+            # The template process died alone: the kernel kills what it forked, but not their children.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
         for environment_id in list(self._on_exit):
             self._left(environment_id, _KILLED)
