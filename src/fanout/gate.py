@@ -82,8 +82,9 @@ class Gate:
         self._used = used = self._used + 1
         if used > self._peak:
             self._peak = used
-        if used > self._limit.warm:
-            self._limit.on_peak(used, now_s)
+        limit = self._limit
+        if used > limit.peak or now_s >= limit.peak_until_s:
+            limit.on_peak(used, now_s)
 
     def add_bytes(self, n: int) -> None:
         """Count a payload, once its size is known. One payload may exceed the bound by itself."""

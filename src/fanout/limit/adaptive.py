@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from fanout.errors import ConfigError
 from fanout.limit.protocol import Cause
 from fanout.limit.ramp import Ramp
@@ -60,6 +62,8 @@ class AdaptiveLimit:
         "_ramp",
         "_successes",
         "_tick_at_s",
+        "peak",
+        "peak_until_s",
     )
 
     def __init__(self, budget: int, *, cause: Cause = "fixed", ramp: Ramp | None = None) -> None:
@@ -77,16 +81,13 @@ class AdaptiveLimit:
         self._tick_at_s = float("-inf")
         self._pause_s = 0.0
         self._paused_until_s = float("-inf")
+        self.peak = sys.maxsize if ramp is None else ramp.peak
+        self.peak_until_s = float("inf") if ramp is None else ramp.peak_until_s
 
     @property
     def budget(self) -> int:
         """The most that may ever be in flight."""
         return self._budget
-
-    @property
-    def warm(self) -> int:
-        """Permits that were in use at once before."""
-        return self._budget if self._ramp is None else self._ramp.warm
 
     def ceiling(self, now_s: float) -> int:
         """Permits allowed in use now."""
@@ -109,6 +110,7 @@ class AdaptiveLimit:
         """New environments were taken."""
         if self._ramp is not None:
             self._ramp.on_peak(in_flight, now_s)
+            self.peak, self.peak_until_s = self._ramp.peak, self._ramp.peak_until_s
 
     def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:  # noqa: ARG002 - Limit's
         """Count a call that ran: it pays for a part of the next probe."""

@@ -15,9 +15,10 @@ class Limit(Protocol):
     The gate is the only caller of everything but ``set_budget`` and ``cause``.
     """
 
-    @property
-    def warm(self) -> int:
-        """Permits that were in use at once before; ``on_peak`` is called for more than these."""
+    peak: int
+    """``on_peak`` is called when more permits than these are in use."""
+    peak_until_s: float
+    """And by the first call from this time on, whatever is in use."""
 
     def ceiling(self, now_s: float) -> int:
         """Permits allowed in use now. Cheap; never negative."""
@@ -26,7 +27,7 @@ class Limit(Protocol):
         """The limit alone keeps a call back: the only time to grow. Returns the ceiling that follows."""
 
     def on_peak(self, in_flight: int, now_s: float) -> None:
-        """More permits are in use than ``warm`` says."""
+        """A permit was taken, and ``peak`` or ``peak_until_s`` asked to be told."""
 
     def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:
         """A call ran. ``in_flight`` counts the permits in use without it."""

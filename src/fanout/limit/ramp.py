@@ -15,25 +15,25 @@ class Ramp:
 
     A token bucket of 1,000 environments, refilled continuously by 100/s and never above 1,000: what
     is not used is not carried over. A call that finds fewer calls in flight than there were before
-    runs in a warm environment and takes no token. Lambda takes environments down when idle, so a peak
+    runs in a warm environment and takes no token. Lambda takes idle environments down, so a peak
     counts as warm for between 5 and 10 minutes. Never reads a clock.
     AWS Lambda developer guide, "Understanding Lambda function scaling".
     """
 
-    __slots__ = ("_at_s", "_older_peak", "_peak", "_tokens", "_window_from_s")
+    __slots__ = ("_older_peak", "_refilled_at_s", "_tokens", "peak", "peak_until_s")
 
     def __init__(self, warm: int = 0) -> None:
         """``warm``: environments that stand ready from the start (provisioned concurrency)."""
+        self.peak = warm  # in these 5 minutes
+        self.peak_until_s = float("-inf")
+        self._older_peak = warm  # in the 5 minutes before
         self._tokens = float(AT_ONCE)
-        self._at_s: float | None = None
-        self._peak = warm
-        self._older_peak = warm
-        self._window_from_s = 0.0
+        self._refilled_at_s = float("-inf")
 
     @property
     def warm(self) -> int:
         """Environments that ran at once in the last minutes."""
-        return max(self._peak, self._older_peak)
+        return max(self.peak, self._older_peak)
 
     def ceiling(self, now_s: float) -> int:
         """Calls in flight that need no more new environments than Lambda gives by now."""
@@ -41,30 +41,30 @@ class Ramp:
         return self.warm + int(self._tokens)
 
     def on_peak(self, in_flight: int, now_s: float) -> None:
-        """``in_flight`` calls run at once: those above ``warm`` have taken a new environment each."""
-        self._refill(now_s)
+        """``in_flight`` calls run at once; those above ``warm`` take a new environment each."""
         new = in_flight - self.warm
+        if now_s >= self.peak_until_s:
+            is_first = self.peak_until_s == float("-inf")
+            is_long_idle = now_s >= self.peak_until_s + WARM_FOR_S and not is_first
+            self._older_peak = 0 if is_long_idle else self.peak
+            self.peak = 0
+            self.peak_until_s = now_s + WARM_FOR_S
+        self.peak = max(self.peak, in_flight)
         if new > 0:
+            self._refill(now_s)
             if self._tokens >= AT_ONCE:
-                self._at_s = now_s + LAG_S
+                self._refilled_at_s = now_s + LAG_S
             self._tokens -= new  # may be below zero for a moment; growth waits until it is paid back
-        self._peak = max(self._peak, in_flight)
 
     def next_growth_s(self, now_s: float) -> float:
         """When the ceiling is one higher."""
         self._refill(now_s)
         if self._tokens >= AT_ONCE:
             return now_s
-        assert self._at_s is not None
-        return self._at_s + (int(self._tokens) + 1 - self._tokens) / PER_S
+        return self._refilled_at_s + (int(self._tokens) + 1 - self._tokens) / PER_S
 
     def _refill(self, now_s: float) -> None:
-        if self._at_s is None:
-            self._at_s = self._window_from_s = now_s
-            return
-        if now_s - self._window_from_s >= WARM_FOR_S:
-            self._older_peak = self._peak if now_s - self._window_from_s < 2 * WARM_FOR_S else 0
-            self._peak = 0
-            self._window_from_s = now_s
-        self._tokens = min(AT_ONCE, self._tokens + max(0.0, now_s - self._at_s) * PER_S)
-        self._at_s = max(now_s, self._at_s)
+        if now_s > self._refilled_at_s:
+            if self._tokens < AT_ONCE:
+                self._tokens = min(AT_ONCE, self._tokens + (now_s - self._refilled_at_s) * PER_S)
+            self._refilled_at_s = now_s
