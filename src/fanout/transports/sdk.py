@@ -6,12 +6,15 @@ that retries, and it is not here.
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Iterator
 from typing import Any, Self
 
 from fanout.errors import ConnectFailed, FanoutError, ReplyLost, RequestNotSent
 from fanout.model import InvokeTemplate, Reply
 from fanout.transports import OnChunk
+from fanout.transports.event_stream import EventStream
 from fanout.transports.replies import (
     KEEPALIVE_IDLE_S,
     KEEPALIVE_INTERVAL_S,
@@ -70,8 +73,9 @@ class SdkTransport:
                 return await self._stream(template, body, on_chunk)
             response = await self._client.invoke(**template.sdk_params, Payload=body)
             payload = response["Payload"]
-            _check_not_redirected(payload.raw_stream)
-            return _reply(response, await payload.read())
+            with _closing_on_failure(payload):
+                _check_not_redirected(payload.raw_stream)
+                return _reply(response, await payload.read())
         except _Refused as refused:
             return refused.reply
         except _ConsumerFailed as failed:
@@ -91,25 +95,15 @@ class SdkTransport:
 
     async def _stream(self, template: InvokeTemplate, body: bytes, on_chunk: OnChunk | None) -> Reply:
         response = await self._client.invoke_with_response_stream(**template.sdk_params, Payload=body)
-        events = response["EventStream"]
-        ended = False
-        try:
-            _check_not_redirected(events._raw_stream)  # noqa: SLF001 - the only way to it
+        # Of botocore's event stream only the bytes: its parser takes a damaged end for a good one.
+        raw = response["EventStream"]._raw_stream  # noqa: SLF001 - the only way to them
+        with _closing_on_failure(raw):
+            _check_not_redirected(raw)
             streamed = StreamedReply(_reply(response, b""), on_chunk and _guarded(on_chunk))
-            async for event in events:
-                if (chunk := event.get("PayloadChunk")) is not None:
-                    await streamed.add_chunk(chunk.get("Payload", b""))
-                elif (end := event.get("InvokeComplete")) is not None:
-                    streamed.complete(
-                        error_code=end.get("ErrorCode"),
-                        error_details=end.get("ErrorDetails"),
-                        log_result=end.get("LogResult"),
-                    )
-            ended = True
+            events = EventStream(streamed)
+            async for data in raw.content.iter_any():
+                await events.feed(data)
             return streamed.finish()
-        finally:
-            if not ended:
-                events.close()
 
     def _apply_read_timeout(self, params: Any, **_: Any) -> None:
         params["context"]["read_timeout"] = self._read_timeout_s
@@ -144,6 +138,16 @@ class SdkTransport:
         return ReplyLost(f"no whole reply from {self._endpoint_url}: {text}")
 
 
+@contextlib.contextmanager
+def _closing_on_failure(stream: Any) -> Iterator[None]:
+    # A body that is not read to its end would hold its connection, and with it a place in the pool.
+    try:
+        yield
+    except BaseException:
+        stream.close()
+        raise
+
+
 def _guarded(on_chunk: OnChunk) -> OnChunk:
     async def guarded(chunk: bytes) -> None:
         try:
@@ -164,7 +168,6 @@ def _check_not_redirected(raw: Any) -> None:
     # aiohttp follows redirects, and with a GET at that: what came back is no answer to the call.
     if raw.history:
         first = raw.history[0]
-        raw.close()
         raise _Refused(make_reply(first.status, b"", first.headers.get))
 
 
