@@ -194,7 +194,7 @@ def test_a_silent_standard_input_does_not_keep_the_process() -> None:
         assert b"cannot be spooled" in process.stderr.read()
 
 
-def test_standard_input_is_spooled_before_it_is_used(tmp_path: Path) -> None:
+async def test_standard_input_is_spooled_before_it_is_used(tmp_path: Path) -> None:
     """What a killed process had read of a pipe can be read again, and no torn line becomes a record."""
     spool = tmp_path / "spool"
     with subprocess.Popen(
@@ -207,16 +207,16 @@ def test_standard_input_is_spooled_before_it_is_used(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"2\n"
         process.kill()
     assert spool.read_bytes() == b'{"a":1}\n{"a":2}\n123'
-    items, failure = asyncio.run(read_until_failure(open_spool(spool)))
+    items, failure = await read_until_failure(open_spool(spool))
     assert [item.payload for item in items] == [b'{"a":1}', b'{"a":2}']
     assert "the rest is gone" in str(failure)
 
 
-def test_a_whole_spool_is_the_whole_input(tmp_path: Path) -> None:
+async def test_a_whole_spool_is_the_whole_input(tmp_path: Path) -> None:
     """When standard input had ended, its spool reads without complaint, the last line included."""
     spool = tmp_path / "spool"
     subprocess.run([sys.executable, "-c", STDIN_READER, str(spool)], input=b"1\n2\n3", check=True)
-    items, failure = asyncio.run(read_until_failure(open_spool(spool)))
+    items, failure = await read_until_failure(open_spool(spool))
     assert [item.payload for item in items] == [b"1", b"2", b"3"]
     assert failure is None
 

@@ -1,0 +1,124 @@
+"""The run directory: made once, held by one process, its run.json never half written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fanout.errors import JournalError
+from fanout.journal import RunDir
+from tests.journal.outcomes import new_run
+
+
+def test_a_run_is_made_with_its_parents(tmp_path: Path) -> None:
+    """`--out a/b/c` makes what is missing; a directory that has other files is taken."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "notes.txt").touch()
+    for path in (tmp_path / "a" / "b" / "c", tmp_path / "a"):
+        run_dir = new_run(path)
+        assert json.loads((path / "run.json").read_text()) == run_dir.state
+        assert run_dir.state == {"format": 1, "generation": 0, "state": "running", "function": "f"}
+
+
+def test_a_directory_with_a_run_is_refused(tmp_path: Path) -> None:
+    """Nothing of an earlier run is ever overwritten, and the line says how to go on with it."""
+    new_run(tmp_path / "run")
+    with pytest.raises(JournalError, match=r"holds a run already: go on with `fanout resume "):
+        new_run(tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    with pytest.raises(JournalError, match="holds a run already"):
+        new_run(tmp_path / "run")
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """One line, with what to do."""
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalError, match="is no directory: choose another --out"):
+        new_run(tmp_path / "file")
+    with pytest.raises(JournalError, match=r"cannot be written: .*: choose another --out"):
+        new_run(tmp_path / "file" / "run")
+    with pytest.raises(JournalError, match="cannot be written"):
+        new_run(Path("/proc/no/run") if Path("/proc").exists() else tmp_path / "file" / "x")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "there is no such directory"),
+        (lambda path: path.mkdir(), "it has no run.json"),
+        (lambda path: path.touch(), "there is no such directory"),
+        (lambda path: (new_run(path).path / "outcomes.jsonl").unlink(), "it has no outcomes.jsonl"),
+        (lambda path: (new_run(path).path / "run.json").write_bytes(b'{"state"'), "is damaged"),
+        (lambda path: (new_run(path).path / "run.json").write_bytes(b"[]"), "is damaged"),
+        (
+            lambda path: new_run(path).write_state({"format": 2, "fanout_version": "9.1"}),
+            "format 2, written by fanout 9.1; this one reads format 1: upgrade fanout",
+        ),
+    ],
+)
+def test_what_is_no_run_is_told(tmp_path: Path, make: object, words: str) -> None:
+    """Each message names what is missing, wrong or too new."""
+    assert callable(make)
+    make(tmp_path / "run")
+    with pytest.raises(JournalError) as caught:
+        RunDir.open(tmp_path / "run")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_members_that_nobody_knows_are_kept(tmp_path: Path) -> None:
+    """A later fanout's notes survive an earlier one's writing."""
+    new_run(tmp_path / "run", colour="red")
+    run_dir = RunDir.open(tmp_path / "run")
+    run_dir.write_state({"state": "finished"})
+    assert RunDir.open(tmp_path / "run").state == {
+        "format": 1,
+        "generation": 0,
+        "state": "finished",
+        "function": "f",
+        "colour": "red",
+    }
+
+
+def test_run_json_is_the_old_or_the_new_one(tmp_path: Path) -> None:
+    """A draft that a crash left behind is not looked at, and a failure to write keeps the old."""
+    run_dir = new_run(tmp_path / "run")
+    (run_dir.path / "run.json.new").write_text('{"state":"fin')
+    assert RunDir.open(run_dir.path).state["state"] == "running"
+    (run_dir.path / "run.json.new").unlink()
+    (run_dir.path / "run.json.new").mkdir()
+    with pytest.raises(JournalError, match=r"run\.json: cannot be written"):
+        run_dir.write_state({"state": "finished"})
+    assert run_dir.state["state"] == "running"
+    assert RunDir.open(run_dir.path).state["state"] == "running"
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from fanout.journal import RunLock
+lock = RunLock(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
+    """A second process is told who holds the run; after kill -9 of that one it gets in at once."""
+    run_dir = new_run(tmp_path / "run")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(run_dir.path)], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(JournalError, match=rf"is in use by process {holder.pid}: wait"):
+            run_dir.lock()
+        holder.kill()
+    with run_dir.lock(), pytest.raises(JournalError, match=f"in use by process {os.getpid()}"):
+        run_dir.lock()
+    run_dir.lock().release()
