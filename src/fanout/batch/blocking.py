@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fanout.batch.audience import Audience
 from fanout.batch.request import Request, RunOptions
@@ -19,6 +19,8 @@ from fanout.stats import Snapshot
 if TYPE_CHECKING:
     from fanout.report.summary import RunReport
     from fanout.transports import Transport
+
+_Result = TypeVar("_Result")
 
 _RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions)) - {"durable_expr"}
 
@@ -74,13 +76,13 @@ def run(
     return run_blocking(main)
 
 
-def run_blocking(main: Callable[[], Coroutine[Any, Any, RunReport]]) -> RunReport:
+def run_blocking(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
     """Run in a new event loop, uvloop's where there is one; in a thread where a loop runs already."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return _run(main)
-    result: list[RunReport] = []
+    result: list[_Result] = []
     errors: list[BaseException] = []
 
     def work() -> None:
@@ -97,10 +99,10 @@ def run_blocking(main: Callable[[], Coroutine[Any, Any, RunReport]]) -> RunRepor
     return result[0]
 
 
-def _run(main: Callable[[], Coroutine[Any, Any, RunReport]]) -> RunReport:
+def _run(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
     try:
         import uvloop
     except ImportError:
         return asyncio.run(main())
-    report: RunReport = uvloop.run(main())
-    return report
+    result: _Result = uvloop.run(main())
+    return result

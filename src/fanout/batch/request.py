@@ -71,9 +71,12 @@ class Request:
     options: dict[str, Any] = field(default_factory=dict)  # the dispatcher's
     transport: Any = "direct"
 
+    def chosen_run(self) -> dict[str, Any]:
+        """The run's options that are not the default."""
+        defaults = asdict(RunOptions())
+        return {name: value for name, value in asdict(self.run_options).items() if value != defaults[name]}
+
     def kept(self) -> dict[str, Any]:
         """What run.json keeps of the options: those that are not the default."""
-        defaults = asdict(RunOptions())
-        chosen = {name: value for name, value in asdict(self.run_options).items() if value != defaults[name]}
         transport = {"transport": self.transport} if isinstance(self.transport, str) else {}
-        return {**self.options, **transport, **chosen}
+        return {**self.options, **transport, **self.chosen_run()}

@@ -22,7 +22,7 @@ from fanout.batch.request import Request, RunOptions
 from fanout.dispatcher import Dispatcher
 from fanout.durable import OutputFiles, PassingLedger, Run, RunResult, Watchers, Work
 from fanout.errors import ConfigError, FanoutError, FatalRefusal
-from fanout.journal import Journal, RunDir
+from fanout.journal import STATE_FILE, Journal, RunDir
 from fanout.model import Outcome
 from fanout.report.cost import CostMeter, load_prices
 from fanout.report.summary import RunReport
@@ -37,6 +37,8 @@ async def start(request: Request, audience: Audience) -> RunReport:
 
     Before it, raises ConfigError, SourceError, JournalError, EmulatorError and FatalRefusal.
     """
+    if request.out is not None and is_planned(request):
+        return await _go_on_after_canary(request, audience)
     options = request.run_options
     with ExitStack() as stack:
         local = stack.enter_context(local_function(request.function, options, request.options))
@@ -72,6 +74,33 @@ async def start(request: Request, audience: Audience) -> RunReport:
             raise
 
 
+def is_planned(request: Request) -> bool:
+    """Whether the directory holds the canary of just this run. Raises ConfigError for another's."""
+    assert request.out is not None
+    if not (request.out / STATE_FILE).exists():
+        return False
+    state = RunDir.open(request.out).state
+    if not state.get("is_planned"):
+        return False
+    planned = (state.get("function"), (state.get("input") or {}).get("location"))
+    if planned != (request.function, request.location):
+        raise ConfigError(
+            f"{request.out}: holds the canary of {planned[0]} with {planned[1]}: choose another --out"
+        )
+    return True
+
+
+async def _go_on_after_canary(request: Request, audience: Audience) -> RunReport:
+    from fanout.batch.going_on import Changes, resume
+
+    assert request.out is not None
+    audience.say(f"{request.out}: going on after the canary")
+    changes = Changes(
+        options={**request.options, "transport": request.transport}, run_options=request.chosen_run()
+    )
+    return await resume(request.out, changes, audience)
+
+
 def _open(location: str, options: RunOptions) -> Source:
     return open_source(location, format=options.format)
 
@@ -101,6 +130,7 @@ class RunSession:
         self._journal: Journal | None = None
         self._run_dir: RunDir | None = None
         self._to_stdout = False
+        self._is_streaming = bool(options.get("stream"))
         watchers = Watchers(
             on_snapshot=audience.on_snapshot,
             snapshot_every_s=audience.snapshot_every_s,
@@ -118,6 +148,7 @@ class RunSession:
             stats=stats,
             generation=generation,
             grace_s=run_options.grace,
+            preflight=run_options.preflight,
             transport=transport,
         )
 
@@ -134,7 +165,8 @@ class RunSession:
         begun_s = time.time()
         try:
             if run_dir is not None:
-                self.run.outputs = OutputFiles(run_dir.path)
+                if self._is_streaming:
+                    self.run.outputs = OutputFiles(run_dir.path)
                 with TimelineWriter(run_dir.path / TIMELINE, begun_s=begun_s) as timeline:
                     self.run.timeline = timeline
                     result = await self._execute(run_dir)

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from fanout.errors import FanoutError
+from fanout.errors import FanoutError, FatalRefusal
 
 VERBS = {
     "run": "One call per record of INPUT.",
@@ -56,5 +56,5 @@ def main() -> NoReturn:
         cli(prog_name="fanout")
     except FanoutError as error:
         click.echo(f"fanout: {error}", err=True)
-        sys.exit(getattr(error, "exit_code", 2))
+        sys.exit(4 if isinstance(error, FatalRefusal) else 2)
     sys.exit(0)

@@ -12,7 +12,6 @@ import click
 from fanout.batch.audience import Audience
 from fanout.batch.blocking import run_blocking
 from fanout.cli.signals import attach_signals
-from fanout.errors import FatalRefusal
 from fanout.progress import Progress
 
 if TYPE_CHECKING:
@@ -36,10 +35,6 @@ def watch(
     )
     try:
         report = run_blocking(lambda: begin(audience))
-    except FatalRefusal as error:
-        progress.close()
-        click.echo(f"fanout: {error}", err=True)
-        sys.exit(4)
     finally:
         progress.close()
     show(report, quiet=quiet, as_json=as_json, width=width)
@@ -48,6 +43,8 @@ def watch(
 
 def show(report: RunReport, *, quiet: bool, as_json: bool, width: int | None = None) -> None:
     """The summary: for a person on stderr, as JSON on stdout."""
+    if report.halted_by == "pipe":
+        return  # the reader has gone, as `head` does: nobody wants to hear more
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     message = report.run.get("message")

@@ -26,6 +26,7 @@ from fanout.errors import FanoutError
 from fanout.gate import Gate
 from fanout.model import Outcome
 from fanout.retry import RetryPolicy, ThrottlePatience
+from fanout.stats.telemetry import Telemetry
 from fanout.transports import Transport
 
 __all__ = ["Dispatcher", "Hooks", "Job", "Outcomes", "PullFeed", "ReplyStream"]
@@ -99,11 +100,22 @@ class Dispatcher:
                 hooks=self._hooks,
                 linger_s=budget.linger_s,
             )
+            self._tell(engine)
             started = asyncio.Event()
             self._background = asyncio.create_task(self._work_in_background(budget, engine, started))
             await started.wait()
             self._stack = stack.pop_all()
         return self
+
+    def _tell(self, engine: Engine) -> None:
+        """Tell OpenTelemetry of outcomes and throttles, where the program has set it up."""
+        assert self._budget is not None
+        telemetry = Telemetry(
+            self.options.function, region=self._budget.region, in_flight=lambda: engine.gate.in_flight
+        )
+        if telemetry.is_enabled:
+            engine.on_outcome = telemetry.on_outcome
+            engine.on_throttle = telemetry.on_throttle
 
     async def _work_in_background(self, budget: Budget, engine: Engine, started: asyncio.Event) -> None:
         # A task of its own, so that the caller's exceptions do not come back in an ExceptionGroup.

@@ -12,6 +12,7 @@ import asyncio
 import heapq
 import time
 from collections import deque
+from collections.abc import Callable
 
 from fanout.breaker import Breaker
 from fanout.classify import classify, classify_failure
@@ -67,6 +68,8 @@ class Engine:
         self._patience = patience
         self._breaker = breaker
         self._hooks = hooks or Hooks()
+        self.on_outcome: Callable[[Outcome], None] | None = None  # telemetry, where it is set up
+        self.on_throttle: Callable[[str], None] | None = None
         self._loop = asyncio.get_running_loop()
         # uvloop's own clock has steps of 1 ms and stands still within an iteration; it is CLOCK_MONOTONIC
         # all the same, so the finer one fits its timers. Any other loop (virtual time) keeps its clock.
@@ -291,7 +294,10 @@ class Engine:
         if self._breaker is not None:
             self._breaker.on_unsent()
         error = classification.error
-        self._hooks.on_throttle("" if error is None else error.reason or error.type)
+        reason = "" if error is None else error.reason or error.type
+        self._hooks.on_throttle(reason)
+        if self.on_throttle is not None:
+            self.on_throttle(reason)
 
     def _on_fatal(self, job: Job, classification: Classification) -> None:
         if job.own is not None and (job.own.qualifier or job.own.tenant_id):
@@ -352,6 +358,8 @@ class Engine:
             self._breaker.on_outcome(outcome.ok, now_s)
         feed = job.feed
         feed.outstanding -= 1
+        if self.on_outcome is not None:
+            self.on_outcome(outcome)
         feed.deliver(job, outcome)
         feed.settled()
 

@@ -6,6 +6,7 @@ import time
 
 from fanout.classify import status_of
 from fanout.dispatcher.job import Job
+from fanout.log_tail import decode_tail, parse_report
 from fanout.model import AttemptEnd, Classification, ErrorDetail, Outcome, Reply, Status, Verdict
 from fanout.payload import embed
 
@@ -139,8 +140,6 @@ class OutcomeMaker:
 
     @staticmethod
     def _add_report(outcome: Outcome, reply: Reply, *, keeps_tail: bool) -> None:
-        from fanout.log_tail import decode_tail, parse_report
-
         tail = decode_tail(reply.log_result or "")
         if keeps_tail:
             outcome.log_tail = tail

@@ -15,6 +15,7 @@ from fanout.dispatcher import Dispatcher, Hooks
 from fanout.durable.ending import RunResult, Stop, ending
 from fanout.durable.feeding import Again, InputFeed, Ledger, RedriveFeed, RunFeed
 from fanout.durable.outputs import OutputFiles
+from fanout.durable.preflight import check_before_flight
 from fanout.durable.stopping import StopRules
 from fanout.errors import JournalError, SourceError
 from fanout.model import OK_STATUSES, Outcome
@@ -96,6 +97,7 @@ class Run:
         stats: Stats | None = None,
         generation: int = 0,
         grace_s: float | None = None,
+        preflight: bool = False,
         transport: Any = "direct",
     ) -> None:
         self.stats = stats or Stats()
@@ -106,6 +108,7 @@ class Run:
         self._rules = rules
         self._watchers = watchers or Watchers()
         self._grace_s = grace_s
+        self._preflight = preflight
         self.timeline: TimelineWriter | None = None
         self.outputs: OutputFiles | None = None
         self._dispatcher = Dispatcher(
@@ -172,6 +175,8 @@ class Run:
                 meta = _meta(dispatcher)
                 if self._watchers.on_started is not None:
                     self._watchers.on_started(dispatcher)
+                if self._preflight:
+                    await check_before_flight(dispatcher)
                 await self._drive(dispatcher)
         if self._ledger is not None:
             await self._ledger.aclose()

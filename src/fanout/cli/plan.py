@@ -1,0 +1,167 @@
+"""``fanout plan``: a canary, and what it means for the whole input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from fanout.batch.audience import Audience
+from fanout.batch.request import Request, RunOptions
+from fanout.cli.run_options import run_options, split
+
+if TYPE_CHECKING:
+    from fanout.batch.planning import Plan
+    from fanout.batch.projection import Projection
+
+_EXAMPLES = """
+\b
+Examples:
+  1. Send 20 records, and say what all of them would take:
+       fanout plan my-function orders.jsonl
+  2. A larger canary, without being asked, as data:
+       fanout plan my-function orders.jsonl --canary 100 --yes --json
+  3. What would a higher limit change?
+       fanout plan my-function orders.jsonl --what-if concurrency=2000
+"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="A canary, then projected time and cost.")
+@click.argument("function")
+@click.argument("input", metavar="INPUT")
+@click.option(
+    "--canary",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Records to send.",
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before the canary is sent.")
+@click.option(
+    "--what-if",
+    "what_ifs",
+    multiple=True,
+    metavar="NAME=N",
+    help="Project with another concurrency=N or rate=N too (repeatable; several with commas).",
+)
+@click.option(
+    "--out", metavar="DIR", help="Where the canary's outcomes are kept (default runs/<function>-<UTC time>)."
+)
+@run_options
+def command(
+    function: str,
+    input: str,  # noqa: A002 - the argument's name in the help
+    canary: int,
+    yes: bool,
+    what_ifs: tuple[str, ...],
+    out: str | None,
+    as_json: bool,
+    quiet: bool,
+    **chosen: Any,
+) -> None:
+    """Send the first records of INPUT to FUNCTION for real, and project the whole run from them.
+
+    Limits and permission are checked first. The canary's outcomes are kept: `fanout run` with the same
+    --out goes on after them.
+    """
+    if input == "-":
+        raise click.UsageError("INPUT is -: a plan reads its input twice: give a file or a URL")
+    if out == "-":
+        raise click.UsageError("--out is -: the canary's outcomes are kept in a directory: give one")
+    changed = {text: _what_if(text) for text in what_ifs}
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+        click.confirm(f"Send up to {canary} records of {input} to {function} for real?", abort=True, err=True)
+    options, run_chosen = split(chosen)
+    plan = _execute(
+        Request(
+            function=function,
+            location=input,
+            out=None if out is None else Path(out),
+            run_options=RunOptions(**run_chosen),
+            transport=options.pop("transport", "direct"),
+            options=options,
+        ),
+        canary,
+        changed,
+    )
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(plan), indent=2))
+    if not quiet and not as_json:
+        for line in _lines(plan):
+            click.echo(line)
+
+
+def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]]) -> Plan:
+    from fanout.batch.keeping import default_directory
+    from fanout.batch.planning import plan
+
+    if request.out is None:
+        request.out = default_directory(request.function)
+    from fanout.batch.blocking import run_blocking
+    from fanout.cli.signals import attach_signals
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    audience = Audience(on_message=say, attach=lambda run: attach_signals(run, say))
+    made, report = run_blocking(lambda: plan(request, canary, what_ifs, audience))
+    if report.state == "interrupted" and report.exit_code >= 128:
+        sys.exit(report.exit_code)
+    return made
+
+
+def _what_if(text: str) -> dict[str, float]:
+    changed: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        try:
+            changed[name.strip()] = float(number)
+        except ValueError:
+            changed = {}
+            break
+    if not changed or not set(changed) <= {"concurrency", "rate"} or min(changed.values()) <= 0:
+        raise click.UsageError(f"--what-if is {text!r}: give concurrency=N or rate=N, N more than 0")
+    return changed
+
+
+def _lines(plan: Plan) -> list[str]:
+    from fanout.stats.figures import milliseconds, percent
+
+    counts = ", ".join(f"{count} {status}" for status, count in plan.counts.items())
+    head = [
+        f"{plan.function}: {plan.records:,} records, judged by the first {plan.canary:,}",
+        f"  canary      {counts}; {milliseconds(plan.mean_ms)} on average, p95 {milliseconds(plan.p95_ms)}",
+        f"  limit       {plan.limit:,} at once ({plan.limit_cause})"
+        + ("" if plan.rate_per_s is None else f", {plan.rate_per_s:,.0f} calls/s"),
+        "",
+    ]
+    body = _projected("as it is", plan.projection)
+    for name, projection in plan.what_if.items():
+        body += _projected(name, projection)
+    share = plan.projection.failure_share
+    tail = [
+        f"  failures    {percent(share.value)} ({percent(share.low)} to {percent(share.high)})",
+        f"  cost from   {plan.cost_basis}",
+        "",
+        "The canary's outcomes are kept. Go on with the rest:",
+        f"  {plan.run_command}",
+    ]
+    return head + body + tail
+
+
+def _projected(name: str, projection: Projection) -> list[str]:
+    from fanout.stats.figures import dollars, seconds
+
+    time, cost = projection.duration_s, projection.cost_usd
+    lines = [
+        f"{name} ({projection.concurrency:,} at once; bound by {projection.bound_by})",
+        f"  time        {seconds(time.value)} ({seconds(time.low)} to {seconds(time.high)})",
+        f"  throughput  {projection.throughput_per_s:,.0f} records/s",
+    ]
+    if cost is not None:
+        lines.append(f"  cost        {dollars(cost.value)} ({dollars(cost.low)} to {dollars(cost.high)})")
+    return lines

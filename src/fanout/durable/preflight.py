@@ -1,0 +1,43 @@
+"""Whether a run may begin: the limits were read, and Lambda says that the caller may invoke the function."""
+
+from __future__ import annotations
+
+from fanout.classify import classify, classify_failure
+from fanout.dispatcher import Dispatcher
+from fanout.errors import FatalRefusal, TransportError
+from fanout.invoke_request import build_template
+from fanout.model import Verdict
+
+
+async def check_before_flight(dispatcher: Dispatcher) -> None:
+    """One DryRun, and a look at what discovery found. Raises FatalRefusal, in one line, if either says no.
+
+    A throttled DryRun says nothing against the run: what throttles has let the caller in.
+    """
+    options, quotas = dispatcher.options, dispatcher.budget.quotas
+    if quotas.function_missing:
+        where = f"no such function in {dispatcher.budget.region}"
+        raise FatalRefusal(
+            f"{options.function}: {where}: check its name and the Region",
+            code="ResourceNotFoundException",
+            http_status=404,
+        )
+    if quotas.refusal is not None:
+        raise FatalRefusal(quotas.refusal, code="Refused", http_status=403)
+    template = build_template(
+        function=options.function,
+        qualifier=options.qualifier,
+        invocation_type="DryRun",
+        tenant_id=options.tenant_id,
+    )
+    try:
+        reply = await dispatcher.budget.transport.send(template, b"{}")
+    except TransportError as error:
+        found, status = classify_failure(error), None
+    else:
+        found, status = classify(reply, template), reply.status
+    if found.verdict in (Verdict.SUCCESS, Verdict.THROTTLED):
+        return
+    error_type = "Unreachable" if found.error is None else found.error.type
+    message = "" if found.error is None else found.error.message
+    raise FatalRefusal(f"{options.function}: {error_type}: {message}", code=error_type, http_status=status)
