@@ -157,13 +157,23 @@ def test_event_and_dry_run(client: Any, simulated: EmulatorProcess) -> None:
     assert simulated.stats()["functions"]["echo"]["requests"] == before
 
 
-@pytest.mark.parametrize("body", [b"{", b"nope", b'{"a":1}x', b"\xff", b"{'a':1}", b"NaN"])
+@pytest.mark.parametrize(
+    "body", [b"{", b"nope", b'{"a":1}x', b"\xff", b'"\xff"', b"{'a':1}", b"NaN", b"[" * 9_000]
+)
 def test_a_payload_that_is_no_json(client: Any, body: bytes) -> None:
     """400 InvalidRequestContentException in the recorded words; nothing runs."""
     status, code, reply = refusal(client, FunctionName="echo", Payload=body)
     assert (status, code) == (400, "InvalidRequestContentException")
     assert reply["Error"]["Message"].startswith("Could not parse request body into json: ")
     assert reply["Type"] == "User"
+
+
+@pytest.mark.parametrize("body", [b'"\\ud800"', b"1e999", b'{"a":1,"a":2}', b" null ", '"ü\u2028"'.encode()])
+def test_a_payload_that_is_odd_but_json(client: Any, simulated: EmulatorProcess, body: bytes) -> None:
+    """It is accepted, passed on byte by byte, and does not trouble the counting."""
+    assert client.invoke(FunctionName="echo", Payload=body)["Payload"].read() == body
+    assert client.invoke(FunctionName="echo", InvocationType="Event", Payload=body)["StatusCode"] == 202
+    assert simulated.stats()["executions"] > 0
 
 
 def test_payload_limits(client: Any) -> None:
@@ -277,10 +287,10 @@ def test_simulated_statuses_do_not_run_the_function(
 
 def test_executions_are_counted_by_key(client: Any, simulated: EmulatorProcess) -> None:
     """--count-by tells how often each record's function ran."""
-    for key in ("k1", "k2", "k2"):
+    for key in ("k1", "k2", "k2", "ü", "\ud800"):
         call(client, "echo", {"id": key})
     by_key = simulated.stats()["executions_by_key"]
-    assert (by_key["k1"], by_key["k2"]) == (1, 2)
+    assert (by_key["k1"], by_key["k2"], by_key["ü"], by_key['"\\ud800"']) == (1, 2, 1, 1)
 
 
 def test_a_request_cut_short_runs_nothing(simulated: EmulatorProcess) -> None:

@@ -71,8 +71,10 @@ class ControlApi:
         return 200, function.configuration()
 
     async def _list_functions(self, exchange: Exchange) -> Answer:
-        limit = int(exchange.query("MaxItems") or PAGE)
-        functions, marker = self._registry.page(exchange.query("Marker"), limit)
+        asked = exchange.query("MaxItems") or str(PAGE)
+        if not asked.isdigit() or not 1 <= int(asked) <= 10_000:
+            raise invalid(f"Value {asked!r} at 'maxItems' must be from 1 to 10000")
+        functions, marker = self._registry.page(exchange.query("Marker"), int(asked))
         return 200, {"Functions": [function.configuration() for function in functions], "NextMarker": marker}
 
     async def _get_account_settings(self, _exchange: Exchange) -> Answer:

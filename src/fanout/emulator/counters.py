@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import collections
+import json
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
+from fanout.emulator.payloads import decode
 from fanout.errors import EmulatorError
 
 MAX_EVENT_RESULTS = 1_000
@@ -57,7 +57,9 @@ def _key_reader(expression: str) -> Callable[[bytes], str]:
             raise EmulatorError(f"--count-by {expression!r}: no JMESPath expression: {message}") from error
 
     def read(payload: bytes) -> str:
-        value = find(msgspec.json.decode(payload))
-        return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        value = find(decode(payload))
+        if isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value):
+            return value
+        return json.dumps(value)  # no text of its own, or none that UTF-8 could carry
 
     return read

@@ -13,6 +13,7 @@ from fanout.emulator.counters import Counters
 from fanout.emulator.executor import Executor
 from fanout.emulator.functions import Function
 from fanout.emulator.model import Account, Reason
+from fanout.emulator.payloads import check
 
 RETRY_WAITS_S = (60.0, 120.0)
 MAX_EVENT_AGE_S = 21_600.0
@@ -94,19 +95,20 @@ class EventQueue:
                 "condition": condition,
                 "approximateInvokeCount": attempts,
             },
-            "requestPayload": msgspec.json.decode(call.payload),
+            "requestPayload": msgspec.Raw(call.payload),
         }
         if result is not None:
             record["responseContext"] = {"statusCode": 200, "executedVersion": call.version}
             if result.error_type:
                 record["responseContext"]["functionError"] = "Unhandled"
-            record["responsePayload"] = _decoded(result.payload)
+            record["responsePayload"] = _as_json(result.payload)
         self._counters.event_conditions[condition] += 1
         self._counters.event_results.append(record)
 
 
-def _decoded(payload: bytes) -> Any:
+def _as_json(payload: bytes) -> Any:
     try:
-        return msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        check(payload)
+    except ValueError:
         return payload.decode("utf-8", "replace")
+    return msgspec.Raw(payload)

@@ -12,6 +12,7 @@ import uuid
 
 import msgspec
 
+from fanout.emulator import payloads
 from fanout.emulator.call import Call, Result, new_trace_id
 from fanout.emulator.counters import Counters
 from fanout.emulator.events import EventQueue
@@ -29,7 +30,6 @@ MAX_EVENT_BYTES = 1_048_576
 MAX_CLIENT_CONTEXT_BYTES = 3_583
 _DURABLE_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _JSON = (b"content-type", b"application/json")
-_RAW = msgspec.json.Decoder(msgspec.Raw)
 
 
 class InvokeApi:
@@ -109,8 +109,8 @@ class InvokeApi:
             raise Refusal(413, "RequestTooLargeException", message)
         if body:
             try:
-                _RAW.decode(body)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                payloads.check(body)
+            except ValueError as error:
                 message = f"Could not parse request body into json: {error}"
                 raise Refusal(400, "InvalidRequestContentException", message) from error
         call = Call(
