@@ -67,13 +67,13 @@ def test_120_columns() -> None:
 
 
 def test_80_columns() -> None:
-    """At the usual width nothing is lost."""
+    """At the usual width nothing is lost: the bar gives way first."""
     assert drawn(80) == [
-        "━━━━━━━━━━━━━─────────────────────────── 33,000 of 100,000 33.0%",
+        "━━━━━━━━━━━━─────────────────────────── 33,000 of 100,000 33.0%  12s, ETA 1m15s",
         "9,321/s · 823 of 1,000 in flight · limit: reserved concurrency",
         "p50 103ms p95 204ms p99 1,031ms",
         "98 function errors · 2 unknown · 412 throttles · 7 retries · $0.0123",
-    ] or drawn(80)[0].startswith("━")
+    ]
 
 
 def test_40_columns() -> None:

@@ -128,7 +128,9 @@ def _headline(snapshot: Snapshot, room: int, is_unicode: bool) -> Text:
         tail.append(f"  {end}", "dim")
     bar_chars = min(_BAR_CHARS, room - len(tail))
     if snapshot.fraction is None or bar_chars < 8:
-        return tail[1:]
+        tail = tail[1:]
+        tail.truncate(room)
+        return tail
     full, empty = ("━", "─") if is_unicode else ("#", ".")
     filled = int(bar_chars * snapshot.fraction)
     bar = Text(full * filled, "green")

@@ -46,7 +46,7 @@ def badge(report: RunReport) -> str:
     if report.state == "finished" and not report.ok:
         word = "finished, some failed" if report.stats.failed else "finished, some pending"
     return (
-        f'<span class="badge {kind}" id="state" data-value="{escape(report.state)}">{safe(word, 40)}</span>'
+        f'<span class="badge {kind}" id="state" data-value="{safe(report.state, 40)}">{safe(word, 40)}</span>'
     )
 
 

@@ -1,0 +1,240 @@
+"""The summary: its text to the letter, its data, and the commands it names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import fanout.report
+from fanout.errors import JournalError
+from fanout.model import ErrorDetail, Outcome, Status
+from fanout.report import CostMeter, RunReport
+from fanout.stats import Stats
+from tests.report.realistic import HOSTILE, write_run
+
+START_S = 1_795_248_000.0
+
+
+def stats_of(**counts: int) -> Stats:
+    """Two seconds of a run with these counts."""
+    stats = Stats(started_s=START_S)
+    seq = 0
+    for status, count in counts.items():
+        for _ in range(count):
+            stats.add(outcome(seq, status))  # type: ignore[arg-type]
+            seq += 1
+    stats.sample(now_s=START_S + 2, in_flight=5, limit=10, cause="account")
+    return stats
+
+
+def outcome(seq: int, status: Status) -> Outcome:
+    """An outcome of 100 ms; a failure has an error with a trace."""
+    error = None
+    if status == "function_error":
+        trace = ['  File "/var/task/app.py", line 7, in handler\n    raise ValueError\n']
+        error = ErrorDetail(type="ValueError", message="bad total", stack_trace=trace)
+    elif status == "unknown":
+        error = ErrorDetail(type="ReplyLost", message="no reply")
+    return Outcome(
+        seq=seq,
+        status=status,
+        attempts=1,
+        throttles=0,
+        duration_ms=100.0,
+        started_at="2026-11-21T08:00:00Z",
+        error=error,
+    )
+
+
+def report_of(run: dict[str, object] | None = None, **counts: int) -> RunReport:
+    """A report of a run in runs/a b."""
+    meta = {"function": "resize", "state": "finished", "run_dir": "runs/a b"} | (run or {})
+    return RunReport.from_stats(stats_of(**counts), meta)
+
+
+def test_a_run_that_went_well() -> None:
+    """Everything succeeded: short, and nothing to redrive."""
+    assert report_of(succeeded=100).render(80) == (
+        "resize: 100 records in 2.0s\n"
+        "  succeeded      100    100%\n"
+        "throughput  50/s, 50.0% of the limit\n"
+        "latency     p50 100ms  p95 100ms  p99 100ms  max 100ms\n"
+        "throttles   0\n"
+        "retries     0\n"
+        "next\n"
+        "  fanout report 'runs/a b' --html\n"
+    )
+
+
+def test_a_run_with_failures_that_was_halted() -> None:
+    """Why it stopped, what failed and where, and each command to go on with, ready for a shell."""
+    report = report_of(
+        {"state": "halted", "halted_by": "3 failures; 2 tolerated", "records_read": 12},
+        succeeded=7,
+        function_error=2,
+        unknown=1,
+    )
+    report.stats.note_throttle("CallerRateLimitExceeded")
+    report = RunReport(report.stats, report.run, run_dir=report.run_dir)
+    assert report.render(80) == (
+        "resize: 12 records in 2.0s\n"
+        "  halted by 3 failures; 2 tolerated\n"
+        "  succeeded      7   58.3%\n"
+        "  function_error 2   16.7%\n"
+        "  unknown        1    8.3%\n"
+        "  pending        2   16.7%\n"
+        "throughput  5/s, 5.0% of the limit\n"
+        "latency     p50 100ms  p95 100ms  p99 100ms  max 100ms\n"
+        "throttles   1 (CallerRateLimitExceeded 1)\n"
+        "retries     0\n"
+        "failures\n"
+        "  2  ValueError at app.py:7 in handler: bad total\n"
+        "  1  ReplyLost: no reply\n"
+        "next\n"
+        "  fanout resume 'runs/a b'\n"
+        "  fanout redrive 'runs/a b'\n"
+        "  fanout export 'runs/a b' --status failed\n"
+        "  fanout report 'runs/a b' --html\n"
+    )
+    assert (report.exit_code, report.ok, report.pending) == (3, False, 2)
+
+
+def test_accepted_is_not_executed() -> None:
+    """In Event mode the summary says in so many words that nothing is known of the executions."""
+    report = report_of({"options": {"invocation_type": "Event"}}, accepted=3)
+    assert "accepted is not executed" in report.render(80)
+    assert report.ok
+
+
+@pytest.mark.parametrize(
+    ("run", "code"),
+    [
+        ({"state": "finished"}, 0),
+        ({"state": "interrupted"}, 130),
+        ({"state": "interrupted", "exit_code": 143}, 143),
+        ({"state": "fatal"}, 4),
+        ({"state": "halted", "exit_code": 5}, 5),
+    ],
+)
+def test_exit_codes(run: dict[str, object], code: int) -> None:
+    """The exit code follows from how the run ended; one that run.json names is taken as it is."""
+    assert report_of(run, succeeded=1).exit_code == code
+
+
+def test_failures_make_exit_code_1() -> None:
+    """Finished, but some records did not succeed."""
+    assert report_of(succeeded=1, function_error=1).exit_code == 1
+
+
+def test_no_records() -> None:
+    """An empty input is a run that went well, with nothing in it."""
+    report = report_of()
+    assert report.ok
+    assert "no records" in report.render(80)
+
+
+def test_lines_with_strangers_text_never_wrap_and_commands_never_break() -> None:
+    """At 40 columns every line is cut, but for commands, which must stay whole to be pasted."""
+    report = report_of({"run_dir": "runs/" + "x" * 60}, succeeded=1, function_error=1)
+    lines = report.render(40).splitlines()
+    at = lines.index("next")
+    assert all(len(line) <= 40 for line in lines[:at])
+    assert f"  fanout redrive runs/{'x' * 60}" in lines[at:]
+
+
+def test_directories_that_look_like_options_or_code() -> None:
+    """A run directory named to do harm is harmless in the commands."""
+    assert report_of({"run_dir": "-rf"}, function_error=1).next_commands[0] == "fanout redrive ./-rf"
+    assert (
+        report_of({"run_dir": "$(reboot)"}, function_error=1).next_commands[0] == "fanout redrive '$(reboot)'"
+    )
+
+
+def test_hostile_text_is_inert() -> None:
+    """Types, frames and messages of functions reach the terminal without one control character."""
+    stats = Stats(started_s=START_S)
+    error = ErrorDetail(type=f"Evil{HOSTILE}", message=HOSTILE, stack_trace=[HOSTILE, f"  at {HOSTILE}"])
+    stats.add(Outcome(seq=0, status="function_error", attempts=1, throttles=0, error=error, key=HOSTILE))
+    stats.note_throttle(HOSTILE)
+    report = RunReport.from_stats(stats, {"function": HOSTILE, "state": "halted", "halted_by": HOSTILE})
+    text = report.render(200)
+    assert "Evil" in text
+    assert not any(ord(char) < 32 for char in text.replace("\n", ""))
+    assert "\u202e" not in text
+    html = report._repr_html_()
+    assert "Evil" in html
+    assert "<script>" not in html
+    assert "<img" not in html
+
+
+def test_colour_only_when_asked() -> None:
+    """Without colour there is no escape in it; with it the words are the same."""
+    import re
+
+    report = report_of(succeeded=1, function_error=1)
+    plain, coloured = report.render(80), report.render(80, color=True)
+    assert "\x1b" not in plain
+    assert "\x1b[31m" in coloured
+    assert re.sub(r"\x1b\[[\d;]*m", "", coloured) == plain
+
+
+def test_rich_prints_it() -> None:
+    """rich, and so a notebook's or a shell's pretty printer, shows the summary."""
+    from rich.console import Console
+
+    console = Console(width=80, record=True, color_system=None, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    with console.file:
+        console.print(report_of(succeeded=2))
+    assert "resize: 2 records" in console.export_text()
+
+
+def test_from_run_dir_equals_run_json(tmp_path: Path) -> None:
+    """The figures of the report are those that the run wrote down, and as data they are JSON."""
+    run = write_run(tmp_path, 3000, limit=300, mean_s=0.1)
+    report = RunReport.from_run_dir(tmp_path)
+    assert {status: count for status, count in report.counts.items() if count} == run["counts"]
+    assert report.records == run["records_read"]
+    data = json.loads(json.dumps(report.to_dict()))
+    assert data["counts"]["function_error"] == run["counts"]["function_error"]
+    assert sum(cluster["count"] for cluster in data["failures"]) == report.stats.failed
+    assert data["cost"]["usd"] > 0
+    assert data["latency_ms"]["count"] == report.stats.latencies.count
+    assert repr(report).startswith("RunReport('nightly-orders', finished, succeeded=")
+
+
+def test_a_redriven_record_counts_once_and_is_paid_for_twice(tmp_path: Path) -> None:
+    """Of a record that was sent again the latest outcome counts; the cost is of all."""
+    figures = '"attempts":1,"throttles":0,"duration_ms":1000,"billed_ms":1000,"memory_mb":1024'
+    first = f'{{"seq":0,"status":"function_error",{figures}}}'
+    again = f'{{"seq":0,"status":"succeeded",{figures},"generation":1}}'
+    (tmp_path / "run.json").write_text('{"function":"f","state":"finished","generation":1,"records_read":1}')
+    (tmp_path / "outcomes.jsonl").write_text(f"{first}\n{again}\n")
+    report = RunReport.from_run_dir(tmp_path)
+    assert report.ok
+    assert report.counts["succeeded"] == 1
+    assert report.cost is not None
+    assert report.cost.usd == pytest.approx(2 * (2e-7 + 0.0000166667))
+
+
+def test_a_torn_journal_is_reported_as_far_as_it_goes(tmp_path: Path) -> None:
+    """A line cut short by a crash is no outcome: its record is pending, and resume is the next command."""
+    write_run(tmp_path, 300, limit=100, mean_s=0.1, state="running")
+    path = tmp_path / "outcomes.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    report = RunReport.from_run_dir(tmp_path)
+    assert report.pending == 1
+    assert report.next_commands[0] == f"fanout resume {tmp_path}"
+
+
+def test_no_run_there(tmp_path: Path) -> None:
+    """A directory that is no run is one line."""
+    with pytest.raises(JournalError, match=r"run\.json"):
+        RunReport.from_run_dir(tmp_path)
+
+
+def test_library_surface() -> None:
+    """What the run layer needs stands in the package."""
+    assert {"RunReport", "CostEstimate", "CostMeter", "load_prices", "meter_of"} <= set(fanout.report.__all__)
+    assert CostMeter().estimate().usd == 0
