@@ -7,6 +7,7 @@ that retries, and it is not here.
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any, Self
@@ -114,7 +115,7 @@ class SdkTransport:
         from botocore import exceptions as boto
 
         cause = getattr(error, "kwargs", {}).get("error", error)
-        text = " ".join(str(cause).split()) or type(cause).__name__
+        text = re.sub(r"//[^/\s]*@", "//", " ".join(str(cause).split())) or type(cause).__name__
         if isinstance(error, boto.ProxyConnectionError):
             return ConnectFailed(f"the proxy does not lead to {self._endpoint_url}: {text}")
         # botocore calls a connection that broke in the midst EndpointConnectionError too.

@@ -1,0 +1,338 @@
+"""Connections: kept, closed, refused, trusted, led through proxies; and what each failure means."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from fanout.errors import ConfigError, ConnectFailed, ReplyLost
+from fanout.invoke_request import build_template
+from tests.transports.wire import Received, Script, http, read_request, reset, transport_to, wire
+
+both = pytest.mark.parametrize("kind", ["direct", "sdk"])
+TEMPLATE = build_template(function="f")
+
+
+def sockets_to(port: int) -> Iterator[socket.socket]:
+    """This process's connected sockets whose other end is ``port``, found among its file descriptors."""
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            if not str(entry.readlink()).startswith("socket:"):
+                continue
+            found = socket.socket(fileno=os.dup(int(entry.name)))
+        except OSError:
+            continue
+        with found:
+            try:
+                if found.family == socket.AF_INET and found.getpeername()[1] == port:
+                    yield found
+            except OSError:
+                continue
+
+
+@both
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads /proc")
+async def test_tcp_keepalive_is_on_and_below_350_seconds(kind: str) -> None:
+    """A silent call of 900 s outlives NAT gateways and load balancers, which forget a flow after 350 s."""
+    async with wire() as endpoint, transport_to(endpoint.url, kind) as transport:
+        await transport.send(TEMPLATE, b"{}")
+        seen = [
+            (
+                client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+                client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+            )
+            for client in sockets_to(endpoint.port)
+        ]
+    assert seen == [(1, 60, 30)]
+
+
+@both
+async def test_connections_are_used_again_up_to_the_concurrency(kind: str) -> None:
+    """As many connections as calls in flight, and no more for the calls that follow."""
+    async with wire() as endpoint, transport_to(endpoint.url, kind, max_connections=5) as transport:
+        endpoint.respond = lambda _: Script(http(200, b"{}"), wait_s=0.02)
+        for _ in range(4):
+            await asyncio.gather(*(transport.send(TEMPLATE, b"{}") for _ in range(5)))
+        assert endpoint.connections == 5
+
+
+@both
+async def test_an_idle_connection_that_the_server_closed_is_no_failure(kind: str) -> None:
+    """The next call takes a new one."""
+    async with wire() as endpoint, transport_to(endpoint.url, kind) as transport:
+        for close in (lambda writer: writer.close(), reset):
+            await transport.send(TEMPLATE, b"{}")
+            for writer in list(endpoint.writers):
+                close(writer)
+            await asyncio.sleep(0.05)
+            assert (await transport.send(TEMPLATE, b"{}")).status == 200
+
+
+@both
+async def test_a_connection_closed_in_the_race_repeats_nothing(kind: str) -> None:
+    """A server that closes as the request arrives: the call is lost, or was made once; never twice."""
+    async with wire() as endpoint, transport_to(endpoint.url, kind) as transport:
+        for pause_s in (0, 0.0005, 0.001, 0.002) * 10:
+            endpoint.received.clear()
+            await transport.send(TEMPLATE, b"first")
+            for writer in list(endpoint.writers):
+                writer.close()
+            await asyncio.sleep(pause_s)
+            with contextlib.suppress(ReplyLost):
+                await transport.send(TEMPLATE, b"second")
+            assert [request.body for request in endpoint.received].count(b"second") <= 1
+
+
+@both
+async def test_a_request_that_arrived_is_never_sent_again(kind: str) -> None:
+    """Also on a connection that was used before: the server read it and closed without a word."""
+    async with wire() as endpoint, transport_to(endpoint.url, kind) as transport:
+        for end in ("close", "reset"):
+            endpoint.answer(http(200, b"{}"))
+            await transport.send(TEMPLATE, b"{}")
+            endpoint.received.clear()
+            endpoint.answer(b"", end=end)
+            with pytest.raises(ReplyLost):
+                await transport.send(TEMPLATE, b"{}")
+            assert len(endpoint.received) == 1
+
+
+@both
+async def test_no_connection_is_told_from_a_lost_reply(kind: str) -> None:
+    """Refused, or a name that nobody has: the function did not run, and the message names the endpoint."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        refused = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        for url in (refused, "http://nosuchhost.invalid:9"):
+            async with transport_to(url, kind) as transport:
+                with pytest.raises(ConnectFailed, match=r"^no connection to http://") as failure:
+                    await transport.send(TEMPLATE, b"{}")
+            assert url in str(failure.value)
+            assert "\n" not in str(failure.value)
+
+
+@both
+async def test_connecting_has_a_short_timeout_of_its_own(kind: str) -> None:
+    """A host that does not answer is given up long before the read timeout, and nothing was sent."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(deaf.getsockname())
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        async with transport_to(url, kind, connect_timeout_s=0.3, read_timeout_s=60) as transport:
+            with pytest.raises(ConnectFailed):
+                await transport.send(TEMPLATE, b"{}")
+        for filler in fillers:
+            filler.close()
+
+
+@both
+async def test_the_read_timeout_can_be_changed_on_the_way(kind: str) -> None:
+    """Later calls have the new one."""
+    async with wire() as endpoint, transport_to(endpoint.url, kind, read_timeout_s=30) as transport:
+        endpoint.respond = lambda _: Script(http(200, b"{}"), wait_s=0.4)
+        assert (await transport.send(TEMPLATE, b"{}")).status == 200
+        slow = asyncio.create_task(transport.send(TEMPLATE, b"{}"))
+        await asyncio.sleep(0.05)
+        transport.set_read_timeout(0.1)
+        with pytest.raises(ReplyLost, match="timed out"):
+            await transport.send(TEMPLATE, b"{}")
+        assert (await slow).status == 200
+        transport.set_read_timeout(30)
+        assert (await transport.send(TEMPLATE, b"{}")).status == 200
+
+
+@both
+async def test_cancelling_a_call_closes_its_connection(kind: str) -> None:
+    """Nothing is left behind, and no later call gets the reply of a cancelled one."""
+    async with wire() as endpoint, transport_to(endpoint.url, kind) as transport:
+        endpoint.respond = lambda _: Script(http(200, b"late"), wait_s=0.3)
+        task = asyncio.create_task(transport.send(TEMPLATE, b"{}"))
+        while not endpoint.received:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        endpoint.answer(http(200, b"mine"))
+        assert (await transport.send(TEMPLATE, b"{}")).body == b"mine"
+
+
+class Tls:
+    """A certificate authority, a server context and the authority's file."""
+
+    def __init__(self, directory: Path, *names: str) -> None:
+        self.authority = trustme.CA()
+        self.bundle = directory / "bundle.pem"
+        # An authority that has nothing to do with it first: bundles hold many.
+        self.bundle.write_bytes(trustme.CA().cert_pem.bytes() + self.authority.cert_pem.bytes())
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.authority.issue_cert(*names).configure_cert(self.context)
+
+
+@both
+@pytest.mark.parametrize("how", ["option", "environment", "profile"])
+async def test_a_ca_bundle_is_trusted(
+    kind: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the option, AWS_CA_BUNDLE or the profile's ca_bundle."""
+    tls = Tls(tmp_path, "127.0.0.1")
+    if how == "environment":
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(tls.bundle))
+    if how == "profile":
+        config = tmp_path / "config"
+        config.write_text(f"[default]\nca_bundle = {tls.bundle}\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    verify = str(tls.bundle) if how == "option" else None
+    async with wire(tls.context) as endpoint, transport_to(endpoint.url, kind, verify=verify) as transport:
+        assert (await transport.send(TEMPLATE, b"{}")).body == b"{}"
+
+
+@both
+async def test_a_certificate_is_checked_unless_told_otherwise(kind: str, tmp_path: Path) -> None:
+    """An unknown authority or a wrong name: nothing is sent, and one line says what to do."""
+    tls, misnamed = Tls(tmp_path, "127.0.0.1"), Tls(tmp_path, "example.com")
+    async with wire(tls.context) as endpoint:
+        async with transport_to(endpoint.url, kind) as transport:
+            with pytest.raises(
+                ConnectFailed, match=r"^the certificate of .* is refused .*AWS_CA_BUNDLE"
+            ) as failure:
+                await transport.send(TEMPLATE, b"{}")
+            assert "\n" not in str(failure.value)
+        async with transport_to(endpoint.url, kind, verify=False) as transport:
+            assert (await transport.send(TEMPLATE, b"{}")).body == b"{}"
+        assert len(endpoint.received) == 1
+    async with (
+        wire(misnamed.context) as endpoint,
+        transport_to(endpoint.url, kind, verify=str(misnamed.bundle)) as transport,
+    ):
+        with pytest.raises(ConnectFailed, match=r"^the certificate of .* is refused"):
+            await transport.send(TEMPLATE, b"{}")
+
+
+async def test_a_bundle_that_is_none_is_told(tmp_path: Path) -> None:
+    """A missing or empty file is a setting's fault, found before the first call."""
+    empty = tmp_path / "empty.pem"
+    empty.write_text("nothing")
+    for bundle, message in ((empty, "holds no certificate"), (tmp_path / "missing", "cannot be read")):
+        with pytest.raises(ConfigError, match=message):
+            async with transport_to("https://127.0.0.1:9", "direct", verify=str(bundle)):
+                pass
+
+
+async def test_a_machine_without_authorities_can_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slim container has no certificate store; botocore's takes its place."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")
+    monkeypatch.setenv("SSL_CERT_DIR", "/nonexistent")
+    async with wire() as endpoint, transport_to(endpoint.url, "direct") as transport:
+        assert (await transport.send(TEMPLATE, b"{}")).status == 200
+
+
+class Proxy:
+    """A forward proxy: keeps what it was asked for and leads CONNECT, or a plain request, to one port."""
+
+    def __init__(self, target_port: int, refusal: bytes = b"") -> None:
+        self.target_port, self.refusal = target_port, refusal
+        self.asked: list[tuple[str, str | None]] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        try:
+            request = await read_request(reader)
+            self.asked.append(
+                (f"{request.method} {request.path}", request.headers.get("proxy-authorization"))
+            )
+            if self.refusal:
+                writer.write(self.refusal)
+                return
+            if request.method == "CONNECT":
+                writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+                await self._tunnel(reader, writer)
+            else:
+                writer.write(http(200, b"by proxy"))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+    async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
+
+        async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                target.write(data)
+            target.close()
+
+        await asyncio.gather(pump(reader, there_writer), pump(there_reader, writer), return_exceptions=True)
+
+
+@both
+async def test_proxies_are_those_of_the_environment(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTPS_PROXY by CONNECT, HTTP_PROXY by the whole address, with user and password; NO_PROXY past them."""
+    tls = Tls(tmp_path, "127.0.0.1")
+    async with wire(tls.context) as secure, wire() as plain:
+        proxy = Proxy(secure.port)
+        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+        address = f"http://me:s%40crt@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        authorization = "Basic " + base64.b64encode(b"me:s@crt").decode()
+        monkeypatch.setenv("HTTPS_PROXY", address)
+        monkeypatch.setenv("http_proxy", address.removeprefix("http://"))
+        async with transport_to(secure.url, kind, verify=str(tls.bundle)) as transport:
+            assert (await transport.send(TEMPLATE, b"{}")).body == b"{}"
+        assert proxy.asked.pop() == (f"CONNECT 127.0.0.1:{secure.port}", authorization)
+        async with transport_to(plain.url, kind) as transport:
+            assert (await transport.send(TEMPLATE, b"{}")).body == b"by proxy"
+        assert proxy.asked.pop() == (f"POST {plain.url}{TEMPLATE.path}", authorization)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        async with transport_to(secure.url, kind, verify=str(tls.bundle)) as transport:
+            assert (await transport.send(TEMPLATE, b"{}")).body == b"{}"
+        assert proxy.asked == []
+        server.close()
+
+
+@both
+async def test_a_proxy_that_refuses_is_no_lost_reply(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing reached Lambda; the message names the proxy's fault without its password."""
+    for refusal in (
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+    ):
+        proxy = Proxy(9, refusal)
+        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with transport_to("https://lambda.example", kind) as transport:
+            with pytest.raises(
+                ConnectFailed, match=r"^the proxy .*does not lead to https://lambda\.example"
+            ) as failure:
+                await transport.send(TEMPLATE, b"{}")
+        assert "secret" not in str(failure.value)
+        assert "\n" not in str(failure.value)
+        server.close()
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    async with transport_to("https://lambda.example", kind) as transport:
+        with pytest.raises(ConnectFailed):
+            await transport.send(TEMPLATE, b"{}")
+
+
+async def test_direct_names_itself() -> None:
+    """User-Agent, one Host, one connection type; no header that asks for compression."""
+    async with wire() as endpoint, transport_to(endpoint.url, "direct") as transport:
+        await transport.send(TEMPLATE, b"{}")
+        request: Received = endpoint.received[0]
+    assert request.headers["user-agent"].startswith("lambda-fanout/")
+    assert request.headers["accept-encoding"] == "identity"
+    assert "referer" not in request.headers
