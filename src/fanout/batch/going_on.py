@@ -45,13 +45,14 @@ class Changes:
 
 
 class _Finished:
-    """Records that have an outcome."""
+    """Records that have an outcome, but for those of the refusal that stopped the run: none of them ran."""
 
-    def __init__(self, known: Replay) -> None:
+    def __init__(self, known: Replay, refused: frozenset[int]) -> None:
         self._finished = known.finished
+        self._refused = refused
 
     def __contains__(self, seq: object) -> bool:
-        return isinstance(seq, int) and seq in self._finished
+        return isinstance(seq, int) and seq in self._finished and seq not in self._refused
 
 
 class _Suspects:
@@ -182,9 +183,10 @@ async def _resume(
         audience.say(f"{count:,} records may have run before the run was cut off; {verb}")
         if decision == "skip":
             suspects = _Suspects(known)
+    refused = frozenset(run_dir.state.get("refused") or ())
     run_dir.write_state({"state": "running", "finished_at": None})
     stats = replay_stats(
-        iter_outcomes(run_dir.path),
+        (outcome for outcome in iter_outcomes(run_dir.path) if outcome.seq not in refused),
         read_timeline(run_dir.path / TIMELINE),
         started_s=unix_s(str(run_dir.state.get("started_at") or "")),
     )
@@ -192,7 +194,7 @@ async def _resume(
         source=source,
         selector=Selector(asked.run_options.key, asked.run_options.select, asked.run_options.durable_expr),
         take=asked.run_options.take,
-        skip=_Finished(known),
+        skip=_Finished(known, refused),
         suspects=suspects,
         records_read_before=int(run_dir.state.get("records_read") or 0),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fanout.batch.request import Request
-from fanout.durable import RunResult
+from fanout.durable import Run, RunResult
 from fanout.errors import FanoutError
 from fanout.journal import Replay, RunDir
 from fanout.report.summary import RunReport
@@ -60,7 +60,7 @@ def iso(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def last_state(result: RunResult, counts: dict[str, int], not_sent: list[int]) -> dict[str, Any]:
+def last_state(result: RunResult, run: Run) -> dict[str, Any]:
     """What run.json says when the run has ended, whichever way."""
     stop = result.stop
     return {
@@ -70,9 +70,10 @@ def last_state(result: RunResult, counts: dict[str, int], not_sent: list[int]) -
         "message": None if stop is None else stop.message,
         "records_read": result.records_read,
         "is_input_exhausted": result.is_input_exhausted,
-        "counts": counts,
+        "counts": result.counts,
         "finished_at": iso(time.time()),
-        "not_sent": sorted(not_sent),
+        "not_sent": sorted(run.not_sent),
+        "refused": sorted(run.refused),
     }
 
 

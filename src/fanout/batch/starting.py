@@ -253,9 +253,7 @@ class RunSession:
             }
             return RunReport.from_stats(result.stats, meta, cost=cost)
         self._settle(run_dir, result)
-        self._write_state(
-            run_dir, {**function_state(result.meta), **last_state(result, result.counts, self.run.not_sent)}
-        )
+        self._write_state(run_dir, {**function_state(result.meta), **last_state(result, self.run)})
         report = self._report_of(run_dir, result, cost)
         if self._run_options.report:
             problem = write_page(report)

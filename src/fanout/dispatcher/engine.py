@@ -74,6 +74,7 @@ class Engine:
         # uvloop's own clock has steps of 1 ms and stands still within an iteration; it is CLOCK_MONOTONIC
         # all the same, so the finer one fits its timers. Any other loop (virtual time) keeps its clock.
         self.clock = time.monotonic if type(self._loop).__module__.startswith("uvloop") else self._loop.time
+        self._has_answered = False  # whether any reply ever came, whatever it said
         self._queue: deque[Feed] = deque()
         self._waiting: list[tuple[float, int, Job]] = []  # retries, by due time
         self._waiting_count = 0
@@ -230,6 +231,7 @@ class Engine:
                 self._abandon(job, error)
                 raise
             else:
+                self._has_answered = True
                 self._settle(job, reply, classify(reply, template))
             turns += 1
             if not turns & _TURNS_MASK:
@@ -274,6 +276,8 @@ class Engine:
             self._on_fatal(job, classification)
         delay_s = None if verdict is Verdict.FATAL else self._delay_of_retry(job, classification, now_s)
         if delay_s is None:
+            if verdict is Verdict.TRANSIENT and reply is None and not self._has_answered:
+                self._on_unreachable(job, classification)
             self._finish(job, self.outcomes.of_failure(job, reply, classification, now_s), now_s)
         else:
             self._retry(job, reply, classification, delay_s, now_s)
@@ -305,6 +309,12 @@ class Engine:
         error = classification.error or _FAILED
         message = f"{error.type}: {error.message}" if error.message else error.type
         job.feed.on_fatal(FatalRefusal(message, code=error.type, http_status=job.last_http_status))
+        self.give_up_retries(job.feed)
+
+    def _on_unreachable(self, job: Job, classification: Classification) -> None:
+        """A record found nobody at every attempt, and nobody ever answered: so will it be for every other."""
+        error = classification.error or _FAILED
+        job.feed.on_fatal(FatalRefusal(error.message or error.type, code=error.type))
         self.give_up_retries(job.feed)
 
     def _delay_of_retry(self, job: Job, classification: Classification, now_s: float) -> float | None:

@@ -52,6 +52,7 @@ class RunFeed(PullFeed):
         self.ledger = ledger
         self.finished = asyncio.Event()
         self.not_sent: list[int] = []
+        self.refused: list[int] = []  # seqs whose outcome is the refusal that stopped the run
         self.is_cut = False
         self.open_output: Callable[[int], OnChunk] | None = None
         self.close_output: Callable[[Outcome], None] | None = None
@@ -64,6 +65,9 @@ class RunFeed(PullFeed):
             return  # cut off by the user: it stays without a line, as one that may have run
         if self.close_output is not None and job.template.streaming:
             self.close_output(outcome)
+        error = outcome.error
+        if self.fatal is not None and error is not None and error.type == self.fatal.code:
+            self.refused.append(job.seq)
         self.ledger.write(outcome)
 
     def give_up(self, job: Job) -> None:

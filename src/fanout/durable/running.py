@@ -164,6 +164,11 @@ class Run:
         """Records that were read but certainly did not run, and have no outcome."""
         return [] if self._feed is None else self._feed.not_sent
 
+    @property
+    def refused(self) -> list[int]:
+        """Records whose outcome is the refusal that stopped the run: a resume sends them again."""
+        return [] if self._feed is None else self._feed.refused
+
     # --- the run -------------------------------------------------------------------------------
 
     async def execute(self) -> RunResult:
