@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fanout.batch.audience import Audience
 from fanout.batch.request import Request, RunOptions
 from fanout.errors import ConfigError
+from fanout.journal import STATE_FILE
 from fanout.model import Outcome
 from fanout.stats import Snapshot
 
@@ -30,6 +31,7 @@ def run(
     payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
     *,
     out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     on_outcome: Callable[[Outcome], None] | None = None,
     on_progress: Callable[[Snapshot], None] | None = None,
     transport: str | Transport = "direct",
@@ -39,14 +41,16 @@ def run(
 
     ``payloads``: any iterable or async iterable, or the path (or URL) of an input file as the command
     takes it. ``bytes`` are JSON already, anything else is encoded, ``fanout.Record`` names one. With
-    ``out``, the run is kept in that directory, journal and report, and can be resumed.
+    ``out``, the run is kept in that directory, journal and report. With ``resume``, a run that the
+    directory holds goes on with the records that have no outcome; ``payloads`` must be the same again.
 
     ``on_outcome`` is called with each outcome once it is written, ``on_progress`` five times a second;
     both between calls, so they must be quick. Other options have the command's names.
 
-    A record's failure is an outcome; see ``report.failures`` and ``report.ok``. Raises ConfigError,
-    SourceError, JournalError and FatalRefusal when the run cannot begin, and FatalRefusal when every
-    record would be refused. Where an event loop runs already (a notebook), it works in a thread of its own.
+    A record's failure is an outcome, and what stops a run stands in ``report.state`` and
+    ``report.halted_by``. Raises ConfigError, SourceError, JournalError and FatalRefusal only when the
+    run cannot begin. Ctrl-C cuts it off: what is journaled is kept, then KeyboardInterrupt is raised.
+    Where an event loop runs already (a notebook), it works in a thread of its own.
     """
     location: str | None = None
     if isinstance(payloads, (str, os.PathLike)):
@@ -69,6 +73,13 @@ def run(
     audience = Audience(on_outcome=on_outcome, on_snapshot=on_progress)
 
     async def main() -> RunReport:
+        if resume and request.out is not None and (request.out / STATE_FILE).exists():
+            from fanout.batch.going_on import Changes, resume as go_on
+
+            changes = Changes(
+                options={**request.options, "transport": transport}, run_options=request.chosen_run()
+            )
+            return await go_on(request.out, changes, audience, payloads=None if location else payloads)
         from fanout.batch.starting import start
 
         return await start(request, audience)

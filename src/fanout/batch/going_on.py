@@ -65,8 +65,10 @@ class _Suspects:
         return isinstance(seq, int) and self._known.may_have_run(seq)
 
 
-async def resume(path: Path, changes: Changes, audience: Audience) -> RunReport:
+async def resume(path: Path, changes: Changes, audience: Audience, *, payloads: Any = None) -> RunReport:
     """Send every record that has no outcome yet. A finished run is left as it is.
+
+    ``payloads``: the same iterable again, where the records came from a program.
 
     Raises JournalError for what is no run or is in use, SourceError when the input is not the same,
     ConfigError for options that cannot be changed.
@@ -90,7 +92,7 @@ async def resume(path: Path, changes: Changes, audience: Audience) -> RunReport:
             if run_dir.state.get("redrive") or run_dir.state.get("state") == "finished":
                 return report  # cut off again, or all there was to do
             known = replay(path)
-        return await _resume(run_dir, known, asked, options, changes, audience)
+        return await _resume(run_dir, known, asked, options, changes, audience, payloads)
 
 
 async def redrive(
@@ -173,8 +175,9 @@ async def _resume(
     options: dict[str, Any],
     changes: Changes,
     audience: Audience,
+    payloads: Any,
 ) -> RunReport:
-    source = _reopen(run_dir, asked.run_options)
+    source = _reopen(run_dir, asked.run_options) if payloads is None else None
     suspects: Container[int] = ()
     count = known.may_have_run_count
     decision = _decide(count, asked, changes)
@@ -192,6 +195,7 @@ async def _resume(
     )
     work = Work(
         source=source,
+        payloads=payloads,
         selector=Selector(asked.run_options.key, asked.run_options.select, asked.run_options.durable_expr),
         take=asked.run_options.take,
         skip=_Finished(known, refused),
@@ -205,7 +209,7 @@ async def _resume(
         audience,
         stats=stats,
         samples=check_samples(run_dir.path),
-        location=source.location,
+        location="" if source is None else source.location,
     )
     return await session.go(run_dir)
 

@@ -175,18 +175,21 @@ class Run:
         """Run to the end, whichever it is. Raises ConfigError and FatalRefusal before the first call only."""
         dispatcher = self._dispatcher
         meta: dict[str, object] = {}
-        with suppress(_CutOff):
-            async with dispatcher:
-                meta = _meta(dispatcher)
-                if self._watchers.on_started is not None:
-                    self._watchers.on_started(dispatcher)
-                if self._preflight:
-                    await check_before_flight(dispatcher)
-                await self._drive(dispatcher)
-        if self._ledger is not None:
-            await self._ledger.aclose()
-            if self._watchers.on_snapshot is not None:
-                self._watchers.on_snapshot(self.snapshot(time.time()))
+        try:
+            with suppress(_CutOff):
+                async with dispatcher:
+                    meta = _meta(dispatcher)
+                    if self._watchers.on_started is not None:
+                        self._watchers.on_started(dispatcher)
+                    if self._preflight:
+                        await check_before_flight(dispatcher)
+                    await self._drive(dispatcher)
+        finally:
+            if self._ledger is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._ledger.aclose()
+        if self._ledger is not None and self._watchers.on_snapshot is not None:
+            self._watchers.on_snapshot(self.snapshot(time.time()))
         return self._result(meta)
 
     async def _drive(self, dispatcher: Dispatcher) -> None:
