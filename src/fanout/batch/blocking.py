@@ -74,7 +74,8 @@ def run(
 
     async def main() -> RunReport:
         if resume and request.out is not None and (request.out / STATE_FILE).exists():
-            from fanout.batch.going_on import Changes, resume as go_on
+            from fanout.batch.going_on import Changes
+            from fanout.batch.going_on import resume as go_on
 
             changes = Changes(
                 options={**request.options, "transport": transport}, run_options=request.chosen_run()
@@ -89,9 +90,7 @@ def run(
 
 def run_blocking(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
     """Run in a new event loop, uvloop's where there is one; in a thread where a loop runs already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _is_loop_running():
         return _run(main)
     result: list[_Result] = []
     errors: list[BaseException] = []
@@ -108,6 +107,14 @@ def run_blocking(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
     if errors:
         raise errors[0]
     return result[0]
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
