@@ -68,7 +68,7 @@ async def start(request: Request, audience: Audience) -> RunReport:
             work.on_record = session.note_record
         try:
             return await session.go(run_dir, to_stdout=request.to_stdout)
-        except ConfigError:
+        except (ConfigError, FatalRefusal):  # only before the first record is read
             if run_dir is not None:
                 discard(run_dir)
             raise
@@ -190,7 +190,7 @@ class RunSession:
             )
             raise
         except BaseException as error:
-            if run_dir is not None and not isinstance(error, ConfigError):
+            if run_dir is not None:
                 self._write_state(run_dir, {"state": "interrupted", "message": type(error).__name__})
             raise
 
