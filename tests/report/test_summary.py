@@ -71,7 +71,12 @@ def test_a_run_that_went_well() -> None:
 def test_a_run_with_failures_that_was_halted() -> None:
     """Why it stopped, what failed and where, and each command to go on with, ready for a shell."""
     report = report_of(
-        {"state": "halted", "halted_by": "3 failures; 2 tolerated", "records_read": 12},
+        {
+            "state": "halted",
+            "halted_by": "threshold",
+            "message": "3 failures; 2 tolerated",
+            "records_read": 12,
+        },
         succeeded=7,
         function_error=2,
         unknown=1,
@@ -80,7 +85,7 @@ def test_a_run_with_failures_that_was_halted() -> None:
     report = RunReport(report.stats, report.run, run_dir=report.run_dir)
     assert report.render(80) == (
         "resize: 12 records in 2.0s\n"
-        "  halted by 3 failures; 2 tolerated\n"
+        "  halted by the failure threshold: 3 failures; 2 tolerated\n"
         "  succeeded      7   58.3%\n"
         "  function_error 2   16.7%\n"
         "  unknown        1    8.3%\n"

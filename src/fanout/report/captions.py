@@ -54,7 +54,7 @@ def _flight(report: RunReport) -> str:
 
 
 def _throughput(report: RunReport) -> str:
-    bins = [bin_ for bin_ in report.stats.series.bins if bin_.end_s - bin_.start_s >= 0.1]
+    bins = [bin_ for bin_ in report.stats.series.bins if bin_.end_s - bin_.start_s >= 0.05]
     best = max((bin_.finished / (bin_.end_s - bin_.start_s) for bin_ in bins), default=0.0)
     return (
         f"{number(report.throughput_per_s)} records per second over {seconds(report.elapsed_s)}; "

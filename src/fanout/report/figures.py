@@ -25,8 +25,8 @@ def figure_data(stats: Stats) -> dict[str, Any]:
 
 
 def _course(bins: list[Bin]) -> dict[str, Any]:
-    # A bin shorter than a tenth of a second (the last one) would be drawn as a peak.
-    drawn = [bin_ for bin_ in bins if bin_.end_s - bin_.start_s >= 0.1] or bins
+    # A bin much shorter than the others (the last one) would be drawn as a peak.
+    drawn = [bin_ for bin_ in bins if bin_.end_s - bin_.start_s >= 0.05] or bins
     percentiles = [bin_.percentiles_ms() if bin_.finished else None for bin_ in drawn]
     reasons = sorted({reason for bin_ in drawn for reason in bin_.throttles})
 

@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from fanout.model import OK_STATUSES
-from fanout.report.terminal import ACCEPTED_NOTE, VALID_NOTE
+from fanout.report.terminal import ACCEPTED_NOTE, VALID_NOTE, ending
 from fanout.stats import Execution, FailureCluster
 from fanout.stats.figures import dollars, milliseconds, number, percent, seconds
 from fanout.stats.text import printable
@@ -69,8 +69,8 @@ def facts(report: RunReport) -> str:
 def notes(report: RunReport) -> str:
     """What must not be overlooked."""
     said = []
-    if report.halted_by:
-        said.append(f"Stopped by {safe(report.halted_by, 300)}.")
+    if why := ending(report):
+        said.append(escape(f"{why[:1].upper()}{why[1:]}."))
     if report.pending:
         said.append(
             f"{figure('pending', report.pending, f'{report.pending:,}')} records have no outcome yet"

@@ -33,10 +33,32 @@ _STATES = {
     "halted": "halted",
     "fatal": "stopped: Lambda refuses every record",
 }
+_CAUSES = {
+    "threshold": "the failure threshold",
+    "deadline": "the deadline",
+    "cost": "the spending cap",
+    "journal": "a journal that cannot be written",
+    "source": "its input",
+    "sigint": "Ctrl-C",
+    "sigterm": "SIGTERM",
+    "sighup": "a terminal that was closed",
+    "pipe": "a reader that went away",
+}
 ACCEPTED_NOTE = (
     "accepted is not executed: Lambda runs these later; their results go to the function's destinations"
 )
 VALID_NOTE = "dry run: nothing was executed"
+
+
+def ending(report: RunReport) -> str:
+    """Why a run did not go to its end, in words; "" when it did. Printable."""
+    text = _STATES.get(report.state, "")
+    if not text:
+        return ""
+    if report.halted_by and report.state != "fatal":
+        text += f" by {_CAUSES.get(report.halted_by) or printable(report.halted_by, 100)}"
+    message = report.run.get("message")
+    return f"{text}: {printable(str(message), 300)}" if message else text
 
 
 def render(report: RunReport, width: int, color: bool) -> str:
@@ -76,11 +98,9 @@ def _head(report: RunReport) -> Iterator[Text]:
         f": {report.records:,} record{'' if report.records == 1 else 's'} in {seconds(report.elapsed_s)}",
         "not bold",
     )
-    state = _STATES.get(report.state, "")
     yield head
-    if state:
-        why = f" by {printable(report.halted_by, 200)}" if report.halted_by else ""
-        yield Text(f"  {state}{why}", "yellow bold")
+    if why := ending(report):
+        yield Text(f"  {why}", "yellow bold")
 
 
 def _counts(report: RunReport) -> Iterator[Text]:

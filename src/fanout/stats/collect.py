@@ -221,10 +221,10 @@ class Stats:
         cost_usd: float | None = None,
         draining: bool = False,
     ) -> Snapshot:
-        """How the run stands now, for a progress display."""
+        """How the run stands now. ``fraction`` (0 … 1) is of use where the total is not known."""
         done, elapsed_s = self.done, self.clock.at(now_s)
         self._pace.note(now_s, done)
-        if fraction is None and total:
+        if total:
             fraction = min(done / total, 1.0)
         p50, p95, p99 = self.latencies.quantiles_ms((0.5, 0.95, 0.99))
         return Snapshot(

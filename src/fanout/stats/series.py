@@ -1,4 +1,4 @@
-"""How a run's course is kept in bounded memory: one bin a second, merged in pairs as the run grows."""
+"""How a run's course is kept in bounded memory: a bin for each look, merged in pairs as the run grows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import msgspec
 from fanout.stats.histogram import Compact, merged, quantiles
 
 MOST_BINS = 600
+LEAST_BIN_S = 0.1
 
 
 class Bin(msgspec.Struct, kw_only=True):
@@ -32,10 +33,13 @@ class Bin(msgspec.Struct, kw_only=True):
 
 
 class Series:
-    """The bins, oldest first. Their width doubles whenever there would be more than ``MOST_BINS``."""
+    """The bins, oldest first. Their width doubles whenever there would be more than ``MOST_BINS``.
+
+    At first bins are as wide as looks are apart, from ``LEAST_BIN_S`` on.
+    """
 
     def __init__(self) -> None:
-        self.width_s = 1.0
+        self.width_s = LEAST_BIN_S
         self.bins: list[Bin] = []
 
     def add(self, new: Bin) -> None:
@@ -46,7 +50,8 @@ class Series:
             return
         if len(self.bins) >= MOST_BINS:
             self.bins = [joined(*self.bins[i : i + 2]) for i in range(0, MOST_BINS, 2)]
-            self.width_s *= 2
+            # As wide as those that are there: looks may come further apart than the width.
+            self.width_s = (self.bins[-1].end_s - self.bins[0].start_s) / len(self.bins)
         self.bins.append(new)
 
 
