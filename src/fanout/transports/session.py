@@ -154,17 +154,16 @@ class AwsSession:
             self._session.set_credentials(*self._static_credentials)
         try:
             self._credentials = await self._session.get_credentials()
-            if self._credentials is None:
-                raise FatalRefusal(_NO_CREDENTIALS, code="NoCredentials")
             # Some providers (SSO, assumed roles) fail only when first asked: better before the first call.
-            await self._credentials.get_frozen_credentials()
-        except FanoutError:
-            raise
+            if self._credentials is not None:
+                await self._credentials.get_frozen_credentials()
         except Exception as error:
             fault = _settings_fault(error, None) or credentials_fault(error)
             if isinstance(fault, RequestNotSent):  # nothing was ever valid: no call can be made
                 fault = FatalRefusal(str(fault), code=type(error).__name__)
             raise fault from error
+        if self._credentials is None:
+            raise FatalRefusal(_NO_CREDENTIALS, code="NoCredentials")
 
 
 def credentials_fault(error: Exception) -> FanoutError:
