@@ -89,6 +89,14 @@ def test_unknown_memory_is_a_lower_bound() -> None:
     found = estimate(outcome(), memory_mb=None)
     assert found.usd == pytest.approx(REQUEST)
     assert found.is_lower_bound
+    assert found.basis == "without the time of 1 executions: their memory size is not known"
+
+
+def test_memory_is_learnt_from_report_lines() -> None:
+    """A REPORT line tells the memory size also for later records that have none."""
+    found = estimate(outcome(billed_ms=1000, memory_mb=1024), outcome(duration_ms=1000.0), memory_mb=None)
+    assert found.usd == pytest.approx(2 * REQUEST + 2 * X86)
+    assert found.is_upper_bound
 
 
 def test_other_regions_say_whose_prices() -> None:

@@ -64,9 +64,10 @@ def load_prices(path: Path | None = None) -> dict[str, Prices]:
 class CostMeter:
     """Adds up what outcomes cost, as they come; ``usd`` can be asked for at any time.
 
-    ``memory_mb``, ``architecture`` and ``storage_mb`` are the function's configuration; where the
-    memory is not known here, only outcomes with a REPORT line are charged for their time, and the
-    sum is a lower bound. A provisioned function's time costs otherwise: give prices for it.
+    ``memory_mb``, ``architecture`` and ``storage_mb`` are the function's configuration. Where the
+    memory is not known, the first REPORT line tells it; records before that are not charged for
+    their time, and the sum is a lower bound. A provisioned function's time costs otherwise: give
+    prices for it.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class CostMeter:
             billed_ms = outcome.billed_ms
             if billed_ms is not None:
                 self._billed += 1
+                self._memory_mb = self._memory_mb or outcome.memory_mb or 0
                 self._charge(billed_ms, outcome.memory_mb or self._memory_mb)
             elif status != "accepted":
                 self._timed += 1
@@ -157,7 +159,10 @@ class CostMeter:
         if self._type == "Event":
             return "lower", "requests only: what accepted events cost when they run is not seen from here"
         if self._unpriced:
-            return "lower", "requests only: the function's memory size is not known"
+            return (
+                "lower",
+                f"without the time of {self._unpriced:,} executions: their memory size is not known",
+            )
         if self._timed and self._billed:
             return "upper", f"billed time of {self._billed:,} executions, round-trip time of {self._timed:,}"
         if self._timed:
