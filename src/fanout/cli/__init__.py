@@ -7,12 +7,18 @@ only when it is asked for, so that ``fanout --help`` and a run's first call come
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import NoReturn
 
 import click
 
 from fanout.errors import FanoutError, FatalRefusal
+
+EXIT_USAGE = 2
+EXIT_FATAL = 4
+EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 141
 
 VERBS = {
     "run": "One call per record of INPUT.",
@@ -53,8 +59,29 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command and exit; errors a user can cause are one line on stderr, never a traceback."""
     try:
-        cli(prog_name="fanout")
+        code = cli.main(prog_name="fanout", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        _end(_in_one_line(error), error.exit_code)
+    except FatalRefusal as error:
+        _end(str(error), EXIT_FATAL)
     except FanoutError as error:
-        click.echo(f"fanout: {error}", err=True)
-        sys.exit(4 if isinstance(error, FatalRefusal) else 2)
-    sys.exit(0)
+        _end(str(error), EXIT_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        _end("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has gone, as `head` does. What Python would still flush at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_CLOSED_PIPE)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    click.echo(f"fanout: {message}", err=True)
+    sys.exit(code)
+
+
+def _in_one_line(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split())
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return message if context is None else f"{message} (see {context.command_path} --help)"

@@ -22,7 +22,7 @@ from fanout.dispatcher.jobs import JobMaker
 from fanout.dispatcher.mapping import MapFeed, Outcomes
 from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.dispatcher.streaming import ReplyStream, StreamFeed
-from fanout.errors import FanoutError
+from fanout.errors import ConfigError, FanoutError
 from fanout.gate import Gate
 from fanout.model import Outcome
 from fanout.retry import RetryPolicy, ThrottlePatience
@@ -232,6 +232,13 @@ class Dispatcher:
 
 def make_options(function: str, options: dict[str, Any]) -> Options:
     """Checked options; an unknown name is a TypeError that lists the ones there are."""
+    if "invocation" in options:  # the field's word for a streamed reply
+        if options["invocation"] != "stream":
+            raise ConfigError(
+                f"invocation is {options['invocation']!r}: give 'stream', or use invocation_type"
+            )
+        options = {**options, "stream": True}
+        del options["invocation"]
     unknown = sorted(set(options) - Options.names())
     if unknown:
         known = ", ".join(sorted(Options.names() - {"function"}))
