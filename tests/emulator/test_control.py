@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from fanout.emulator import EmulatorProcess
 from fanout.errors import EmulatorError
-from tests.emulator.conftest import call, lambda_client
+from tests.emulator.conftest import call, lambda_client, raw
 
 
 @pytest.fixture
@@ -211,3 +212,36 @@ def test_reset_starts_counting_again(emulator: EmulatorProcess, client: Any) -> 
     stats = emulator.stats()
     assert (stats["executions"], stats["max_in_flight"], stats["requests"]) == (0, 0, 0)
     assert stats["functions"]["f"]["environments"] == 0
+
+
+JUNK = [
+    b"[",
+    b"[]",
+    b"null",
+    b"\xff",
+    b"{}",
+    b"[" * 9_000,
+    b'{"ReservedConcurrentExecutions":"x"}',
+    b'{"MaximumRetryAttempts":[]}',
+]
+ROUTES = [
+    "PUT /2017-10-31/functions/f/concurrency",
+    "PUT /2019-09-30/functions/f/provisioned-concurrency?Qualifier=1",
+    "PUT /2019-09-25/functions/f/event-invoke-config",
+    "PUT /2015-03-31/functions/f/configuration",
+    "POST /2015-03-31/functions/f/aliases",
+    "GET /2015-03-31/functions?MaxItems=x",
+    "POST /_fanout/limits",
+    "POST /_fanout/nonsense",
+    "PATCH /2015-03-31/functions/f",
+    "GET /%ff",
+]
+
+
+def test_junk_is_refused_not_a_crash(emulator: EmulatorProcess) -> None:
+    """Whatever is sent to an operation, the answer is its own or one of the API's errors."""
+    for route, body in itertools.product(ROUTES, JUNK):
+        head = f"{route} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        answer = raw(emulator.endpoint_url, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert int(answer.split()[1]) < 500
+        assert b"x-amzn-requestid: " in answer.lower()

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from fanout.emulator.call import new_request_id
+from fanout.emulator.payloads import decode
 from fanout.emulator.replies import Headers, Refusal
 
 _JSON = (b"content-type", b"application/json")
@@ -64,8 +65,8 @@ class Exchange:
         """Read the body as a JSON object."""
         body = await self.body(1 << 20)
         try:
-            value = msgspec.json.decode(body) if body else {}
-        except msgspec.DecodeError as error:
+            value = decode(body) if body else {}
+        except (ValueError, RecursionError) as error:
             raise Refusal(
                 400, "InvalidRequestContentException", f"Could not parse request body into json: {error}"
             ) from error

@@ -91,6 +91,7 @@ async def _serve(settings: Settings, listening: socket.socket, files: tuple[int,
         timeout_keep_alive=_KEEP_ALIVE_S,
         backlog=_BACKLOG,
     )
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a client's bad HTTP is answered, not logged
     server = _Server(config)
     _watch_signals(loop, server, settings)
     try:
