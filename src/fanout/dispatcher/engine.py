@@ -13,6 +13,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from fanout.breaker import Breaker
 from fanout.classify import classify, classify_failure
@@ -103,6 +104,18 @@ class Engine:
         """A future of the engine's event loop."""
         return self._loop.create_future()
 
+    def call(self, function: Callable[[], None]) -> None:
+        """Call on the event loop: now, if this is its thread. The garbage collector may run in any."""
+        try:
+            is_here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            is_here = False
+        if is_here:
+            function()
+        else:
+            with suppress(RuntimeError):  # the loop is closed, and nothing is left to do
+                self._loop.call_soon_threadsafe(function)
+
     def register(self, feed: Feed) -> None:
         """Keep a feed that outlives one call, so that stopping the engine ends it too."""
         self._feeds.add(feed)
@@ -165,6 +178,9 @@ class Engine:
 
     def _due_retry(self) -> Job | None:
         job = heapq.heappop(self._waiting)[2]
+        if job.feed.is_abandoned:
+            self._give_up(job, self.clock())
+            return None
         job.is_waiting = False
         return job
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+import anyio
 
 from fanout.dispatcher.job import Job
 from fanout.errors import FanoutError, FatalRefusal
@@ -46,6 +49,11 @@ class Feed:
     def give_up(self, job: Job) -> None:
         """A job that certainly did not run ends without an outcome, as the run was stopped."""
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody waits for outcomes any more: nothing of this feed is sent again."""
+        return False
+
     def settled(self) -> None:
         """A job of this feed came to its end (after ``deliver`` or ``give_up``)."""
 
@@ -80,6 +88,10 @@ class CallFeed(Feed):
         if make_job is None or self.future.done():  # the caller was cancelled before its turn came
             return None
         return make_job(self)
+
+    @property
+    def is_abandoned(self) -> bool:
+        return self.future.cancelled()
 
     def deliver(self, job: Job, outcome: Outcome) -> None:  # noqa: ARG002
         if not self.future.done():
@@ -129,6 +141,7 @@ class PullFeed(Feed):
         self._async = source if isinstance(source, AsyncIterator) else None
         self.at_hand: deque[Any] = deque()
         self._is_wanted = asyncio.Event()
+        self._fetching: anyio.CancelScope | None = None
         self.has_ended = False  # the source has no more
 
     @property
@@ -177,26 +190,32 @@ class PullFeed(Feed):
         self.at_hand.append(payload)
 
     async def fetch(self) -> None:
-        """Read the async iterator while it is wanted. Ends with it, or when the feed is closed."""
-        assert self._async is not None
-        try:
-            while not self.is_closed:
-                await self._is_wanted.wait()
-                try:
-                    payload = await anext(self._async)
-                except StopAsyncIteration:
-                    break
-                self._is_wanted.clear()
-                self.stock(payload)
-                self.engine.queue(self)
-        except Exception as error:  # noqa: BLE001 - as in pull
-            self.failure = error
-        finally:
-            self._end()
+        """Read the async iterator while it is wanted. Ends with it, or at once when the feed is closed."""
+        source = self._async
+        assert source is not None
+        with anyio.CancelScope() as self._fetching:
+            if self.is_closed:
+                self._fetching.cancel()
+            try:
+                while True:
+                    await self._is_wanted.wait()
+                    payload = await anext(source)
+                    self._is_wanted.clear()
+                    self.stock(payload)
+                    self.engine.queue(self)
+            except StopAsyncIteration:
+                self._end()
+            except Exception as error:  # noqa: BLE001 - as in pull
+                self.failure = error
+                self._end()
+        if not self.has_ended and (aclose := getattr(source, "aclose", None)) is not None:
+            with anyio.CancelScope(shield=True), suppress(Exception):
+                await aclose()  # a generator's own ``finally``, now and not when it is collected
 
     def close(self) -> None:
         self.is_closed = True
-        self._is_wanted.set()
+        if self._fetching is not None:
+            self._fetching.cancel()
         self._check_finished()
 
     def settled(self) -> None:

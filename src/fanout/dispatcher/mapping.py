@@ -40,7 +40,7 @@ class MapFeed(PullFeed):
         self._early: dict[int, Outcome] = {}  # ordered: finished before their turn
         self._taken = 0
         self._is_abandoned = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
 
     def has_room(self) -> bool:
         ceiling = max(self.engine.limit.ceiling(self.engine.clock()), _LEAST_BACKLOG)
@@ -69,12 +69,17 @@ class MapFeed(PullFeed):
         self.close()
         self.engine.give_up_retries(self, error=ErrorDetail("DeadlineExceeded", DEADLINE_MESSAGE))
 
+    @property
+    def is_abandoned(self) -> bool:
+        return self._is_abandoned
+
     def abandon(self) -> None:
         """Nobody will take another outcome."""
         self._is_abandoned = True
         self._finished.clear()
         self._early.clear()
         self.close()
+        self.engine.give_up_retries(self)
 
     def on_finished(self) -> None:
         self.engine.forget(self)
@@ -85,17 +90,19 @@ class MapFeed(PullFeed):
         self._wake()
 
     def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def take(self) -> Outcome | None:
         """The next outcome; None when there will be no more."""
         while not self._finished:
             if self.is_finished:
                 return None
-            self._waiter = self.engine.new_future()
-            await self._waiter
+            waiter = self.engine.new_future()
+            self._waiters.append(waiter)
+            await waiter
         outcome = self._finished.popleft()
         self._taken += 1
         if not self.is_queued and not self.is_closed and self.has_room():
@@ -140,4 +147,4 @@ class Outcomes(AsyncIterator[Outcome]):
 
     def __del__(self) -> None:
         if self._feed is not None:
-            self._feed.abandon()
+            self._feed.engine.call(self._feed.abandon)

@@ -1,0 +1,134 @@
+"""A transport that answers what a test scripted: Lambda's side of the Transport Protocol, with no network."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fanout.errors import ConnectFailed, ReplyLost
+from fanout.model import InvokeTemplate, Reply
+from fanout.transports import OnChunk
+
+CONCURRENCY_REASON = "ReservedFunctionConcurrentInvocationLimitExceeded"
+RATE_REASON = "CallerRateLimitExceeded"
+
+Answer = Reply | BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call as Lambda saw it. ``number`` counts calls from 0, ``attempt`` those of this body from 1."""
+
+    number: int
+    attempt: int
+    body: bytes
+    template: InvokeTemplate
+
+    def json(self) -> Any:
+        """The payload."""
+        return json.loads(self.body)
+
+
+class Scripted:
+    """Answers each call as ``script`` says: a function of the call, or answers in order, then successes.
+
+    ``latency_s`` is a number or a function of the call; None answers without giving the loop a turn.
+    Counts what is in flight itself, so that a test judges by the server's side.
+    """
+
+    def __init__(
+        self,
+        script: Callable[[Call], Answer] | Iterable[Answer] = (),
+        *,
+        latency_s: float | Callable[[Call], float] | None = 0.0,
+        keeps_calls: bool = True,
+    ) -> None:
+        answers = iter(()) if callable(script) else iter(script)
+        self._script = script if callable(script) else lambda call: next(answers, None) or ok(call.body)
+        self._latency_s = latency_s
+        self._keeps_calls = keeps_calls
+        self._attempts: dict[bytes, int] = {}
+        self.calls: list[Call] = []
+        self.count = 0
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.closed = 0
+        self.read_timeout_s: float | None = None
+
+    @property
+    def bodies(self) -> list[Any]:
+        """The payloads in the order of their arrival."""
+        return [call.json() for call in self.calls]
+
+    async def send(self, template: InvokeTemplate, body: bytes, on_chunk: OnChunk | None = None) -> Reply:
+        """Answer as scripted."""
+        attempt = 1
+        if self._keeps_calls:
+            attempt = self._attempts[body] = self._attempts.get(body, 0) + 1
+        call = Call(self.count, attempt, body, template)
+        self.count += 1
+        if self._keeps_calls:
+            self.calls.append(call)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            if self._latency_s is not None:
+                latency_s = self._latency_s(call) if callable(self._latency_s) else self._latency_s
+                await asyncio.sleep(latency_s)
+            answer = self._script(call)
+            if isinstance(answer, BaseException):
+                raise answer
+            if template.streaming and on_chunk is not None and answer.function_error is None:
+                for at in range(len(answer.body)):
+                    await on_chunk(answer.body[at : at + 1])
+                return Reply(200)
+            return answer
+        finally:
+            self.in_flight -= 1
+
+    def set_read_timeout(self, seconds: float) -> None:
+        """Remember it."""
+        self.read_timeout_s = seconds
+
+    async def aclose(self) -> None:
+        """Count it."""
+        self.closed += 1
+
+
+def ok(body: bytes = b"null") -> Reply:
+    """A success."""
+    return Reply(200, body, executed_version="$LATEST", request_id="r")
+
+
+def throttled(reason: str = CONCURRENCY_REASON, retry_after: str | None = None) -> Reply:
+    """A 429 with a Reason."""
+    body = json.dumps({"Reason": reason, "Type": "User", "message": "Rate Exceeded."}).encode()
+    return Reply(429, body, error_type="TooManyRequestsException", retry_after=retry_after)
+
+
+def function_error(error_type: str = "ValueError", message: str = "bad") -> Reply:
+    """A function that raised."""
+    body = json.dumps({"errorType": error_type, "errorMessage": message}).encode()
+    return Reply(200, body, function_error="Unhandled", request_id="r", executed_version="$LATEST")
+
+
+def refused(status: int, code: str, message: str = "no") -> Reply:
+    """An error of Lambda's own."""
+    return Reply(status, json.dumps({"message": message}).encode(), error_type=code)
+
+
+def lost() -> ReplyLost:
+    """The request went out, and no reply came."""
+    return ReplyLost("the connection was cut")
+
+
+def unreached() -> ConnectFailed:
+    """No connection."""
+    return ConnectFailed("no connection: connection refused")
+
+
+MISSING = refused(404, "ResourceNotFoundException", "Function not found: f")
+UNAVAILABLE = refused(503, "ServiceException", "try again")
