@@ -1,0 +1,116 @@
+"""``fanout plan`` against the emulator: a canary that is kept, and a run that goes on after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fanout.emulator import EmulatorProcess
+
+ENVIRONMENT = {
+    **os.environ,
+    "AWS_ACCESS_KEY_ID": "k",
+    "AWS_SECRET_ACCESS_KEY": "s",
+    "AWS_REGION": "us-east-1",
+}
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[EmulatorProcess]:
+    simulated = ["name=f,latency=20ms,concurrency=50"]
+    with EmulatorProcess(simulate=simulated, extra=["--count-by", "id"]) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(f'{{"id": {n}}}\n' for n in range(300)))
+    return path
+
+
+def fanout(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fanout", *map(str, arguments)]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_plan_is_kept_and_a_run_goes_on_after_it(
+    emulator: EmulatorProcess, records: Path, tmp_path: Path
+) -> None:
+    """30 records are sent, time and cost projected for 300; the run sends the other 270, each once."""
+    out = tmp_path / "run"
+    where = ("--endpoint-url", emulator.endpoint_url, "--out", out)
+    emulator.reset()
+    planned = fanout("plan", "f", records, *where, "--canary", "30", "--what-if", "concurrency=100", "--json")
+    assert planned.returncode == 0, planned.stderr
+    plan = json.loads(planned.stdout)
+    assert (plan["records"], plan["canary"], plan["limit"]) == (300, 30, 50)
+    assert plan["counts"] == {"succeeded": 30}
+    assert 0 < plan["projection"]["duration_s"]["low"] <= plan["projection"]["duration_s"]["value"]
+    assert plan["what_if"]["concurrency=100"]["concurrency"] == 100
+    assert emulator.stats()["executions"] == 30
+
+    finished = fanout("run", "f", records, *where, "-q")
+    assert finished.returncode == 0, finished.stderr
+    state = json.loads((out / "run.json").read_text())
+    assert (state["state"], state["counts"]) == ("finished", {"succeeded": 300})
+    seqs = sorted(json.loads(line)["seq"] for line in (out / "outcomes.jsonl").read_text().splitlines())
+    assert seqs == list(range(300))
+    assert emulator.stats()["executions"] == 300
+
+
+def test_a_plan_for_people_names_time_cost_and_the_next_command(
+    emulator: EmulatorProcess, records: Path, tmp_path: Path
+) -> None:
+    """Without --json the figures are lines, and the last one is what to type next."""
+    out = tmp_path / "run"
+    planned = fanout(
+        "plan", "f", records, "--endpoint-url", emulator.endpoint_url, "--out", out, "--canary", "5"
+    )
+    assert planned.returncode == 0, planned.stderr
+    assert "300 records, judged by the first 5" in planned.stdout
+    for word in ("limit", "time", "cost", "failures"):
+        assert f"  {word}" in planned.stdout
+    assert planned.stdout.rstrip().endswith(f"fanout run f {records} --out {out}")
+
+
+def test_a_canary_of_another_run_is_not_gone_on_with(
+    emulator: EmulatorProcess, records: Path, tmp_path: Path
+) -> None:
+    """The same --out with another input is refused, in one line."""
+    out = tmp_path / "run"
+    where = ("--endpoint-url", emulator.endpoint_url, "--out", out)
+    assert fanout("plan", "f", records, *where, "--canary", "2").returncode == 0
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"id": 1}\n')
+    refused = fanout("run", "f", other, *where)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"fanout: {out}: holds the canary of f with {records}")
+
+
+def test_a_plan_stops_before_the_canary_when_the_function_is_not_there(
+    emulator: EmulatorProcess, records: Path, tmp_path: Path
+) -> None:
+    """Preflight says no: exit 4, one line, nothing sent, no directory."""
+    out = tmp_path / "run"
+    refused = fanout("plan", "nope", records, "--endpoint-url", emulator.endpoint_url, "--out", out)
+    assert refused.returncode == 4
+    assert refused.stderr.count("\n") == 1
+    assert "nope" in refused.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("f", "-"), ("f", "in.jsonl", "--what-if", "cores=3"), ("f", "in.jsonl", "--canary", "0")]
+)
+def test_bad_plans_are_usage_errors(arguments: tuple[str, ...]) -> None:
+    """Standard input, an unknown what-if, a canary of none: exit 2 and one line."""
+    refused = fanout("plan", *arguments)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
