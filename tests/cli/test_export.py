@@ -1,0 +1,198 @@
+"""``fanout export``: what failed becomes an input again, and outcomes become tables."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from fanout.journal import Journal, RunDir
+from fanout.model import ErrorDetail, Outcome
+from fanout.payload import embed
+from fanout.sources import fingerprint, open_source
+
+INPUTS = [b'{"id":%d,"name":"n%d","tags":["a",%d]}' % (i, i, i) for i in range(20)]
+
+
+def export(*arguments: object, code: int = 0) -> tuple[bytes, str]:
+    """Run the command; stdout and stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fanout", "export", *map(str, arguments)], check=False, capture_output=True
+    )
+    stderr = done.stderr.decode()
+    assert done.returncode == code, stderr
+    assert "Traceback" not in stderr
+    return done.stdout, stderr
+
+
+def failure(seq: int, status: Any, error_type: str, body: bytes, **members: Any) -> Outcome:
+    raw, encoding = embed(body)
+    return Outcome(
+        seq=seq,
+        status=status,
+        attempts=1,
+        throttles=0,
+        error=ErrorDetail(error_type, "why"),
+        input=raw,
+        input_encoding=encoding,
+        **members,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 records of a file: some failed, 3 first failed and then went well, one is no JSON."""
+    folder = tmp_path_factory.mktemp("exported")
+    source = folder / "input.jsonl.gz"
+    source.write_bytes(gzip.compress(b"\n".join([*INPUTS[:9], b"not json", *INPUTS[10:]])))
+    run_dir = RunDir.create(
+        folder / "run",
+        {"input": {"location": str(source), "fingerprint": fingerprint(str(source))}, "options": {}},
+    )
+
+    async def write() -> None:
+        journal = await Journal.open(run_dir.path)
+        for seq, body in enumerate(INPUTS):
+            journal.sample(seq, b"not json" if seq == 9 else body)
+            if seq == 9:
+                journal.write(failure(seq, "rejected", "InvalidJson", b"not json", line=10))
+            elif seq in (3, 4):
+                journal.write(failure(seq, "function_error", "ValueError", body))
+            elif seq == 5:
+                journal.write(failure(seq, "function_error", "Sandbox.Timedout", body))
+            elif seq == 6:
+                journal.write(failure(seq, "unknown", "ReplyLost", body))
+            else:
+                journal.write(succeeded(seq))
+        journal.write(succeeded(3, generation=1))
+        await journal.aclose()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(write())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    return run_dir.path
+
+
+def succeeded(seq: int, generation: int = 0) -> Outcome:
+    output = msgspec.Raw(b'{"doubled":%d,"note":"a, b"}' % (2 * seq))
+    return Outcome(seq=seq, status="succeeded", attempts=1, throttles=0, output=output, generation=generation)
+
+
+def test_failed_inputs_are_input_again(run: Path) -> None:
+    """By default what failed, by the latest outcome, byte for byte; what is no JSON is left out, and told."""
+    stdout, stderr = export(run)
+    assert stdout.splitlines() == [INPUTS[4], INPUTS[5]]
+    assert stderr == "fanout: left out 1 inputs that are no JSON: --outcomes has them\n"
+
+
+def test_records_are_chosen_by_status_and_error_type(run: Path) -> None:
+    """Statuses add up, error types narrow."""
+    assert export(run, "--status", "unknown")[0].splitlines() == [INPUTS[6]]
+    assert export(run, "--error-type", "ValueError")[0].splitlines() == [INPUTS[4]]
+    both = export(run, "--status", "failed", "--status", "unknown", "--error-type", "Sandbox.Timedout")[0]
+    assert both.splitlines() == [INPUTS[5]]
+    stdout, stderr = export(run, "--status", "undelivered")
+    assert (stdout, stderr) == (b"", "fanout: wrote 0 inputs\n")
+
+
+def test_inputs_of_succeeded_records_come_from_the_input(run: Path) -> None:
+    """The journal does not have them; the original does, in its order."""
+    stdout, _ = export(run, "--status", "succeeded", "--status", "function_error")
+    assert stdout.splitlines() == [body for seq, body in enumerate(INPUTS) if seq not in (6, 9)]
+
+
+async def test_what_is_exported_reads_as_input(run: Path, tmp_path: Path) -> None:
+    """Both formats are inputs for `fanout run`."""
+    for name, output_format in (("failed.jsonl", "jsonl"), ("failed.csv", "csv")):
+        _, stderr = export(run, "--format", output_format, "-o", tmp_path / name)
+        assert stderr.endswith(f"fanout: wrote 2 inputs to {tmp_path / name}\n")
+        source = open_source(str(tmp_path / name))
+        items = [item async for batch in source.batches() for item in batch]
+        await source.aclose()
+        assert [item.error for item in items] == [None, None]
+        assert [json.loads(item.payload)["name"] for item in items] == ["n4", "n5"]
+
+
+def test_outcomes_are_as_in_the_journal(run: Path) -> None:
+    """Whole lines, the latest of each record, all statuses unless some are named."""
+    lines = export(run, "--outcomes")[0].splitlines()
+    assert len(lines) == 20
+    assert set(lines) < set((run / "outcomes.jsonl").read_bytes().splitlines())
+    [unknown] = export(run, "--outcomes", "--status", "unknown")[0].splitlines()
+    assert json.loads(unknown)["input"] == json.loads(INPUTS[6])
+
+
+def test_a_table_has_a_column_for_each_member(run: Path) -> None:
+    """Any record's top-level members are columns; what is no string is its JSON; what is absent is empty."""
+    rows = list(csv.DictReader(export(run, "--outcomes", "--format", "csv")[0].decode().splitlines()))
+    assert len(rows) == 20
+    by_seq = {row["seq"]: row for row in rows}
+    assert by_seq["0"]["output"] == '{"doubled":0,"note":"a, b"}'
+    assert by_seq["0"]["error"] == ""
+    assert json.loads(by_seq["4"]["error"]) == {"type": "ValueError", "message": "why"}
+    assert by_seq["3"]["generation"] == "1"
+    assert by_seq["9"]["line"] == "10"
+
+
+def test_what_cannot_be_exported_is_told_in_one_line(run: Path, tmp_path: Path) -> None:
+    """No run, a place that cannot be written, an input that changed or is gone: exit 2 and why."""
+    cases: list[tuple[list[object], str]] = [
+        ([tmp_path], "is no run directory: it has no run.json"),
+        ([run, "-o", tmp_path], "cannot be written: Is a directory"),
+        ([run, "--status", "done"], "'done' is not one of"),
+    ]
+    for arguments, words in cases:
+        stdout, stderr = export(*arguments, code=2)
+        assert stdout == b""
+        assert words in stderr
+
+
+def test_a_changed_input_is_refused(run: Path, tmp_path: Path) -> None:
+    """Another file at the same place gives no inputs of succeeded records, and says what differs."""
+    other = tmp_path / "input.jsonl"
+    other.write_bytes(b"\n".join(INPUTS))
+    kinds: list[tuple[Any, str]] = [
+        (fingerprint(str(other)) | {"size_bytes": 7}, "its size was 7 bytes and is"),
+        (fingerprint(str(other)), "record 0 is another"),
+        ({"kind": "iterable"}, "an iterable, is gone"),
+    ]
+    for number, (kept, words) in enumerate(kinds):
+        run_dir = RunDir.create(
+            tmp_path / f"run{number}", {"input": {"location": str(other), "fingerprint": kept}}
+        )
+        (run_dir.path / "outcomes.jsonl").write_bytes((run / "outcomes.jsonl").read_bytes())
+        other.write_bytes(b"\n".join(INPUTS))
+        if "another" in words:
+            samples = bytearray((run / "samples").read_bytes())
+            samples[8] ^= 1
+            (run_dir.path / "samples").write_bytes(samples)
+        stdout, stderr = export(run_dir.path, "--status", "succeeded", code=2)
+        assert stdout == b""
+        assert words in stderr
+        assert stderr.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(run: Path, tmp_path: Path) -> None:
+    """`| head -1` gives one line and nothing on stderr."""
+    run_dir = RunDir.create(tmp_path / "run", {})
+    line = (run / "outcomes.jsonl").read_bytes().splitlines()[0]
+    with (run_dir.path / "outcomes.jsonl").open("wb") as file:
+        for seq in range(20_000):
+            file.write(line.replace(b'"seq":0', b'"seq":%d' % seq) + b"\n")
+    command = [sys.executable, "-m", "fanout", "export", str(run_dir.path), "--outcomes"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=20) in (0, 141)
