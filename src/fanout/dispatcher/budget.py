@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -18,6 +19,8 @@ from fanout.transports.session import AwsSession
 
 if TYPE_CHECKING:
     from fanout.dispatcher.engine import Engine
+
+_log = logging.getLogger("fanout")
 
 TIMEOUT_SLACK_S = 15.0  # above the function's own: set-up of an environment, and the way there and back
 _CONNECTIONS_AT_MOST = 10_000
@@ -67,6 +70,9 @@ class Budget:
                     code="ReservedConcurrencyZero",
                     http_status=429,
                 )
+            _log.info(
+                "%s: at most %d calls in flight (%s)", options.function, quotas.budget, quotas.budget_source
+            )
             ramp = Ramp(quotas.provisioned or 0) if options.invocation_type == "RequestResponse" else None
             self.limit = AdaptiveLimit(quotas.budget, cause=quotas.cause, ramp=ramp)
             self.pacer = Pacer(self._rate())
@@ -113,6 +119,13 @@ class Budget:
             return
 
         def on_change(quotas: Quotas) -> None:
+            _log.info(
+                "%s: the limit is %d now, was %d (%s)",
+                self._options.function,
+                quotas.budget,
+                self.quotas.budget,
+                quotas.budget_source,
+            )
             self.quotas = quotas
             self.limit.set_budget(quotas.budget, engine.clock(), quotas.cause)
             self.pacer.set_rate(self._rate())

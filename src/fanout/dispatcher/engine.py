@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from fanout.model import Classification, ErrorDetail, Outcome, Reply, ThrottleKi
 from fanout.pacer import Pacer
 from fanout.retry import RetryPolicy, ThrottlePatience
 from fanout.transports import Transport
+
+_log = logging.getLogger("fanout")
 
 _SYNC_FAULTS = 256  # records rejected unsent before the event loop gets a turn
 _TURNS_MASK = 63  # a worker yields once in 64 jobs
@@ -434,6 +437,7 @@ class Engine:
         )
 
     def _break(self, error: BaseException) -> None:
+        _log.error("a call ended in a defect", exc_info=error)
         for feed in {*self._queue, *self._feeds}:
             feed.close()
             feed.on_broken(error)

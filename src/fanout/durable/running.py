@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -21,6 +22,8 @@ from fanout.errors import JournalError, SourceError
 from fanout.model import OK_STATUSES, Outcome
 from fanout.sources import Selector, Source
 from fanout.stats import Snapshot, Stats, TimelineWriter
+
+_log = logging.getLogger("fanout")
 
 SAMPLE_EVERY_S = 1.0
 TICK_S = 0.1
@@ -135,6 +138,7 @@ class Run:
         if self._stop is not None:
             return
         self._stop = Stop(reason, message)
+        _log.info("stopping: %s", message or reason)
         feed, dispatcher = self._feed, self._dispatcher
         if feed is None:
             return  # not begun: ``execute`` looks
@@ -368,6 +372,7 @@ class Run:
         if self._is_cut and self._stop is None:
             self._stop = Stop("sigint")
         state, exit_code = ending(self._stop, counts)
+        _log.info("%s: %s", state, ", ".join(f"{count} {status}" for status, count in counts.items()))
         pulled = 0 if feed is None or self._work.again is not None else feed.pulled
         return RunResult(
             state=state,
