@@ -63,6 +63,8 @@ class _Server(uvicorn.Server):
 
 def serve(settings: Settings) -> None:
     """Serve until SIGINT, SIGTERM or, with ``die_with_parent``, the end of stdin. Raises EmulatorError."""
+    if not hasattr(os, "fork"):
+        raise EmulatorError("the emulator needs a system that forks: Linux, macOS or WSL")
     files = _raise_file_limit()
     listening = _bind(settings)
     try:

@@ -16,8 +16,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from fanout.errors import EmulatorError
-
 _KILLED = 9  # the wait status of a process killed by SIGKILL
 _RECEIVE_BYTES = 65_536
 
@@ -44,8 +42,6 @@ class Spawner:
 
     def start(self) -> None:
         """Start the template process; does not wait for it."""
-        if not hasattr(os, "fork"):
-            raise EmulatorError("real handlers need a system that forks (Linux, macOS); use --simulate here")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
         config = {"fd": theirs.fileno(), "bootstrap": self._bootstrap, "files": self._files}
