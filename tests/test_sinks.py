@@ -22,6 +22,9 @@ from fanout.model import ErrorDetail, Outcome
 from fanout.sinks import BACKED_UP_BYTES, StdoutSink
 
 
+asyncio.set_event_loop(None)  # on Python 3.11 pytest-asyncio would leave one open
+
+
 def outcome(seq: int, output: bytes = b'{"ok":true}') -> Outcome:
     return Outcome(seq=seq, status="succeeded", attempts=1, throttles=0, output=msgspec.Raw(output))
 

@@ -19,6 +19,8 @@ from fanout.model import ErrorDetail, Outcome
 from fanout.payload import embed
 from fanout.sources import fingerprint, open_source
 
+asyncio.set_event_loop(None)  # on Python 3.11 pytest-asyncio would leave one open
+
 INPUTS = [b'{"id":%d,"name":"n%d","tags":["a",%d]}' % (i, i, i) for i in range(20)]
 
 
