@@ -67,7 +67,13 @@ def _executions(report: RunReport) -> str:
     done = report.stats.done
     text = "Each dot is an execution: when it began, and how long it took."
     if shown < done:
-        text += f" {shown:,} of {done:,} are shown, picked at random."
+        text += f" {shown:,} of {done:,} are shown, picked at random"
+        special = [
+            name
+            for name, has in (("failures", report.stats.failed), ("cold starts", report.cold_starts))
+            if has
+        ]
+        text += f"; {' and '.join(special)} more often." if special else "."
     if report.cold_starts:
         text += f" {report.cold_starts:,} were cold starts."
     return text

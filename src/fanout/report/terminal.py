@@ -83,7 +83,7 @@ def render(report: RunReport, width: int, color: bool) -> str:
 
 def lines(report: RunReport, width: int) -> Iterator[Text]:
     """The lines of the summary. Those with text of strangers are cut to ``width``; commands never are."""
-    for line in (*_head(report), *_counts(report), *_figures(report), *_failures(report)):
+    for line in (*_head(report), *_counts(report), *_figures(report, width), *_failures(report)):
         line.truncate(max(width, 20), overflow="ellipsis")
         yield line
     if report.next_commands:
@@ -121,7 +121,7 @@ def _counts(report: RunReport) -> Iterator[Text]:
         yield Text(f"  {VALID_NOTE}", "yellow")
 
 
-def _figures(report: RunReport) -> Iterator[Text]:
+def _figures(report: RunReport, width: int) -> Iterator[Text]:
     throughput = f"{number(report.throughput_per_s)}/s"
     if report.share_of_limit is not None:
         throughput += f", {percent(report.share_of_limit)} of the limit"
@@ -143,7 +143,13 @@ def _figures(report: RunReport) -> Iterator[Text]:
         tail += f"   cold starts {report.cold_starts:,}"
     yield _labelled("retries", tail)
     if report.cost is not None:
-        yield _labelled("cost", f"{report.cost} ({report.cost.basis})")
+        cost = _labelled("cost", str(report.cost))
+        basis = f"({report.cost.basis})"
+        if len(cost) + 1 + len(basis) <= width:
+            yield cost.append(f" {basis}", "not bold")
+        else:
+            yield cost
+            yield Text(f"{'':<{_LABEL}}{basis}")
 
 
 def _failures(report: RunReport) -> Iterator[Text]:

@@ -9,8 +9,8 @@ from fanout.stats.clock import RunningClock
 from fanout.stats.failures import FailureCluster, FailureClusters
 from fanout.stats.latencies import Latencies
 from fanout.stats.picked import (
-    MOST_COLD_STARTS,
     MOST_EXECUTIONS,
+    MOST_SPECIAL,
     Execution,
     Reservoir,
     Slowest,
@@ -54,8 +54,8 @@ class Stats:
         self._clusters = FailureClusters()
         self._slowest = Slowest()
         self._executions = Reservoir(MOST_EXECUTIONS)
-        self._cold = Reservoir(MOST_COLD_STARTS, seed=1)
-        self._skip = self._cold_skip = 0
+        self._cold = Reservoir(MOST_SPECIAL, seed=1)
+        self._bad = Reservoir(MOST_SPECIAL, seed=2)
         self._pace = Pace()
         self.clock = RunningClock(time.time() if started_s is None else started_s)
         self._bin_done = self._bin_failed = 0
@@ -76,10 +76,7 @@ class Stats:
             self.latencies.add(ms)
             if ms > self._slowest.floor_ms:
                 self._slowest.add(outcome, ms)
-            if self._skip:
-                self._skip -= 1
-            else:
-                self._skip = self._executions.add(execution(outcome))
+            _pick(self._executions, outcome)
         if outcome.billed_ms is not None:
             self._add_report(outcome, outcome.billed_ms)
         if outcome.init_ms is not None or outcome.restore_ms is not None:
@@ -87,6 +84,7 @@ class Stats:
         if status not in OK_STATUSES:
             self.timed_out += outcome.timed_out
             self._clusters.add(outcome)
+            _pick(self._bad, outcome)
 
     def _add_report(self, outcome: Outcome, billed_ms: int) -> None:
         self.billed_records += 1
@@ -98,10 +96,7 @@ class Stats:
     def _add_cold_start(self, outcome: Outcome) -> None:
         self.cold_starts += 1
         self.init_ms += (outcome.init_ms or 0.0) + (outcome.restore_ms or 0.0)
-        if self._cold_skip:
-            self._cold_skip -= 1
-        elif outcome.duration_ms is not None:
-            self._cold_skip = self._cold.add(execution(outcome))
+        _pick(self._cold, outcome)
 
     def note_throttle(self, reason: str) -> None:
         """Count one 429, whatever became of its record."""
@@ -205,8 +200,9 @@ class Stats:
         return self._slowest.listed()
 
     def executions(self) -> list[Execution]:
-        """A fair sample of all executions, and of cold starts, by ``seq``."""
-        held = {picked.seq: picked for picked in (*self._executions.held, *self._cold.held)}
+        """A fair sample of all executions, and one of cold starts and of failures each, by ``seq``."""
+        samples = (self._executions, self._cold, self._bad)
+        held = {picked.seq: picked for sample in samples for picked in sample.held}
         return [held[seq] for seq in sorted(held)]
 
     def snapshot(
@@ -247,3 +243,10 @@ class Stats:
             cost_usd=cost_usd,
             draining=draining,
         )
+
+
+def _pick(sample: Reservoir, outcome: Outcome) -> None:
+    if sample.skip:
+        sample.skip -= 1
+    elif outcome.duration_ms is not None:
+        sample.add(execution(outcome))

@@ -1,4 +1,4 @@
-"""Which executions are kept to be looked at singly: a fair sample, some cold starts, and the slowest."""
+"""Which executions are kept to be looked at singly: a fair sample, more of the special ones, the slowest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from fanout.model import Outcome
 
 MOST_EXECUTIONS = 600
-MOST_COLD_STARTS = 200
+MOST_SPECIAL = 200  # of cold starts, and of failures
 MOST_SLOWEST = 20
 
 
@@ -50,22 +50,25 @@ class Reservoir:
     The caller counts ``skip`` down itself, so that an outcome not picked costs one subtraction.
     """
 
+    __slots__ = ("_random", "_weight", "held", "size", "skip")
+
     def __init__(self, size: int, seed: int = 0) -> None:
         self.size = size
         self.held: list[Execution] = []
+        self.skip = 0  # how many to pass over before the next ``add``
         self._random = Random(seed)  # noqa: S311 - a sample to look at, not a secret
         self._weight = 1.0
 
-    def add(self, picked: Execution) -> int:
-        """Keep ``picked``; returns how many to pass over before the next one."""
+    def add(self, picked: Execution) -> None:
+        """Keep ``picked``, and set ``skip`` anew."""
         if len(self.held) < self.size:
             self.held.append(picked)
             if len(self.held) < self.size:
-                return 0
+                return
         else:
             self.held[self._random.randrange(self.size)] = picked
         self._weight *= exp(log(1 - self._random.random()) / self.size)
-        return floor(log(1 - self._random.random()) / log(1 - self._weight))
+        self.skip = floor(log(1 - self._random.random()) / log(1 - self._weight))
 
 
 class Slowest:

@@ -66,6 +66,6 @@ class Pace:
     def eta_s(self, done: int, fraction: float | None) -> float | None:
         """Seconds to the end at the pace of the last minute; None while nothing can be said."""
         pace = self.per_s(_HORIZON_S)
-        if fraction is None or fraction <= 0 or pace <= 0:
+        if fraction is None or not 0 < fraction < 1 or pace <= 0:
             return None
         return max(0.0, (done / fraction - done) / pace)
