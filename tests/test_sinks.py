@@ -21,7 +21,6 @@ import pytest
 from fanout.model import ErrorDetail, Outcome
 from fanout.sinks import BACKED_UP_BYTES, StdoutSink
 
-
 asyncio.set_event_loop(None)  # on Python 3.11 pytest-asyncio would leave one open
 
 
