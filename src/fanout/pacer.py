@@ -14,10 +14,13 @@ from fanout.errors import ConfigError
 
 _SLICE_S = 0.005  # tokens are taken by this much time's worth
 _SLACK_S = 0.010  # a waiter woken late by up to this much loses nothing
+_LONGEST_SLICE_S = 0.1  # of slow rates, so that a new rate holds soon
 _KEEP = 0.7
 _RECOVERY_S = 5.0  # from a cut back to the budget
 _LEAST_CUT_GAP_S = 0.1
 _SLOWEST_PER_S = 1.0
+_FIRST_PER_S = 10.0  # throttled before a rate was given or measured
+_GROWTH_PER_S = 0.2  # of a rate that nobody bounded
 _WINDOW_S = 1.0
 
 
@@ -88,7 +91,9 @@ class Pacer:
         if (now_s - _LEAST_CUT_GAP_S if sent_at_s is None else sent_at_s) < self._cut_at_s:
             return
         self._cut_at_s = self._tick_at_s = now_s
-        rate = self._rate if self._rate is not None else max(self._measured_per_s, self._window_calls)
+        rate = self._rate
+        if rate is None:
+            rate = max(self._measured_per_s, self._window_calls, _FIRST_PER_S)
         self._rate = max(_SLOWEST_PER_S, rate * _KEEP)
 
     def on_success(self, now_s: float) -> None:
@@ -103,10 +108,11 @@ class Pacer:
         self._tick_at_s = now_s
         if self._rate is None or self._rate == self._budget:
             return
-        share = (1 - _KEEP) * min(elapsed_s, 1.0) / _RECOVERY_S
-        self._rate += share * (self._budget if self._budget is not None else self._rate)
-        if self._budget is not None:
-            self._rate = min(self._rate, self._budget)
+        elapsed_s = min(elapsed_s, 1.0)
+        if self._budget is None:
+            self._rate *= 1 + _GROWTH_PER_S * elapsed_s
+        else:
+            self._rate = min(self._budget, self._rate + self._budget * (1 - _KEEP) * elapsed_s / _RECOVERY_S)
 
     async def run(self, on_tokens: Callable[[], None]) -> None:
         """Fetch tokens whenever somebody wants some, until cancelled. Runs once at a time."""
@@ -120,7 +126,19 @@ class Pacer:
                 else:
                     await asyncio.sleep(wait_s)
             while self._rate is not None and self._tokens < 1.0:
-                await self._bucket.acquire(_SLICE_S)
-                self._tokens += _SLICE_S * (self._rate or 0.0)
+                await self._take_slice(self._rate)
             self._wanted.clear()
             on_tokens()
+
+    async def _take_slice(self, rate_per_s: float) -> None:
+        """Add one slice of time's worth of tokens, or sleep for as long."""
+        slice_s = min(max(_SLICE_S, 0.25 / rate_per_s), _LONGEST_SLICE_S)
+        bucket = self._bucket
+        bucket.max_rate = slice_s + _SLACK_S
+        if not bucket.has_capacity(slice_s):
+            # aiolimiter's own wait asks for the exact moment, which a timer that counts in milliseconds
+            # (uvloop) misses by a hair, again and again; the slack makes up for sleeping a little longer.
+            await asyncio.sleep(slice_s)
+            return
+        await bucket.acquire(slice_s)
+        self._tokens += slice_s * min(rate_per_s, self._rate or rate_per_s)
