@@ -1,0 +1,61 @@
+"""A batch script: price every order of a file, write a table, exit with 1 if an order could not be priced.
+
+    fanout emulate examples/handler.py:handler --name price-order --concurrency 20
+
+and in another terminal
+
+    AWS_ENDPOINT_URL_LAMBDA=http://127.0.0.1:9001 AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local \\
+        AWS_SECRET_ACCESS_KEY=local python examples/batch.py examples/orders.jsonl totals.csv
+
+Started again after a crash or a Ctrl-C it goes on where it stopped. Against AWS leave the variables
+out.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import fanout
+
+
+def orders(path: Path) -> Iterator[fanout.Record]:
+    """The orders to price, read one at a time: any filtering and joining would go here."""
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            order = json.loads(line)
+            yield fanout.Record(order, key=order["id"])
+
+
+def main(source: Path, target: Path) -> int:
+    """Run, write, report. Returns 0 when every order was priced."""
+    run_dir = Path("runs") / f"batch-{source.stem}"
+    report = fanout.run(
+        "price-order",
+        orders(source),
+        out=run_dir,
+        resume=True,  # a run that was cut off goes on; a finished one is left as it is
+        retries=5,
+        tolerated_failure_percentage=5,
+    )
+    rows = {}
+    with (run_dir / "outcomes.jsonl").open(encoding="utf-8") as lines:
+        for outcome in map(json.loads, lines):  # a record that was redriven has several: the last one counts
+            total = outcome.get("output", {}).get("total_eur", "")
+            error = outcome.get("error", {}).get("type", "")
+            rows[outcome["seq"]] = [outcome["key"], outcome["status"], total, error]
+    with target.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["order", "status", "total_eur", "error"])
+        writer.writerows(rows[seq] for seq in sorted(rows))
+    print(report.render())
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python examples/batch.py ORDERS.jsonl TOTALS.csv")
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
