@@ -1,0 +1,171 @@
+"""``fanout invoke``: one call, shown to a person or handed on byte by byte."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import click
+
+from fanout.cli.aws_options import aws_options
+from fanout.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fanout.cli.showing import Display
+    from fanout.model import InvokeTemplate
+
+_EPILOG = """\b
+Examples:
+  1. A payload from the command line, the result pretty on a terminal:
+     fanout invoke orders '{"id": 7}'
+  2. From a file, with the end of the function's log on stderr:
+     fanout invoke orders @event.json --log-type Tail
+  3. In a pipe, byte by byte:
+     generate | fanout invoke orders - | jq .total
+  4. All that is known about the call, as one object:
+     fanout invoke orders:live '{}' --json
+  5. Only check that the call would be allowed:
+     fanout invoke orders --invocation-type DryRun
+
+\b
+Nothing is sent twice: there are no retries. Exit codes: 0 succeeded, 1 the function reported an
+error or the call did not succeed, 2 usage, 4 fatal (access, credentials, no such function), 130 interrupted.
+"""
+# The longest a function can run, and what its answer may take to arrive.
+_LONGEST_CALL_S = 915.0
+
+
+@click.command("invoke", epilog=_EPILOG)
+@click.argument("function")
+@click.argument("payload", required=False)
+@click.option("--qualifier", metavar="NAME", help="A version or an alias.")
+@click.option(
+    "--invocation-type",
+    type=click.Choice(["RequestResponse", "Event", "DryRun"]),
+    default="RequestResponse",
+    help="Wait for the result (default), hand over, or only check permission.",
+)
+@click.option(
+    "--log-type",
+    type=click.Choice(["None", "Tail", "OnError"]),
+    default="None",
+    help="Show the last 4 KB of the function's log on stderr: always, or if the call did not succeed.",
+)
+@click.option("--client-context", metavar="JSON", help="Context for the function, as a JSON object.")
+@click.option("--tenant-id", metavar="ID", help="For functions isolated by tenant.")
+@click.option("--durable-name", metavar="NAME", help="The durable execution's name.")
+@click.option("--stream", is_flag=True, help="Show the reply as it comes, in parts.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long the call may be silent. Default: as long as a function can run.",
+)
+@click.option(
+    "--transport", type=click.Choice(["direct", "sdk"]), default="direct", help="How calls are sent."
+)
+@click.option("--json", "as_json", is_flag=True, help="The whole outcome as one JSON object on stdout.")
+@aws_options
+def command(
+    function: str,
+    payload: str | None,
+    invocation_type: str,
+    log_type: str,
+    as_json: bool,
+    timeout: float | None,
+    transport: Literal["direct", "sdk"],
+    profile: str | None,
+    region: str | None,
+    endpoint_url: str | None,
+    **parameters: Any,
+) -> None:
+    """Invoke FUNCTION once with PAYLOAD, and print what it returns.
+
+    PAYLOAD is JSON, @FILE, or - for standard input; without it, what is piped in, or nothing.
+    """
+    from fanout.cli.showing import Display
+    from fanout.invoke_request import build_template, payload_fault
+
+    template = build_template(
+        function=function, invocation_type=invocation_type, log_type=log_type, **parameters
+    )
+    body = _read_payload(payload)
+    if (fault := payload_fault(template, body)) is not None:
+        raise ConfigError(fault.message)
+    display = Display(as_json=as_json, log_type=log_type, template=template, body=body)
+    account = {"function": function, "profile": profile, "region": region, "endpoint_url": endpoint_url}
+    try:
+        code = asyncio.run(_call(account, template, body, display, transport, timeout or _LONGEST_CALL_S))
+    except KeyboardInterrupt:
+        _leave("interrupted: a function that was called runs on", 130)
+    except BrokenPipeError:
+        # The reader has gone, as `head` does. Python would complain when it flushes at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+async def _call(
+    account: dict[str, Any],
+    template: InvokeTemplate,
+    body: bytes,
+    display: Display,
+    kind: Literal["direct", "sdk"],
+    read_timeout_s: float,
+) -> int:
+    from fanout.classify import classify, classify_failure
+    from fanout.errors import TransportError
+    from fanout.transports import open_transport
+    from fanout.transports.session import AwsSession
+
+    async with AwsSession(**account) as session:
+        transport = await open_transport(session, kind=kind, max_connections=1, read_timeout_s=read_timeout_s)
+        try:
+            display.start()
+            reply = await transport.send(template, body, display.on_chunk)
+        except TransportError as error:
+            return display.end(None, classify_failure(error))
+        finally:
+            await transport.aclose()
+    return display.end(reply, classify(reply, template))
+
+
+def _read_payload(payload: str | None) -> bytes:
+    if payload is None:
+        body = sys.stdin.buffer.read() if _is_piped(sys.stdin) else b""
+    elif payload == "-":
+        body = sys.stdin.buffer.read()
+    elif payload.startswith("@"):
+        try:
+            body = Path(payload[1:]).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"payload file {payload[1:]!r} cannot be read: {error.strerror}") from error
+    else:
+        body = payload.encode("utf-8", "surrogateescape")
+    body = body.removeprefix(b"\xef\xbb\xbf")  # a byte order mark is no JSON
+    if body.strip():
+        from fanout.payload import json_fault
+
+        if (fault := json_fault(body)) is not None:
+            raise ConfigError(f"the payload is no JSON: {fault}; a string needs its quotes, a file its @")
+    return body
+
+
+def _is_piped(stream: Any) -> bool:
+    # Not merely "no terminal": under cron or in a container standard input is often /dev/null or closed.
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _leave(line: str, code: int) -> NoReturn:
+    click.echo(f"fanout: {line}", err=True)
+    sys.exit(code)

@@ -1,0 +1,184 @@
+"""How one call's end is shown: raw to a pipe, readable and harmless to a terminal, whole as JSON."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import sys
+import time
+from typing import Any
+
+import click
+import msgspec
+
+from fanout.classify import status_of
+from fanout.log_tail import decode_tail, parse_report
+from fanout.model import Classification, InvokeTemplate, Outcome, Reply, Status, Verdict
+from fanout.payload import embed
+from fanout.stats.text import printable
+from fanout.transports import OnChunk
+
+_FAILED: dict[Verdict, Status] = {
+    Verdict.FUNCTION_ERROR: "function_error",
+    Verdict.REJECTED: "rejected",
+    Verdict.FATAL: "rejected",
+    Verdict.THROTTLED: "undelivered",
+    Verdict.TRANSIENT: "undelivered",
+    Verdict.AMBIGUOUS: "unknown",
+}
+_IN_WORDS = {
+    "function_error": "the function reported",
+    "rejected": "refused",
+    "undelivered": "not delivered, the function did not run",
+    "unknown": "the reply was lost, the function may have run",
+}
+# Everything but tab and line feed that could move, colour or hide something on a terminal.
+_HOSTILE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+
+
+def harmless(text: str) -> str:
+    """``text`` with its control characters as visible escapes, such as ``\\u001b``."""
+    return _HOSTILE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+class Display:
+    """Shows one call: its reply on stdout; its log, its fault and what is no reply on stderr."""
+
+    def __init__(self, *, as_json: bool, log_type: str, template: InvokeTemplate, body: bytes) -> None:
+        self._as_json = as_json
+        self._log_type = log_type
+        self._template = template
+        self._input = body
+        self._is_terminal = sys.stdout.isatty()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._started_s = self._started_wall_s = 0.0
+        self._streamed = False
+
+    @property
+    def on_chunk(self) -> OnChunk | None:
+        """What takes a stream's chunks; None when the reply is shown at its end."""
+        return self._show_chunk if self._template.streaming and not self._as_json else None
+
+    def start(self) -> None:
+        """The call is about to be sent."""
+        self._started_s, self._started_wall_s = time.perf_counter(), time.time()
+
+    def end(self, reply: Reply | None, result: Classification) -> int:
+        """Show how it ended; returns the exit code."""
+        outcome = self._outcome(reply, result)
+        if self._as_json:
+            self._show_outcome(outcome)
+        else:
+            if outcome.log_tail is not None:
+                self._show_log(outcome.log_tail)
+            if reply is not None and result.verdict in (Verdict.SUCCESS, Verdict.FUNCTION_ERROR):
+                self._show_body(reply.body)
+            self._show_status(outcome)
+        if result.verdict is Verdict.FATAL:
+            return 4
+        return 0 if outcome.ok else 1
+
+    async def _show_chunk(self, chunk: bytes) -> None:
+        self._streamed = True
+        self._write(harmless(self._decoder.decode(chunk)).encode() if self._is_terminal else chunk)
+
+    def _show_body(self, body: bytes) -> None:
+        if self._streamed and self._is_terminal:
+            self._write(harmless(self._decoder.decode(b"", final=True)).encode() + b"\n")
+        if not body:
+            return
+        if not self._is_terminal:
+            self._write(body)
+            return
+        try:
+            text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+        except (ValueError, RecursionError):
+            text = body.decode("utf-8", "replace")
+        self._write(harmless(text).encode() + b"\n")
+
+    def _show_outcome(self, outcome: Outcome) -> None:
+        line = msgspec.json.encode(outcome)
+        if self._is_terminal:
+            line = harmless(msgspec.json.format(line, indent=2).decode()).encode()
+        self._write(line + b"\n")
+
+    def _show_log(self, tail: str) -> None:
+        text = tail.rstrip("\n")
+        click.echo(harmless(text.replace("\r", "\n")) if sys.stderr.isatty() else text, err=True)
+
+    def _show_status(self, outcome: Outcome) -> None:
+        if outcome.status == "accepted":
+            line = f"accepted, not executed yet; request id {outcome.request_id or 'unknown'}"
+        elif outcome.status == "valid":
+            line = "valid: the call would be allowed"
+        elif outcome.error is not None:
+            error = outcome.error
+            said = f"{error.type}: {error.message}" if error.message else error.type
+            line = f"{self._template.function}: {_IN_WORDS[outcome.status]}: {said}"
+        else:
+            return
+        click.echo(f"fanout: {printable(line, 2_000)}", err=True)
+
+    def _outcome(self, reply: Reply | None, result: Classification) -> Outcome:
+        is_success = result.verdict is Verdict.SUCCESS and reply is not None
+        outcome = Outcome(
+            seq=0,
+            status=status_of(reply.status) if is_success and reply is not None else _FAILED[result.verdict],
+            attempts=1,
+            throttles=int(result.verdict is Verdict.THROTTLED),
+            started_at=_iso(self._started_wall_s),
+            duration_ms=round((time.perf_counter() - self._started_s) * 1e3, 3),
+            error=result.error,
+            **_own_parameters(self._template),
+        )
+        if not is_success:
+            outcome.input, outcome.input_encoding = embed(self._input)
+        if reply is None:
+            return outcome
+        outcome.http_status = reply.status
+        outcome.request_id = reply.request_id
+        outcome.executed_version = reply.executed_version
+        outcome.trace_id = reply.trace_id
+        outcome.durable_execution_arn = reply.durable_execution_arn
+        if is_success:
+            outcome.output, outcome.output_encoding = embed(reply.body)
+        if reply.log_result is not None:
+            self._add_log(outcome, reply.log_result)
+        return outcome
+
+    def _add_log(self, outcome: Outcome, log_result: str) -> None:
+        tail = decode_tail(log_result)
+        if self._log_type == "Tail" or not outcome.ok:
+            outcome.log_tail = tail
+        if (report := parse_report(tail, outcome.request_id)) is None:
+            return
+        outcome.billed_ms = report.billed_ms
+        outcome.init_ms = report.init_ms
+        outcome.restore_ms = report.restore_ms
+        outcome.memory_mb = report.memory_mb
+        outcome.max_memory_mb = report.max_memory_mb
+        outcome.timed_out = report.timed_out
+
+    @staticmethod
+    def _write(data: bytes) -> None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def _own_parameters(template: InvokeTemplate) -> dict[str, Any]:
+    return {
+        name: template.sdk_params.get(parameter)
+        for name, parameter in (
+            ("qualifier", "Qualifier"),
+            ("client_context", "ClientContext"),
+            ("tenant_id", "TenantId"),
+            ("durable_name", "DurableExecutionName"),
+        )
+    }
+
+
+def _iso(wall_s: float) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(wall_s))}.{int(wall_s % 1 * 1000):03d}Z"
