@@ -37,8 +37,9 @@ from fanout.journal import iter_lines, replay
 CONCURRENCY = 50
 LATENCY_MS = 20
 FLUSH_S = 0.05  # the longest an outcome may wait for its line
-DISK_BYTES = 1_600_000  # of it 1 MiB is the journal's reserve
-FILE_BYTES = 300_000
+LINE_BYTES = 300  # of the journal, about
+DISK_BYTES = 1_200_000  # of it 1 MiB is the journal's reserve
+FILE_BYTES = 150_000
 ENVIRONMENT = {
     **os.environ,
     "AWS_ACCESS_KEY_ID": "test",
@@ -93,7 +94,6 @@ class Round:
         self.transport = transport
         self.resends = resends
         self.random = random.Random(seed)
-        self.expected_s = 0.7 + records / CONCURRENCY * LATENCY_MS / 1000 * 1.3
         self.allowed_repeats = 0
         self.breaks = 0
 
@@ -135,7 +135,7 @@ class Round:
                 stderr=stderr,
                 start_new_session=True,
                 # This program has no threads that a function run before exec could trip over.
-                preexec_fn=limit and partial(limit_files, limit),  # noqa: PLW1509
+                preexec_fn=None if limit is None else partial(limit_files, limit),  # noqa: PLW1509
             )
             try:
                 if self.kind != "disk":
@@ -159,12 +159,25 @@ class Round:
         return {0, 1, 5}
 
     def break_off(self, process: subprocess.Popen[bytes]) -> None:
-        if wait_for(process, self.random.uniform(0.3, self.expected_s)):
+        """Send the signal, at any moment from start-up to the last line, or never if the run is quicker."""
+        if self.random.random() < 0.25:
+            if wait_for(process, self.random.uniform(0.05, 1.5)):
+                return
+        elif self.has_ended_before(process, self.random.uniform(0, 1.3)):
             return
         os.killpg(process.pid, signal.SIGKILL if self.kind == "kill" else signal.SIGTERM)
         is_cut_off = self.kind == "term" and self.random.random() < 0.5
         if is_cut_off and not wait_for(process, self.random.uniform(0, 1.5 * LATENCY_MS / 1000)):
             os.killpg(process.pid, signal.SIGTERM)
+
+    def has_ended_before(self, process: subprocess.Popen[bytes], share: float) -> bool:
+        """Wait until this share of the outcomes that are missing is there, and a moment more."""
+        size = size_of(self.run_dir / "outcomes.jsonl")
+        wanted = size + share * (self.records * LINE_BYTES - size)
+        while size_of(self.run_dir / "outcomes.jsonl") < wanted:
+            if wait_for(process, 0.005):
+                return True
+        return wait_for(process, self.random.uniform(0, 2 * FLUSH_S))
 
     def executions(self) -> dict[str, int]:
         """How often each record ran, once the calls of a process that is gone have ended."""
@@ -233,6 +246,14 @@ def wait_for(process: subprocess.Popen[bytes], seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, none if it is not there."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def mount(folder: Path) -> bool:
