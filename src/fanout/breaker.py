@@ -40,17 +40,21 @@ class Breaker:
             return True
         return not self._is_probing and now_s >= self._probe_at_s
 
-    def on_sent(self) -> None:
-        """A call goes out: while open, it is the probe."""
+    def on_sent(self) -> bool:
+        """A call goes out. While open it is the probe; returns whether it is."""
         if self._probe_at_s is not None:
             self._is_probing = True
+        return self._is_probing
 
-    def on_unsent(self) -> None:
-        """The probe found nothing to send, or said nothing (a throttle): let another try."""
+    def on_silent_probe(self) -> None:
+        """The probe said nothing (a throttle): let another try."""
         self._is_probing = False
 
-    def on_outcome(self, is_success: bool, now_s: float) -> None:
-        """Learn from one finished record."""
+    def on_outcome(self, is_success: bool, now_s: float, *, is_probe: bool = False) -> None:
+        """Learn from one finished record, or from a probe that is to be repeated.
+
+        While open, failures of calls that were sent before say nothing new.
+        """
         if is_success:
             self._failures_in_row = 0
             self._probe_at_s = None
@@ -61,7 +65,7 @@ class Breaker:
         if self._probe_at_s is None:
             if self._failures_in_row >= self._threshold:
                 self._probe_at_s = now_s + self._wait_s
-        elif self._is_probing:
+        elif is_probe:
             self._wait_s = min(self._wait_s * 2, _LONGEST_WAIT_S)
             self._probe_at_s = now_s + self._wait_s
             self._is_probing = False

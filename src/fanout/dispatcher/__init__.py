@@ -65,6 +65,7 @@ class Dispatcher:
         self._stack = AsyncExitStack()
         self._group: TaskGroup | None = None
         self._leaving = asyncio.Event()
+        self._is_left = False
         self._background: asyncio.Task[None] | None = None
         self._engine: Engine | None = None
         self._budget: Budget | None = None
@@ -130,16 +131,27 @@ class Dispatcher:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with anyio.CancelScope(shield=True):
-            try:
-                await self.engine.aclose(cut_off=exc_type is not None)
-            finally:
-                self._leaving.set()
+        engine = self.engine
+        self._is_left = True
+        is_cut = exc_type is not None
+        try:
+            if not is_cut:
+                await engine.aclose()
+        except BaseException:
+            is_cut = True  # cancelled while it waited
+            raise
+        finally:
+            with anyio.CancelScope(shield=True):
                 try:
-                    if self._background is not None:
-                        await self._background
+                    if is_cut:
+                        await engine.aclose(cut_off=True)
                 finally:
-                    await self._stack.aclose()
+                    self._leaving.set()
+                    try:
+                        if self._background is not None:
+                            await self._background
+                    finally:
+                        await self._stack.aclose()
 
     @property
     def engine(self) -> Engine:
@@ -163,15 +175,15 @@ class Dispatcher:
         Cancelling gives up the wait: a call that is not out yet is never sent, one that is out
         keeps its permit until its reply comes, as the function runs on.
         """
+        engine = self._open_engine()
         seq = self._next_seq()
-        feed = CallFeed(self.engine, lambda feed: self.jobs.of_payload(feed, seq, payload, key=key))
-        timer = self._expire_later(feed, feed.expire)
-        self.engine.queue(feed)
+        feed = CallFeed(engine, lambda feed: self.jobs.of_payload(feed, seq, payload, key=key))
+        self._expire_later(feed, feed.expire)
+        engine.queue(feed)
         try:
             return await feed.future
         finally:
-            if timer is not None:
-                timer.cancel()
+            feed.disarm()
 
     def map(self, payloads: Iterable[Any] | AsyncIterable[Any], *, ordered: bool = False) -> Outcomes:
         """Outcomes of many payloads: as they finish, or with ``ordered`` in their order.
@@ -186,7 +198,7 @@ class Dispatcher:
 
         def start() -> MapFeed:
             source = aiter(payloads) if isinstance(payloads, AsyncIterable) else iter(payloads)
-            feed = MapFeed(self.engine, source, self.jobs.of_payload, is_ordered=ordered)
+            feed = MapFeed(self._open_engine(), source, self.jobs.of_payload, is_ordered=ordered)
             self.start_feed(feed)
             self._expire_later(feed, feed.expire)
             return feed
@@ -199,11 +211,13 @@ class Dispatcher:
         seq = self._next_seq()
 
         def start() -> StreamFeed:
+            engine = self._open_engine()
             feed = StreamFeed(
-                self.engine, lambda feed: self.jobs.of_payload(feed, seq, payload, key=key, template=template)
+                engine, lambda feed: self.jobs.of_payload(feed, seq, payload, key=key, template=template)
             )
             self._expire_later(feed, feed.expire)
-            self.engine.queue(feed)
+            engine.register(feed)
+            engine.queue(feed)
             return feed
 
         return ReplyStream(start)
@@ -218,11 +232,16 @@ class Dispatcher:
             self._group.start_soon(feed.fetch)
         self.engine.queue(feed)
 
-    def _expire_later(self, feed: Feed, expire: Callable[[], None]) -> asyncio.TimerHandle | None:
-        if self.options.deadline is None:
-            return None
-        feed.deadline_s = self.engine.clock() + self.options.deadline
-        return asyncio.get_running_loop().call_at(feed.deadline_s, expire)
+    def _open_engine(self) -> Engine:
+        engine = self.engine
+        if self._is_left:
+            raise FanoutError("this dispatcher has been left: make a new one")
+        return engine
+
+    def _expire_later(self, feed: Feed, expire: Callable[[], None]) -> None:
+        if self.options.deadline is not None:
+            feed.deadline_s = self.engine.clock() + self.options.deadline
+            feed.timer = asyncio.get_running_loop().call_at(feed.deadline_s, expire)
 
     def _next_seq(self) -> int:
         seq = self._calls

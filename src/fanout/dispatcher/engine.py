@@ -86,6 +86,7 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
         self._is_pumping = False
+        self._is_closing = False  # nothing new goes out, and nothing is repeated
         self._is_closed = False
         self._feeds: set[Feed] = set()
 
@@ -176,7 +177,7 @@ class Engine:
                 continue
             self.gate.add_bytes(len(job.body))
             if breaker is not None:
-                breaker.on_sent()
+                job.is_probe = breaker.on_sent()
             return job
 
     def _due_retry(self) -> Job | None:
@@ -205,8 +206,8 @@ class Engine:
             change_s = self.gate.next_change_s(now_s)
             if change_s is not None and (at_s is None or change_s < at_s or at_s <= now_s):
                 at_s = change_s
-            if self._breaker is not None and self._breaker.probe_at_s is not None:
-                at_s = self._breaker.probe_at_s
+            if self._breaker is not None and not self._breaker.admits(now_s):
+                at_s = self._breaker.probe_at_s  # None while a probe is out, whose end pumps
         if at_s is None or at_s <= now_s:
             # Due already and still held back: by a permit or a token, whose coming back pumps.
             return
@@ -231,10 +232,10 @@ class Engine:
         while job is not None:
             job.attempts += 1
             now_s = job.sent_s = clock()
-            job.sent_wall_s = time.time()
-            if job.first_sent_s == 0.0:
+            if not job.was_sent:
                 job.first_sent_s = now_s
                 self._policy.budget.on_fresh_call()
+            job.sent_wall_s = time.time()
             template = job.template
             try:
                 if template.streaming:
@@ -277,6 +278,8 @@ class Engine:
             self._finish(job, self.outcomes.of_success(job, reply, now_s), now_s)
             return
         job.last_http_status = None if reply is None else reply.status
+        if verdict is not Verdict.THROTTLED:
+            self._patience.note_progress(now_s)
         if verdict is Verdict.THROTTLED:
             self._on_throttle(job, classification, now_s)
         elif verdict is Verdict.AMBIGUOUS:
@@ -288,7 +291,6 @@ class Engine:
                 self.gate.release(Release.IGNORED, n_bytes, job.sent_s, now_s)
         elif verdict is Verdict.FUNCTION_ERROR:
             self.gate.release(Release.SUCCESS, n_bytes, job.sent_s, now_s)
-            self._patience.note_progress(now_s)
         else:
             self.gate.release(Release.IGNORED, n_bytes, job.sent_s, now_s)
         if verdict is Verdict.FATAL:
@@ -314,8 +316,6 @@ class Engine:
             self.gate.release(Release.DROPPED, n_bytes, job.sent_s, now_s, kind, retry_after_s)
         if kind in (ThrottleKind.RATE, ThrottleKind.UNKNOWN):
             self.pacer.on_throttle(now_s, retry_after_s, job.sent_s)
-        if self._breaker is not None:
-            self._breaker.on_unsent()
         error = classification.error
         reason = "" if error is None else error.reason or error.type
         self._hooks.on_throttle(reason)
@@ -365,15 +365,27 @@ class Engine:
         job.note_attempt(self.outcomes.attempt_end(job, classification, reply, now_s))
         job.last = classification
         job.is_waiting = True
-        if job.feed.is_closed:
+        if job.is_probe:
+            self._on_probe_repeated(job, verdict, now_s)
+        if job.feed.is_closed or self._is_closing:
             self._give_up(job, now_s)
             return
         if verdict is Verdict.FUNCTION_ERROR:
+            assert reply is not None
+            job.ran = reply, classification.error
             job.function_error_retries += 1
         if verdict is not Verdict.THROTTLED:
             self.retries += 1
         self._waiting_count += 1
         heapq.heappush(self._waiting, (now_s + delay_s, self._waiting_count, job))
+
+    def _on_probe_repeated(self, job: Job, verdict: Verdict, now_s: float) -> None:
+        assert self._breaker is not None
+        if verdict is Verdict.THROTTLED:
+            self._breaker.on_silent_probe()
+        else:
+            self._breaker.on_outcome(False, now_s, is_probe=True)
+        job.is_probe = False
 
     def _reject(self, job: Job, now_s: float) -> None:
         self._finish(
@@ -383,8 +395,8 @@ class Engine:
         )
 
     def _finish(self, job: Job, outcome: Outcome, now_s: float) -> None:
-        if self._breaker is not None and job.first_sent_s:
-            self._breaker.on_outcome(outcome.ok, now_s)
+        if self._breaker is not None and job.was_sent:
+            self._breaker.on_outcome(outcome.ok, now_s, is_probe=job.is_probe)
         feed = job.feed
         feed.outstanding -= 1
         if self.on_outcome is not None:
@@ -412,7 +424,9 @@ class Engine:
     def _give_up(self, job: Job, now_s: float, error: ErrorDetail | None = None) -> None:
         last = job.last
         did_not_run = last is None or (
-            last.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT) and not job.may_have_run
+            last.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT)
+            and not job.may_have_run
+            and job.ran is None
         )
         if did_not_run and error is None:
             feed = job.feed
@@ -427,7 +441,7 @@ class Engine:
     def _abandon(self, job: Job, error: BaseException) -> None:
         """A call was cut off by cancellation or a defect: the function may have run."""
         now_s = self.clock()
-        self.gate.release(Release.IGNORED, len(job.body), job.sent_s, now_s)
+        self.gate.linger(job.sent_s + self.linger_s, len(job.body), now_s)
         kind = "Cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
         detail = ErrorDetail(kind, "the call was cut off: the function may have run")
         self._finish(
@@ -438,13 +452,14 @@ class Engine:
 
     def _break(self, error: BaseException) -> None:
         _log.error("a call ended in a defect", exc_info=error)
-        for feed in {*self._queue, *self._feeds}:
+        for feed in list(self._feeds):
             feed.close()
             feed.on_broken(error)
-        self._queue.clear()
+        self._loop.call_soon(self.pump)  # single calls go on: the worker that would have is gone
 
     async def aclose(self, *, cut_off: bool = False) -> None:
-        """End every task: after the calls in flight, or at once with ``cut_off``."""
+        """End every task: after the calls in flight, or at once with ``cut_off``, even while that waits."""
+        self._is_closing = True
         for feed in {*self._queue, *self._feeds}:
             feed.close()
         self.give_up_retries()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from fanout.dispatcher.job import Job
-from fanout.errors import FanoutError, FatalRefusal
-from fanout.model import Outcome
+from fanout.errors import FatalRefusal
+from fanout.model import ErrorDetail, Outcome
 from fanout.transports import OnChunk
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Feed:
     """
 
     deadline_s: float | None = None  # of the engine's clock
+    timer: asyncio.TimerHandle | None = None  # of the deadline
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -53,6 +54,12 @@ class Feed:
     def is_abandoned(self) -> bool:
         """Whether nobody waits for outcomes any more: nothing of this feed is sent again."""
         return False
+
+    def disarm(self) -> None:
+        """Nothing waits for the deadline any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     def settled(self) -> None:
         """A job of this feed came to its end (after ``deliver`` or ``give_up``)."""
@@ -109,15 +116,12 @@ class CallFeed(Feed):
             self.give_up(make_job(self))
 
     def expire(self) -> None:
-        """The deadline has passed: a call that is not out yet is undelivered."""
+        """The deadline has passed: a call that is not out, or waits for another attempt, is undelivered."""
         make_job, self._make_job = self._make_job, None
         if make_job is not None and not self.future.done():
             job = make_job(self)
             self.deliver(job, self.engine.undelivered(job, "DeadlineExceeded", DEADLINE_MESSAGE))
-
-    def on_broken(self, error: BaseException) -> None:
-        if not self.future.done():
-            self.future.set_exception(FanoutError(f"the dispatcher stopped: {error!r}"))
+        self.engine.give_up_retries(self, error=ErrorDetail("DeadlineExceeded", DEADLINE_MESSAGE))
 
 
 class PullFeed(Feed):
@@ -160,6 +164,7 @@ class PullFeed(Feed):
 
     def on_finished(self) -> None:
         """No more jobs will come and none is out."""
+        self.disarm()
 
     def pull(self, now_s: float) -> Job | None:  # noqa: ARG002
         if self.is_closed or not self.has_room():

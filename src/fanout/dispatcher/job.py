@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fanout.model import AttemptEnd, Classification, ErrorDetail, InvokeTemplate, Record, Verdict
+from fanout.model import AttemptEnd, Classification, ErrorDetail, InvokeTemplate, Record, Reply, Verdict
 
 if TYPE_CHECKING:
     from fanout.dispatcher.feeds import Feed
@@ -38,6 +38,13 @@ class Job(msgspec.Struct):
     may_have_run: bool = False  # some attempt ended without telling
     history: list[AttemptEnd] | None = None
     is_waiting: bool = False  # among the retries
+    is_probe: bool = False  # the breaker's, on its way
+    ran: tuple[Reply, ErrorDetail | None] | None = None  # the last function error, while it is repeated
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether any attempt was made."""
+        return self.sent_wall_s != 0.0
 
     def note_attempt(self, end: AttemptEnd) -> None:
         """Keep how an attempt ended; the last five stay."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from fanout.config import Options
 from fanout.dispatcher.feeds import Feed
 from fanout.dispatcher.job import Job
@@ -59,8 +57,8 @@ class JobMaker:
                     fault = ErrorDetail("InvalidParameter", str(error))
         try:
             body = encode(payload)
-        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-            body = repr(payload)[:1024].encode(errors="replace")
+        except Exception as error:  # noqa: BLE001 - the payload's own code may run, and raise anything
+            body = _excerpt(payload)
             fault = ErrorDetail("InvalidPayload", f"{type(payload).__name__} has no JSON form: {error}")
         else:
             if fault is None and isinstance(payload, (bytes, bytearray, memoryview)) and body:
@@ -147,3 +145,10 @@ class JobMaker:
                 **asked,
             },
         )
+
+
+def _excerpt(payload: Any) -> bytes:
+    try:
+        return repr(payload)[:1024].encode(errors="replace")
+    except Exception:  # noqa: BLE001 - as above
+        return b""

@@ -82,6 +82,7 @@ class MapFeed(PullFeed):
         self.engine.give_up_retries(self)
 
     def on_finished(self) -> None:
+        super().on_finished()
         self.engine.forget(self)
         self._wake()
 

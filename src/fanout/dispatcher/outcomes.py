@@ -77,8 +77,15 @@ class OutcomeMaker:
         """Whatever is no success: the input is kept, so that the record can be sent again."""
         verdict = classification.verdict
         status = _STATUS[verdict]
-        if job.may_have_run and status in ("undelivered", "rejected"):
-            status = "unknown"  # an earlier attempt may have run: "never ran" would be a guess
+        error, told_by = classification.error, reply
+        if status in ("undelivered", "rejected"):  # neither may be said of what ran, or may have run
+            if job.may_have_run:
+                status = "unknown"
+            elif job.ran is not None:
+                status = "function_error"
+                told_by, error = job.ran
+        elif verdict is Verdict.FUNCTION_ERROR and reply is None and job.ran is not None:
+            told_by = job.ran[0]
         raw_input, input_encoding = embed(job.body)
         outcome = Outcome(
             seq=job.seq,
@@ -86,24 +93,27 @@ class OutcomeMaker:
             status=status,
             attempts=job.attempts,
             throttles=job.throttles,
-            http_status=job.last_http_status if reply is None else reply.status,
-            error=classification.error or ErrorDetail(verdict.value),
+            http_status=job.last_http_status if told_by is None else told_by.status,
+            error=error or ErrorDetail(verdict.value),
             input=raw_input,
             input_encoding=input_encoding,
             line=job.line,
             generation=self._generation,
         )
-        if job.first_sent_s:
+        if job.was_sent:
             outcome.started_at = self.timestamps.format(job.sent_wall_s)
             outcome.queued_ms = round((job.first_sent_s - job.pulled_s) * 1e3, 3)
-            outcome.duration_ms = round((now_s - job.sent_s) * 1e3, 3)
-        if reply is not None:
-            outcome.request_id = reply.request_id
-            outcome.executed_version = reply.executed_version
-            outcome.trace_id = reply.trace_id
-            outcome.durable_execution_arn = reply.durable_execution_arn
-            if reply.log_result is not None:
-                self._add_report(outcome, reply, keeps_tail=True)
+            if job.is_waiting and job.history:
+                outcome.duration_ms = job.history[-1].duration_ms  # without the wait
+            else:
+                outcome.duration_ms = round((now_s - job.sent_s) * 1e3, 3)
+        if told_by is not None:
+            outcome.request_id = told_by.request_id
+            outcome.executed_version = told_by.executed_version
+            outcome.trace_id = told_by.trace_id
+            outcome.durable_execution_arn = told_by.durable_execution_arn
+            if told_by.log_result is not None:
+                self._add_report(outcome, told_by, keeps_tail=True)
         if job.own is not None:
             self._add_own(outcome, job)
         if job.history is not None:

@@ -90,6 +90,7 @@ class RunFeed(PullFeed):
         return True
 
     def on_finished(self) -> None:
+        super().on_finished()
         self.engine.forget(self)
         self.finished.set()
 
