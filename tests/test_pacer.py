@@ -56,8 +56,8 @@ async def test_the_rate_is_held(rate: float) -> None:
         await asyncio.sleep(seconds)
     expected = rate * seconds
     assert caller.between(start_s, start_s + seconds) == pytest.approx(expected, rel=0.03, abs=1.5)
-    assert caller.most_in_a_window(1.0) <= rate * 1.02 + 1
-    assert caller.most_in_a_window(0.001) <= rate * 0.016 + 1  # no burst at the start either
+    assert caller.most_in_a_window(1.0) <= rate * 1.006 + 1
+    assert caller.most_in_a_window(0.001) <= rate * 0.006 + 1  # no burst at the start either
 
 
 async def test_without_a_rate_every_call_may_start() -> None:
@@ -65,6 +65,20 @@ async def test_without_a_rate_every_call_may_start() -> None:
     pacer = Pacer(None)
     assert all(pacer.try_take() for _ in range(10_000))
     assert pacer.rate_now is None
+
+
+async def test_a_late_waiter_catches_up_by_a_few_milliseconds_worth_only() -> None:
+    """A stall of the event loop costs little; after a long one, 3 % of a second's worth at most."""
+    async with calling(Pacer(1_000.0)) as caller:
+        await asyncio.sleep(1.0)
+        for stall_s, caught_up in ((0.02, 20), (1.0, 30)):
+            caller.is_hungry = False
+            await asyncio.sleep(stall_s)
+            caller.is_hungry = True
+            resumed_s = asyncio.get_running_loop().time()
+            caller.pump()
+            await asyncio.sleep(0.5)
+            assert caller.between(resumed_s, resumed_s + 0.5) == pytest.approx(500 + caught_up, abs=7)
 
 
 async def test_unused_time_is_not_saved_up() -> None:
@@ -77,7 +91,7 @@ async def test_unused_time_is_not_saved_up() -> None:
         resumed_s = asyncio.get_running_loop().time()
         caller.pump()
         await asyncio.sleep(1.0)
-        assert caller.between(resumed_s, resumed_s + 1.0) <= 1_030
+        assert caller.between(resumed_s, resumed_s + 1.0) <= 1_031
 
 
 async def test_nobody_waiting_means_no_timer() -> None:
@@ -170,7 +184,7 @@ async def test_a_new_rate_holds_within_a_tenth_of_a_second() -> None:
         caller.pacer.set_rate(100.0)
         start_s = asyncio.get_running_loop().time()
         await asyncio.sleep(2.0)
-        assert caller.between(start_s, start_s + 2.0) == pytest.approx(195, abs=6)
+        assert caller.between(start_s, start_s + 2.0) == pytest.approx(198, abs=8)
         caller.pacer.set_rate(10.0)
         start_s = asyncio.get_running_loop().time()
         await asyncio.sleep(2.0)

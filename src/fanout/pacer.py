@@ -1,6 +1,6 @@
 """When the next call may start: tokens of a rate budget, which slows at rate throttles.
 
-The budget holds over any stretch of time; unused time is not saved up beyond 15 ms.
+The budget holds over any stretch of time; unused time is not saved up beyond 30 ms.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from aiolimiter import AsyncLimiter
 from fanout.errors import ConfigError
 
 _SLICE_S = 0.005  # tokens are taken by this much time's worth
-_SLACK_S = 0.010  # a waiter woken late by up to this much loses nothing
+_SLACK_S = 0.025  # a waiter woken late by up to this much loses nothing
 _LONGEST_SLICE_S = 0.1  # of slow rates, so that a new rate holds soon
 _KEEP = 0.7
 _RECOVERY_S = 5.0  # from a cut back to the budget
@@ -117,6 +117,8 @@ class Pacer:
     async def run(self, on_tokens: Callable[[], None]) -> None:
         """Fetch tokens whenever somebody wants some, until cancelled. Runs once at a time."""
         loop = asyncio.get_running_loop()
+        if self._bucket.has_capacity(_SLACK_S):
+            await self._bucket.acquire(_SLACK_S)  # the slack is for waking late: no burst at the start
         while True:
             await self._wanted.wait()
             while self._is_paused:
