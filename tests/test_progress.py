@@ -110,10 +110,11 @@ def test_unknown_total() -> None:
 
 
 def test_draining_is_said() -> None:
-    """After the first Ctrl-C the display says that no new calls are made, and no ETA."""
-    first = drawn(120, draining=True)[0]
-    assert "draining" in first
-    assert "ETA" not in first
+    """After the first Ctrl-C the display says that no new calls are made, and no ETA and no limit."""
+    lines = drawn(120, draining=True)
+    assert "draining" in lines[0]
+    assert "ETA" not in lines[0]
+    assert "limit" not in lines[1]
 
 
 def test_100_percent_is_said_only_when_it_is_so() -> None:

@@ -362,7 +362,7 @@ def test_figures_read_well() -> None:
     """Figures for people: short, and never rounded to a claim that does not hold."""
     assert [percent(share) for share in (0, 0.00001, 0.5, 0.99999, 1)] == [
         "0%",
-        "0.1%",
+        "<0.1%",
         "50.0%",
         "99.9%",
         "100%",

@@ -144,7 +144,7 @@ def _flow(snapshot: Snapshot) -> list[tuple[str, str]]:
         (f"{number(snapshot.rate_now_per_s)}/s", "bold"),
         (f"{snapshot.in_flight:,}{of} in flight", "cyan"),
     ]
-    if snapshot.cause:
+    if snapshot.cause and not snapshot.draining:
         # Hyphen-free words of our own; an unknown cause is shown as it came.
         cause = _CAUSES.get(snapshot.cause, printable(snapshot.cause, 40))
         parts.append((f"limit: {cause}", "yellow" if snapshot.cause == "throttles" else ""))

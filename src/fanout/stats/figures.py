@@ -12,7 +12,7 @@ def percent(share: float) -> str:
     """One decimal. 100 % is said only when it is so, and 0 % too."""
     if share <= 0 or share >= 1:
         return "0%" if share <= 0 else "100%"
-    return f"{min(max(share * 100, 0.1), 99.9):.1f}%"
+    return "<0.1%" if share < 0.0005 else f"{min(share * 100, 99.9):.1f}%"
 
 
 def milliseconds(value: float) -> str:
