@@ -127,7 +127,9 @@ class Budget:
                 quotas.budget_source,
             )
             self.quotas = quotas
-            self.limit.set_budget(quotas.budget, engine.clock(), quotas.cause)
+            # A function switched off while it is called (reserved 0) is asked one call at a time: its
+            # throttles use the patience up, and say why.
+            self.limit.set_budget(max(1, quotas.budget), engine.clock(), quotas.cause)
             self.pacer.set_rate(self._rate())
             self.transport.set_read_timeout(self.read_timeout_s)
             engine.linger_s = self.linger_s

@@ -337,6 +337,8 @@ class Engine:
         self.give_up_retries(job.feed)
 
     def _delay_of_retry(self, job: Job, classification: Classification, now_s: float) -> float | None:
+        if not job.feed.may_repeat:
+            return None
         is_throttle = classification.verdict is Verdict.THROTTLED
         if is_throttle and self._patience.is_exhausted(now_s):
             error = classification.error or _FAILED

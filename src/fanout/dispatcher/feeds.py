@@ -55,6 +55,11 @@ class Feed:
         """Whether nobody waits for outcomes any more: nothing of this feed is sent again."""
         return False
 
+    @property
+    def may_repeat(self) -> bool:
+        """Whether another attempt may still be made."""
+        return True
+
     def disarm(self) -> None:
         """Nothing waits for the deadline any more."""
         if self.timer is not None:

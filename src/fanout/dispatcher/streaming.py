@@ -10,6 +10,7 @@ import anyio
 from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.feeds import CallFeed, Feed
 from fanout.dispatcher.job import Job
+from fanout.errors import FanoutError
 from fanout.model import Outcome
 from fanout.transports import OnChunk
 
@@ -19,23 +20,52 @@ class StreamFeed(CallFeed):
 
     def __init__(self, engine: Engine, make_job: Callable[[Feed], Job]) -> None:
         super().__init__(engine, make_job)
-        self._sender, self.chunks = anyio.create_memory_object_stream[bytes](max_buffer_size=1)
-        self.future.add_done_callback(lambda _: self._sender.close())
+        self.is_cut = False  # the dispatcher was left before the consumer had taken every chunk
+        self._has_begun = False
+        self._sender, self._chunks = anyio.create_memory_object_stream[bytes](max_buffer_size=1)
+        self.future.add_done_callback(lambda _: self._on_done())
+
+    @property
+    def may_repeat(self) -> bool:
+        return not self._has_begun  # a second attempt's chunks would follow the first one's
 
     def chunk_writer(self, job: Job) -> OnChunk:  # noqa: ARG002
         return self._write
 
+    async def take(self) -> bytes | None:
+        """The next chunk; None when there are no more, or nobody wants more."""
+        try:
+            return await self._chunks.receive()
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            return None
+
+    def abandon(self) -> None:
+        """Take no more chunks: the rest of the reply is read and dropped."""
+        self._chunks.close()
+
+    def close(self) -> None:
+        super().close()
+        if not self.future.done():
+            self.is_cut = True
+            self.abandon()  # the worker must not wait for a consumer who may be the one that leaves
+
     async def _write(self, chunk: bytes) -> None:
+        self._has_begun = True
         try:
             await self._sender.send(chunk)
         except anyio.BrokenResourceError:
-            return  # the consumer left: the rest of the reply is read and dropped
+            return
+
+    def _on_done(self) -> None:
+        self._sender.close()
+        self.engine.forget(self)
 
 
 class ReplyStream(AsyncIterator[bytes]):
     """The chunks of one streamed reply; ``outcome`` is set when they have ended.
 
-    A function error ends the chunks and stands in the outcome, as with ``invoke``.
+    A function error ends the chunks and stands in the outcome, as with ``invoke``. Raises FanoutError
+    when the dispatcher is left before the last chunk was taken.
     """
 
     def __init__(self, start: Callable[[], StreamFeed]) -> None:
@@ -49,13 +79,19 @@ class ReplyStream(AsyncIterator[bytes]):
     async def __anext__(self) -> bytes:
         if self._feed is None:
             self._feed = self._start()
-        try:
-            return await self._feed.chunks.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            self.outcome = await asyncio.shield(self._feed.future)
-            raise StopAsyncIteration from None
+        chunk = await self._feed.take()
+        if chunk is not None:
+            return chunk
+        self.outcome = await asyncio.shield(self._feed.future)
+        if self._feed.is_cut and self.outcome.ok:
+            raise FanoutError("the dispatcher was left before the streamed reply had ended")
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Take no more chunks; the call itself is left to finish."""
         if self._feed is not None:
-            self._feed.chunks.close()
+            self._feed.abandon()
+
+    def __del__(self) -> None:
+        if self._feed is not None:
+            self._feed.engine.call(self._feed.abandon)
