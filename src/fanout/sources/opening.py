@@ -10,6 +10,7 @@ from typing import IO, Protocol
 from urllib.parse import urlsplit
 
 from fanout.errors import SourceError
+from fanout.sources.ahead import ReadAhead
 from fanout.sources.csv_rows import CsvRows
 from fanout.sources.http import HttpReader
 from fanout.sources.json_array import JsonArray
@@ -19,7 +20,6 @@ from fanout.sources.reading import (
     CutReader,
     FileReader,
     GunzipReader,
-    ReadAhead,
     SpooledReader,
     end_mark,
 )
