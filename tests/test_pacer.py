@@ -57,7 +57,7 @@ async def test_the_rate_is_held(rate: float) -> None:
     expected = rate * seconds
     assert caller.between(start_s, start_s + seconds) == pytest.approx(expected, rel=0.03, abs=1.5)
     assert caller.most_in_a_window(1.0) <= rate * 1.006 + 1
-    assert caller.most_in_a_window(0.001) <= rate * 0.006 + 1  # no burst at the start either
+    assert caller.most_in_a_window(0.001) <= rate * 0.011 + 1  # no burst at the start either
 
 
 async def test_without_a_rate_every_call_may_start() -> None:

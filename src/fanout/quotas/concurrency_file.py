@@ -9,7 +9,7 @@ from fanout.config import Concurrency, parse_concurrency
 from fanout.errors import ConfigError
 
 REREAD_S = 1.0
-_MOST_BYTES = 100  # a number is shorter: whatever is longer was named by mistake
+_MOST_BYTES = 20  # whatever is longer is no number: the file was named by mistake
 
 _logger = logging.getLogger("fanout")
 
@@ -48,7 +48,9 @@ class ConcurrencyFile:
 
     def _parse(self) -> Concurrency:
         with Path(self.path).open("rb") as file:
-            text = file.read(_MOST_BYTES).decode().strip()
+            text = file.read(_MOST_BYTES + 1).decode().strip()
+        if len(text) > _MOST_BYTES:
+            raise ValueError("is no number")
         if text.startswith("@"):
             raise ValueError("names another file")
         return parse_concurrency(text)

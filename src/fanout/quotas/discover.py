@@ -25,10 +25,10 @@ _CREDENTIAL_CODES = frozenset(
         "UnrecognizedClientException",
     }
 )
-# FunctionName of the Lambda API, with a qualifier at its end.
-_QUALIFIED = re.compile(
+# FunctionName of the Lambda API: name, partial ARN or ARN, each with or without a qualifier.
+_FUNCTION_NAME = re.compile(
     r"((?:arn:aws[a-z-]*:lambda:)?(?:[a-z]{2}(?:-gov)?-[a-z]+-\d:)?(?:\d{12}:)?(?:function:)?[\w.-]+)"
-    r":(\$LATEST|[\w-]+)"
+    r"(?::(\$LATEST|[\w-]+))?"
 )
 _CREDENTIAL_FAULTS = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"}
@@ -161,5 +161,5 @@ def _code(error: Exception) -> str:
 
 def _split(function: str, qualifier: str | None) -> tuple[str, str | None]:
     """Take the qualifier off a function name or ARN that has one; one given apart wins."""
-    match = _QUALIFIED.fullmatch(function)
+    match = _FUNCTION_NAME.fullmatch(function)
     return (match[1], qualifier or match[2]) if match else (function, qualifier)
