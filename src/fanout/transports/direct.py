@@ -85,7 +85,6 @@ class DirectTransport:
         self._credentials_read_at_s = 0.0
         self._in_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
         self._client = self._build_first_client(read_timeout_s)
-        self._old_clients: list[Client] = []
 
     @classmethod
     async def open(cls, session: AwsSession, *, max_connections: int, read_timeout_s: float) -> Self:
@@ -122,15 +121,12 @@ class DirectTransport:
 
     def set_read_timeout(self, seconds: float) -> None:
         """See ``Transport.set_read_timeout``. Calls in flight keep the timeout that they started with."""
-        # The timeout belongs to the client. The old one is kept, because closing it would cut off
-        # the calls in flight.
-        self._old_clients.append(self._client)
+        # The timeout belongs to the client. The old one ends with the last call that uses it.
         self._client = self._build_client(seconds)
 
     async def aclose(self) -> None:
         """See ``Transport.aclose``."""
-        for client in (*self._old_clients, self._client):
-            await client.close()
+        await self._client.close()
 
     async def _stream(self, request: Any, on_chunk: OnChunk | None) -> Reply:
         async with request as response:
