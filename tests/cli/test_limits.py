@@ -1,0 +1,100 @@
+"""``fanout limits``, as a person or a script runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fanout.emulator import EmulatorProcess
+
+COMMAND = Path(sys.executable).with_name("fanout")
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[EmulatorProcess]:
+    with EmulatorProcess(
+        simulate=["name=orders,concurrency=50,timeout=30s,versions=2,alias=live:2", "name=mails"]
+    ) as running:
+        yield running
+
+
+def limits(
+    emulator: EmulatorProcess, *arguments: str, key: str | None = "AKID"
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed command, with nothing of this machine's AWS settings."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1", "HOME": "/nonexistent"}
+    if key is not None:
+        environment |= {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": "secret"}
+    return subprocess.run(
+        [COMMAND, "limits", *arguments, "--endpoint-url", emulator.endpoint_url],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_each_figure_has_a_value_and_a_source(emulator: EmulatorProcess) -> None:
+    """Piped, it is one figure a line, tab-separated, and the budget last."""
+    done = limits(emulator, "orders")
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert ["reserved concurrency", "50", "GetFunction"] in lines
+    assert ["timeout (s)", "30", "GetFunction"] in lines
+    assert ["requests per second", "500", "10 x the reserved concurrency"] in lines
+    assert lines[-1] == ["budget (calls in flight)", "50", "reserved concurrency of the function"]
+
+
+def test_json_is_for_scripts(emulator: EmulatorProcess) -> None:
+    """One object: the budget, why, and the figures that it follows from."""
+    told = json.loads(limits(emulator, "mails", "--concurrency", "50%", "--json").stdout)
+    assert told["account"] == 1_000
+    assert told["unreserved"] == 950
+    assert (told["allowed"], told["budget"], told["cause"]) == (760, 380, "account")
+    assert {"name": "unreserved pool", "value": 950, "source": "GetAccountSettings"} in told["figures"]
+
+
+def test_a_number_above_what_is_allowed_is_told(emulator: EmulatorProcess) -> None:
+    """The user's word stands, and the table says that Lambda will throttle it."""
+    assert "above the 50 that Lambda allows" in limits(emulator, "orders:live", "-j", "80").stdout
+
+
+def test_denied_apis_are_no_failure(emulator: EmulatorProcess) -> None:
+    """The assumption is stated, with the API that was denied."""
+    emulator.set_limits(deny=["GetFunction", "GetAccountSettings"])
+    try:
+        done = limits(emulator, "orders")
+    finally:
+        emulator.set_limits(deny=[])
+    assert done.returncode == 0
+    assert "assumed: 80% of the default quota of 1,000; AccessDenied for GetAccountSettings" in done.stdout
+
+
+def test_a_missing_function_is_one_line_and_exit_4(emulator: EmulatorProcess) -> None:
+    """The name, what is wrong with it, and no traceback."""
+    done = limits(emulator, "nothing")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == "fanout: nothing: no such function in this account and Region\n"
+
+
+def test_missing_credentials_are_one_line_and_exit_4(emulator: EmulatorProcess) -> None:
+    """What to do about it stands in the line."""
+    done = limits(emulator, "orders", key=None)
+    assert done.returncode == 4
+    assert done.stderr.startswith("fanout: no AWS credentials found")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_impossible_concurrency_is_a_usage_error(emulator: EmulatorProcess) -> None:
+    """Exit 2, and what is allowed."""
+    done = limits(emulator, "orders", "-j", "many")
+    assert done.returncode == 2
+    assert "concurrency is 'many': give a whole number from 1" in done.stderr
