@@ -243,3 +243,18 @@ def test_drawing_costs_less_than_one_percent(monkeypatch: pytest.MonkeyPatch) ->
 def test_plain_line_without_a_limit() -> None:
     """Where no limit is known none is claimed."""
     assert "823 in flight" in plain_line(snapshot(limit=None))
+
+
+class _GoneTerminal(io.StringIO):
+    def write(self, _: str) -> int:
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_that_went_away_ends_nothing(is_terminal: bool) -> None:
+    """A closed ssh session must not end the run with an error of its display."""
+    progress = Progress(stderr=_GoneTerminal(), is_terminal=is_terminal, quiet=False)
+    for elapsed_s in (0.0, 11.0, 22.0):
+        progress.update(snapshot(elapsed_s=elapsed_s))
+        progress.message("still here")
+    progress.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from fanout.stats.figures import dollars, milliseconds, number, percent, seconds
@@ -34,7 +35,10 @@ _CAUSES = {
 
 
 class Progress:
-    """Draws snapshots on ``stderr``; with ``quiet`` nothing but messages."""
+    """Draws snapshots on ``stderr``; with ``quiet`` nothing but messages.
+
+    A terminal that has gone away is no reason to end a run: nothing more is drawn then.
+    """
 
     def __init__(self, *, stderr: TextIO, is_terminal: bool, quiet: bool) -> None:
         self._stderr = stderr
@@ -43,6 +47,7 @@ class Progress:
         self._console: Console | None = None
         self._live: Live | None = None
         self._told_at_s = 0.0
+        self._is_gone = False
 
     @property
     def interval_s(self) -> float:
@@ -51,17 +56,28 @@ class Progress:
 
     def update(self, snapshot: Snapshot) -> None:
         """Show a snapshot. Where there is no terminal, only every ten seconds of the run."""
-        if self._quiet:
+        if self._quiet or self._is_gone:
             return
-        if self._is_live:
-            self._draw(snapshot)
-        elif snapshot.elapsed_s - self._told_at_s >= PLAIN_INTERVAL_S:
-            self._told_at_s = snapshot.elapsed_s
-            self._print(plain_line(snapshot))
+        try:
+            if self._is_live:
+                self._draw(snapshot)
+            elif snapshot.elapsed_s - self._told_at_s >= PLAIN_INTERVAL_S:
+                self._told_at_s = snapshot.elapsed_s
+                self._print(plain_line(snapshot))
+        except OSError:
+            self._is_gone = True
 
     def message(self, text: str) -> None:
         """Print one line above the bar. Control characters in it do nothing."""
+        if self._is_gone:
+            return
         line = printable(text, 2000)
+        try:
+            self._tell(line)
+        except OSError:
+            self._is_gone = True
+
+    def _tell(self, line: str) -> None:
         if self._live is not None and self._console is not None:
             from rich.text import Text
 
@@ -71,9 +87,10 @@ class Progress:
 
     def close(self) -> None:
         """Leave the last state on the screen and give the terminal back. Closing twice does nothing."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        live, self._live = self._live, None
+        if live is not None:
+            with suppress(OSError):
+                live.stop()
 
     def _print(self, line: str) -> None:
         print(_encodable(line, self._stderr), file=self._stderr, flush=True)

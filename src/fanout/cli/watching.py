@@ -47,13 +47,13 @@ def show(report: RunReport, *, quiet: bool, as_json: bool, width: int | None = N
         return  # the reader has gone, as `head` does: nobody wants to hear more
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
-    message = report.run.get("message")
-    if message:
-        click.echo(f"fanout: {message}", err=True)
     if not quiet:
         columns = width or _width()
         click.echo(report.render(columns, color=_has_color()), err=True)
-    elif report.resume_command is not None:
+        return
+    if message := report.run.get("message"):
+        click.echo(f"fanout: {message}", err=True)
+    if report.resume_command is not None:
         click.echo(f"go on with: {report.resume_command}", err=True)
 
 

@@ -26,6 +26,7 @@ from fanout.stats import Snapshot, Stats, TimelineWriter
 _log = logging.getLogger("fanout")
 
 SAMPLE_EVERY_S = 1.0
+FINELY_S = 5.0  # at the beginning a sample every tick, so that short runs have a course too
 TICK_S = 0.1
 
 
@@ -260,7 +261,8 @@ class Run:
         while True:
             now_s = time.time()
             if now_s >= next_sample_s:
-                next_sample_s = now_s + SAMPLE_EVERY_S
+                is_young = now_s - self._started_s < FINELY_S
+                next_sample_s = now_s + (TICK_S if is_young else SAMPLE_EVERY_S)
                 self._sample(now_s)
             if watchers.on_snapshot is not None and now_s >= next_snapshot_s:
                 next_snapshot_s = now_s + watchers.snapshot_every_s
