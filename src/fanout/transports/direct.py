@@ -8,13 +8,11 @@ have sent.
 from __future__ import annotations
 
 import os
-import re
 import time
 from datetime import timedelta
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import BuilderError, PyreqwestError
@@ -25,6 +23,7 @@ from pyreqwest.response import Response
 from fanout.errors import ConfigError, ConnectFailed, ReplyLost, RequestNotSent, TransportError
 from fanout.model import InvokeTemplate, Reply
 from fanout.transports import OnChunk
+from fanout.transports.endpoint import Endpoint, proxy_for, read_roots, resolve_endpoint, without_password
 from fanout.transports.event_stream import EventStream
 from fanout.transports.replies import (
     KEEPALIVE_IDLE_S,
@@ -38,16 +37,6 @@ from fanout.transports.sigv4 import Credentials, RequestSigner, SigningKeys
 
 _CREDENTIALS_READ_EVERY_S = 1.0
 _TEMPLATES_KEPT = 1024
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-
-
-class _Endpoint:
-    """Where botocore's rules send an invocation (FIPS, dual-stack, AWS_ENDPOINT_URL…), and its scope."""
-
-    def __init__(self, base_url: str, region: str, service: str) -> None:
-        self.base_url = base_url
-        self.region = region
-        self.service = service
 
 
 class _Prepared:
@@ -55,7 +44,7 @@ class _Prepared:
 
     __slots__ = ("signer", "template", "url")
 
-    def __init__(self, template: InvokeTemplate, endpoint: _Endpoint, keys: SigningKeys) -> None:
+    def __init__(self, template: InvokeTemplate, endpoint: Endpoint, keys: SigningKeys) -> None:
         query = f"?{template.query}" if template.query else ""
         self.template = template
         self.url = Url(f"{endpoint.base_url}{template.path}{query}")
@@ -72,13 +61,13 @@ class DirectTransport:
     """``Transport`` over pyreqwest, signing with the session's credentials."""
 
     def __init__(
-        self, session: AwsSession, endpoint: _Endpoint, *, max_connections: int, read_timeout_s: float
+        self, session: AwsSession, endpoint: Endpoint, *, max_connections: int, read_timeout_s: float
     ) -> None:
         self._session = session
         self._endpoint = endpoint
         self._max_connections = max_connections
-        self._proxy = _proxy_for(endpoint.base_url)
-        self._roots = _read_roots(session.verify) if isinstance(session.verify, str) else []
+        self._proxy = proxy_for(endpoint.base_url)
+        self._roots = read_roots(session.verify) if isinstance(session.verify, str) else []
         self._keys = SigningKeys(endpoint.region, endpoint.service)
         self._prepared: dict[int, _Prepared] = {}
         self._credentials: Credentials | None = None
@@ -89,7 +78,7 @@ class DirectTransport:
     @classmethod
     async def open(cls, session: AwsSession, *, max_connections: int, read_timeout_s: float) -> Self:
         """Find out where to send, without sending. Raises ConfigError or FatalRefusal."""
-        endpoint = await _resolve_endpoint(session)
+        endpoint = await resolve_endpoint(session)
         transport = cls(session, endpoint, max_connections=max_connections, read_timeout_s=read_timeout_s)
         await transport._read_credentials(time.time())
         return transport
@@ -166,7 +155,7 @@ class DirectTransport:
             if self._roots:
                 raise ConfigError(f"no HTTPS client can be made: {_causes(error)[-1]}") from error
         # A machine without certificate authorities (a slim container): those that botocore brings.
-        self._roots = _read_roots(get_cert_path(True))
+        self._roots = read_roots(get_cert_path(True))
         return self._build_client(read_timeout_s)
 
     def _build_client(self, read_timeout_s: float) -> Client:
@@ -211,7 +200,7 @@ class DirectTransport:
         where = self._endpoint.base_url
         if self._proxy is not None and any("tunnel error" in cause for cause in causes):
             return ConnectFailed(
-                f"the proxy {_without_password(self._proxy)} does not lead to {where}: {last}"
+                f"the proxy {without_password(self._proxy)} does not lead to {where}: {last}"
             )
         if "certificate" in last:
             return ConnectFailed(
@@ -219,40 +208,6 @@ class DirectTransport:
                 "if its authority is your own, set AWS_CA_BUNDLE to its file"
             )
         return ConnectFailed(f"no connection to {where}: {last}")
-
-
-class _Captured(Exception):
-    def __init__(self, request: Any) -> None:
-        super().__init__()
-        self.request = request
-
-
-async def _resolve_endpoint(session: AwsSession) -> _Endpoint:
-    """The endpoint that botocore would use for an invocation, taken from a request that is not sent."""
-    from botocore.exceptions import BotoCoreError
-
-    def capture(request: Any, **_: Any) -> None:
-        raise _Captured(request)
-
-    events = session.client.meta.events
-    event, name = "before-send.lambda.Invoke", "fanout-capture"
-    events.register_first(event, capture, unique_id=name)
-    try:
-        await session.client.invoke(FunctionName="f")
-    except _Captured as captured:
-        request = captured.request
-    except BotoCoreError as error:
-        raise ConfigError(f"no endpoint for Lambda: {' '.join(str(error).split())}") from error
-    finally:
-        events.unregister(event, capture, unique_id=name)
-    authorization = request.headers["Authorization"]
-    if isinstance(authorization, bytes):
-        authorization = authorization.decode()
-    scope = re.search(r"/\d{8}/([^/]+)/([^/]+)/aws4_request", authorization)
-    if scope is None:
-        raise ConfigError("this endpoint does not take Signature Version 4: use --transport sdk")
-    base_url = request.url.removesuffix("/2015-03-31/functions/f/invocations")
-    return _Endpoint(base_url, scope[1], scope[2])
 
 
 def _reply(response: Response, body: bytes) -> Reply:
@@ -272,35 +227,6 @@ def _reply(response: Response, body: bytes) -> Reply:
 
 def _host_header(url: Url) -> str:
     return url.authority.rpartition("@")[2]
-
-
-def _proxy_for(base_url: str) -> str | None:
-    """The proxy that botocore would use, from HTTP(S)_PROXY and NO_PROXY in either case."""
-    from botocore.utils import get_environ_proxies
-
-    proxy: str | None = get_environ_proxies(base_url).get(urlsplit(base_url).scheme)
-    if not proxy:
-        return None
-    if proxy.startswith("//"):
-        proxy = f"http:{proxy}"
-    elif not proxy.startswith(("http:", "https:")):
-        proxy = f"http://{proxy}"
-    if not Url.is_valid(proxy):
-        raise ConfigError(
-            f"the proxy {_without_password(proxy)!r} is no URL: check HTTPS_PROXY and HTTP_PROXY"
-        )
-    return proxy
-
-
-def _without_password(proxy: str) -> str:
-    return re.sub(r"//[^/]*@", "//", proxy)
-
-
-def _read_roots(path: str) -> list[bytes]:
-    roots = _PEM.findall(Path(path).read_bytes())
-    if not roots:
-        raise ConfigError(f"CA bundle {path!r} holds no certificate in PEM")
-    return roots
 
 
 def _add_trace_id(headers: dict[str, str]) -> None:

@@ -1,0 +1,88 @@
+"""Where an invocation goes, as botocore has it: endpoint and signing scope, proxy, trusted authorities."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pyreqwest.http import Url
+
+from fanout.errors import ConfigError
+from fanout.transports.session import AwsSession
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class Endpoint(NamedTuple):
+    """A base URL without a slash at its end, and the Region and service that calls to it are signed for."""
+
+    base_url: str
+    region: str
+    service: str
+
+
+class _Captured(Exception):
+    def __init__(self, request: Any) -> None:
+        super().__init__()
+        self.request = request
+
+
+async def resolve_endpoint(session: AwsSession) -> Endpoint:
+    """The endpoint that botocore would use for an invocation, taken from a request that is not sent."""
+    from botocore.exceptions import BotoCoreError
+
+    def capture(request: Any, **_: Any) -> None:
+        raise _Captured(request)
+
+    events = session.client.meta.events
+    event, name = "before-send.lambda.Invoke", "fanout-capture"
+    events.register_first(event, capture, unique_id=name)
+    try:
+        await session.client.invoke(FunctionName="f")
+    except _Captured as captured:
+        request = captured.request
+    except BotoCoreError as error:
+        raise ConfigError(f"no endpoint for Lambda: {' '.join(str(error).split())}") from error
+    finally:
+        events.unregister(event, capture, unique_id=name)
+    authorization = request.headers["Authorization"]
+    if isinstance(authorization, bytes):
+        authorization = authorization.decode()
+    scope = re.search(r"/\d{8}/([^/]+)/([^/]+)/aws4_request", authorization)
+    if scope is None:
+        raise ConfigError("this endpoint does not take Signature Version 4: use --transport sdk")
+    base_url = request.url.removesuffix("/2015-03-31/functions/f/invocations")
+    return Endpoint(base_url, scope[1], scope[2])
+
+
+def proxy_for(base_url: str) -> str | None:
+    """The proxy that botocore would use, from HTTP(S)_PROXY and NO_PROXY in either case."""
+    from botocore.utils import get_environ_proxies
+
+    proxy: str | None = get_environ_proxies(base_url).get(urlsplit(base_url).scheme)
+    if not proxy:
+        return None
+    if proxy.startswith("//"):
+        proxy = f"http:{proxy}"
+    elif not proxy.startswith(("http:", "https:")):
+        proxy = f"http://{proxy}"
+    if not Url.is_valid(proxy):
+        raise ConfigError(
+            f"the proxy {without_password(proxy)!r} is no URL: check HTTPS_PROXY and HTTP_PROXY"
+        )
+    return proxy
+
+
+def without_password(proxy: str) -> str:
+    """A proxy's URL as messages may show it."""
+    return re.sub(r"//[^/]*@", "//", proxy)
+
+
+def read_roots(path: str) -> list[bytes]:
+    """Every certificate of a PEM file, one by one. Raises ConfigError when it holds none."""
+    roots = _PEM.findall(Path(path).read_bytes())
+    if not roots:
+        raise ConfigError(f"CA bundle {path!r} holds no certificate in PEM")
+    return roots
