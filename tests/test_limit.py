@@ -173,9 +173,22 @@ def test_an_unknown_kind_cuts_half_as_deep_and_rates_not_at_all() -> None:
         limit = AdaptiveLimit(100)
         limit.on_throttle(kind, 0.0, 0.0, None, 50)
         ceilings[kind] = limit.ceiling(0.0)
-    assert ceilings[ThrottleKind.RATE] == ceilings[ThrottleKind.WAIT] == 100
+    assert ceilings[ThrottleKind.RATE] == 100
+    assert ceilings[ThrottleKind.WAIT] == 0
     assert ceilings[CONCURRENCY] == 38
     assert ceilings[ThrottleKind.UNKNOWN] == 44
+
+
+def test_a_wait_pauses_admission_and_cuts_nothing() -> None:
+    """A snapshot is being made: all calls wait, once per round trip and at least as long as Lambda says."""
+    limit = AdaptiveLimit(100)
+    for refused in range(1, 51):
+        limit.on_throttle(ThrottleKind.WAIT, 0.0, refused / 1e4, None, 100 - refused)
+    assert limit.ceiling(0.02) == 0
+    assert limit.ceiling(0.021) == 100
+    limit.on_throttle(ThrottleKind.WAIT, 1.0, 1.0, 3.0, 99)
+    assert limit.ceiling(3.9) == 0
+    assert limit.ceiling(4.0) == 100
 
 
 def test_a_higher_budget_is_filled_at_once_unless_throttles_had_set_the_level() -> None:

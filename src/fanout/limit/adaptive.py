@@ -43,7 +43,8 @@ class AdaptiveLimit:
       had been accepted by one.
     - The level grows only while it is what holds calls back (``on_full``), and stands still while
       more is in flight than it says.
-    - When nothing at all was accepted, admission pauses, from 20 ms doubling to half a second.
+    - When nothing at all was accepted, and when Lambda says to wait, admission pauses: from 20 ms
+      doubling to half a second.
 
     Never reads a clock.
     """
@@ -62,6 +63,7 @@ class AdaptiveLimit:
         "_ramp",
         "_successes",
         "_tick_at_s",
+        "_warm",
         "peak",
         "peak_until_s",
     )
@@ -81,6 +83,7 @@ class AdaptiveLimit:
         self._tick_at_s = float("-inf")
         self._pause_s = 0.0
         self._paused_until_s = float("-inf")
+        self._warm = sys.maxsize if ramp is None else ramp.warm  # the ramp's, read for every call
         self.peak = sys.maxsize if ramp is None else ramp.peak
         self.peak_until_s = float("inf") if ramp is None else ramp.peak_until_s
 
@@ -93,14 +96,15 @@ class AdaptiveLimit:
         """Permits allowed in use now."""
         if now_s < self._paused_until_s:
             return 0
-        if self._ramp is not None and self._ceiling > self._ramp.warm:
-            return min(self._ceiling, self._ramp.ceiling(now_s))
-        return self._ceiling
+        ceiling = self._ceiling
+        if ceiling > self._warm:
+            assert self._ramp is not None
+            return min(ceiling, self._ramp.ceiling(now_s))
+        return ceiling
 
     def on_full(self, in_flight: int, now_s: float) -> int:
         """Grow, unless something else holds the calls back. Returns the ceiling that follows."""
-        elapsed_s = now_s - self._tick_at_s
-        if elapsed_s >= TICK_S and self._level < self._budget:
+        if self._level < self._budget and (elapsed_s := now_s - self._tick_at_s) >= TICK_S:
             self._tick_at_s = now_s
             if in_flight == self._ceiling and now_s >= self._paused_until_s:
                 self._grow(min(elapsed_s, _LONGEST_TICK_S))
@@ -111,6 +115,7 @@ class AdaptiveLimit:
         if self._ramp is not None:
             self._ramp.on_peak(in_flight, now_s)
             self.peak, self.peak_until_s = self._ramp.peak, self._ramp.peak_until_s
+            self._warm = self._ramp.warm
 
     def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:  # noqa: ARG002 - Limit's
         """Count a call that ran: it pays for a part of the next probe."""
@@ -125,13 +130,17 @@ class AdaptiveLimit:
         retry_after_s: float | None = None,
         in_flight: int | None = None,
     ) -> None:
-        """Cut the level, unless the call was sent before the last cut; rates and waits leave it as it is.
+        """Cut the level, unless the call was sent before the last cut.
 
-        A kind that nobody knows cuts half as deep. With Retry-After the level does not grow until then.
+        A kind that nobody knows cuts half as deep; a rate is the pacer's affair; a wait pauses admission.
+        With Retry-After the level does not grow until then.
         """
         if retry_after_s:
             self._tick_at_s = max(self._tick_at_s, now_s + retry_after_s)
-        if kind is ThrottleKind.RATE or kind is ThrottleKind.WAIT:
+        if kind is ThrottleKind.RATE:
+            return
+        if kind is ThrottleKind.WAIT:
+            self._pause(sent_at_s, now_s, retry_after_s or 0.0)
             return
         accepted = self._ceiling - 1 if in_flight is None else in_flight
         if sent_at_s >= self._cut_at_s or self._plateau is None:
@@ -145,8 +154,7 @@ class AdaptiveLimit:
         self._phase = self._first_phase()
         self._set_level(min(self._level, self._curve()))
         if accepted <= 0:
-            self._pause_s = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, self._pause_s * 2))
-            self._paused_until_s = now_s + self._pause_s
+            self._pause(sent_at_s, now_s)
 
     def set_budget(self, budget: int, now_s: float, cause: Cause | None = None) -> None:
         """Take a lower budget at once, and fill a higher one at once unless throttles set the level."""
@@ -184,6 +192,11 @@ class AdaptiveLimit:
     def _is_assumed(self) -> bool:
         return self._cause == "assumed"
 
+    def _pause(self, sent_at_s: float, now_s: float, least_s: float = 0.0) -> None:
+        if sent_at_s >= self._paused_until_s:  # once per round trip
+            self._pause_s = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, self._pause_s * 2))
+            self._paused_until_s = now_s + max(self._pause_s, least_s)
+
     def _cut(self, accepted: float, *, is_gentle: bool) -> None:
         self._plateau, self._successes = accepted, 0
         self._keep = KEEP
@@ -214,7 +227,7 @@ class AdaptiveLimit:
             scale = GROWTH * (2 + (50 * self._plateau) ** 0.5)
         else:
             scale = GROWTH * self._budget
-        return max(1.0, self._plateau + scale * (self._phase - 1) ** 3)
+        return self._plateau + scale * (self._phase - 1) ** 3
 
     def _first_phase(self) -> float:
         """The phase of a cut: on the plateau at once when that is so low that there is nothing to cut."""
@@ -222,7 +235,7 @@ class AdaptiveLimit:
         return 0.0 if self._keep * self._plateau >= 1 else 1.0
 
     def _set_level(self, level: float) -> None:
-        self._level = min(level, self._budget)
+        self._level = min(max(1.0, level), self._budget)
         self._ceiling = round(self._level)
 
 
