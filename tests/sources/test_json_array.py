@@ -61,6 +61,14 @@ def test_a_cut_array_gives_whole_elements_and_fails(values: list[Any], data: st.
         list(splitter.finish())
 
 
+@pytest.mark.parametrize("number", ["1234", "-0.5", "1.25", "1e5", "1E+10", "1.5e-7"])
+def test_a_number_is_whole_wherever_a_chunk_ends(number: str) -> None:
+    """Half a number looks like a whole one: it is not taken for it."""
+    data = b"[" + number.encode() + b",2]"
+    for place in range(len(data)):
+        assert [item.payload for item in split([data[:place], data[place:]])] == [number.encode(), b"2"]
+
+
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=5))
 def test_any_bytes_end_in_elements_or_one_error(data: bytes, places: list[int]) -> None:
     """Nothing but SourceError comes out of any bytes."""

@@ -112,6 +112,12 @@ def test_long_lines_are_cut(sizes: list[int], places: list[int]) -> None:
             assert item.error.message == f"line {item.line}: longer than 30 bytes"
 
 
+def test_the_kept_beginning_of_a_long_line_is_no_record() -> None:
+    """The first KiB of a long number is a number, too: it must not be sent for it."""
+    items = split([b"1" * 3000, b"1" * 3000 + b"\n2\n"], max_line_bytes=2000)
+    assert [(item.line, item.error is None) for item in items] == [(1, False), (2, True)]
+
+
 def test_a_line_without_end_takes_no_memory() -> None:
     """Of 100 MB without a line break a KiB is kept, at every moment."""
     splitter = JsonLines(max_line_bytes=1 << 20)
