@@ -212,6 +212,26 @@ async def test_standard_input_is_spooled_before_it_is_used(tmp_path: Path) -> No
     assert "the rest is gone" in str(failure)
 
 
+def test_a_standard_input_that_does_not_block_is_waited_for(tmp_path: Path) -> None:
+    """Whoever started the command may have made its pipe non-blocking: then it waits all the same."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with (
+        os.fdopen(reading, "rb") as reader,
+        os.fdopen(writing, "wb", buffering=0) as writer,
+        subprocess.Popen(
+            [sys.executable, "-c", STDIN_READER], stdin=reader, stdout=subprocess.PIPE
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for records in (b"1\n", b"2\n3\n"):
+            time.sleep(0.2)
+            writer.write(records)
+            assert int(process.stdout.readline()) == records.count(b"\n")
+        writer.close()
+        assert process.wait(timeout=20) == 0
+
+
 async def test_a_whole_spool_is_the_whole_input(tmp_path: Path) -> None:
     """When standard input had ended, its spool reads without complaint, the last line included."""
     spool = tmp_path / "spool"

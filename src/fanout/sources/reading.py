@@ -5,10 +5,11 @@ Readers block: ``ahead`` runs them in a thread.
 
 from __future__ import annotations
 
+import select
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from fanout.errors import SourceError
 
@@ -41,18 +42,19 @@ class FileReader:
         self.bytes_read = 0
         self.bytes_total = bytes_total
         self._open_file = file if callable(file) else None
-        self._file = None if callable(file) else file
+        self._file: Any = None if callable(file) else file
 
     def read(self) -> bytes:
         try:
             if self._file is None:
                 assert self._open_file is not None
                 self._file = self._open_file()
-            chunk = self._file.read(CHUNK_BYTES)
+            while (chunk := self._file.read(CHUNK_BYTES)) is None:  # a pipe that somebody made non-blocking
+                select.select([self._file], [], [])
         except OSError as error:
             raise SourceError(f"cannot be read: {error.strerror or error}") from error
         self.bytes_read += len(chunk)
-        return chunk
+        return bytes(chunk)
 
     def close(self) -> None:
         if self._file is not None:
