@@ -31,7 +31,7 @@ Examples:
 
 @click.command(epilog=_EXAMPLES, short_help="A canary, then projected time and cost.")
 @click.argument("function")
-@click.argument("input", metavar="INPUT")
+@click.argument("input", type=click.Path(allow_dash=True), metavar="INPUT")
 @click.option(
     "--canary",
     type=click.IntRange(min=1),

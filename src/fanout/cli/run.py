@@ -39,7 +39,7 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
 
 @click.command(epilog=_EXAMPLES, short_help="One call per record of INPUT.")
 @click.argument("function")
-@click.argument("input", default="-", metavar="[INPUT]")
+@click.argument("input", type=click.Path(allow_dash=True), default="-", metavar="[INPUT]")
 @click.option(
     "--out",
     metavar="DIR",
