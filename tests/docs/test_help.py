@@ -1,0 +1,100 @@
+"""What a person sees who asks the command itself: help, examples, completion."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from fanout.cli import VERBS, cli
+
+from .test_pages import check_command
+
+
+def help_of(verb: str, width: int = 100) -> str:
+    if find_spec(f"fanout.cli.{verb}") is None:
+        pytest.skip(f"fanout {verb} does not exist yet")
+    result = CliRunner().invoke(cli, [verb, "--help"], terminal_width=width, max_content_width=width)
+    assert result.exit_code == 0
+    return result.output
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_numbered_examples_that_exist(verb: str) -> None:
+    """Each help ends with examples, numbered from 1, whose commands and options there are."""
+    examples = help_of(verb).partition("Examples:")[2]
+    numbers = re.findall(r"^ +(\d)\. .+:$", examples, re.MULTILINE)
+    assert numbers == [str(n) for n in range(1, len(numbers) + 1)]
+    assert len(numbers) >= 2
+    shown = re.findall(r"fanout ([a-z]+ .*)", examples)
+    assert any(call.startswith(f"{verb} ") or call == verb for call in shown)
+    for call in shown:
+        check_command(shlex.split(re.split(r" \| | > ", call)[0]))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_says_what_each_option_does(verb: str) -> None:
+    """No option without a sentence, and none that is cut off at 80 columns."""
+    help_of(verb)
+    command: click.Command = importlib.import_module(f"fanout.cli.{verb}").command
+    silent = [param.opts for param in command.params if isinstance(param, click.Option) and not param.help]
+    assert not silent
+    assert max(len(line) for line in help_of(verb, 80).partition("Examples:")[0].splitlines()) <= 80
+
+
+def test_the_overview_names_every_command() -> None:
+    """``fanout --help`` lists them with a line each, and loads none of them."""
+    result = CliRunner().invoke(cli, ["--help"])
+    for verb, summary in VERBS.items():
+        assert re.search(rf"^  {verb} +{re.escape(summary)}$", result.output, re.MULTILINE)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["re"], "resume redrive report"),
+        (["run", "--retry"], "--retry-function-errors --retry-on"),
+        (["run", "f", "in.jsonl", "--transport", ""], "direct sdk"),
+        (["redrive", "--may-have-run", "s"], "send skip"),
+    ],
+)
+def test_bash_completes(words: list[str], expected: str, tmp_path: Path) -> None:
+    """The line that the reference gives for bash completes commands, options and values."""
+    (tmp_path / "fanout").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m fanout "$@"\n')
+    (tmp_path / "fanout").chmod(0o755)
+    script = f"""
+        eval "$(_FANOUT_COMPLETE=bash_source fanout)"
+        COMP_WORDS=(fanout {shlex.join(words)}); COMP_CWORD={len(words)}
+        _fanout_completion fanout
+        echo "${{COMPREPLY[*]}}"
+    """
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path},
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout.strip() == expected
+
+
+@pytest.mark.parametrize("words", [["run", "f", ""], ["plan", "f", ""], ["resume", ""], ["report", ""]])
+def test_files_are_completed_where_a_path_is_wanted(words: list[str]) -> None:
+    """INPUT and RUN_DIR complete as file names."""
+    from click.shell_completion import ShellComplete
+
+    complete = ShellComplete(cli, {}, "fanout", "_FANOUT_COMPLETE")
+    assert [item.type for item in complete.get_completions(words[:-1], words[-1])] == ["file"]

@@ -1,0 +1,77 @@
+"""What the README shows works as it stands: its three uses are run against a function."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fanout.emulator import EmulatorProcess
+
+from .pages import ROOT, blocks, sections
+
+README = ROOT / "README.md"
+COMMANDS = [
+    line.removeprefix("$ ")
+    for block in blocks(README, "console")
+    for line in block.text.splitlines()
+    if line.startswith("$ ")
+]
+SCRIPTS = list(blocks(README, "python"))
+
+
+def test_the_readme_shows_three_uses() -> None:
+    """The command, a batch script and an async service: none is lost unnoticed."""
+    assert [block.text.count("fanout.run(") for block in SCRIPTS] == [1, 0]
+    assert "fanout.Dispatcher(" in SCRIPTS[1].text
+    assert len(COMMANDS) == 2
+    parts = sections(README)
+    assert {"The command", "A batch script", "An async service"} <= set(parts)
+
+
+def test_the_command_runs(my_function: EmulatorProcess, tmp_path: Path) -> None:
+    """``fanout run`` with a file: a run directory with one outcome for each line, and exit code 0."""
+    (tmp_path / "orders.jsonl").write_text('{"id":"a"}\n{"id":"b"}\n')
+    arguments = shlex.split(COMMANDS[0])
+    assert arguments.pop(0) == "fanout"
+    subprocess.run(
+        [sys.executable, "-m", "fanout", *arguments, "--no-report"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        env=os.environ,
+        timeout=60,
+    )
+    (journal,) = tmp_path.glob("runs/my-function-*/outcomes.jsonl")
+    outcomes = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert {outcome["key"]: outcome["status"] for outcome in outcomes} == {"a": "succeeded", "b": "succeeded"}
+
+
+@pytest.mark.parametrize("block", SCRIPTS, ids=["batch", "service"])
+def test_the_scripts_run(block: object, my_function: EmulatorProcess, tmp_path: Path) -> None:
+    """Pasted into a file, they run to their end."""
+    script = tmp_path / "script.py"
+    script.write_text(block.text)  # type: ignore[attr-defined]
+    my_function.reset()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    executions = my_function.stats()["executions"]
+    if "fanout.run" in script.read_text():
+        assert executions == 1000
+        assert done.stdout.startswith("1000 of 1000 in ")
+    else:
+        assert executions == 101
+        assert done.stdout == "succeeded {'id': 17, 'quantity': 2}\n"
