@@ -1,4 +1,4 @@
-"""How bytes get into a run directory, and how the last ones still do when the disk is full.
+"""How a file grows that a crash may cut short, and what is kept aside for a disk that is full.
 
 Blocking; called from threads. Raises OSError as it comes.
 """

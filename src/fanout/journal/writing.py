@@ -1,14 +1,12 @@
-"""When an outcome counts: once its line is written. How lines reach the file, and what if they cannot.
+"""When an outcome counts: once its line is written. What waits for that, and what if it cannot be.
 
 The event loop encodes a line into a buffer and goes on. A flusher hands what has gathered to a thread,
-which writes it in one piece; another syncs the disk. A batch itself knows how much of it is written,
-so that a cancelled flusher can neither lose a line nor write one twice.
+which writes it in one piece; another syncs the disk.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +16,10 @@ import anyio
 import anyio.to_thread
 
 from fanout.errors import JournalError
-from fanout.journal.disk import AppendFile, Reserve
+from fanout.journal.files import Batch, JournalFiles
 from fanout.journal.lines import append_line
-from fanout.journal.marks import MarkFile
 from fanout.journal.run_dir import OUTCOMES_FILE
-from fanout.journal.samples import ENTRY_BYTES, SAMPLES_FILE, is_sampled, sample_entry
+from fanout.journal.samples import is_sampled, sample_entry
 from fanout.model import Outcome
 
 Fsync = Literal["second", "always", "never"]
@@ -33,18 +30,6 @@ SYNC_EVERY_S = 1.0
 RETRY_EVERY_S = 1.0
 MARK_CHUNK = 64
 SYNCED_MARK_CHUNK = 256  # each one waits for the disk, so they are fewer
-
-
-class _Batch:
-    """Lines on their way to the file."""
-
-    __slots__ = ("lines", "outcomes", "samples", "written_bytes")
-
-    def __init__(self, lines: bytearray, outcomes: list[Outcome], samples: bytearray) -> None:
-        self.lines = lines
-        self.outcomes = outcomes
-        self.samples = samples
-        self.written_bytes = 0
 
 
 class Journal:
@@ -72,28 +57,18 @@ class Journal:
         self._lines = bytearray()
         self._outcomes: list[Outcome] = []
         self._samples = bytearray()
-        self._batches: deque[_Batch] = deque()  # handed to the thread
+        self._batches: deque[Batch] = deque()  # handed to the thread
         self._batches_bytes = 0
-        self._written: deque[_Batch] = deque()  # handed back by it
-        self._io_lock = threading.Lock()
-        self._fault: OSError | None = None  # what the threads met last
-        self._is_dirty = False
+        self._written: deque[Batch] = deque()  # handed back by it
         self._is_closed = False
         self._wake = anyio.Event()
         self._limiter = anyio.CapacityLimiter(2)  # one thread writes, one syncs
-        with contextlib.ExitStack() as opened:
-            self._mark_file = MarkFile(directory, generation)
-            opened.callback(self._mark_file.close)
-            try:
-                self._file = AppendFile(self._path)
-                opened.callback(self._file.close)
-                self._samples_file = AppendFile(directory / SAMPLES_FILE, entry_bytes=ENTRY_BYTES)
-            except OSError as error:
-                raise self._error(error) from error
-            self._reserve = Reserve(directory)
-            opened.pop_all()
+        try:
+            self._files = JournalFiles(directory, generation, syncs_always=fsync == "always")
+        except OSError as error:
+            raise self._error(error) from error
         self._mark_chunk = SYNCED_MARK_CHUNK if fsync == "always" else MARK_CHUNK
-        self._next = self._mark_file.mark  # one more than the highest seq sent
+        self._next = self._files.mark  # one more than the highest seq sent
 
     @classmethod
     async def open(
@@ -128,7 +103,7 @@ class Journal:
         """
         if seq >= self._next:
             self._next = seq + 1
-            if seq >= self._mark_file.mark:
+            if seq >= self._files.mark:
                 self._write_mark(seq + self._mark_chunk)
 
     def sample(self, seq: int, payload: bytes) -> None:
@@ -165,8 +140,7 @@ class Journal:
         """Write everything, and sync it unless told never to. What fails is told by ``failure``."""
         with anyio.CancelScope(shield=True):
             await self._write_out()
-            await anyio.to_thread.run_sync(self._sync, limiter=self._limiter)
-            self._tell()
+            await self._sync()
 
     async def aclose(self) -> None:
         """Flush, make the mark exact, and close. Harmless the second time."""
@@ -177,28 +151,27 @@ class Journal:
             with contextlib.suppress(JournalError):
                 self._write_mark(self._next)
             await self.flush()
-            await anyio.to_thread.run_sync(self._close_files, limiter=self._limiter)
+            await anyio.to_thread.run_sync(self._files.close, limiter=self._limiter)
 
     def _write_mark(self, mark: int) -> None:
         try:
-            self._mark_file.write(mark)
-            if self._fsync == "always":
-                self._mark_file.sync()
+            self._files.write_mark(mark)
         except OSError as error:
             self._fail(self._error(error))
             raise self._error(error) from error
         except JournalError as error:
             self._fail(error)
             raise
-        self._is_dirty = True
 
     async def _write_out(self) -> None:
         if self._lines or self._samples:
-            self._batches.append(_Batch(self._lines, self._outcomes, self._samples))
+            self._batches.append(Batch(self._lines, self._outcomes, self._samples))
             self._batches_bytes += len(self._lines)
             self._lines, self._outcomes, self._samples = bytearray(), [], bytearray()
         try:
-            await anyio.to_thread.run_sync(self._write_batches, limiter=self._limiter)
+            await anyio.to_thread.run_sync(
+                self._files.write, self._batches, self._written, limiter=self._limiter
+            )
         finally:
             self._take_back()
             self._tell()
@@ -211,51 +184,18 @@ class Journal:
                 self._on_commit(batch.outcomes)
 
     def _tell(self) -> None:
-        if self._fault is not None:
-            self._fail(self._error(self._fault))
+        if self._files.fault is not None:
+            self._fail(self._error(self._files.fault))
 
     async def _sync_regularly(self) -> None:
         while True:
             await anyio.sleep(SYNC_EVERY_S)
-            await anyio.to_thread.run_sync(self._sync, limiter=self._limiter)
-            self._tell()
+            await self._sync()
 
-    def _write_batches(self) -> None:
-        """In a thread: append every batch, and give it back."""
-        with self._io_lock:
-            try:
-                while self._batches:
-                    batch = self._batches[0]
-                    self._append(batch)
-                    if self._fsync == "always":
-                        self._file.sync()
-                    self._is_dirty = True
-                    self._written.append(self._batches.popleft())
-            except OSError as error:
-                self._fault = error
-
-    def _append(self, batch: _Batch) -> None:
-        try:
-            while batch.written_bytes < len(batch.lines):
-                batch.written_bytes += self._file.append(memoryview(batch.lines)[batch.written_bytes :])
-            self._samples_file.append(memoryview(batch.samples))  # one cut short is left out by its reader
-            batch.samples = bytearray()
-        except OSError as error:
-            if not self._reserve.release_for(error):
-                raise
-            self._fault = error  # no new records, but these lines and those in flight have room
-            self._append(batch)
-
-    def _sync(self) -> None:
-        """In a thread: put what is written on the disk itself, or find that the file is gone."""
-        is_dirty, self._is_dirty = self._is_dirty, False
-        try:
-            self._file.check()
-            if is_dirty and self._fsync != "never":
-                self._file.sync()
-                self._mark_file.sync()
-        except OSError as error:
-            self._fault = error
+    async def _sync(self) -> None:
+        syncs = self._fsync != "never"
+        await anyio.to_thread.run_sync(self._files.sync, syncs, limiter=self._limiter)
+        self._tell()
 
     def _fail(self, error: JournalError) -> None:
         if self.failure is None:
@@ -265,9 +205,3 @@ class Journal:
 
     def _error(self, error: OSError) -> JournalError:
         return JournalError(f"{self._path}: cannot be written: {error.strerror or error}")
-
-    def _close_files(self) -> None:
-        self._reserve.release()
-        self._file.close()
-        self._samples_file.close()
-        self._mark_file.close()

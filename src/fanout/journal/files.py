@@ -1,0 +1,113 @@
+"""How a journal's files are written together, by threads, and what a full disk does to them.
+
+Whoever waits for such a thread may be cancelled and come back with another: a batch itself knows how much
+of it is written, so that no line is lost or written twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from pathlib import Path
+
+from fanout.journal.disk import AppendFile, Reserve
+from fanout.journal.marks import MarkFile
+from fanout.journal.run_dir import OUTCOMES_FILE
+from fanout.journal.samples import ENTRY_BYTES, SAMPLES_FILE
+from fanout.model import Outcome
+
+
+class Batch:
+    """Lines on their way to the file."""
+
+    __slots__ = ("lines", "outcomes", "samples", "written_bytes")
+
+    def __init__(self, lines: bytearray, outcomes: list[Outcome], samples: bytearray) -> None:
+        self.lines = lines
+        self.outcomes = outcomes
+        self.samples = samples
+        self.written_bytes = 0
+
+
+class JournalFiles:
+    """Outcomes, samples and the mark of a run. ``fault`` is what the disk refused last, if it ever did.
+
+    Opening raises OSError, and JournalError for a mark that cannot be read or written.
+    """
+
+    def __init__(self, directory: Path, generation: int, *, syncs_always: bool) -> None:
+        self.fault: OSError | None = None
+        self._syncs_always = syncs_always
+        self._is_dirty = False
+        self._is_closed = False
+        self._write_lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+        with contextlib.ExitStack() as opened:
+            self._mark_file = MarkFile(directory, generation)
+            opened.callback(self._mark_file.close)
+            self._outcomes = AppendFile(directory / OUTCOMES_FILE)
+            opened.callback(self._outcomes.close)
+            self._samples = AppendFile(directory / SAMPLES_FILE, entry_bytes=ENTRY_BYTES)
+            self._reserve = Reserve(directory)
+            opened.pop_all()
+
+    @property
+    def mark(self) -> int:
+        """What the mark on disk says."""
+        return self._mark_file.mark
+
+    def write_mark(self, mark: int) -> None:
+        """Set the mark, at once. Raises JournalError or OSError."""
+        self._mark_file.write(mark)
+        if self._syncs_always:
+            self._mark_file.sync()
+        self._is_dirty = True
+
+    def write(self, batches: deque[Batch], written: deque[Batch]) -> None:
+        """Append every batch and move it to ``written``; what is refused stays, and sets ``fault``."""
+        with self._write_lock:
+            try:
+                while batches:
+                    self._append(batches[0])
+                    if self._syncs_always:
+                        self._outcomes.sync()
+                    self._is_dirty = True
+                    written.append(batches.popleft())
+            except OSError as error:
+                self.fault = error
+
+    def sync(self, to_disk: bool) -> None:
+        """Put what is written on the disk itself, and see whether the file is still there."""
+        with self._sync_lock:
+            if self._is_closed:
+                return
+            is_dirty, self._is_dirty = self._is_dirty, False
+            try:
+                self._outcomes.check()
+                if is_dirty and to_disk:
+                    self._outcomes.sync()
+                    self._mark_file.sync()
+            except OSError as error:
+                self.fault = error
+
+    def close(self) -> None:
+        """Close every file and give up the reserve."""
+        with self._write_lock, self._sync_lock:
+            self._is_closed = True
+            self._reserve.release()
+            self._outcomes.close()
+            self._samples.close()
+            self._mark_file.close()
+
+    def _append(self, batch: Batch) -> None:
+        try:
+            while batch.written_bytes < len(batch.lines):
+                batch.written_bytes += self._outcomes.append(memoryview(batch.lines)[batch.written_bytes :])
+            self._samples.append(memoryview(batch.samples))  # one cut short is left out by its reader
+            batch.samples = bytearray()
+        except OSError as error:
+            if not self._reserve.release_for(error):
+                raise
+            self.fault = error  # no new records, but these lines and those in flight have room
+            self._append(batch)
