@@ -17,7 +17,8 @@ from pathlib import Path
 
 import fanout
 
-orders = [json.loads(line) for line in Path(__file__).with_name("orders.jsonl").open(encoding="utf-8")][:200]
+lines = Path(__file__).with_name("orders.jsonl").read_text(encoding="utf-8").splitlines()
+orders = [json.loads(line) for line in lines[:200]]
 print(f"{len(orders)} orders, in {sorted({order['currency'] for order in orders})}")
 
 # %% [markdown]
