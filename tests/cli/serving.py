@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fanout.cli import main
-from tests.transports.wire import Wire, wire
+from tests.transports.wire import Wire, share_service_models, wire
 
 # On Python 3.11 pytest-asyncio's first question makes a loop, which asyncio.run would leave unclosed.
 asyncio.set_event_loop(None)
@@ -84,6 +84,7 @@ class Terminal:
 
 def in_region(patch: pytest.MonkeyPatch, endpoint: Wire) -> None:
     """Credentials, Region and endpoint as a user sets them."""
+    share_service_models(patch)
     patch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     patch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")

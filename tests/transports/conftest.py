@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.transports.wire import share_service_models
+
 # On Python 3.11 asyncio makes a loop when the main thread is first asked for one, and pytest-asyncio
 # would never close it; after this none is made.
 asyncio.set_event_loop(None)
@@ -22,4 +24,5 @@ def _bare_environment() -> Iterator[None]:
         patch.setenv("AWS_CONFIG_FILE", "/nonexistent")
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        share_service_models(patch)
         yield

@@ -112,8 +112,8 @@ class AwsSession:
         logging.getLogger("aiobotocore").addHandler(logging.NullHandler())
         try:
             self._session = AioSession(profile=self._profile)
-            # The service model and the endpoint rules are files; in a thread they hold up nobody.
-            await asyncio.to_thread(self._session.warm_up_loader_caches, "lambda")
+            # Files of some size; read in a thread they hold up nobody.
+            await asyncio.to_thread(_read_models, self._session)
             self.verify = self._resolve_verify()
             await self._find_credentials()
             self.client = await self.create_client(
@@ -164,6 +164,15 @@ class AwsSession:
             raise fault from error
         if self._credentials is None:
             raise FatalRefusal(_NO_CREDENTIALS, code="NoCredentials")
+
+
+def _read_models(session: Any) -> None:
+    # What a client is made of, and no more: aiobotocore's own warm-up reads half as much again.
+    loader = session.get_component("data_loader")
+    for name in ("_retry", "endpoints", "partitions", "sdk-default-configuration"):
+        loader.load_data_with_path(name)
+    for kind in ("service-2", "endpoint-rule-set-1"):
+        loader.load_service_model("lambda", kind)
 
 
 def credentials_fault(error: Exception) -> FanoutError:
