@@ -29,7 +29,7 @@ THROTTLED = Classification(verdict=Verdict.THROTTLED, throttle=ThrottleKind.CONC
 
 
 class PlainAIMD:
-    """TCP Reno's way: doubles a round until the first throttle, then +1 a round; halved at most once a round."""
+    """TCP Reno's way: doubles each round until a throttle, then +1 a round; halved once a round at most."""
 
     peak = 1 << 30
     peak_until_s = float("inf")
