@@ -229,7 +229,8 @@ class PullFeed(Feed):
         self._check_finished()
 
     def settled(self) -> None:
-        self._check_finished()
+        if self.outstanding == 0:
+            self._check_finished()
 
     def _end(self) -> None:
         self.has_ended = True

@@ -9,7 +9,7 @@ from fanout.config import Options
 from fanout.dispatcher.feeds import Feed
 from fanout.dispatcher.job import Job
 from fanout.errors import ConfigError
-from fanout.invoke_request import build_template, payload_fault
+from fanout.invoke_request import EVENT_PAYLOAD_BYTES, build_template, payload_fault
 from fanout.model import ErrorDetail, InvokeTemplate, Record
 from fanout.payload import encode, json_fault
 
@@ -65,7 +65,16 @@ class JobMaker:
                 problem = json_fault(body)
                 if problem is not None:
                     fault = ErrorDetail("InvalidJson", problem)
-        return self._make(feed, seq, body, template, key=key, own=own, fault=fault)
+        return Job(
+            feed=feed,
+            seq=seq,
+            body=body,
+            template=template,
+            pulled_s=feed.engine.clock(),
+            key=key,
+            own=own,
+            fault=fault or payload_fault(template, body),
+        )
 
     def of_bytes(
         self,
@@ -85,31 +94,9 @@ class JobMaker:
                 template = self._template_of(own, template)
             except ConfigError as error:
                 fault = ErrorDetail("InvalidParameter", str(error))
-        job = self._make(feed, seq, body, template, key=key, own=own, fault=fault)
-        job.line = line
-        return job
-
-    @staticmethod
-    def _make(
-        feed: Feed,
-        seq: int,
-        body: bytes,
-        template: InvokeTemplate,
-        *,
-        key: str | None,
-        own: Record | None,
-        fault: ErrorDetail | None,
-    ) -> Job:
-        return Job(
-            feed=feed,
-            seq=seq,
-            body=body,
-            template=template,
-            pulled_s=feed.engine.clock(),
-            key=key,
-            own=own,
-            fault=fault or payload_fault(template, body),
-        )
+        if fault is None and len(body) > EVENT_PAYLOAD_BYTES:
+            fault = payload_fault(template, body)
+        return Job(feed, seq, body, template, feed.engine.clock(), key, line, own, fault)
 
     def _template_of(self, record: Record, base: InvokeTemplate) -> InvokeTemplate:
         context = record.client_context

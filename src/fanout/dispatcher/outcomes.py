@@ -18,6 +18,7 @@ _STATUS: dict[Verdict, Status] = {
     Verdict.TRANSIENT: "undelivered",
     Verdict.AMBIGUOUS: "unknown",
 }
+_MILLISECONDS = [f"{number:03d}Z" for number in range(1000)]
 
 
 class Timestamps:
@@ -33,7 +34,7 @@ class Timestamps:
         if second != self._second:
             self._second = second
             self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        return f"{self._prefix}{int((wall_s - second) * 1000):03d}Z"
+        return self._prefix + _MILLISECONDS[int((wall_s - second) * 1000)]
 
 
 class OutcomeMaker:
@@ -57,8 +58,8 @@ class OutcomeMaker:
             http_status=reply.status,
             executed_version=reply.executed_version,
             started_at=self.timestamps.format(job.sent_wall_s),
-            queued_ms=round((job.first_sent_s - job.pulled_s) * 1e3, 3),
-            duration_ms=round((now_s - job.sent_s) * 1e3, 3),
+            queued_ms=_ms(job.first_sent_s - job.pulled_s),
+            duration_ms=_ms(now_s - job.sent_s),
             trace_id=reply.trace_id,
             durable_execution_arn=reply.durable_execution_arn,
             output=raw,
@@ -102,11 +103,11 @@ class OutcomeMaker:
         )
         if job.was_sent:
             outcome.started_at = self.timestamps.format(job.sent_wall_s)
-            outcome.queued_ms = round((job.first_sent_s - job.pulled_s) * 1e3, 3)
+            outcome.queued_ms = _ms(job.first_sent_s - job.pulled_s)
             if job.is_waiting and job.history:
                 outcome.duration_ms = job.history[-1].duration_ms  # without the wait
             else:
-                outcome.duration_ms = round((now_s - job.sent_s) * 1e3, 3)
+                outcome.duration_ms = _ms(now_s - job.sent_s)
         if told_by is not None:
             outcome.request_id = told_by.request_id
             outcome.executed_version = told_by.executed_version
@@ -129,7 +130,7 @@ class OutcomeMaker:
         return AttemptEnd(
             verdict=classification.verdict.value,
             at=self.timestamps.format(job.sent_wall_s),
-            duration_ms=round((now_s - job.sent_s) * 1e3, 3),
+            duration_ms=_ms(now_s - job.sent_s),
             error=_in_words(classification.error),
             request_id=None if reply is None else reply.request_id,
         )
@@ -173,6 +174,11 @@ class OutcomeMaker:
         outcome.durable_name = own.durable_name
         if own.client_context is not None:
             outcome.client_context = params.get("ClientContext")
+
+
+def _ms(seconds: float) -> float:
+    """Milliseconds with three decimals; ``round`` would take four times as long."""
+    return int(seconds * 1e6 + 0.5) / 1e3
 
 
 def _in_words(error: ErrorDetail | None) -> str:
