@@ -289,6 +289,19 @@ def test_environments_go_cold_when_idle_for_minutes() -> None:
     assert ramp.ceiling(700.0) == 1_001
 
 
+def test_a_gate_idle_for_an_hour_starts_cold() -> None:
+    """The first call after the pause tells the ramp that time has passed."""
+    gate = Gate(AdaptiveLimit(5_000, ramp=Ramp(3_000)), max_bytes_in_flight=1)
+    for now_s in (0.0, 3_600.0):
+        used = 0
+        while gate.has_room(now_s):
+            gate.acquire(now_s)
+            used += 1
+        assert used == (4_000 if now_s == 0.0 else 1_001)  # the first call found the old peak
+        for _ in range(used):
+            gate.release(Release.IGNORED, 0, now_s, now_s + 1)
+
+
 def test_environments_in_steady_use_stay_warm() -> None:
     """Hours of the same load never look like a cold start, and take no token."""
     gate = Gate(AdaptiveLimit(5_000, ramp=Ramp()), max_bytes_in_flight=1)

@@ -117,9 +117,11 @@ class Gate:
 
     def next_change_s(self, now_s: float) -> float | None:
         """When ``has_room`` may turn true with no call finishing; None when it is, or never will."""
-        if self._bytes >= self._max_bytes or self._used < self._limit.ceiling(now_s):
+        ceiling = self._limit.ceiling(now_s)
+        if self._bytes >= self._max_bytes or self._used < ceiling:
             return None
-        growth_s = self._limit.next_growth_s(now_s)
+        # A level stands still while more is in use than it says: only a pause (0) ends by itself then.
+        growth_s = self._limit.next_growth_s(now_s) if ceiling in (0, self._used) else None
         if not self._expiries:
             return growth_s
         return self._expiries[0] if growth_s is None else min(growth_s, self._expiries[0])
