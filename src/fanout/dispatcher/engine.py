@@ -32,6 +32,7 @@ from fanout.transports import Transport
 _log = logging.getLogger("fanout")
 
 _SYNC_FAULTS = 256  # records rejected unsent before the event loop gets a turn
+_LEAST_WAIT_S = 0.001
 _TURNS_MASK = 63  # a worker yields once in 64 jobs
 _FAILED = ErrorDetail("Stopped")
 
@@ -82,7 +83,9 @@ class Engine:
         self._queue: deque[Feed] = deque()
         self._waiting: list[tuple[float, int, Job]] = []  # retries, by due time
         self._waiting_count = 0
+        self._taken_s = 0.0  # when a job was looked for last
         self._workers: set[asyncio.Task[None]] = set()
+        self._starting: dict[asyncio.Task[None] | None, Job] = {}  # workers that have not run yet
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
         self._is_pumping = False
@@ -139,13 +142,14 @@ class Engine:
             while (job := self._take()) is not None:
                 worker = self._loop.create_task(self._work(job))
                 self._workers.add(worker)
+                self._starting[worker] = job
                 worker.add_done_callback(self._on_worker_done)
         finally:
             self._is_pumping = False
 
     def _take(self) -> Job | None:
         """The next job that may go out now, with its permit and its token taken; else None."""
-        now_s = self.clock()
+        now_s = self._taken_s = self.clock()
         faults = 0
         while True:
             is_retry_due = bool(self._waiting) and self._waiting[0][0] <= now_s
@@ -205,7 +209,8 @@ class Engine:
         if self._queue or at_s is not None:
             change_s = self.gate.next_change_s(now_s)
             if change_s is not None and (at_s is None or change_s < at_s or at_s <= now_s):
-                at_s = change_s
+                # Not now: what rounding keeps from being due at its own moment would be waited for in vain.
+                at_s = max(change_s, now_s + _LEAST_WAIT_S)
             if self._breaker is not None and not self._breaker.admits(now_s):
                 at_s = self._breaker.probe_at_s  # None while a probe is out, whose end pumps
         if at_s is None or at_s <= now_s:
@@ -225,6 +230,7 @@ class Engine:
     # --- one call ----------------------------------------------------------------------------
 
     async def _work(self, job: Job | None) -> None:
+        self._starting.pop(asyncio.current_task(), None)
         send = self.transport.send
         clock = self.clock
         gate = self.gate
@@ -237,6 +243,8 @@ class Engine:
                 self._policy.budget.on_fresh_call()
             job.sent_wall_s = time.time()
             template = job.template
+            if job.feed.trace_id is not None:
+                template = job.feed.traced(template)
             try:
                 if template.streaming:
                     reply = await send(template, job.body, job.feed.chunk_writer(job))
@@ -257,11 +265,17 @@ class Engine:
             if not turns & _TURNS_MASK:
                 await asyncio.sleep(0)  # a transport that never waits must not starve the loop
             job = self._take()
-            if job is not None and gate.has_room(clock()):
+            if job is not None and gate.has_room(self._taken_s):
                 self.pump()
 
     def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
+        job = self._starting.pop(worker, None)
+        if job is not None:  # cancelled before it began: nothing was sent
+            now_s = self.clock()
+            self.gate.release(Release.IGNORED, len(job.body), now_s, now_s)
+            job.is_waiting = job.last is not None
+            self._give_up(job, now_s)
         if not worker.cancelled() and (error := worker.exception()) is not None:
             self._break(error)
 
