@@ -166,7 +166,8 @@ class InvokeTemplate(msgspec.Struct, frozen=True):
 
     ``path`` and ``query`` are percent-encoded as they go on the wire; ``headers`` are the
     ``X-Amz-*`` ones in lower case, sorted by name, without those of the signature; ``sdk_params``
-    are the same as botocore's ``invoke`` takes them.
+    are the same as botocore's ``invoke`` takes them. ``trace_id`` goes out as ``X-Amzn-Trace-Id``,
+    which is not signed.
     """
 
     function: str
@@ -176,6 +177,7 @@ class InvokeTemplate(msgspec.Struct, frozen=True):
     sdk_params: Mapping[str, Any]
     invocation_type: InvocationType = "RequestResponse"
     streaming: bool = False
+    trace_id: str | None = None
 
 
 class Classification(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ from fanout.errors import ConfigError, FanoutError
 from fanout.gate import Gate
 from fanout.model import Outcome
 from fanout.retry import RetryPolicy, ThrottlePatience
-from fanout.stats.telemetry import Telemetry
+from fanout.stats.telemetry import Telemetry, inject_trace
 from fanout.transports import Transport
 
 __all__ = ["Dispatcher", "Hooks", "Job", "Outcomes", "PullFeed", "ReplyStream"]
@@ -178,6 +178,7 @@ class Dispatcher:
         engine = self._open_engine()
         seq = self._next_seq()
         feed = CallFeed(engine, lambda feed: self.jobs.of_payload(feed, seq, payload, key=key))
+        feed.trace_id = self._trace_id()
         self._expire_later(feed, feed.expire)
         engine.queue(feed)
         try:
@@ -199,6 +200,7 @@ class Dispatcher:
         def start() -> MapFeed:
             source = aiter(payloads) if isinstance(payloads, AsyncIterable) else iter(payloads)
             feed = MapFeed(self._open_engine(), source, self.jobs.of_payload, is_ordered=ordered)
+            feed.trace_id = self._trace_id()
             self.start_feed(feed)
             self._expire_later(feed, feed.expire)
             return feed
@@ -215,6 +217,7 @@ class Dispatcher:
             feed = StreamFeed(
                 engine, lambda feed: self.jobs.of_payload(feed, seq, payload, key=key, template=template)
             )
+            feed.trace_id = self._trace_id()
             self._expire_later(feed, feed.expire)
             engine.register(feed)
             engine.queue(feed)
@@ -237,6 +240,10 @@ class Dispatcher:
         if self._is_left:
             raise FanoutError("this dispatcher has been left: make a new one")
         return engine
+
+    def _trace_id(self) -> str | None:
+        """The current trace as Lambda takes it, if the option asks to pass it on."""
+        return inject_trace().get("X-Amzn-Trace-Id") if self.options.trace else None
 
     def _expire_later(self, feed: Feed, expire: Callable[[], None]) -> None:
         if self.options.deadline is not None:

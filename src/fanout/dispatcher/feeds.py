@@ -9,10 +9,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import msgspec
 
 from fanout.dispatcher.job import Job
 from fanout.errors import FatalRefusal
-from fanout.model import ErrorDetail, Outcome
+from fanout.model import ErrorDetail, InvokeTemplate, Outcome
 from fanout.transports import OnChunk
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Feed:
     """
 
     deadline_s: float | None = None  # of the engine's clock
+    trace_id: str | None = None  # the caller's trace, where it asked to pass it on
     timer: asyncio.TimerHandle | None = None  # of the deadline
 
     def __init__(self, engine: Engine) -> None:
@@ -38,6 +40,7 @@ class Feed:
         self.is_closed = False  # pulls nothing more
         self.outstanding = 0  # pulled, and without an outcome yet
         self.fatal: FatalRefusal | None = None
+        self._traced: tuple[InvokeTemplate, InvokeTemplate] | None = None
 
     def pull(self, now_s: float) -> Job | None:
         """The next job; None when there is none now (the feed queues itself again when there is)."""
@@ -65,6 +68,13 @@ class Feed:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+
+    def traced(self, template: InvokeTemplate) -> InvokeTemplate:
+        """The template with the caller's trace; the last one is kept, for feeds of many records."""
+        kept = self._traced
+        if kept is None or kept[0] is not template:
+            kept = self._traced = (template, msgspec.structs.replace(template, trace_id=self.trace_id))
+        return kept[1]
 
     def settled(self) -> None:
         """A job of this feed came to its end (after ``deliver`` or ``give_up``)."""

@@ -96,7 +96,9 @@ class DirectTransport:
         headers = prepared.signer.sign(body, now_s, credentials)
         if not body:
             headers["content-length"] = "0"
-        if self._in_lambda:
+        if template.trace_id is not None:
+            headers["x-amzn-trace-id"] = template.trace_id
+        elif self._in_lambda:
             _add_trace_id(headers)
         try:
             builder = self._client.post(prepared.url).headers(headers).body_bytes(body)

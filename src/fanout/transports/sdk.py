@@ -10,6 +10,7 @@ import contextlib
 import re
 import socket
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any, Self
 
 from fanout.errors import ConnectFailed, FanoutError, ReplyLost, RequestNotSent
@@ -24,6 +25,8 @@ from fanout.transports.replies import (
     make_reply,
 )
 from fanout.transports.session import AwsSession, credentials_fault
+
+_trace_id: ContextVar[str | None] = ContextVar("fanout_trace_id", default=None)
 
 _OPERATIONS = ("Invoke", "InvokeWithResponseStream")
 
@@ -52,7 +55,7 @@ class SdkTransport:
         self._endpoint_url = endpoint_url
         self._read_timeout_s = read_timeout_s
         for operation in _OPERATIONS:
-            client.meta.events.register(f"before-call.lambda.{operation}", self._apply_read_timeout)
+            client.meta.events.register(f"before-call.lambda.{operation}", self._apply_to_call)
             client.meta.events.register(f"before-parse.lambda.{operation}", _carry_out_refusal)
 
     @classmethod
@@ -70,6 +73,7 @@ class SdkTransport:
     async def send(self, template: InvokeTemplate, body: bytes, on_chunk: OnChunk | None = None) -> Reply:
         """See ``Transport.send``."""
         try:
+            _trace_id.set(template.trace_id)
             if template.streaming:
                 return await self._stream(template, body, on_chunk)
             response = await self._client.invoke(**template.sdk_params, Payload=body)
@@ -106,8 +110,10 @@ class SdkTransport:
                 await events.feed(data)
             return streamed.finish()
 
-    def _apply_read_timeout(self, params: Any, **_: Any) -> None:
+    def _apply_to_call(self, params: Any, **_: Any) -> None:
         params["context"]["read_timeout"] = self._read_timeout_s
+        if (trace_id := _trace_id.get()) is not None:
+            params["headers"]["X-Amzn-Trace-Id"] = trace_id
 
     def _fault(self, error: Exception) -> FanoutError:
         """What a call that ended without a reply means. Whatever is not known to precede it: lost."""

@@ -1,0 +1,43 @@
+"""The caller's trace reaches the function, on both transports, when it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from fanout import Dispatcher
+from fanout.emulator import EmulatorProcess
+
+HANDLER = """
+import os
+
+def handler(event, context):
+    return os.environ["_X_AMZN_TRACE_ID"]
+"""
+
+
+@pytest.mark.parametrize("transport", ["direct", "sdk"])
+async def test_the_current_span_is_the_functions_parent(
+    transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With trace=True the function runs under the caller's span; without, under a trace of its own."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    path = tmp_path / "traced.py"
+    path.write_text(HANDLER)
+    tracer = TracerProvider().get_tracer("test")
+    with EmulatorProcess(handler=f"{path}:handler", name="f", concurrency=2) as emulator:
+        where: dict[str, Any] = {"endpoint_url": emulator.endpoint_url, "region": "us-east-1"}
+        async with Dispatcher("f", transport=transport, trace=True, **where) as dispatcher:
+            with tracer.start_as_current_span("request") as span:
+                told = (await dispatcher.invoke({})).json()
+                [mapped] = [outcome.json() async for outcome in dispatcher.map([{}])]
+            untold = (await dispatcher.invoke({})).json()
+    trace_id = f"{span.get_span_context().trace_id:032x}"
+    parent = f"Root=1-{trace_id[:8]}-{trace_id[8:]};Parent={span.get_span_context().span_id:016x}"
+    assert told.startswith(parent)
+    assert mapped.startswith(parent)
+    assert trace_id[8:] not in untold
