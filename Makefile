@@ -1,4 +1,4 @@
-# make demo | test | check | test-all | bench | bench-report | clean
+# make demo | test | check | test-all | bench | bench-report | format | clean
 # Everything runs in .venv, made on first use with uv when it is there, else with venv and pip.
 
 PYTHON ?= python3
@@ -8,14 +8,18 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test check test-all bench bench-report format clean
 
+# A virtual environment that was made halfway has no stamp, and is made again.
 $(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "fanout needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
+	@echo "Installing into $(VENV) (the first time only)"
 	@if command -v uv >/dev/null 2>&1; then \
-		uv venv --quiet --allow-existing --python "$(PYTHON)" $(VENV) && \
-		uv pip install --quiet --python $(BIN)/python --editable . --group dev; \
+		uv venv --quiet --allow-existing --python "$(PYTHON)" "$(VENV)" && \
+		uv pip install --quiet --python "$(BIN)/python" --editable . --group dev; \
 	else \
-		$(PYTHON) -m venv $(VENV) && \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" && \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev; \
+		"$(PYTHON)" -m venv "$(VENV)" && \
+		"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" && \
+		"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --editable . --group dev; \
 	fi
 	@touch $@
 
@@ -33,9 +37,8 @@ check: $(STAMP)
 	$(BIN)/python -m pytest -q tests/docs
 
 # The whole suite, slow tests too, on every Python from 3.11 to 3.14 that this machine has.
-test-all: $(STAMP)
-	$(BIN)/python -m pytest -q
-	@PYTHON="$(PYTHON)" sh tests/every_python.sh
+test-all:
+	@sh tests/every_python.sh
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
@@ -48,4 +51,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	rm -rf $(VENV) .venv-3.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
