@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import looptime
 
 from fanout.errors import ConnectFailed, ReplyLost
 from fanout.model import InvokeTemplate, Reply
@@ -16,6 +18,7 @@ CONCURRENCY_REASON = "ReservedFunctionConcurrentInvocationLimitExceeded"
 RATE_REASON = "CallerRateLimitExceeded"
 
 Answer = Reply | BaseException
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +135,20 @@ def unreached() -> ConnectFailed:
 
 MISSING = refused(404, "ResourceNotFoundException", "Function not found: f")
 UNAVAILABLE = refused(503, "ServiceException", "try again")
+
+
+def run_virtual(main: Coroutine[Any, Any, T], *, at_most_s: float = 100_000.0) -> T:
+    """Run in an event loop of its own, in virtual time, for tests that need one for each example.
+
+    What takes longer than ``at_most_s`` is taken for hanging. Fails when a task is left over.
+    """
+    loop = looptime.new_event_loop(start=1000.0)
+    try:
+        result = loop.run_until_complete(asyncio.wait_for(main, at_most_s))
+        loop.run_until_complete(asyncio.sleep(0))
+        left = asyncio.all_tasks(loop)
+        assert not left, f"tasks are left over: {left}"
+        return result
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()

@@ -20,7 +20,8 @@ _RECOVERY_S = 5.0  # from a cut back to the budget
 _LEAST_CUT_GAP_S = 0.1
 _SLOWEST_PER_S = 1.0
 _FIRST_PER_S = 10.0  # throttled before a rate was given or measured
-_GROWTH_PER_S = 0.2  # of a rate that nobody bounded
+_DEEPEST = 0.1  # of the rate: the pace that passed counts from here on
+_NEAR = 4.0
 _WINDOW_S = 1.0
 
 
@@ -91,10 +92,12 @@ class Pacer:
         if (now_s - _LEAST_CUT_GAP_S if sent_at_s is None else sent_at_s) < self._cut_at_s:
             return
         self._cut_at_s = self._tick_at_s = now_s
-        rate = self._rate
-        if rate is None:
-            rate = max(self._measured_per_s, self._window_calls, _FIRST_PER_S)
-        self._rate = max(_SLOWEST_PER_S, rate * _KEEP)
+        passed = max(self._measured_per_s, self._window_calls)
+        if self._rate is None:
+            start = max(passed, _FIRST_PER_S)
+        else:
+            start = min(self._rate, max(passed, self._rate * _DEEPEST))
+        self._rate = max(_SLOWEST_PER_S, start * _KEEP)
 
     def on_success(self, now_s: float) -> None:
         """Count a call that ran, and recover a little."""
@@ -108,11 +111,12 @@ class Pacer:
         self._tick_at_s = now_s
         if self._rate is None or self._rate == self._budget:
             return
-        elapsed_s = min(elapsed_s, 1.0)
-        if self._budget is None:
-            self._rate *= 1 + _GROWTH_PER_S * elapsed_s
-        else:
-            self._rate = min(self._budget, self._rate + self._budget * (1 - _KEEP) * elapsed_s / _RECOVERY_S)
+        # By the same number for all clients of a known rate, which makes them meet at equal shares; but
+        # by a share of one's own rate where the budget is far off, as an assumed one may be.
+        near = self._rate * _NEAR if self._budget is None else min(self._budget, self._rate * _NEAR)
+        self._rate += near * (1 - _KEEP) / _RECOVERY_S * min(elapsed_s, 1.0)
+        if self._budget is not None:
+            self._rate = min(self._budget, self._rate)
 
     async def run(self, on_tokens: Callable[[], None]) -> None:
         """Fetch tokens whenever somebody wants some, until cancelled. Runs once at a time."""
@@ -126,7 +130,9 @@ class Pacer:
                 if wait_s <= 0:
                     self._is_paused = False
                 else:
-                    await asyncio.sleep(wait_s)
+                    await asyncio.sleep(
+                        max(wait_s, 0.001)
+                    )  # what rounding leaves over would be slept for ever
             while self._rate is not None and self._tokens < 1.0:
                 await self._take_slice(self._rate)
             self._wanted.clear()

@@ -209,13 +209,14 @@ class Engine:
         if self._queue or at_s is not None:
             change_s = self.gate.next_change_s(now_s)
             if change_s is not None and (at_s is None or change_s < at_s or at_s <= now_s):
-                # Not now: what rounding keeps from being due at its own moment would be waited for in vain.
                 at_s = max(change_s, now_s + _LEAST_WAIT_S)
             if self._breaker is not None and not self._breaker.admits(now_s):
                 at_s = self._breaker.probe_at_s  # None while a probe is out, whose end pumps
         if at_s is None or at_s <= now_s:
             # Due already and still held back: by a permit or a token, whose coming back pumps.
             return
+        # A little later, so that no rounding keeps it from being due at its own moment.
+        at_s = max(at_s, now_s + _LEAST_WAIT_S)
         if self._timer is not None:
             if self._timer_at_s <= at_s and self._timer_at_s > now_s:
                 return

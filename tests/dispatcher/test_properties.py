@@ -1,0 +1,323 @@
+"""What must hold whatever happens: one outcome a record, permits within the limit, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+import fanout.dispatcher
+from fanout import Dispatcher, FatalRefusal
+from fanout.gate import Gate
+from fanout.model import Outcome
+from tests.scripted import (
+    MISSING,
+    RATE_REASON,
+    UNAVAILABLE,
+    Answer,
+    Call,
+    Scripted,
+    function_error,
+    lost,
+    ok,
+    refused,
+    run_virtual,
+    throttled,
+    unreached,
+)
+
+ANSWERS: dict[str, Callable[[], Answer]] = {
+    "ok": lambda: ok(b'"done"'),
+    "throttled": throttled,
+    "throttled: rate": lambda: throttled(RATE_REASON),
+    "throttled: wait": lambda: throttled("ConcurrentSnapshotCreateLimitExceeded"),
+    "throttled: new reason": lambda: throttled("SomethingNew", retry_after="2"),
+    "unavailable": lambda: UNAVAILABLE,
+    "unreached": unreached,
+    "lost": lost,
+    "function error": function_error,
+    "too large": lambda: refused(413, "RequestTooLargeException"),
+    "missing": lambda: MISSING,
+    "no sense": lambda: refused(302, "", "moved"),
+}
+_RAN = {"ok", "function error"}
+_MAY_HAVE_RUN = {"lost", "no sense"}
+
+
+class CheckedGate(Gate):
+    """A gate that fails the test when a permit is taken above the limit."""
+
+    __slots__ = ()
+
+    def acquire(self, now_s: float) -> None:
+        ceiling = self.limit.ceiling(now_s)
+        assert self.in_flight + self.lingering < ceiling, (self.in_flight, self.lingering, ceiling)
+        super().acquire(now_s)
+
+
+class BrokenSource(Exception):
+    """Raised by an iterator."""
+
+
+@dataclass
+class Story:
+    """One way things may go."""
+
+    records: int
+    concurrency: int
+    answers: list[str]
+    latencies_s: list[float]
+    options: dict[str, Any] = field(default_factory=dict)
+    is_ordered: bool = False
+    is_async: bool = False
+    raises_at: int | None = None
+    budgets: list[tuple[float, int]] = field(default_factory=list)
+    calls: list[tuple[float, float | None]] = field(default_factory=list)  # begin, cancelled after
+    stops_after: int | None = None  # outcomes
+    cancelled_at_s: float | None = None
+    pause_s: float = 0.0  # of the consumer, after each outcome
+    leaves_by_error_at_s: float | None = None
+
+
+def seconds(most: float) -> st.SearchStrategy[float]:
+    """Moments of the kind that matter: at once, soon, late."""
+    return st.sampled_from([0.0, 0.001, 0.05, 0.3, 1.0, 3.0, 20.0]).filter(lambda s: s <= most)
+
+
+stories = st.builds(
+    Story,
+    records=st.integers(0, 40),
+    concurrency=st.integers(1, 6),
+    answers=st.lists(
+        st.sampled_from(["ok"] * 6 + [name for name in ANSWERS if name != "missing"] + ["throttled", "lost"])
+        | st.sampled_from(list(ANSWERS)),
+        min_size=1,
+        max_size=30,
+    ),
+    latencies_s=st.lists(seconds(20), min_size=1, max_size=8),
+    options=st.fixed_dictionaries(
+        {"seed": st.integers(0, 5), "throttle_patience": st.sampled_from([1.0, 20.0])},
+        optional={
+            "retries": st.integers(0, 3),
+            "retry_function_errors": st.integers(0, 2),
+            "idempotent": st.booleans(),
+            "deadline": st.sampled_from([0.2, 2.0, 15.0, 500.0]),
+            "rate": st.sampled_from([10.0, 500.0]),
+            "breaker": st.integers(1, 4),
+            "max_bytes_in_flight": st.integers(1, 60),
+        },
+    ),
+    is_ordered=st.booleans(),
+    is_async=st.booleans(),
+    raises_at=st.none() | st.integers(0, 40),
+    budgets=st.lists(st.tuples(seconds(20), st.integers(0, 8)), max_size=3),
+    calls=st.lists(st.tuples(seconds(20), st.none() | seconds(3)), max_size=4),
+    stops_after=st.none() | st.integers(0, 20),
+    cancelled_at_s=st.none() | seconds(20),
+    pause_s=st.sampled_from([0.0, 0.0, 0.02, 1.0]),
+    leaves_by_error_at_s=st.none() | seconds(20),
+)
+
+
+class World(Scripted):
+    """A transport that knows what happened to each record, to compare with what its outcome says."""
+
+    def __init__(self, story: Story) -> None:
+        self.fates: dict[bytes, list[str]] = {}
+        super().__init__(
+            self._answer, latency_s=lambda call: story.latencies_s[call.number % len(story.latencies_s)]
+        )
+        self._story = story
+
+    def _answer(self, call: Call) -> Answer:
+        name = self._story.answers[call.number % len(self._story.answers)]
+        self.fates.setdefault(call.body, []).append(name)
+        return ANSWERS[name]()
+
+    def check(self, body: bytes, outcome: Outcome, *, was_cut: bool) -> None:
+        """An outcome claims no more and no less than what happened."""
+        fates = self.fates.get(body, [])
+        sent = self._attempts.get(body, 0)
+        assert outcome.attempts + outcome.throttles == sent
+        if sent > len(fates):  # cut off in flight
+            assert was_cut
+            assert outcome.status == "unknown"
+            return
+        if outcome.status == "succeeded":
+            assert fates[-1] == "ok"
+        elif outcome.status in ("undelivered", "rejected"):
+            assert not _RAN & set(fates)
+            assert not _MAY_HAVE_RUN & set(fates)
+        elif outcome.status == "function_error":
+            assert "function error" in fates
+        else:
+            assert outcome.status == "unknown"
+            assert _MAY_HAVE_RUN & set(fates)
+
+
+async def play(story: Story) -> None:  # noqa: C901 - one story, told in one place
+    """Let the story happen, and check everything."""
+    loop = asyncio.get_running_loop()
+    world = World(story)
+    pulled = 0
+    seen: list[Outcome] = []
+    ended_by: list[str] = []
+    call_outcomes: list[tuple[bytes, Outcome]] = []
+
+    def records() -> Iterator[str]:
+        nonlocal pulled
+        for number in range(story.records):
+            if number == story.raises_at:
+                raise BrokenSource
+            pulled += 1
+            yield f"r{number}"
+
+    async def records_async() -> AsyncIterator[str]:
+        for record in records():
+            yield record
+            await asyncio.sleep(0)
+
+    async def consume(dispatcher: Dispatcher) -> None:
+        source = records_async() if story.is_async else records()
+        try:
+            async for outcome in dispatcher.map(source, ordered=story.is_ordered):
+                seen.append(outcome)
+                if story.stops_after is not None and len(seen) > story.stops_after:
+                    ended_by.append("stop")
+                    return
+                if story.pause_s:
+                    await asyncio.sleep(story.pause_s)
+        except BrokenSource:
+            ended_by.append("source")
+        except FatalRefusal:
+            ended_by.append("fatal")
+        else:
+            ended_by.append("end")
+
+    async def call(dispatcher: Dispatcher, n: int, begin_s: float, cancel_after_s: float | None) -> None:
+        await asyncio.sleep(begin_s)
+        with suppress(TimeoutError):
+            outcome = await asyncio.wait_for(dispatcher.invoke(f"c{n}"), cancel_after_s)
+            call_outcomes.append((b'"c%d"' % n, outcome))
+
+    def set_budget(budget: int) -> None:
+        dispatcher.budget.limit.set_budget(budget, loop.time())
+        dispatcher.engine.pump()
+
+    class Left(Exception):
+        pass
+
+    dispatcher = Dispatcher("f", transport=world, concurrency=story.concurrency, **story.options)
+    tasks: list[asyncio.Task[None]] = []
+    was_cut = False
+    try:
+        async with dispatcher:
+            for at_s, budget in [*story.budgets, (25.0, story.concurrency)]:
+                loop.call_later(at_s, set_budget, budget)
+            tasks = [asyncio.create_task(call(dispatcher, n, *times)) for n, times in enumerate(story.calls)]
+            consumer = asyncio.create_task(consume(dispatcher))
+            if story.cancelled_at_s is not None:
+                loop.call_later(story.cancelled_at_s, consumer.cancel)
+            if story.leaves_by_error_at_s is not None:
+                await asyncio.sleep(story.leaves_by_error_at_s)
+                was_cut = True
+                raise Left  # noqa: TRY301
+            await asyncio.wait([consumer, *tasks])
+    except Left:
+        async with asyncio.timeout(1000):
+            # The consumer's map ends, calls are answered or refused: nobody is left waiting.
+            await asyncio.wait([consumer, *tasks])
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            assert "has been left" in str(error)
+    if not consumer.cancelled() and (error := consumer.exception()) is not None:
+        assert was_cut
+        assert "has been left" in str(error)
+
+    seqs = [outcome.seq for outcome in seen]
+    assert len(seqs) == len(set(seqs))
+    if story.is_ordered:
+        assert seqs == sorted(seqs)
+    if ended_by and ended_by != ["stop"] and not was_cut:
+        # An async source may have been read one element ahead of what was taken up.
+        assert len(seqs) in ((pulled, pulled - 1) if story.is_async else (pulled,))
+        assert sorted(seqs) == list(range(len(seqs)))
+        if ended_by == ["end"] and "deadline" not in story.options:
+            assert len(seqs) == story.records
+    for outcome in seen:
+        world.check(b'"r%d"' % outcome.seq, outcome, was_cut=was_cut)
+    for body, outcome in call_outcomes:
+        world.check(body, outcome, was_cut=was_cut)
+    gate = dispatcher.engine.gate
+    assert gate.in_flight == 0
+    assert gate.bytes_in_flight == 0
+    assert world.in_flight == 0
+
+
+@pytest.fixture
+def checked_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every permit taken in this test is checked."""
+    monkeypatch.setattr(fanout.dispatcher, "Gate", CheckedGate)
+
+
+@pytest.mark.usefixtures("checked_gate")
+@hypothesis.settings(
+    max_examples=100, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(story=stories)
+def test_whatever_happens_each_record_has_one_outcome(story: Story) -> None:
+    """For any replies, limits, cancellations, deadlines, consumers and endings."""
+    run_virtual(play(story))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("checked_gate")
+@hypothesis.settings(
+    max_examples=4000, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(story=stories)
+@pytest.mark.timeout(900)
+def test_whatever_happens_at_length(story: Story) -> None:
+    """The same, for many more stories."""
+    run_virtual(play(story))
+
+
+def test_a_hundred_thousand_records_through_a_transport_that_fails_in_every_way() -> None:
+    """Outcomes are as many as records, each seq once, and each status is one that can be."""
+    dice = random.Random(5)
+    # A lost call's permit lingers for 900 s, and a rate that is throttled at random goes down and down.
+    rare = {"lost", "no sense", "throttled: rate", "throttled: new reason"}
+    names = [name for name in ANSWERS if name != "missing"]
+    weights = [4.0 if name == "ok" else 0.00002 if name in rare else 0.15 for name in names]
+
+    def script(call: Call) -> Answer:
+        return ANSWERS[dice.choices(names, weights)[0]]()
+
+    async def main() -> Counter[str]:
+        transport = Scripted(script, latency_s=None, keeps_calls=False)
+        counts: Counter[str] = Counter()
+        seen = bytearray(100_000)
+        async with Dispatcher(
+            "f", transport=transport, concurrency=256, retry_function_errors=1
+        ) as dispatcher:
+            async for outcome in dispatcher.map(b"%d" % number for number in range(100_000)):
+                seen[outcome.seq] += 1
+                counts[outcome.status] += 1
+        assert set(seen) == {1}
+        return counts
+
+    began_s = time.perf_counter()
+    counts = run_virtual(main(), at_most_s=10_000_000)
+    assert time.perf_counter() - began_s < 30
+    assert sum(counts.values()) == 100_000
+    assert set(counts) <= {"succeeded", "function_error", "rejected", "undelivered", "unknown"}
+    assert counts["succeeded"] > 80_000
