@@ -93,6 +93,14 @@ def test_json_objects_may_share_a_line_with_others_and_with_text() -> None:
     assert parse_report(tail, ID) == ReportLine(billed_ms=5)
 
 
+def test_one_figure_is_never_read_for_another() -> None:
+    """Billed, Init and Restore Duration all end in the name of a figure that may be missing."""
+    line = (
+        f"REPORT RequestId: {ID}\tBilled Duration: 2 ms\tInit Duration: 3 ms\tBilled Restore Duration: 4 ms\t"
+    )
+    assert parse_report(line, ID) == ReportLine(billed_ms=2, init_ms=3.0)
+
+
 @pytest.mark.parametrize("tail", ["", "hello", COLD[:60], 'x {"type":"platform.report","record":{"requ'])
 def test_a_tail_without_its_report_gives_none(tail: str) -> None:
     """The REPORT line may be missing: that is no error."""
