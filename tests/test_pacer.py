@@ -47,6 +47,14 @@ async def calling(pacer: Pacer) -> AsyncIterator[Caller]:
         await asyncio.gather(task, return_exceptions=True)
 
 
+def busy_pacer(rate: float) -> Pacer:
+    """A pacer whose calls ran at the full rate for the second before time 0."""
+    pacer = Pacer(rate)
+    for n in range(round(rate) * 2):
+        pacer.on_success(n / rate - 2.0)
+    return pacer
+
+
 @pytest.mark.parametrize("rate", [0.5, 3.0, 100.0, 10_000.0])
 async def test_the_rate_is_held(rate: float) -> None:
     """Within 3 % over seconds, from the first second on; never more than a few milliseconds' worth above."""
@@ -127,7 +135,7 @@ async def test_a_token_not_used_goes_to_the_next_call() -> None:
 
 async def test_a_throttle_slows_down_once_per_round_trip() -> None:
     """Throttles of calls sent before the last cut do not cut again."""
-    pacer = Pacer(100.0)
+    pacer = busy_pacer(100.0)
     for sent_at_s in (0.90, 0.95, 0.99):
         pacer.on_throttle(1.0, sent_at_s=sent_at_s)
     assert pacer.rate_now == pytest.approx(70.0)
@@ -137,15 +145,28 @@ async def test_a_throttle_slows_down_once_per_round_trip() -> None:
 
 async def test_throttles_of_calls_with_unknown_sending_time_cut_ten_times_a_second_at_most() -> None:
     """Without the sending time, a tenth of a second stands for the round trip."""
-    pacer = Pacer(100.0)
+    pacer = busy_pacer(100.0)
     for hundredth in range(10):
         pacer.on_throttle(1.0 + hundredth / 100)
     assert pacer.rate_now == pytest.approx(70.0)
 
 
+async def test_a_rate_far_above_what_lambda_takes_is_found_in_two_cuts() -> None:
+    """An assumed rate of 10,000/s where 100/s pass: down by tenths to the pace that passed."""
+    pacer = Pacer(10_000.0)
+    for n in range(200):
+        pacer.on_success(10.0 + n / 100)
+    pacer.on_throttle(12.0, sent_at_s=11.99)
+    pacer.on_throttle(12.1, sent_at_s=12.09)
+    assert pacer.rate_now == pytest.approx(70.0, rel=0.1)
+    for tenth in range(1, 11):
+        pacer.on_success(12.1 + tenth / 10)
+    assert (pacer.rate_now or 0.0) < 100.0  # and does not shoot up again towards the assumption
+
+
 async def test_the_rate_recovers_to_the_budget_and_no_further() -> None:
     """Five seconds after a cut, all is as before."""
-    pacer = Pacer(100.0)
+    pacer = busy_pacer(100.0)
     pacer.on_throttle(0.0)
     rates = []
     for tenth in range(1, 100):
@@ -196,7 +217,7 @@ async def test_a_new_rate_holds_within_a_tenth_of_a_second() -> None:
 
 async def test_a_rate_slowed_by_throttles_is_not_raised_by_a_higher_budget() -> None:
     """The budget says what may be, the throttles what is."""
-    pacer = Pacer(100.0)
+    pacer = busy_pacer(100.0)
     pacer.on_throttle(1.0)
     pacer.set_rate(200.0)
     assert pacer.rate_now == pytest.approx(70.0)
