@@ -8,10 +8,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from fanout.model import Outcome
+
 Encoding = Literal["text", "base64"]
 
 _validate = msgspec.json.Decoder(msgspec.Raw).decode
 _encode = msgspec.json.Encoder().encode
+_encode_into = msgspec.json.Encoder().encode_into
 
 
 def json_fault(body: bytes) -> str | None:
@@ -24,6 +27,8 @@ def json_fault(body: bytes) -> str | None:
         return f"not UTF-8 (byte {error.start})"
     except msgspec.DecodeError as error:
         return _second_opinion(body, str(error))
+    except RecursionError:
+        return "nested too deeply"
     return None
 
 
@@ -58,12 +63,31 @@ def encode(payload: Any) -> bytes:
         return json.dumps(payload).encode()  # lone surrogates: only ASCII escapes can carry them
 
 
+def append_line(lines: bytearray, outcome: Outcome) -> None:
+    """Append an outcome as one line of JSON, whatever is in it. About 0.4 µs."""
+    before = len(lines)
+    try:
+        _encode_into(outcome, lines, -1)
+    except (ValueError, TypeError, RecursionError):  # a lone surrogate: only ASCII escapes can carry it
+        del lines[before:]
+        lines += json.dumps(outcome, default=_plain, separators=(",", ":")).encode()
+    if lines.find(b"\n", before) >= 0:  # between the tokens of embedded JSON; inside a string it cannot be
+        lines[before:] = lines[before:].replace(b"\n", b" ")
+    lines += b"\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Raw):
+        return json.loads(bytes(value))
+    return {name: member for name, member in msgspec.structs.asdict(value).items() if member is not None}
+
+
 def embed(body: bytes) -> tuple[msgspec.Raw | None, Encoding | None]:
     """``body`` as a JSON value that stands on one line, and how it was encoded when it is no JSON.
 
     Empty bytes are nothing at all. JSON stays as it is, byte for byte, but for line breaks, which
-    become spaces (inside a JSON string they cannot stand, so the value is the same). Other bytes become a JSON string: their text,
-    or base64 when they are not UTF-8.
+    become spaces (inside a JSON string they cannot stand, so the value is the same). Other bytes
+    become a JSON string: their text, or base64 when they are not UTF-8.
     """
     if not body:
         return None, None

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import anyio
-import msgspec
 
 from fanout.model import Outcome
+from fanout.payload import append_line
 
 BACKED_UP_BYTES = 1024 * 1024
 BACKED_UP_HELD = 10_000  # outcomes waiting for one before them
 GATHER_S = 0.01
-
-_encode_into = msgspec.json.Encoder().encode_into
 
 
 class Sink(Protocol):
@@ -124,7 +121,7 @@ class StdoutSink:
 
     def _append(self, outcome: Outcome) -> None:
         is_first = not self._lines
-        _append_line(self._lines, outcome)
+        append_line(self._lines, outcome)
         self._outcomes.append(outcome)
         if is_first:
             self._wake.set()
@@ -178,21 +175,3 @@ class StdoutSink:
 def _settle(future: asyncio.Future[OSError | None], error: OSError | None) -> None:
     if not future.done():
         future.set_result(error)
-
-
-def _append_line(lines: bytearray, outcome: Outcome) -> None:
-    before = len(lines)
-    try:
-        _encode_into(outcome, lines, -1)
-    except (ValueError, TypeError, RecursionError):  # a lone surrogate: only ASCII escapes can carry it
-        del lines[before:]
-        lines += json.dumps(outcome, default=_plain, separators=(",", ":")).encode()
-    if lines.find(b"\n", before) >= 0:  # between the tokens of embedded JSON; inside a string it cannot be
-        lines[before:] = lines[before:].replace(b"\n", b" ")
-    lines += b"\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, msgspec.Raw):
-        return json.loads(bytes(value))
-    return {name: member for name, member in msgspec.structs.asdict(value).items() if member is not None}

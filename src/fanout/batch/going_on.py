@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +16,11 @@ from fanout.batch.starting import RunSession
 from fanout.config import Options
 from fanout.durable import Redrive, RunResult, Work, statuses_of
 from fanout.durable.ending import ending
-from fanout.errors import ConfigError, JournalError, SourceError
+from fanout.durable.reopening import another_input, reopen_input
+from fanout.errors import ConfigError, JournalError
 from fanout.journal import Replay, RunDir, Samples, check_samples, iter_outcomes, replay
 from fanout.report.summary import RunReport
-from fanout.sources import Selector, Source, fingerprint, fingerprint_difference, open_source, open_spool
+from fanout.sources import Selector
 from fanout.stats import Stats, read_timeline
 from fanout.stats import replay as replay_stats
 from fanout.stats.replay import unix_s
@@ -177,7 +178,7 @@ async def _resume(
     audience: Audience,
     payloads: Any,
 ) -> RunReport:
-    source = _reopen(run_dir, asked.run_options) if payloads is None else None
+    source = reopen_input(run_dir, asked.run_options.format) if payloads is None else None
     suspects: Container[int] = ()
     count = known.may_have_run_count
     decision = _decide(count, asked, changes)
@@ -286,13 +287,12 @@ class _ResumeSession(RunSession):
 
     def note_record(self, seq: int, payload: bytes) -> None:
         if self._samples.differs(seq, payload):
-            raise SourceError(
-                f"{self._location}: is not the input the run began with: record {seq} is another"
-            )
+            raise another_input(self._location, f"record {seq} is another")
         super().note_record(seq, payload)
 
     def _settle(self, run_dir: RunDir, result: RunResult) -> None:
-        result.counts = counts_of(replay(run_dir.path))
+        with suppress(JournalError):  # the directory has gone, and why has been told
+            result.counts = counts_of(replay(run_dir.path))
         if result.stop is None:
             result.state, result.exit_code = ending(None, result.counts)
 
@@ -322,35 +322,16 @@ class _RedriveSession(RunSession):
         self._before = filters["before"]
 
     def _settle(self, run_dir: RunDir, result: RunResult) -> None:
-        result.counts = counts_of(replay(run_dir.path))
+        with suppress(JournalError):  # the directory has gone, and why has been told
+            result.counts = counts_of(replay(run_dir.path))
         result.is_input_exhausted = bool(run_dir.state.get("is_input_exhausted"))
         if result.stop is None:
             self._write_state(run_dir, {"redrive": None})
             _, result.exit_code = ending(None, result.counts)
             result.state = "interrupted" if self._before == "running" else self._before
 
-    def _report_of(self, run_dir: RunDir, result: RunResult, cost: Any) -> RunReport:  # noqa: ARG002
-        return RunReport.from_run_dir(run_dir.path, prices=self._prices)
-
-
-def _reopen(run_dir: RunDir, run_options: RunOptions) -> Source:
-    """The input of a run, if it is still the same."""
-    recorded = run_dir.state.get("input")
-    if not isinstance(recorded, dict) or not isinstance(recorded.get("location"), str):
-        raise JournalError(f"{run_dir.path}/run.json: is damaged: input is missing")
-    location: str = recorded["location"]
-    old = recorded.get("fingerprint") or {}
-    if old.get("kind") == "iterable":
-        raise ConfigError(
-            f"{run_dir.path}: its records came from a program: resume it with fanout.run(…, resume=True)"
-        )
-    if location == "-":
-        if not run_dir.spool.exists():
-            raise SourceError(
-                f"{run_dir.path}: its standard input was not kept (--no-spool): nothing to resume from"
-            )
-        return open_spool(run_dir.spool, location=location, format=run_options.format)
-    difference = fingerprint_difference(old, fingerprint(location, format=run_options.format))
-    if difference is not None:
-        raise SourceError(f"{location}: is not the input the run began with: {difference}")
-    return open_source(location, format=run_options.format)
+    def _report_of(self, run_dir: RunDir, state: dict[str, Any], result: RunResult, cost: Any) -> RunReport:
+        try:
+            return RunReport.from_run_dir(run_dir.path, prices=self._prices)
+        except JournalError:  # the directory has gone: what this session saw is all there is
+            return super()._report_of(run_dir, state, result, cost)

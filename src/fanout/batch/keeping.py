@@ -15,9 +15,13 @@ from fanout.durable import Run, RunResult
 from fanout.errors import FanoutError
 from fanout.journal import Replay, RunDir
 from fanout.report.summary import RunReport
-from fanout.sources import fingerprint
+from fanout.sources import fingerprint, is_url
 
 REPORT_FILE = "report.html"
+_OWN_FILES = (
+    *("run.json", "outcomes.jsonl", "lock", "mark", "samples", "spool", "spool.end", "reserve"),
+    "timeline.jsonl",
+)
 
 
 def default_directory(function: str) -> Path:
@@ -40,6 +44,7 @@ def first_state(request: Request) -> dict[str, Any]:
         "options": request.kept(),
         "input": {
             "location": "(iterable)" if location is None else location,
+            **_path(location),
             "fingerprint": (
                 {"kind": "iterable"}
                 if location is None
@@ -53,6 +58,13 @@ def first_state(request: Request) -> dict[str, Any]:
         "finished_at": None,
         "python": sys.version.split()[0],
     }
+
+
+def _path(location: str | None) -> dict[str, str]:
+    """Where a file lies, for a resume from another directory."""
+    if location is None or location == "-" or is_url(location):
+        return {}
+    return {"path": str(Path(location).absolute())}
 
 
 def iso(unix_s: float) -> str:
@@ -102,7 +114,17 @@ def counts_of(replay: Replay) -> dict[str, int]:
 
 def discard(run_dir: RunDir) -> None:
     """Undo the making of a run directory in which nothing has happened."""
-    for name in ("run.json", "outcomes.jsonl", "lock", "mark", "samples", "spool", "timeline.jsonl"):
+    for name in (
+        "run.json",
+        "outcomes.jsonl",
+        "lock",
+        "mark",
+        "samples",
+        "spool",
+        "spool.end",
+        "reserve",
+        "timeline.jsonl",
+    ):
         with suppress(OSError):
             (run_dir.path / name).unlink()
     with suppress(OSError):

@@ -253,8 +253,9 @@ class RunSession:
             }
             return RunReport.from_stats(result.stats, meta, cost=cost)
         self._settle(run_dir, result)
-        self._write_state(run_dir, {**function_state(result.meta), **last_state(result, self.run)})
-        report = self._report_of(run_dir, result, cost)
+        changes = {**function_state(result.meta), **last_state(result, self.run)}
+        self._write_state(run_dir, changes)
+        report = self._report_of(run_dir, {**run_dir.state, **changes}, result, cost)
         if self._run_options.report:
             problem = write_page(report)
             if problem is not None:
@@ -264,8 +265,8 @@ class RunSession:
     def _settle(self, run_dir: RunDir, result: RunResult) -> None:
         """Where the directory knows of more records than this session, state and counts are set right."""
 
-    def _report_of(self, run_dir: RunDir, result: RunResult, cost: Any) -> RunReport:
-        return RunReport.from_stats(result.stats, {**run_dir.state, "run_dir": str(run_dir.path)}, cost=cost)
+    def _report_of(self, run_dir: RunDir, state: dict[str, Any], result: RunResult, cost: Any) -> RunReport:
+        return RunReport.from_stats(result.stats, {**state, "run_dir": str(run_dir.path)}, cost=cost)
 
 
 __all__ = ["RunSession", "default_directory", "start"]

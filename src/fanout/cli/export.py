@@ -15,14 +15,13 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
-from fanout.errors import JournalError, SourceError
-from fanout.model import OK_STATUSES, STATUSES, ErrorDetail
+from fanout.errors import JournalError
+from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, ErrorDetail
 
 if TYPE_CHECKING:
     from fanout.journal import RunDir
-    from fanout.sources import Item, Selector, Source
+    from fanout.sources import Item, Selector
 
-GROUPS: dict[str, frozenset[str]] = {"failed": frozenset({"function_error", "rejected", "undelivered"})}
 _EPILOG = """\b
 Examples:
   1. What failed, as input for another run:
@@ -54,7 +53,7 @@ class _Chosen(msgspec.Struct):
     "--status",
     "names",
     multiple=True,
-    type=click.Choice([*GROUPS, *STATUSES]),
+    type=click.Choice([*STATUS_GROUPS, *STATUSES]),
     metavar="STATUS",
     help="Which records: failed (function_error, rejected, undelivered), or the name of a status. "
     "Repeatable. Default: failed; with --outcomes, all.",
@@ -91,8 +90,8 @@ def command(
     from fanout.journal import RunDir
 
     opened = RunDir.open(run_dir)
-    statuses = {status for name in names for status in GROUPS.get(name, {name})}
-    statuses = statuses or set(STATUSES if outcomes else GROUPS["failed"])
+    statuses = {status for name in names for status in STATUS_GROUPS.get(name, {name})}
+    statuses = statuses or set(STATUSES if outcomes else STATUS_GROUPS["failed"])
     with tempfile.TemporaryFile() as lines:
         if outcomes:
             _write_outcomes(lines, run_dir, statuses, error_types)
@@ -146,6 +145,7 @@ async def _write_inputs_again(
     lines: IO[bytes], run_dir: RunDir, statuses: Collection[str], error_types: Collection[str]
 ) -> None:
     """Find the records in the journal, and their inputs in what the run read."""
+    from fanout.durable.reopening import another_input, reopen_input
     from fanout.journal import SeqSet, check_samples, iter_lines
     from fanout.sources import Selector
 
@@ -158,13 +158,13 @@ async def _write_inputs_again(
     options = run_dir.state.get("options", {})
     selector = Selector(select=options.get("select"))
     samples = check_samples(run_dir.path)
-    source = _reopen(run_dir, options.get("format"))
+    source = reopen_input(run_dir, options.get("format"))
     seq = left_out = 0
     try:
         async for batch in source.batches():
             for item in batch:
                 if samples.differs(seq, item.payload):
-                    raise SourceError(_is_another(source.location, f"record {seq} is another"))
+                    raise another_input(source.location, f"record {seq} is another")
                 if seq in wanted and not _write_item(lines, item, selector):
                     left_out += 1
                 seq += 1
@@ -173,7 +173,7 @@ async def _write_inputs_again(
     finally:
         await source.aclose()
     if seq <= wanted.max:
-        raise SourceError(_is_another(source.location, f"it ends before record {wanted.max}"))
+        raise another_input(source.location, f"it ends before record {wanted.max}")
     _tell_left_out(left_out)
 
 
@@ -189,29 +189,6 @@ def _write_item(lines: IO[bytes], item: Item, selector: Selector) -> bool:
         return False
     lines.write((b"" if raw is None else bytes(raw)) + b"\n")
     return True
-
-
-def _reopen(run_dir: RunDir, input_format: str | None) -> Source:
-    from fanout.sources import fingerprint, fingerprint_difference, open_source, open_spool
-
-    asked = run_dir.state.get("input", {})
-    location, before = asked.get("location"), asked.get("fingerprint", {})
-    if run_dir.spool.exists():
-        return open_spool(run_dir.spool, location=str(location), format=input_format)
-    kind = before.get("kind")
-    if not isinstance(location, str) or kind in ("stdin", "pipe", "iterable"):
-        raise JournalError(
-            f"{run_dir.path}: inputs of records that succeeded are not kept, and the run's own input, "
-            f"{'an iterable' if kind == 'iterable' else 'a pipe'}, is gone"
-        )
-    difference = fingerprint_difference(before, fingerprint(location, format=input_format))
-    if difference is not None:
-        raise SourceError(_is_another(location, difference))
-    return open_source(location, format=input_format)
-
-
-def _is_another(location: str, difference: str) -> str:
-    return f"{location}: is no longer the input of this run: {difference}"
 
 
 def _error_type(line: bytes) -> str | None:

@@ -11,24 +11,23 @@ import msgspec
 
 from fanout.durable.feeding import Again
 from fanout.errors import ConfigError, JournalError
-from fanout.journal import OUTCOMES_FILE, StoredOutcome, iter_lines
-from fanout.model import OK_STATUSES, STATUSES, Record
+from fanout.journal import OUTCOMES_FILE, StoredOutcome, decode_line, iter_lines
+from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, Record
 from fanout.payload import unembed
 
-GROUPS = {"failed": frozenset({"function_error", "rejected", "undelivered"})}
-DEFAULT_STATUSES = GROUPS["failed"]  # ``unknown`` only by name: it may have run
+DEFAULT_STATUSES = STATUS_GROUPS["failed"]  # ``unknown`` only by name: it may have run
 
 
 def statuses_of(names: Collection[str]) -> frozenset[str]:
     """Statuses to send again, from names of statuses and groups. Raises ConfigError for others."""
     chosen: set[str] = set()
     for name in names:
-        if name in GROUPS:
-            chosen |= GROUPS[name]
+        if name in STATUS_GROUPS:
+            chosen |= STATUS_GROUPS[name]
         elif name in STATUSES and name not in OK_STATUSES:
             chosen.add(name)
         else:
-            allowed = ", ".join([*GROUPS, *(s for s in STATUSES if s not in OK_STATUSES)])
+            allowed = ", ".join([*STATUS_GROUPS, *(s for s in STATUSES if s not in OK_STATUSES)])
             raise ConfigError(f"status is {name!r}: to send again there are {allowed}")
     return frozenset(chosen) or DEFAULT_STATUSES
 
@@ -49,7 +48,7 @@ class Redrive:
         before_generation: int,
     ) -> None:
         self._path = directory / OUTCOMES_FILE
-        self._decode = msgspec.json.Decoder(StoredOutcome).decode
+        self._decoder = msgspec.json.Decoder(StoredOutcome)
         places: dict[int, int] = {}
         at = 0
         for head, line in iter_lines(directory, latest=False):
@@ -85,11 +84,11 @@ class Redrive:
     def _fits(self, line: bytes, error_types: Collection[str]) -> bool:
         if not error_types:
             return True
-        error = self._decode(line).error
+        error = decode_line(line, self._decoder).error
         return error is not None and error.type in error_types
 
     def _again(self, line: bytes, *, is_suspect: bool) -> Again:
-        outcome = self._decode(line)
+        outcome = decode_line(line, self._decoder)
         own: Record | None = None
         if outcome.qualifier or outcome.tenant_id or outcome.durable_name or outcome.client_context:
             own = Record(

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol
 
 import anyio
@@ -26,6 +27,7 @@ from fanout.stats import Snapshot, Stats, TimelineWriter
 _log = logging.getLogger("fanout")
 
 SAMPLE_EVERY_S = 1.0
+CLOSING_S = 3.0
 FINELY_S = 5.0  # at the beginning a sample every tick, so that short runs have a course too
 TICK_S = 0.1
 
@@ -191,7 +193,8 @@ class Run:
                     await self._drive(dispatcher)
         finally:
             if self._ledger is not None:
-                with anyio.CancelScope(shield=True):
+                # A reader of standard output who never reads must not hold up who wants to stop at once.
+                with anyio.move_on_after(CLOSING_S if self._is_cut else inf, shield=True):
                     await self._ledger.aclose()
         if self._ledger is not None and self._watchers.on_snapshot is not None:
             self._watchers.on_snapshot(self.snapshot(time.time()))

@@ -33,22 +33,6 @@ class LineFault(ValueError):
     """A line is no outcome."""
 
 
-_encode_into = msgspec.json.Encoder().encode_into
-
-
-def append_line(lines: bytearray, outcome: Outcome) -> None:
-    """Append an outcome as one line, whatever is in it. About 0.4 µs."""
-    before = len(lines)
-    try:
-        _encode_into(outcome, lines, -1)
-    except (ValueError, TypeError, RecursionError):  # a lone surrogate: only ASCII escapes can carry it
-        del lines[before:]
-        lines += json.dumps(outcome, default=_plain, separators=(",", ":")).encode()
-    if lines.find(b"\n", before) >= 0:  # between the tokens of embedded JSON; inside a string it cannot be
-        lines[before:] = lines[before:].replace(b"\n", b" ")
-    lines += b"\n"
-
-
 def decode_line(line: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """Read a line; ``decoder.decode`` itself is faster, and does for all but odd lines. Raises LineFault.
 
@@ -74,12 +58,6 @@ def decode_line(line: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     finally:
         sys.setrecursionlimit(limit)
     return outcome
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, msgspec.Raw):
-        return json.loads(bytes(value))
-    return {name: member for name, member in msgspec.structs.asdict(value).items() if member is not None}
 
 
 def _refuse_constant(name: str) -> None:

@@ -17,10 +17,10 @@ import anyio.to_thread
 
 from fanout.errors import JournalError
 from fanout.journal.files import Batch, JournalFiles
-from fanout.journal.lines import append_line
 from fanout.journal.run_dir import OUTCOMES_FILE
 from fanout.journal.samples import is_sampled, sample_entry
 from fanout.model import Outcome
+from fanout.payload import append_line
 
 Fsync = Literal["second", "always", "never"]
 

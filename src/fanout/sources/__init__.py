@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fanout.sources.fingerprint import fingerprint, fingerprint_difference
-from fanout.sources.opening import FORMATS, open_source, open_spool
+from fanout.sources.opening import FORMATS, is_url, open_source, open_spool
 from fanout.sources.selecting import SelectionFailed, Selector
 from fanout.sources.source import MAX_RECORD_BYTES, Item, Source
 
@@ -16,6 +16,7 @@ __all__ = [
     "Source",
     "fingerprint",
     "fingerprint_difference",
+    "is_url",
     "open_source",
     "open_spool",
 ]
