@@ -1,0 +1,33 @@
+"""All benchmarks of the laboratory, one after the other: a few minutes; --full takes most of an hour."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+
+NAMES = ("startup", "overhead", "latency", "throughput", "littles_law", "memory")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="the sizes and rounds that documents quote")
+    parser.add_argument("--tiny", action="store_true", help="only to see that everything works")
+    chosen = parser.parse_args()
+    failed = []
+    for name in NAMES:
+        print(f"== {name}", flush=True)
+        began_s = time.perf_counter()
+        options = ["--tiny"] if chosen.tiny else [] if chosen.full else ["--quick"]
+        if name == "memory" and chosen.full:
+            options.append("--full")
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=False).returncode:
+            failed.append(name)
+        print(f"   ({time.perf_counter() - began_s:.0f} s)", flush=True)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Does throughput reach C/D: C calls in flight, each taking D seconds?
+
+    python -m benchmarks.littles_law
+
+Little's law says that no client can do more. Measured in the steady state of a ``Dispatcher.map``, after
+every connection is made; the function's concurrency is provisioned, so that no ramp is in the way. Where
+C/D is more than one process can send, the CPU is the limit: the share of a core it used is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import fanout
+from benchmarks.endpoint import BUSY, Endpoint
+from benchmarks.measuring import arguments, run_process, save, shown, summary
+
+WIDTHS = (10, 100, 1_000, 10_000)
+DELAYS_MS = (10, 100, 1_000)
+_CPU_BOUND = 0.85  # of the one core that Python's share of the work can have
+
+
+def main() -> None:
+    chosen = arguments(
+        __doc__, case={"nargs": 4, "default": None, "metavar": ("C", "DELAY_MS", "URL", "SECONDS")}
+    )
+    if chosen.case:
+        concurrency, delay_ms, url, seconds = chosen.case
+        import uvloop
+
+        print(json.dumps(uvloop.run(_case(int(concurrency), int(delay_ms) / 1e3, url, float(seconds)))))
+        return
+    widths, delays_ms, schemes = WIDTHS, DELAYS_MS, (False, True)
+    if chosen.tiny:
+        widths, delays_ms, schemes = (10,), (10,), (False,)
+    rounds = min(chosen.rounds, 1 if chosen.quick else 3)
+    cases: list[dict[str, Any]] = []
+    delays: dict[tuple[bool, int], float] = {}
+    print("share of C/D reached in the steady state")
+    with Endpoint(delays_ms) as endpoint:
+        for tls in schemes:
+            for delay_ms in delays_ms:
+                delays[tls, delay_ms] = _delay_ms(endpoint, delay_ms, tls, 0.3 if chosen.tiny else 2.0)
+                print(f"  the leanest client sees a delay of {delays[tls, delay_ms]:.2f} ms")
+                for concurrency in widths:
+                    case = _measured(endpoint, concurrency, delay_ms, tls, rounds, chosen.tiny)
+                    case["endpoint_delay_ms"] = delays[tls, delay_ms]
+                    if "per_s" in case:
+                        reachable_per_s = concurrency / delays[tls, delay_ms] * 1e3
+                        case["share_of_reachable"] = case["per_s"]["median"] / reachable_per_s
+                    cases.append(case)
+                    print(f"  {_line(case)}", flush=True)
+        save("littles_law", {"endpoint": endpoint.kind, "cases": cases})
+
+
+def _delay_ms(endpoint: Endpoint, delay_ms: int, tls: bool, seconds: float) -> float:
+    """How long one call takes without any client's part in it: D and what the endpoint adds."""
+    usage = run_process(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.raw_client",
+            endpoint.url(delay_ms, tls=tls),
+            "10",
+            str(max(seconds, 3.0 * delay_ms / 1e3)),
+        ]
+    )
+    return 10 / json.loads(usage.stdout)["per_s"] * 1e3
+
+
+def _measured(
+    endpoint: Endpoint, concurrency: int, delay_ms: int, tls: bool, rounds: int, is_tiny: bool
+) -> dict[str, Any]:
+    case: dict[str, Any] = {"concurrency": concurrency, "delay_ms": delay_ms, "tls": tls}
+    case["limit_per_s"] = concurrency / (delay_ms / 1e3)
+    seconds = 0.3 if is_tiny else 4.0 if delay_ms == 1000 else 2.0
+    url = endpoint.url(delay_ms, tls=tls)
+    told = []
+    for _ in range(rounds):
+        usage = run_process(
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.littles_law",
+                "--case",
+                str(concurrency),
+                str(delay_ms),
+                url,
+                str(seconds),
+            ],
+            environment=endpoint.environment(),
+            endpoint=endpoint,
+        )
+        if usage.exit_code:
+            return case | {"failed": usage.stderr.strip()[-300:]}
+        told.append(json.loads(usage.stdout) | {"peak_rss_mb": usage.peak_rss_mb, "busy": usage.busy or 0.0})
+    if max(each["busy"] for each in told) > BUSY:
+        return case | {"failed": "the endpoint was the bottleneck"}
+    return case | {
+        "per_s": summary(each["per_s"] for each in told),
+        "share": summary(each["per_s"] / case["limit_per_s"] for each in told),
+        "main_thread": max(each["main_thread"] for each in told),
+        "cpu_cores": max(each["cpu_cores"] for each in told),
+        "peak_rss_mb": max(each["peak_rss_mb"] for each in told),
+        "is_cpu_bound": max(each["main_thread"] for each in told) > _CPU_BOUND
+        or max(each["cpu_cores"] for each in told) > 0.8 * (os.cpu_count() or 1),
+    }
+
+
+async def _case(concurrency: int, delay_s: float, url: str, seconds: float) -> dict[str, float]:
+    """Calls a second between the moment when all are in flight and the end."""
+    async with fanout.Dispatcher(
+        f"lab-{max(100_000, concurrency)}", qualifier="live", concurrency=concurrency, endpoint_url=url
+    ) as dispatcher:
+        is_over = False
+
+        def payloads() -> Any:
+            while not is_over:
+                yield b'{"order":12345678}'
+
+        warm_s = time.perf_counter() + max(0.5, 2.5 * delay_s) + concurrency * 0.0008
+        began_s, calls, began_cpu_s, began_main_s = 0.0, 0, 0.0, 0.0
+        ended: dict[str, float] = {}
+        async for outcome in dispatcher.map(payloads()):
+            assert outcome.ok, outcome
+            now_s = time.perf_counter()
+            if not began_s:
+                if now_s >= warm_s:
+                    began_s, calls = now_s, 0
+                    began_cpu_s, began_main_s = time.process_time(), time.thread_time()
+                continue
+            calls += 1
+            # Whole waves only, as calls that began together end together.
+            if not ended and now_s - began_s >= seconds:
+                wall_s = now_s - began_s
+                ended = {
+                    "per_s": calls / wall_s,
+                    "cpu_cores": (time.process_time() - began_cpu_s) / wall_s,
+                    "main_thread": (time.thread_time() - began_main_s) / wall_s,
+                }
+                is_over = True
+        return ended
+
+
+def _line(case: dict[str, Any]) -> str:
+    name = (
+        f"C={case['concurrency']:<6,} D={case['delay_ms']:>4} ms {'TLS  ' if case['tls'] else 'plain'} "
+        f"limit {case['limit_per_s']:>11,.0f}/s"
+    )
+    if "failed" in case:
+        return f"{name}  no figure: {case['failed']}"
+    bound = f"   CPU is the limit ({case['cpu_cores']:.1f} cores)" if case["is_cpu_bound"] else ""
+    return (
+        f"{name}  reached {shown(case['per_s']):>24}/s = {case['share']['median']:6.1%}"
+        f" ({case['share_of_reachable']:.1%} of what the endpoint allows){bound}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""How many records a second, and how much CPU for each, beside what people use instead.
+
+    python -m benchmarks.throughput
+
+Two scenes. *At once*: 64 calls in flight and a function that answers at once, so that the client is
+the limit. *Account*: what a default account allows, 1,000 in flight at 100 ms over TLS, which is 10,000
+calls a second. Every client is a process of its own and reads the same file; rates are those of the
+whole process, from its start to its exit; fanout writes its journal and its report meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.endpoint import Endpoint
+from benchmarks.measuring import (
+    FANOUT,
+    Usage,
+    arguments,
+    interleaved,
+    ratios,
+    run_process,
+    save,
+    shown,
+    summary,
+    write_records,
+)
+
+BASELINE = "aiobotocore + Semaphore"
+OURS = "fanout run"
+_CLIENTS = Path(__file__).parent / "clients"
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fanout-lab"
+
+
+def main() -> None:
+    chosen = arguments(__doc__, only={"choices": ("at-once", "account"), "default": None})
+    results: dict[str, Any] = {}
+    with Endpoint((0, 100)) as endpoint, tempfile.TemporaryDirectory() as folder:
+        print(f"endpoint: {endpoint.kind}")
+        results["endpoint"] = {"kind": endpoint.kind} | _capacity(endpoint, 0.3 if chosen.tiny else 2.0)
+        print(
+            f"  alone it answers {results['endpoint']['plain_per_s']:,.0f}/s plain, "
+            f"{results['endpoint']['tls_per_s']:,.0f}/s over TLS for each second of its own CPU time"
+        )
+        if chosen.only in (None, "at-once"):
+            records = 300 if chosen.tiny else 5_000 if chosen.quick else 20_000
+            results["at_once"] = _at_once(endpoint, Path(folder), records, chosen.rounds, few=chosen.tiny)
+        if chosen.only in (None, "account"):
+            records = 1_000 if chosen.tiny else 30_000 if chosen.quick else 100_000
+            results["account"] = _account(endpoint, Path(folder), records, chosen.rounds, few=chosen.tiny)
+    save("throughput", results)
+
+
+def _capacity(endpoint: Endpoint, seconds: float) -> dict[str, float]:
+    """What the endpoint itself can do: calls for each second of its CPU time, from the leanest client."""
+    found = {}
+    for name, tls in (("plain_per_s", False), ("tls_per_s", True)):
+        usage = run_process(
+            [sys.executable, "-m", "benchmarks.raw_client", endpoint.url(0, tls=tls), "64", str(seconds)],
+            endpoint=endpoint,
+        )
+        told = json.loads(usage.stdout)
+        found[name] = told["calls"] / max(usage.busy * usage.wall_s, 0.01) if usage.busy else told["per_s"]
+    return found
+
+
+def _at_once(endpoint: Endpoint, folder: Path, records: int, rounds: int, *, few: bool) -> dict[str, Any]:
+    file = folder / "at_once.jsonl"
+    write_records(file, records)
+    url, concurrency = endpoint.url(0), 64
+    environment = endpoint.environment()
+
+    def program(*argv: str) -> Callable[[], Usage]:
+        return lambda: run_process(argv, environment=environment, endpoint=endpoint)
+
+    def client(name: str) -> Callable[[], Usage]:
+        return program(sys.executable, "-m", f"benchmarks.clients.{name}", str(file), str(concurrency), url)
+
+    def fanout(*more: str) -> Callable[[], Usage]:
+        return lambda: _fanout(endpoint, file, folder, "lab-100000", url, concurrency, *more)
+
+    runs: dict[str, Callable[[], Usage]] = {
+        OURS: fanout(),
+        BASELINE: client("aiobotocore_semaphore"),
+    }
+    if not few:
+        runs |= {
+            "fanout run --transport sdk": fanout("--transport", "sdk"),
+            "fanout.Dispatcher.map": client("fanout_library"),
+            "boto3 + threads": client("boto3_threads"),
+        }
+        if (told := _absent("aiometer")) is None:
+            runs["aiometer + aiobotocore"] = client("aiometer_aiobotocore")
+        else:
+            print(f"  aiometer: left out ({told})")
+        for name, argv in (("JavaScript SDK v3", _javascript()), ("Go SDK v2", _go())):
+            if isinstance(argv, str):
+                print(f"  {name}: left out ({argv})")
+            else:
+                runs[name] = program(*argv, str(file), str(concurrency), url)
+                environment = environment | {"FANOUT_LAB_MODULES": str(_CACHE / "javascript")}
+    print(f"at once: {records:,} records, 64 in flight, no delay, plain HTTP")
+    return _judge(interleaved(runs, rounds=rounds), records) | {
+        "records": records,
+        "concurrency": concurrency,
+    }
+
+
+def _account(endpoint: Endpoint, folder: Path, records: int, rounds: int, *, few: bool) -> dict[str, Any]:
+    file, short = folder / "account.jsonl", folder / "short.jsonl"
+    write_records(file, records)
+    few_records = min(records, 20_000)
+    write_records(short, few_records)
+    url, concurrency = endpoint.url(100, tls=True), 1_000
+    steady: list[float] = []
+
+    def ours() -> Usage:
+        usage = _fanout(endpoint, file, folder, "lab-1000", url, concurrency, keep=True)
+        steady.append(_steady_per_s(folder / "run" / "outcomes.jsonl"))
+        shutil.rmtree(folder / "run")
+        return usage
+
+    def theirs() -> Usage:
+        return run_process(
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.clients.aiobotocore_semaphore",
+                str(short),
+                str(concurrency),
+                url,
+            ],
+            environment=endpoint.environment(),
+            endpoint=endpoint,
+        )
+
+    print(f"account: {records:,} records, 1,000 in flight, 100 ms, TLS (10,000/s is the limit)")
+    usages = interleaved({OURS: ours} if few else {OURS: ours, BASELINE: theirs}, rounds=rounds)
+    results = _judge(usages, {OURS: records, BASELINE: few_records})
+    results["steady_per_s"] = summary(steady)
+    print(f"  {OURS}: steady {shown(results['steady_per_s'])}/s")
+    return results | {"records": records, "baseline_records": few_records, "concurrency": concurrency}
+
+
+def _fanout(
+    endpoint: Endpoint,
+    file: Path,
+    folder: Path,
+    function: str,
+    url: str,
+    concurrency: int,
+    *more: str,
+    keep: bool = False,
+) -> Usage:
+    out = folder / "run"
+    argv = [FANOUT, "run", function, str(file), "-j", str(concurrency), "--endpoint-url", url]
+    usage = run_process(
+        [*argv, "--out", str(out), "--quiet", "--json", *more],
+        environment=endpoint.environment(),
+        endpoint=endpoint,
+    )
+    if usage.exit_code == 0:
+        counts = json.loads(usage.stdout)["counts"]
+        usage = _with_stdout(usage, f"{counts['succeeded']} 0")
+    if not keep:
+        shutil.rmtree(out, ignore_errors=True)
+    return usage
+
+
+def _with_stdout(usage: Usage, stdout: str) -> Usage:
+    from dataclasses import replace
+
+    return replace(usage, stdout=stdout)
+
+
+def _steady_per_s(outcomes: Path) -> float:
+    """Records a second in the middle of the run: between its first and its last fifth."""
+    import msgspec
+
+    from fanout.stats.replay import unix_s
+
+    class Line(msgspec.Struct):
+        started_at: str
+        duration_ms: float
+
+    decode = msgspec.json.Decoder(Line).decode
+    ends = sorted(
+        (unix_s(line.started_at) or 0.0) + line.duration_ms / 1e3
+        for line in map(decode, outcomes.read_bytes().splitlines())
+    )
+    first, last = len(ends) // 5, len(ends) * 4 // 5
+    return (last - first) / (ends[last] - ends[first])
+
+
+def _judge(usages: dict[str, list[Usage]], records: int | dict[str, int]) -> dict[str, Any]:
+    """Rates, CPU and ratios; a client that failed or that the endpoint held back has no figure."""
+    clients: dict[str, Any] = {}
+    rates: dict[str, list[float]] = {}
+    cpu: dict[str, list[float]] = {}
+    for name, runs in usages.items():
+        count = records if isinstance(records, int) else records[name]
+        failed = next((u for u in runs if u.exit_code or int(u.stdout.split()[0]) != count), None)
+        if failed is not None:
+            told = (failed.stderr or failed.stdout).strip()[-300:]
+            print(f"  {name}: no figure, it failed: {told}")
+            clients[name] = {"failed": told}
+            continue
+        if any(usage.is_endpoint_bound for usage in runs):
+            print(f"  {name}: no figure, the endpoint was the bottleneck")
+            clients[name] = {"failed": "the endpoint was the bottleneck"}
+            continue
+        rates[name] = [count / usage.wall_s for usage in runs]
+        cpu[name] = [usage.cpu_us_per(count) for usage in runs]
+        clients[name] = {
+            "per_s": summary(rates[name]),
+            "cpu_us": summary(cpu[name]),
+            "peak_rss_mb": summary(usage.peak_rss_mb for usage in runs),
+            "endpoint_busy": max(usage.busy or 0.0 for usage in runs),
+        }
+    for name, figures in clients.items():
+        if "failed" in figures:
+            continue
+        against = ""
+        if BASELINE in rates:
+            figures["rate_ratio"] = ratios(rates[name], rates[BASELINE])
+            figures["cpu_ratio"] = ratios(cpu[BASELINE], cpu[name])
+            rate, used = figures["rate_ratio"]["median"], figures["cpu_ratio"]["median"]
+            against = f", {rate:.1f} x the baseline's rate, 1/{used:.1f} of its CPU"
+        rate, used = shown(figures["per_s"]), shown(figures["cpu_us"], " µs")
+        print(f"  {name:28} {rate:>26}/s   CPU {used:>22} a record{against}")
+    return {"clients": clients}
+
+
+def _absent(module: str) -> str | None:
+    from importlib.util import find_spec
+
+    return None if find_spec(module) else "not installed"
+
+
+def _javascript() -> list[str] | str:
+    """How to start the JavaScript client, or why that is not possible. Installs the SDK once, in a cache."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return "no node and npm here"
+    folder = _CACHE / "javascript"
+    if not (folder / "node_modules" / "@aws-sdk" / "client-lambda").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        packages = ["@aws-sdk/client-lambda@3", "@smithy/node-http-handler"]
+        done = subprocess.run(
+            ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(folder), *packages],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if done.returncode:
+            return f"npm could not install the SDK: {done.stderr.strip()[-200:]}"
+    return ["node", str(_CLIENTS / "javascript_sdk.mjs")]
+
+
+def _go() -> list[str] | str:
+    """How to start the Go client, or why that is not possible. Built once, in a cache."""
+    if shutil.which("go") is None:
+        return "no Go toolchain here"
+    folder = _CACHE / "go"
+    binary = folder / "client"
+    if not binary.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_CLIENTS / "go_sdk.go", folder / "main.go")
+        for argv in (
+            ["go", "mod", "init", "lab"],
+            ["go", "mod", "tidy"],
+            ["go", "build", "-o", "client", "."],
+        ):
+            done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+            if done.returncode and argv[2] != "init":
+                return f"{' '.join(argv)} failed: {done.stderr.strip()[-200:]}"
+    return [str(binary)]
+
+
+if __name__ == "__main__":
+    main()

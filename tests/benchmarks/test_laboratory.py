@@ -1,0 +1,57 @@
+"""The laboratory works: each benchmark runs to its end at a size that says nothing of speed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks.__main__ import NAMES
+from benchmarks.endpoint import Endpoint
+
+from benchmarks import measuring
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_and_leaves_its_results(name: str, tmp_path: Path) -> None:
+    """Exit code 0, and JSON that names the machine."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", "--tiny", "--results", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / f"{name}.json").read_text())
+    assert results["benchmark"] == name
+    assert results["machine"]["python"]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_endpoint_without_nginx_answers_as_the_one_with_it(tls: bool) -> None:
+    """fanout itself finds a function, its limits and a reply there."""
+    with Endpoint((0,), use_nginx=False) as endpoint:
+        done = measuring.run_process(
+            [measuring.FANOUT, "invoke", "lab-7", "--endpoint-url", endpoint.url(0, tls=tls)],
+            environment=endpoint.environment(),
+        )
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout) == {"ok": True}
+
+
+def test_a_process_that_fails_has_its_exit_code_and_words() -> None:
+    """Nothing is measured of a client that did not work."""
+    usage = measuring.run_process([sys.executable, "-c", "raise SystemExit('no')"])
+    assert usage.exit_code == 1
+    assert usage.stderr.strip() == "no"
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    """A machine that was twice as slow in one round was so for both."""
+    assert measuring.ratios([2.0, 4.0], [1.0, 2.0]) == {"median": 2.0, "least": 2.0, "most": 2.0, "runs": 2}
