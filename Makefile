@@ -34,7 +34,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/docs
+	$(BIN)/python -m pytest -q -m "not slow" tests/docs
 
 # The whole suite, slow tests too, on every Python from 3.11 to 3.14 that this machine has.
 test-all:

@@ -26,11 +26,14 @@ def main() -> int:
     os.chdir(ROOT)
     fanout = _command()
     out = f"runs/demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    command = [fanout, "run", "price-order", "examples/orders.jsonl", "--key", "id", "--out", out]
-    command += ["--local", "examples/handler.py:handler", "--local-concurrency", "20"]
-    print("1,000 orders, one call of the function for each, at most 20 at once, as Lambda would allow:\n")
-    print(f"$ {shlex.join(command)}\n", flush=True)
-    code = subprocess.run(command, check=False).returncode
+    parts = [
+        [fanout, "run", "price-order", "examples/orders.jsonl", "--key", "id"],
+        ["--out", out],
+        ["--local", "examples/handler.py:handler", "--local-concurrency", "20"],
+    ]
+    print("1,000 orders, one call of a Lambda function for each, at most 20 at once:\n")
+    print("$ " + " \\\n    ".join(map(shlex.join, parts)) + "\n", flush=True)
+    code = subprocess.run([word for part in parts for word in part], check=False).returncode
     if code != EXIT_SOME_FAILED:
         print(f"\nfanout run ended with exit code {code}; expected was {EXIT_SOME_FAILED}", file=sys.stderr)
         return code or 1
@@ -44,10 +47,10 @@ def main() -> int:
 
 
 def _explain(fanout: str, out: str, outcomes: list[dict[str, Any]]) -> None:
-    print("\nIt exited with 1: it finished, and some records did not succeed. Each record has one line in")
-    print(f"{out}/outcomes.jsonl. One that succeeded:\n")
+    print("\nIt exited with 1: it finished, and some records did not succeed.")
+    print(f"Each record has one line in {out}/outcomes.jsonl.\nOne that succeeded:\n")
     print(_shortest_line(outcomes, "succeeded"))
-    print("\nand one that did not, with its input, so that it can be sent again from here alone:\n")
+    print("\nOne that did not; its input is there, so it can be sent again from here alone:\n")
     print(_shortest_line(outcomes, "function_error"))
     print("\nNext:")
     for what, *command in (

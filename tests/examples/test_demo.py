@@ -37,7 +37,7 @@ def test_the_demo_runs_a_thousand_orders_for_real(project: Path) -> None:
     done = demo(project)
     assert done.returncode == 0, done.stderr
     assert re.search(
-        r"^\$ \S*fanout run price-order examples/orders\.jsonl .*--local-concurrency 20$",
+        r"^\$ \S*fanout run price-order examples/orders\.jsonl [^$]*--local-concurrency 20$",
         done.stdout,
         re.MULTILINE,
     )
