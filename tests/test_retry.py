@@ -117,11 +117,11 @@ def test_few_calls_have_a_reserve_of_retries() -> None:
 
 
 def test_a_long_good_run_saves_up_no_storm() -> None:
-    """The bucket holds a hundred retries at most."""
+    """The bucket holds five hundred retries at most."""
     budget = RetryBudget()
     for _ in range(100_000):
         budget.on_fresh_call()
-    assert sum(budget.try_take() for _ in range(1_000)) == 100
+    assert sum(budget.try_take() for _ in range(1_000)) == 500
 
 
 def test_retry_after_is_a_lower_bound() -> None:
@@ -150,3 +150,20 @@ def test_delays_are_full_jitter_below_a_cap(n: int, seed: int) -> None:
     delay_s = chosen.decide(THROTTLED, attempts=1, throttles=n, now_s=0.0)
     assert delay_s is not None
     assert 0.0 <= delay_s <= min(THROTTLE_CAP_S, 0.05 * 2 ** min(n - 1, 50))
+
+
+def test_retries_that_pay_off_cost_nothing() -> None:
+    """A function that fails each first attempt and then recovers never runs out of retries."""
+    budget = RetryBudget()
+    for _ in range(100_000):
+        budget.on_fresh_call()
+        assert budget.try_take()
+        budget.on_recovery(1)
+
+
+def test_retries_in_vain_run_out_and_come_back_with_recovery() -> None:
+    """With the reserve spent on a dying function, every recovery pays for one more retry."""
+    budget = RetryBudget(share=0.0, reserve=3.0)
+    assert [budget.try_take() for _ in range(4)] == [True, True, True, False]
+    budget.on_recovery(2)
+    assert [budget.try_take() for _ in range(3)] == [True, True, False]

@@ -24,9 +24,7 @@ STATUSES: tuple[Status, ...] = (
     "undelivered",
     "unknown",
 )
-STATUS_GROUPS = {
-    "failed": frozenset({"function_error", "rejected", "undelivered"})
-}
+STATUS_GROUPS = {"failed": frozenset({"function_error", "rejected", "undelivered"})}
 OK_STATUSES: frozenset[str] = frozenset({"succeeded", "accepted", "valid"})
 
 

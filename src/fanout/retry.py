@@ -12,15 +12,17 @@ CAP_S = 20.0
 THROTTLE_BASE_S = 0.05
 THROTTLE_CAP_S = 2.0
 BUDGET_SHARE = 0.2
-BUDGET_RESERVE = 10.0
-BUDGET_MOST = 100.0
+BUDGET_RESERVE = 500.0
+BUDGET_MOST = 500.0
 
 
 class RetryBudget:
-    """A token bucket that lets retries be at most a fifth of fresh calls, plus a small reserve.
+    """A token bucket that lets fruitless retries be at most a fifth of fresh calls, plus a reserve.
 
     Why not attempts alone: when everything fails, three retries each mean four times the load on what
-    is failing. Every fresh call puts in 0.2 tokens, every retry takes one. As in Finagle and tower.
+    is failing. Every fresh call puts in 0.2 tokens, every retry takes one, as in Finagle and tower; a
+    record that succeeds in the end gives its tokens back, so that a function which only stumbles loses
+    no record to the budget. The reserve keeps short runs from noticing it at all.
     """
 
     __slots__ = ("_most", "_share", "_tokens")
@@ -36,6 +38,10 @@ class RetryBudget:
         """A record's first attempt is being made."""
         if self._tokens < self._most:
             self._tokens += self._share
+
+    def on_recovery(self, retries: int) -> None:
+        """A record succeeded after so many retries: they were worth it."""
+        self._tokens = min(self._most, self._tokens + retries)
 
     def try_take(self) -> bool:
         """Take a token for a retry, if there is one."""

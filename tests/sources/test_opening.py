@@ -287,3 +287,20 @@ async def test_a_url_that_fails_is_told(base_url: str) -> None:
     assert f"after {len(items):,} records" in str(failure)
     items, failure = await read_until_failure(open_source("http://127.0.0.1:1/x.jsonl"))
     assert "cannot be read" in str(failure)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
+async def test_bytes_read_follows_the_records_handed_out(tmp_path: Path, suffix: str) -> None:
+    """Halfway through the records it is about half of the file, though the reader is far ahead."""
+    path = tmp_path / f"in.{suffix}"
+    data = b"".join(b'{"n": %d}\n' % n for n in range(100_000, 110_000))
+    path.write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
+    source = open_source(str(path))
+    seen, at_half = 0, 0.0
+    async for batch in source.batches():
+        seen += len(batch)
+        if seen >= 5_000 and not at_half:
+            assert source.bytes_total is not None
+            at_half = source.bytes_read / source.bytes_total
+    assert 0.45 < at_half < 0.6
+    assert source.bytes_read == source.bytes_total == path.stat().st_size

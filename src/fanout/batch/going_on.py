@@ -14,11 +14,13 @@ from fanout.batch.local import local_function
 from fanout.batch.request import KEPT_ON_RESUME, RunOptions
 from fanout.batch.starting import RunSession
 from fanout.config import Options
+from fanout.dispatcher import Dispatcher
 from fanout.durable import Redrive, RunResult, Work, statuses_of
 from fanout.durable.ending import ending
 from fanout.durable.reopening import another_input, reopen_input
 from fanout.errors import ConfigError, JournalError
 from fanout.journal import Replay, RunDir, Samples, check_samples, iter_outcomes, replay
+from fanout.report.outcomes import read_outcomes
 from fanout.report.summary import RunReport
 from fanout.sources import Selector
 from fanout.stats import Stats, read_timeline
@@ -188,7 +190,8 @@ async def _resume(
         if decision == "skip":
             suspects = _Suspects(known)
     refused = frozenset(run_dir.state.get("refused") or ())
-    run_dir.write_state({"state": "running", "finished_at": None})
+    is_planned = {"is_planned": False} if run_dir.state.get("is_planned") else {}  # a canary no more
+    run_dir.write_state({"state": "running", "finished_at": None, **is_planned})
     stats = replay_stats(
         (outcome for outcome in iter_outcomes(run_dir.path) if outcome.seq not in refused),
         read_timeline(run_dir.path / TIMELINE),
@@ -211,6 +214,7 @@ async def _resume(
         stats=stats,
         samples=check_samples(run_dir.path),
         location="" if source is None else source.location,
+        path=run_dir.path,
     )
     return await session.go(run_dir)
 
@@ -271,6 +275,7 @@ class _ResumeSession(RunSession):
         stats: Stats,
         samples: Samples,
         location: str,
+        path: Path,
     ) -> None:
         super().__init__(
             asked.function,
@@ -283,7 +288,15 @@ class _ResumeSession(RunSession):
         )
         self._samples = samples
         self._location = location
+        self._path = path
         work.on_record = self.note_record
+
+    def _on_started(self, dispatcher: Dispatcher) -> None:
+        """What was spent before counts, in the summary and for the spending cap."""
+        super()._on_started(dispatcher)
+        assert self._meter is not None
+        for outcome in read_outcomes(self._path, latest=False):
+            self._meter.add(outcome)
 
     def note_record(self, seq: int, payload: bytes) -> None:
         if self._samples.differs(seq, payload):

@@ -63,6 +63,8 @@ class Budget:
                 )
                 self.quotas = await self._read_quotas()
             quotas = self.quotas
+            if quotas.refusal is not None:
+                raise FatalRefusal(quotas.refusal, code="Refused", http_status=403)
             if quotas.reserved == 0 and options.invocation_type == "RequestResponse":
                 raise FatalRefusal(
                     f"{options.function}: reserved concurrency is 0, so Lambda throttles every call; "

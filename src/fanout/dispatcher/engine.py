@@ -290,6 +290,8 @@ class Engine:
             self.gate.release(Release.SUCCESS, n_bytes, job.sent_s, now_s)
             self.pacer.on_success(now_s)
             self._patience.note_progress(now_s)
+            if job.attempts > 1:
+                self._policy.budget.on_recovery(job.attempts - 1)
             self._finish(job, self.outcomes.of_success(job, reply, now_s), now_s)
             return
         job.last_http_status = None if reply is None else reply.status
@@ -306,6 +308,7 @@ class Engine:
                 self.gate.release(Release.IGNORED, n_bytes, job.sent_s, now_s)
         elif verdict is Verdict.FUNCTION_ERROR:
             self.gate.release(Release.SUCCESS, n_bytes, job.sent_s, now_s)
+            self.pacer.on_success(now_s)
         else:
             self.gate.release(Release.IGNORED, n_bytes, job.sent_s, now_s)
         if verdict is Verdict.FATAL:

@@ -14,24 +14,29 @@ from fanout.errors import SourceError
 from fanout.sources.reading import ByteReader
 
 _CLOSE_WAIT_S = 0.2
+Chunk = tuple[bytes, int]  # and the position of its end
 
 
 class ReadAhead:
-    """A blocking reader, awaited: its thread has the next chunk ready while this one is used."""
+    """A blocking reader, awaited: its thread has the next chunk ready while this one is used.
+
+    ``position`` is the reader's ``bytes_read`` as it was after the chunk that ``next`` returned last.
+    """
 
     def __init__(self, reader: ByteReader) -> None:
         self._reader = reader
-        self._wanted: queue.SimpleQueue[asyncio.Future[bytes] | None] = queue.SimpleQueue()
-        self._ahead: asyncio.Future[bytes] | None = None
+        self._wanted: queue.SimpleQueue[asyncio.Future[Chunk] | None] = queue.SimpleQueue()
+        self._ahead: asyncio.Future[Chunk] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed: asyncio.Future[bytes] | None = None
+        self._closed: asyncio.Future[Chunk] | None = None
         self._is_over = False
+        self.position = 0
 
     async def next(self) -> bytes:
         """The next chunk, or nothing at the end. Raises SourceError where the reader does."""
         if self._is_over:
             return b""
-        chunk = await (self._ahead or self._ask())
+        chunk, self.position = await (self._ahead or self._ask())
         self._is_over = not chunk
         self._ahead = None if self._is_over else self._ask()
         return chunk
@@ -49,12 +54,12 @@ class ReadAhead:
         self._wanted.put(None)
         await asyncio.wait([self._closed], timeout=_CLOSE_WAIT_S)
 
-    def _ask(self) -> asyncio.Future[bytes]:
+    def _ask(self) -> asyncio.Future[Chunk]:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._closed = self._loop.create_future()
             threading.Thread(target=self._serve, name="fanout-source", daemon=True).start()
-        future: asyncio.Future[bytes] = self._loop.create_future()
+        future: asyncio.Future[Chunk] = self._loop.create_future()
         self._wanted.put(future)
         return future
 
@@ -70,14 +75,14 @@ class ReadAhead:
                     error = fault
                 except Exception as fault:  # noqa: BLE001 - a thread has nobody else to tell
                     error = SourceError(f"cannot be read: {fault!r}")
-                self._loop.call_soon_threadsafe(_settle, future, chunk, error)
+                self._loop.call_soon_threadsafe(_settle, future, (chunk, self._reader.bytes_read), error)
             self._reader.close()
-            self._loop.call_soon_threadsafe(_settle, self._closed, b"", None)
+            self._loop.call_soon_threadsafe(_settle, self._closed, (b"", 0), None)
         except RuntimeError:  # the loop is gone, and with it whoever asked
             self._reader.close()
 
 
-def _settle(future: asyncio.Future[bytes], chunk: bytes, error: SourceError | None) -> None:
+def _settle(future: asyncio.Future[Chunk], chunk: Chunk, error: SourceError | None) -> None:
     if future.done():
         return
     if error is not None:

@@ -52,10 +52,11 @@ class _BytesSource:
         self._reader = reader
         self._ahead = ReadAhead(reader)
         self._splitter = splitter
+        self._position = 0  # of the records handed out, not of the reader, which is ahead
 
     @property
     def bytes_read(self) -> int:
-        return self._reader.bytes_read
+        return self._position
 
     @property
     def bytes_total(self) -> int | None:
@@ -66,9 +67,15 @@ class _BytesSource:
         records = 0
         try:
             while chunk := await self._ahead.next():
+                before, handed_out = self._position, 0
+                stored = self._ahead.position - before  # bytes of the file that this chunk came of
                 for batch in self._splitter.feed(chunk):
                     records += len(batch)
+                    handed_out += sum([len(item.payload) for item in batch]) + len(batch)
+                    self._position = before + int(stored * min(1.0, handed_out / len(chunk)))
                     yield batch
+                self._position = before + stored
+            self._position = self._ahead.position
             for batch in self._splitter.finish():
                 records += len(batch)
                 yield batch

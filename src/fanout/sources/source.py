@@ -28,7 +28,8 @@ class Item(msgspec.Struct):
 class Source(Protocol):
     """An input. ``seq`` is the running count of its items from 0, over all batches.
 
-    ``bytes_read`` and ``bytes_total`` are bytes of the file as it lies there, compressed or not.
+    ``bytes_read`` and ``bytes_total`` are bytes of the file as it lies there, compressed or not;
+    ``bytes_read`` says, within a record or so, where the records handed out end.
     """
 
     location: str
