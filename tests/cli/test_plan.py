@@ -65,6 +65,24 @@ def test_a_plan_is_kept_and_a_run_goes_on_after_it(
     assert emulator.stats()["executions"] == 300
 
 
+def test_what_the_canary_cost_counts_in_the_run(
+    emulator: EmulatorProcess, records: Path, tmp_path: Path
+) -> None:
+    """The run's summary says the same as the report of its directory; and the directory is used up."""
+    out = tmp_path / "run"
+    where = ("--endpoint-url", emulator.endpoint_url, "--out", out)
+    assert fanout("plan", "f", records, *where, "--canary", "100").returncode == 0
+    finished = fanout("run", "f", records, *where, "--json", "--quiet")
+    reported = fanout("report", out, "--json")
+    cost = json.loads(finished.stdout)["cost"]["usd"]
+    assert cost == pytest.approx(json.loads(reported.stdout)["cost"]["usd"])
+    assert cost > 300 * 0.0000002  # requests alone, canary and all
+
+    again = fanout("run", "f", records, *where)
+    assert again.returncode == 2
+    assert f"{out}: holds a run already" in again.stderr
+
+
 def test_a_plan_for_people_names_time_cost_and_the_next_command(
     emulator: EmulatorProcess, records: Path, tmp_path: Path
 ) -> None:
