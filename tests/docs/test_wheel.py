@@ -21,9 +21,8 @@ PROJECT = ("src", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Mak
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    environ = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL"))
-    }
+    ours = ("PYTHON", "VIRTUAL_ENV")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environ, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -66,18 +65,8 @@ def test_the_installed_command_runs(installed: Path, tmp_path: Path) -> None:
     """A whole run, with a local function and the page at its end."""
     (tmp_path / "f.py").write_text("def handler(event, context):\n    return event * 2\n")
     (tmp_path / "in.jsonl").write_text("1\n2\n3\n")
-    command = [
-        installed / "fanout",
-        "run",
-        "f",
-        "in.jsonl",
-        "--local",
-        "f.py:handler",
-        "--out",
-        "r",
-        "--json",
-    ]
-    summary = json.loads(run(*command, cwd=tmp_path))
+    asked = ["--local", "f.py:handler", "--out", "r", "--json"]
+    summary = json.loads(run(installed / "fanout", "run", "f", "in.jsonl", *asked, cwd=tmp_path))
     assert summary["counts"]["succeeded"] == 3
     assert summary["cost"]["usd"] > 0
     assert (tmp_path / "r" / "report.html").stat().st_size > 100_000
