@@ -215,9 +215,8 @@ class RunSession:
     def _on_started(self, dispatcher: Dispatcher) -> None:
         quotas = dispatcher.budget.quotas
         if quotas.is_above_allowed:
-            self._audience.say(
-                f"concurrency {quotas.budget:,} is more than Lambda allows ({quotas.allowed:,}): expect throttles"
-            )
+            allowed = f"is more than Lambda allows ({quotas.allowed:,}): expect throttles"
+            self._audience.say(f"concurrency {quotas.budget:,} {allowed}")
         self._meter = CostMeter(
             region=dispatcher.budget.region,
             architecture=quotas.architecture or "x86_64",
