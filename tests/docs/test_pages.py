@@ -6,6 +6,8 @@ import ast
 import json
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +24,7 @@ ALL = {str(page.relative_to(ROOT)): page for page in PAGES}
 PYTHON = [block for page in PAGES for block in blocks(page, "python")]
 DATA = [block for page in PAGES for block in blocks(page, "json", "toml")]
 SHELL = [block for page in PAGES for block in blocks(page, "sh", "console")]
+SCRIPTS = [block for block in SHELL if block.language == "sh"]
 
 
 @pytest.mark.parametrize("page", ALL)
@@ -72,6 +75,14 @@ def test_data_can_be_read(block: Block) -> None:
     except ValueError:
         for line in block.text.splitlines():
             json.loads(line)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize("block", SCRIPTS, ids=lambda block: block.name)
+def test_shell_code_can_be_pasted(block: Block) -> None:
+    """A shell takes it as it stands."""
+    checked = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("block", SHELL, ids=lambda block: block.name)
