@@ -42,7 +42,11 @@ async def open_transport(
     """The transport of that kind, ready to send through ``session``, which must outlive it.
 
     ``max_connections`` is how many calls will be in flight at most: so many connections are kept.
+    Raises ConfigError when the process may not open as many files.
     """
+    from fanout.transports.open_files import make_room_for
+
+    make_room_for(max_connections)
     if kind == "sdk":
         from fanout.transports.sdk import SdkTransport
 

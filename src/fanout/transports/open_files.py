@@ -1,0 +1,33 @@
+"""How many connections this process may have: the soft limit of open files is raised as far as is needed."""
+
+from __future__ import annotations
+
+from fanout.errors import ConfigError
+
+_OTHER_FILES = 64  # the journal, the input, libraries, the loop's own
+
+
+def make_room_for(connections: int) -> None:
+    """Raise the soft limit to the hard one where it is too low for so many connections.
+
+    Raises ConfigError where that is too low as well. Does nothing on platforms without such a limit.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    needed = connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    raised = needed if hard == resource.RLIM_INFINITY else hard
+    try:
+        if raised < needed:
+            raise ValueError
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+    except (ValueError, OSError):
+        raise ConfigError(
+            f"concurrency needs {connections:,} connections, and this process may open "
+            f"{max(soft, raised):,} files: "
+            f"raise that (ulimit -n {needed}), or give a lower concurrency"
+        ) from None
