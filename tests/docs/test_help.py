@@ -60,6 +60,9 @@ def test_the_overview_names_every_command() -> None:
     result = CliRunner().invoke(cli, ["--help"])
     for verb, summary in VERBS.items():
         assert re.search(rf"^  {verb} +{re.escape(summary)}$", result.output, re.MULTILINE)
+    for call in re.findall(r"^ +fanout ([a-z]+ .*)$", result.output, re.MULTILINE):
+        check_command(shlex.split(call))
+    assert re.findall(r"^ +(\d)\. ", result.output, re.MULTILINE) == ["1", "2", "3"]
 
 
 COMPLETIONS = {

@@ -51,7 +51,22 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+_EXAMPLES = """
+\b
+Examples:
+  1. A handler on this machine, with no AWS account:
+       fanout run demo in.jsonl --local handler.py:handler
+  2. What the account allows; a canary; then all of it:
+       fanout limits my-function
+       fanout plan my-function in.jsonl --out runs/today
+       fanout run my-function in.jsonl --out runs/today
+  3. What became of it, and the failed records once more:
+       fanout report runs/today
+       fanout redrive runs/today
+"""
+
+
+@click.group(cls=_LazyGroup, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="lambda-fanout", prog_name="fanout")
 def cli() -> None:
     """Invoke an AWS Lambda function once per record, and know what became of every one."""
