@@ -58,4 +58,10 @@ def main(source: Path, target: Path) -> int:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: python examples/batch.py ORDERS.jsonl TOTALS.csv")
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    try:
+        sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    except KeyboardInterrupt:
+        print("interrupted: start it again to go on", file=sys.stderr)
+        sys.exit(130)
+    except fanout.FanoutError as error:  # no credentials, no such function, a file that is not there …
+        sys.exit(str(error))

@@ -72,8 +72,8 @@ def test_the_batch_goes_on_after_ctrl_c(price_order: EmulatorProcess, tmp_path: 
     while price_order.stats()["executions"] < 50 and time.monotonic() < give_up_at:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode not in (0, 1)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "interrupted: start it again to go on\n")
     ran_before = price_order.stats()["executions"]
     assert 50 <= ran_before < 300
     again = start("batch.py", str(source), "totals.csv", cwd=tmp_path)
@@ -89,6 +89,15 @@ def test_the_batch_says_how_it_is_called(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
     assert errors == "usage: python examples/batch.py ORDERS.jsonl TOTALS.csv\n"
+
+
+def test_the_batch_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    """Without credentials there is no traceback."""
+    process = start("batch.py", str(some_orders(tmp_path, 3)), "totals.csv", cwd=tmp_path)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert errors.startswith("no AWS credentials found")
+    assert errors.count("\n") == 1
 
 
 async def test_the_notebook_runs_where_an_event_loop_does(
