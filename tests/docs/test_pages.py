@@ -18,7 +18,7 @@ from fanout.cli import cli
 
 from .pages import PAGES, ROOT, Block, anchors, blocks, links, named, sections, text
 
-COMING = {ROOT / "docs" / name for name in ("limits.md", "performance.md", "invoke-api.md")}
+COMING = {ROOT / "docs" / "performance.md"}
 
 ALL = {str(page.relative_to(ROOT)): page for page in PAGES}
 PYTHON = [block for page in PAGES for block in blocks(page, "python")]
