@@ -19,7 +19,7 @@ from fanout.durable import Redrive, RunResult, Work, statuses_of
 from fanout.durable.ending import ending
 from fanout.durable.reopening import another_input, reopen_input
 from fanout.errors import ConfigError, JournalError
-from fanout.journal import Replay, RunDir, Samples, check_samples, iter_outcomes, replay
+from fanout.journal import Replay, RunDir, Samples, SeqSet, check_samples, iter_outcomes, replay
 from fanout.report.outcomes import read_outcomes
 from fanout.report.summary import RunReport
 from fanout.sources import Selector
@@ -119,7 +119,14 @@ async def redrive(
         if state.get("redrive"):
             raise ConfigError(f"{path}: a redrive of it was cut off: go on with `fanout resume {path}` first")
         asked = _Asked(state, changes)
-        filters = {"statuses": chosen, "error_types": sorted(error_types), "before": str(state.get("state"))}
+        filters = {
+            "statuses": chosen,
+            "error_types": sorted(error_types),
+            "before": str(state.get("state")),
+            # What is known of the run itself must outlive the redrive.
+            "not_sent": state.get("not_sent") or [],
+            "refused": state.get("refused") or [],
+        }
         generation = int(state.get("generation", 0)) + 1
         found = Redrive(path, statuses=chosen, error_types=error_types, before_generation=generation)
         if not len(found):
@@ -333,15 +340,27 @@ class _RedriveSession(RunSession):
             transport=asked.transport,
         )
         self._before = filters["before"]
+        self._not_sent = frozenset(filters.get("not_sent") or ())
+        self._refused = frozenset(filters.get("refused") or ())
+        self._redone: SeqSet | None = None
 
     def _settle(self, run_dir: RunDir, result: RunResult) -> None:
         with suppress(JournalError):  # the directory has gone, and why has been told
-            result.counts = counts_of(replay(run_dir.path))
+            known = replay(run_dir.path)
+            result.counts, self._redone = counts_of(known), known.redone
         result.is_input_exhausted = bool(run_dir.state.get("is_input_exhausted"))
         if result.stop is None:
-            self._write_state(run_dir, {"redrive": None})
             _, result.exit_code = ending(None, result.counts)
             result.state = "interrupted" if self._before == "running" else self._before
+
+    def _own_state(self, result: RunResult) -> dict[str, Any]:
+        redone = self._redone
+        refused = {seq for seq in self._refused if redone is None or seq not in redone}
+        state: dict[str, Any] = {
+            "not_sent": sorted(self._not_sent.union(self.run.not_sent)),
+            "refused": sorted(refused.union(self.run.refused)),
+        }
+        return state if result.stop is not None else {**state, "redrive": None}
 
     def _report_of(self, run_dir: RunDir, state: dict[str, Any], result: RunResult, cost: Any) -> RunReport:
         try:

@@ -256,7 +256,7 @@ class RunSession:
             }
             return RunReport.from_stats(result.stats, meta, cost=cost)
         self._settle(run_dir, result)
-        changes = {**function_state(result.meta), **last_state(result, self.run)}
+        changes = {**function_state(result.meta), **last_state(result, self.run), **self._own_state(result)}
         self._write_state(run_dir, changes)
         report = self._report_of(run_dir, {**run_dir.state, **changes}, result, cost)
         if self._run_options.report:
@@ -267,6 +267,10 @@ class RunSession:
 
     def _settle(self, run_dir: RunDir, result: RunResult) -> None:
         """Where the directory knows of more records than this session, state and counts are set right."""
+
+    def _own_state(self, result: RunResult) -> dict[str, Any]:  # noqa: ARG002 - for redrives
+        """What else run.json says at the end."""
+        return {}
 
     def _report_of(self, run_dir: RunDir, state: dict[str, Any], result: RunResult, cost: Any) -> RunReport:
         return RunReport.from_stats(result.stats, {**state, "run_dir": str(run_dir.path)}, cost=cost)

@@ -1,0 +1,112 @@
+"""``fanout redrive``: failed records once more, from the journal alone; the latest outcome counts."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.cli.running import HANDLER, Shell, end, interrupted
+
+MENDED = HANDLER.replace('event.get("fail")', 'event.get("never")')
+
+
+def local_shell(directory: Path) -> Shell:
+    """A directory with a handler that fails some records."""
+    shell = Shell(directory)
+    (directory / "app.py").write_text(HANDLER)
+    return shell
+
+
+def latest(shell: Shell) -> dict[int, dict[str, Any]]:
+    """The last outcome of each record."""
+    return {outcome["seq"]: outcome for outcome in shell.outcomes()}
+
+
+def test_a_redrive_sends_what_failed_and_keeps_the_history(tmp_path: Path) -> None:
+    """By status and error type; as a new generation in the same directory."""
+    shell = local_shell(tmp_path)
+    records = [{"n": n, "fail": n % 3 == 0} for n in range(12)]
+    lines = [
+        str(record).replace("'", '"').replace("True", "true").replace("False", "false") for record in records
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join([*lines, "{broken"]))
+    local = ("--local", "app.py:handler", "--local-concurrency", "2")
+    first = shell.run("run", "demo", "in.jsonl", "--out", "run", *local, "--key", "n")
+    assert first.code == 1
+    assert shell.state()["counts"] == {"succeeded": 8, "function_error": 4, "rejected": 1}
+    assert "fanout redrive run" in first.err
+
+    (tmp_path / "in.jsonl").unlink()  # the journal is enough
+    none = shell.run("redrive", "run", "--error-type", "NoSuchError")
+    assert "no record to send again" in none.err
+    assert len(shell.outcomes()) == 13
+
+    (tmp_path / "app.py").write_text(MENDED)
+    second = shell.run("redrive", "run", "--status", "function_error", "--error-type", "ValueError")
+    assert second.code == 1  # the broken line is still rejected
+    outcomes = shell.outcomes()
+    assert len(outcomes) == 13 + 4
+    again = [outcome for outcome in outcomes if outcome.get("generation") == 1]
+    assert sorted(outcome["seq"] for outcome in again) == [0, 3, 6, 9]
+    assert {outcome["status"] for outcome in again} == {"succeeded"}
+    assert sorted(outcome["key"] for outcome in again) == ["0", "3", "6", "9"]
+    assert Counter(o["status"] for o in latest(shell).values()) == {"succeeded": 12, "rejected": 1}
+    state = shell.state()
+    assert (state["state"], state["counts"]) == ("finished", {"succeeded": 12, "rejected": 1})
+
+    third = shell.run("redrive", "run")
+    assert third.code == 1
+    assert shell.outcomes()[-1]["generation"] == 2
+    assert (shell.outcomes()[-1]["status"], shell.outcomes()[-1]["line"]) == ("rejected", 13)
+    shell.run("redrive", "run", "--status", "succeeded").assert_one_line(2, "status is 'succeeded'")
+
+
+def test_a_redrive_that_was_cut_off_goes_on_by_resume(shell: Shell) -> None:
+    """What it had sent again is not sent a third time; what the first run left is sent too."""
+    shell.write("in.jsonl", 300)
+    run = shell.run("run", "errors", "in.jsonl", "--out", "run", "--take", "200", "-j", "20")
+    assert run.code == 1
+    # The same directory, now with a function that works, slowly.
+    state_path = shell.directory / "run" / "run.json"
+    state_path.write_text(state_path.read_text().replace('"errors"', '"steady"'))
+    assert shell.emulator is not None
+    shell.emulator.reset()
+    process = shell.start("redrive", "run", "-j", "10")
+    with interrupted(process):
+        shell.wait_for_outcomes(230)
+        process.send_signal(signal.SIGINT)
+        cut = end(process)
+    assert cut.code == 130
+    assert "fanout resume run" in cut.err
+    shell.run("redrive", "run").assert_one_line(2, "go on with `fanout resume run` first")
+    resumed = shell.run("resume", "run")
+    assert resumed.code == 0, resumed.err
+    outcomes = latest(shell)
+    assert sorted(outcomes) == list(range(200))
+    assert {outcome["status"] for outcome in outcomes.values()} == {"succeeded"}
+    assert set(shell.executions().values()) == {1}
+    assert shell.state()["state"] == "finished"
+    assert shell.state()["counts"] == {"succeeded": 200}
+
+
+def test_a_redrive_of_an_interrupted_run_forgets_nothing_of_it(shell: Shell) -> None:
+    """What certainly was not sent before the redrive is still known as such after it."""
+    shell.write("in.jsonl", 400)
+    process = shell.start("run", "mixed", "in.jsonl", "--out", "run", "-j", "10", "--retries", "50")
+    with interrupted(process):
+        shell.wait_for_outcomes(60)
+        process.send_signal(signal.SIGINT)
+        assert end(process).code == 130
+    not_sent = shell.state()["not_sent"]
+    assert not_sent  # some waited for another attempt
+    failed = sum(outcome["status"] == "function_error" for outcome in shell.outcomes())
+    assert failed
+    shell.run("redrive", "run", "-j", "10")
+    assert shell.state()["state"] == "interrupted"
+    resumed = shell.run("resume", "run", "-j", "10")
+    assert "may have run" not in resumed.err
+    outcomes = latest(shell)
+    assert sorted(outcomes) == list(range(400))
+    assert "unknown" not in {outcome["status"] for outcome in outcomes.values()}

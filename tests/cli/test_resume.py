@@ -1,0 +1,190 @@
+"""``fanout resume``: every record without an outcome, and none of the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Shell, end, interrupted, wait_until
+
+
+def kill_in_the_middle(shell: Shell, *words: str, at_least: int = 30) -> None:
+    """Start a run and kill its whole process group when so many outcomes are written."""
+    process = shell.start(*words)
+    with interrupted(process):
+        shell.wait_for_outcomes(at_least)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.mark.parametrize("choice", ["send", "skip", None])
+def test_after_a_kill_what_may_have_run_is_told_apart(shell: Shell, choice: str | None) -> None:
+    """Finished records are not sent again; the unclear ones are sent or become unknown, as chosen."""
+    shell.write("in.jsonl", 300)
+    kill_in_the_middle(shell, "run", "steady", "in.jsonl", "--out", "run")
+    assert shell.state()["state"] == "running"
+    finished = {json.loads(line)["seq"] for line in _whole_lines(shell)}
+    wait_until(lambda: shell.emulator is not None and shell.emulator.stats()["in_flight"] == 0)
+    words = () if choice is None else ("--may-have-run", choice)
+    resumed = shell.run("resume", "run", *words)
+    assert "Traceback" not in resumed.err
+    outcomes = shell.outcomes()
+    assert sorted(outcome["seq"] for outcome in outcomes) == list(range(300))
+    unknown = {outcome["seq"] for outcome in outcomes if outcome["status"] == "unknown"}
+    executions = shell.executions()
+    assert all(executions[str(seq)] == 1 for seq in finished)
+    assert "may have run before the run was cut off" in resumed.err
+    if choice == "send":
+        assert resumed.code == 0
+        assert not unknown
+        assert set(executions.values()) <= {1, 2}
+        assert sum(count == 2 for count in executions.values()) <= 20
+    else:
+        assert resumed.code == 1
+        assert 1 <= len(unknown) <= 20 + 256  # in flight, and marked ahead
+        assert set(executions.values()) == {1}
+        assert all(o["error"]["type"] == "MayHaveRun" for o in outcomes if o["status"] == "unknown")
+    assert shell.state()["state"] == "finished"
+    assert sum(shell.state()["counts"].values()) == shell.state()["records_read"] == 300
+
+
+def _whole_lines(shell: Shell) -> list[bytes]:
+    lines = (shell.directory / "run" / "outcomes.jsonl").read_bytes().splitlines(keepends=True)
+    return [line for line in lines if line.endswith(b"\n")]
+
+
+def test_a_finished_run_has_nothing_to_resume(shell: Shell) -> None:
+    """It says so, exits 0 even though some failed, and sends nothing."""
+    shell.write("in.jsonl", 4)
+    assert shell.run("run", "errors", "in.jsonl", "--out", "run").code == 1
+    before = (shell.directory / "run" / "outcomes.jsonl").read_bytes()
+    resumed = shell.run("resume", "run")
+    assert resumed.code == 0
+    assert "run: is finished: nothing to resume" in resumed.err
+    assert (shell.directory / "run" / "outcomes.jsonl").read_bytes() == before
+    assert set(shell.executions().values()) == {1}
+
+
+def test_what_may_not_change_is_refused(shell: Shell) -> None:
+    """A changed input, and options that change what is sent: one line names the difference."""
+    path = shell.write("in.jsonl", 400)
+    shell.run("run", "steady", "in.jsonl", "--out", "run", "--deadline", "300ms", "--retries", "1")
+    lines = path.read_bytes()
+
+    path.write_bytes(lines + b'{"n": 400}\n')
+    shell.run("resume", "run").assert_one_line(2, "in.jsonl: is not the input the run began with: ", "size")
+    path.write_bytes(lines.replace(b'"n": 7}', b'"n": 8}'))
+    shell.run("resume", "run").assert_one_line(2, "in.jsonl: is not the input the run began with: ")
+    path.unlink()
+    shell.run("resume", "run").assert_one_line(2, "in.jsonl")
+    path.write_bytes(lines)
+    for words in (
+        ("--qualifier", "live"),
+        ("--select", "n"),
+        ("--invocation-type", "Event"),
+        ("--format", "csv"),
+    ):
+        shell.run("resume", "run", *words).assert_one_line(2, "cannot be changed now")
+    assert shell.state()["state"] == "halted"
+    resumed = shell.run("resume", "run", "-j", "10", "--retries", "5", "--deadline", "1h")
+    assert resumed.code == 0
+    assert sorted(outcome["seq"] for outcome in shell.outcomes()) == list(range(400))
+
+
+def test_two_processes_cannot_run_in_one_directory(shell: Shell) -> None:
+    """The second is refused, naming the first; the lock dies with its holder."""
+    shell.write("in.jsonl", 20)
+    process = shell.start("run", "slow", "in.jsonl", "--out", "run", "-j", "5")
+    with interrupted(process):
+        wait_until(lambda: shell.emulator is not None and shell.emulator.stats()["in_flight"] == 5)
+        shell.run("resume", "run").assert_one_line(2, "run is in use by process ", str(process.pid))
+        process.send_signal(signal.SIGINT)
+        assert end(process).code == 130
+    assert shell.run("resume", "run", "-j", "20").code == 0
+
+
+def test_what_was_piped_in_resumes_from_its_copy(shell: Shell) -> None:
+    """Standard input cannot be read again: the run keeps it, unless told not to."""
+    records = b"".join(b'{"n": %d}\n' % n for n in range(300))
+    done = shell.run("run", "steady", "-", "--out", "run", "--deadline", "300ms", stdin=records)
+    assert done.code == 5
+    assert 0 < len(shell.outcomes()) < 300
+    resumed = shell.run("resume", "run", "--deadline", "1h")
+    # The pipe was read ahead, though not wholly run: whatever was read is in the copy.
+    assert resumed.code == 0, resumed.err
+    assert sorted(outcome["seq"] for outcome in shell.outcomes()) == list(range(300))
+    assert set(shell.executions().values()) == {1}
+
+    gone = shell.run(
+        "run", "steady", "-", "--out", "gone", "--no-spool", "--deadline", "300ms", stdin=records
+    )
+    assert gone.code == 5
+    shell.run("resume", "gone").assert_one_line(2, "was not kept")
+
+
+def test_what_is_no_run_is_refused(shell: Shell) -> None:
+    """A missing directory, an empty one, a damaged one, and one of a later version."""
+    shell.run("resume", "none").assert_one_line(2, "none: is no run directory: there is no such directory")
+    (shell.directory / "empty").mkdir()
+    shell.run("resume", "empty").assert_one_line(2, "empty: is no run directory: it has no run.json")
+    _run(shell, "damaged")
+    (shell.directory / "damaged" / "run.json").write_text("{")
+    shell.run("resume", "damaged").assert_one_line(2, "run.json: is damaged")
+    _run(shell, "newer")
+    state = shell.state("newer")
+    (shell.directory / "newer" / "run.json").write_text(json.dumps({**state, "format": 99}))
+    shell.run("resume", "newer").assert_one_line(2, "format 99", "upgrade")
+
+
+def _run(shell: Shell, name: str) -> None:
+    shell.write("in.jsonl", 2)
+    assert shell.run("run", "fast", "in.jsonl", "--out", name, "--no-report", "-q").code == 0
+
+
+def test_a_torn_last_line_is_a_pending_record(shell: Shell) -> None:
+    """It is cut off, even in the middle of a character, and its record is sent."""
+    shell.write("in.jsonl", 10, name="ü")
+    assert shell.run("run", "fast", "in.jsonl", "--out", "run").code == 0
+    path = shell.directory / "run" / "outcomes.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    torn = lines[-1][: lines[-1].index("ü".encode()) + 1]
+    path.write_bytes(b"".join(lines[:-1]) + torn)
+    state = {**shell.state(), "state": "running"}
+    (shell.directory / "run" / "run.json").write_text(json.dumps(state))
+    resumed = shell.run("resume", "run", "--may-have-run", "send")
+    assert resumed.code == 0, resumed.err
+    assert sorted(outcome["seq"] for outcome in shell.outcomes()) == list(range(10))
+
+
+def test_resume_after_a_fatal_refusal(shell: Shell) -> None:
+    """What was refused alike ran nowhere, and is sent once the cause is mended."""
+    shell.write("in.jsonl", 30)
+    path = Path(shell.directory) / "in.jsonl"
+    assert path.exists()
+    done = shell.run(
+        "run", "steady", "in.jsonl", "--out", "run", AWS_ENDPOINT_URL_LAMBDA="http://127.0.0.1:1"
+    )
+    assert done.code == 4
+    if (shell.directory / "run").exists():
+        resumed = shell.run("resume", "run")
+        assert resumed.code == 0, resumed.err
+        assert sorted({o["seq"] for o in shell.outcomes()}) == list(range(30))
+        assert set(shell.executions().values()) == {1}
+
+
+def test_a_closed_terminal_ends_admission(shell: Shell) -> None:
+    """SIGHUP drains as SIGTERM does."""
+    shell.write("in.jsonl", 300)
+    process: subprocess.Popen[bytes] = shell.start("run", "steady", "in.jsonl", "--out", "run", "-q")
+    with interrupted(process):
+        shell.wait_for_outcomes(20)
+        process.send_signal(signal.SIGHUP)
+        done = end(process)
+    assert done.code == 129
+    assert shell.state()["state"] == "interrupted"
+    assert sum(shell.executions().values()) == len(shell.outcomes())
