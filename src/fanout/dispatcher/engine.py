@@ -3,7 +3,7 @@
 One synchronous pump decides (permit, token, due retry or next feed) and hands jobs to workers. A
 worker is a task that sends its job, settles it and takes the next one itself; so in the steady
 state a record costs no task, no queue and no wake-up. Only when nothing may go out does a worker
-end; a timer, a token or a new feed then makes the pump start another.
+wait; a timer, a token or a new feed then makes the pump hand it a job, or start another worker.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from fanout.breaker import Breaker
 from fanout.classify import classify, classify_failure
@@ -34,6 +35,7 @@ _log = logging.getLogger("fanout")
 _SYNC_FAULTS = 256  # records rejected unsent before the event loop gets a turn
 _LEAST_WAIT_S = 0.001
 _TURNS_MASK = 63  # a worker yields once in 64 jobs
+_PARKED_MOST = 1_000  # workers that wait for a job instead of ending; a new one costs three times as much
 _FAILED = ErrorDetail("Stopped")
 
 
@@ -85,7 +87,8 @@ class Engine:
         self._waiting_count = 0
         self._taken_s = 0.0  # when a job was looked for last
         self._workers: set[asyncio.Task[None]] = set()
-        self._starting: dict[asyncio.Task[None] | None, Job] = {}  # workers that have not run yet
+        self._starting: dict[asyncio.Task[Any], Job] = {}  # workers whose job they have not begun
+        self._parked: list[tuple[asyncio.Task[Any], asyncio.Future[Job | None]]] = []  # without a job
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
         self._is_pumping = False
@@ -140,12 +143,23 @@ class Engine:
         self._is_pumping = True
         try:
             while (job := self._take()) is not None:
-                worker = self._loop.create_task(self._work(job))
-                self._workers.add(worker)
+                worker = self._unpark(job)
+                if worker is None:
+                    worker = self._loop.create_task(self._work(job))
+                    self._workers.add(worker)
+                    worker.add_done_callback(self._on_worker_done)
                 self._starting[worker] = job
-                worker.add_done_callback(self._on_worker_done)
         finally:
             self._is_pumping = False
+
+    def _unpark(self, job: Job | None) -> asyncio.Task[Any] | None:
+        """Hand a job to a worker that waits for one; None when none does."""
+        while self._parked:
+            worker, future = self._parked.pop()
+            if not future.done():  # cancelled ones are
+                future.set_result(job)
+                return worker
+        return None
 
     def _take(self) -> Job | None:
         """The next job that may go out now, with its permit and its token taken; else None."""
@@ -231,7 +245,9 @@ class Engine:
     # --- one call ----------------------------------------------------------------------------
 
     async def _work(self, job: Job | None) -> None:
-        self._starting.pop(asyncio.current_task(), None)
+        worker = asyncio.current_task()
+        assert worker is not None
+        self._starting.pop(worker, None)
         send = self.transport.send
         clock = self.clock
         gate = self.gate
@@ -266,8 +282,14 @@ class Engine:
             if not turns & _TURNS_MASK:
                 await asyncio.sleep(0)  # a transport that never waits must not starve the loop
             job = self._take()
-            if job is not None and gate.has_room(self._taken_s):
-                self.pump()
+            if job is not None:
+                if gate.has_room(self._taken_s):
+                    self.pump()
+            elif len(self._parked) < _PARKED_MOST and not self._is_closing:
+                future: asyncio.Future[Job | None] = self._loop.create_future()
+                self._parked.append((worker, future))
+                job = await future
+                self._starting.pop(worker, None)
 
     def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
@@ -486,6 +508,8 @@ class Engine:
         if cut_off:
             for worker in list(self._workers):
                 worker.cancel()
+        while self._unpark(None) is not None:
+            pass
         while self._workers:
             await asyncio.wait(list(self._workers))
         self._is_closed = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from fanout.errors import ConfigError
 
 _OTHER_FILES = 64  # the journal, the input, libraries, the loop's own
@@ -21,13 +23,12 @@ def make_room_for(connections: int) -> None:
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     raised = needed if hard == resource.RLIM_INFINITY else hard
-    try:
-        if raised < needed:
-            raise ValueError
-        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
-    except (ValueError, OSError):
-        raise ConfigError(
-            f"concurrency needs {connections:,} connections, and this process may open "
-            f"{max(soft, raised):,} files: "
-            f"raise that (ulimit -n {needed}), or give a lower concurrency"
-        ) from None
+    if raised >= needed:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+            return
+    raise ConfigError(
+        f"concurrency needs {connections:,} connections, and this process may open "
+        f"{max(soft, raised):,} files: "
+        f"raise that (ulimit -n {needed}), or give a lower concurrency"
+    )
