@@ -42,11 +42,10 @@ def main(source: Path, target: Path) -> int:
         tolerated_failure_percentage=5,
     )
     rows = {}
-    with (run_dir / "outcomes.jsonl").open(encoding="utf-8") as lines:
-        for outcome in map(json.loads, lines):  # a record that was redriven has several: the last one counts
-            total = outcome.get("output", {}).get("total_eur", "")
-            error = outcome.get("error", {}).get("type", "")
-            rows[outcome["seq"]] = [outcome["key"], outcome["status"], total, error]
+    for outcome in report.outcomes():
+        total = outcome.json()["total_eur"] if outcome.ok else ""
+        error = outcome.error.type if outcome.error is not None else ""
+        rows[outcome.seq] = [outcome.key, outcome.status, total, error]
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["order", "status", "total_eur", "error"])

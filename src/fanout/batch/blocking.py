@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 _COLLECT_AFTER = (20_000, 20, 20)  # objects, then generations
-_RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions)) - {"durable_expr"}
+_RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions))
 
 
 def run(

@@ -6,6 +6,7 @@ only when it is asked for, so that ``fanout --help`` and a run's first call come
 
 from __future__ import annotations
 
+import difflib
 import gc
 import importlib
 import os
@@ -39,9 +40,11 @@ class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click calls it so
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
-            return None
+            near = difflib.get_close_matches(cmd_name, VERBS, n=1)
+            hint = f": did you mean {near[0]}?" if near else f": there are {', '.join(VERBS)}"
+            raise click.UsageError(f"no command {cmd_name!r}{hint}", ctx)
         module = importlib.import_module(f"fanout.cli.{cmd_name}")
         command: click.Command = module.command
         return command

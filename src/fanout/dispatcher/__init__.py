@@ -87,7 +87,8 @@ class Dispatcher:
                 pacer=budget.pacer,
                 policy=RetryPolicy(
                     retries=options.retries,
-                    retry_function_errors=options.retry_function_errors,
+                    # To name error types is to ask for their retry.
+                    retry_function_errors=options.retry_function_errors or int(bool(options.retry_on)),
                     retry_on=options.retry_on,
                     idempotent=options.idempotent,
                     throttle_patience_s=options.throttle_patience,

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from fanout.errors import JournalError
+from fanout.journal import iter_outcomes
+from fanout.model import Outcome
 from fanout.report.cost import CostEstimate, Prices, meter_of
 from fanout.stats import Execution, FailureCluster, Stats, read_timeline, replay
 from fanout.stats.replay import unix_s
@@ -156,6 +159,15 @@ class RunReport:
         from fanout.report.terminal import render
 
         return render(self, width, color)
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """The latest outcome of each record, in order of finishing, read from the run directory.
+
+        Raises JournalError when the journal cannot be read; nothing is kept without a run directory.
+        """
+        if self.run_dir is None:
+            raise JournalError("the run was not kept: give fanout.run(…, out=DIR), or use on_outcome")
+        return iter_outcomes(self.run_dir)
 
     def write_html(self, path: Path) -> None:
         """Write the whole report as one page that needs nothing but a browser."""
