@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -112,8 +113,13 @@ def counts_of(replay: Replay) -> dict[str, int]:
     return {status: count for status, count in replay.counts.items() if count}
 
 
-def discard(run_dir: RunDir) -> None:
-    """Undo the making of a run directory in which nothing has happened."""
+def missing(path: Path) -> list[Path]:
+    """The directories on the way to ``path`` that are not there yet, the innermost first."""
+    return [each for each in (path, *path.parents) if not each.exists()]
+
+
+def discard(run_dir: RunDir, made: Sequence[Path]) -> None:
+    """Undo the making of a run directory in which nothing has happened, and of the directories ``made``."""
     for name in (
         "run.json",
         "outcomes.jsonl",
@@ -127,10 +133,9 @@ def discard(run_dir: RunDir) -> None:
     ):
         with suppress(OSError):
             (run_dir.path / name).unlink()
-    with suppress(OSError):
-        run_dir.path.rmdir()
-    with suppress(OSError):
-        run_dir.path.parent.rmdir()
+    for directory in made:
+        with suppress(OSError):
+            directory.rmdir()
 
 
 def write_page(report: RunReport) -> str | None:

@@ -15,6 +15,7 @@ from fanout.batch.keeping import (
     first_state,
     function_state,
     last_state,
+    missing,
     write_page,
 )
 from fanout.batch.local import local_function
@@ -59,7 +60,9 @@ async def start(request: Request, audience: Audience) -> RunReport:
             transport=request.transport,
         )
         run_dir: RunDir | None = None
+        made: list[Path] = []
         if request.out is not None:
+            made = missing(request.out)
             run_dir = RunDir.create(request.out, first_state(request))
             stack.enter_context(run_dir.lock())
             if is_spooled:
@@ -70,7 +73,7 @@ async def start(request: Request, audience: Audience) -> RunReport:
             return await session.go(run_dir, to_stdout=request.to_stdout)
         except (ConfigError, FatalRefusal):  # only before the first record is read
             if run_dir is not None:
-                discard(run_dir)
+                discard(run_dir, made)
             raise
 
 

@@ -1,0 +1,162 @@
+"""What a person gets wrong: one line that names the thing, what is wrong and what to do; nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from fanout.cli import main
+from tests.cli.running import HANDLER, Ended, Shell
+
+# On Python 3.11 pytest-asyncio's first question makes a loop, which asyncio.run would leave unclosed.
+asyncio.set_event_loop(None)
+
+
+class Here:
+    """Runs the command in this process, which is quicker than to start one for each mistake."""
+
+    def __init__(
+        self, directory: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]
+    ) -> None:
+        self.directory, self._patch, self._capture = directory, patch, capture
+        patch.chdir(directory)
+        for name, value in (
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_REGION", "us-east-1"),
+        ):
+            patch.setenv(name, value)
+        (directory / "in.jsonl").write_text('{"n": 1}\n')
+        (directory / "app.py").write_text(HANDLER)
+
+    def run(self, *words: str) -> Ended:
+        """Exit code and output."""
+        self._patch.setattr(sys, "argv", ["fanout", *words])
+        self._capture.readouterr()
+        with Path(os.devnull).open() as nothing:
+            self._patch.setattr(sys, "stdin", nothing)
+            with pytest.raises(SystemExit) as end:
+                main()
+        captured = self._capture.readouterr()
+        code = end.value.code
+        return Ended(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """A directory with an input and a handler."""
+    return Here(tmp_path, monkeypatch, capsys)
+
+
+MISTAKES: list[tuple[list[str], list[str]]] = [
+    (["missing.jsonl"], ["missing.jsonl: No such file", "give a file"]),
+    (["."], [".: is a directory", "give a file"]),
+    (["app.py"], ["app.py: unknown format", "--format"]),
+    (["in.jsonl", "--concurrency", "0"], ["concurrency is '0': give a whole number from 1"]),
+    (["in.jsonl", "-j", "x"], ["concurrency is 'x': give a whole number from 1"]),
+    (["in.jsonl", "-j", "200%"], ["concurrency is '200%'"]),
+    (["in.jsonl", "-j", "@nowhere"], ["@nowhere", "write a whole number"]),
+    (["in.jsonl", "--local", "none.py:handler"], ["none.py", "does not exist"]),
+    (["in.jsonl", "--local", "app.py:nothing"], ["no function 'nothing'"]),
+    (["in.jsonl", "--local", "app.py"], ["write FILE.py:HANDLER"]),
+    (["in.jsonl", "--local", "app.py:handler", "--endpoint-url", "http://x"], ["choose one"]),
+    (["in.jsonl", "--key", "[["], ["key is '[['", "JMESPath"]),
+    (["in.jsonl", "--select", "a b"], ["select is 'a b'", "JMESPath"]),
+    (["in.jsonl", "--durable-name", "{"], ["JMESPath"]),
+    (["in.jsonl", "--deadline", "soon"], ["'soon' is no duration", "90s"]),
+    (["in.jsonl", "--timeout", "0"], ["timeout is 0.0: give more than 0 seconds"]),
+    (["in.jsonl", "--rate", "0"], ["rate is 0.0: give more than 0 calls per second"]),
+    (["in.jsonl", "--rate", "nan"], ["rate is nan"]),
+    (["in.jsonl", "--max-cost", "-1"], ["max_cost is -1.0"]),
+    (["in.jsonl", "--prices", "none.toml"], ["none.toml: No such file"]),
+    (["in.jsonl", "--client-context", "{"], ["client_context is '{': give a JSON object"]),
+    (["in.jsonl", "--qualifier", "no good"], ["qualifier is 'no good'"]),
+    (["in.jsonl", "--invocation-type", "Event", "--log-type", "Tail"], ["log_type"]),
+    (["in.jsonl", "--endpoint-url", "nonsense"], ["endpoint_url is 'nonsense': give http://"]),
+    (["in.jsonl", "--endpoint-url", "http://"], ["endpoint_url"]),
+    (["in.jsonl", "--profile", "nobody"], ["profile (nobody) could not be found"]),
+    (["in.jsonl", "--out", "in.jsonl"], ["in.jsonl: is no directory", "--out"]),
+    (["in.jsonl", "--out", "/proc/none/run"], ["/proc/none/run: cannot be written", "--out"]),
+    (["in.jsonl", "--keep-order"], ["--keep-order goes with --out -"]),
+    (["in.jsonl", "--json", "--out", "-"], ["choose one"]),
+    (["in.jsonl", "--bogus"], ["No such option '--bogus'"]),
+    (["in.jsonl", "--take", "-1"], ["--take"]),
+]
+
+
+@pytest.mark.parametrize(("words", "parts"), MISTAKES, ids=lambda value: " ".join(value)[:40])
+def test_a_mistake_is_told_in_one_line(here: Here, words: list[str], parts: list[str]) -> None:
+    """Exit code 2, nothing on stdout, no traceback, no run directory."""
+    here.run("run", "f", *words).assert_one_line(2, *parts)
+    assert not (here.directory / "runs").exists()
+    assert (here.directory / "in.jsonl").is_file()
+
+
+def test_mistakes_in_other_places(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function's name, the Region and the credentials."""
+    here.run("run", "no good!", "in.jsonl").assert_one_line(2, "function is 'no good!': give a name")
+    here.run("run").assert_one_line(2, "Missing argument 'FUNCTION'")
+    here.run("nothing").assert_one_line(2, "no command 'nothing'")
+    monkeypatch.delenv("AWS_REGION")
+    here.run("run", "f", "in.jsonl").assert_one_line(2, "no Region: give --region")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    here.run("run", "f", "in.jsonl").assert_one_line(4, "no AWS credentials found: give --profile")
+    assert not (here.directory / "runs").exists()
+
+
+def test_a_directory_that_was_there_is_left(here: Here) -> None:
+    """A run that could not begin takes away only what it made itself."""
+    results = here.directory / "results"
+    results.mkdir()
+    here.run("run", "f", "in.jsonl", "--profile", "nobody", "--out", "results/run").assert_one_line(2)
+    assert results.is_dir()
+    assert not (results / "run").exists()
+    (results / "empty").mkdir()
+    here.run("run", "f", "in.jsonl", "--profile", "nobody", "--out", "results/empty").assert_one_line(2)
+    assert list((results / "empty").iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read(here: Here) -> None:
+    """Named, with the reason."""
+    (here.directory / "secret.jsonl").touch(mode=0)
+    here.run("run", "f", "secret.jsonl").assert_one_line(2, "secret.jsonl: Permission denied")
+
+
+def test_an_unknown_function_stops_the_run(shell: Shell) -> None:
+    """Exit code 4; it says which function, and that there is none; not once for each record."""
+    shell.write("in.jsonl", 10_000)
+    done = shell.run("run", "nosuch", "in.jsonl", "--out", "run", "-q")
+    assert (done.code, done.out) == (4, "")
+    assert "Traceback" not in done.err
+    assert len(done.err.splitlines()) <= 2
+    assert "nosuch" in done.err
+    assert "not found" in done.err.lower() or "no such function" in done.err
+
+
+def test_a_function_switched_off_stops_the_run(shell: Shell) -> None:
+    """Reserved concurrency 0 is told as such, before anything is sent."""
+    shell.write("in.jsonl", 10)
+    done = shell.run("run", "off", "in.jsonl")
+    done.assert_one_line(4, "off: reserved concurrency is 0", "raise it or remove it")
+    assert not (shell.directory / "runs").exists()
+
+
+@pytest.mark.parametrize("transport", ["direct", "sdk"])
+def test_an_endpoint_that_nobody_listens_at_stops_the_run(shell: Shell, transport: str) -> None:
+    """Within seconds, whatever the length of the input, and in a line or two."""
+    shell.write("in.jsonl", 20_000)
+    url = "http://127.0.0.1:1"
+    done = shell.run(
+        *("run", "f", "in.jsonl", "--out", "run", "--endpoint-url", url, "--transport", transport, "-q"),
+        timeout_s=25,
+    )
+    assert (done.code, done.out) == (4, "")
+    assert "Traceback" not in done.err
+    assert len(done.err.splitlines()) <= 2
+    assert url in done.err
