@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,12 @@ async def start(request: Request, audience: Audience) -> RunReport:
     if request.out is not None and is_planned(request):
         return await _go_on_after_canary(request, audience)
     options = request.run_options
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         local = stack.enter_context(local_function(request.function, options, request.options))
         is_spooled = request.location == "-" and request.out is not None and options.spool
         source = None if request.location is None or is_spooled else _open(request.location, options)
+        if source is not None:
+            stack.push_async_callback(source.aclose)  # what follows may refuse
         work = Work(
             source=source,
             payloads=request.payloads,
