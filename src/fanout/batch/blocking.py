@@ -7,7 +7,7 @@ import gc
 import os
 import threading
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 
+_LOOK_EVERY_S = 0.1
 _COLLECT_AFTER = (20_000, 20, 20)  # objects, then generations
 _RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions))
 
@@ -97,16 +98,37 @@ def run_blocking(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
         return _run(main)
     result: list[_Result] = []
     errors: list[BaseException] = []
+    cancel: list[Callable[[], object]] = []
+
+    async def cancellable() -> _Result:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        cancel.append(lambda: loop.call_soon_threadsafe(task.cancel))
+        return await main()
 
     def work() -> None:
         try:
-            result.append(_run(main))
+            result.append(_run(cancellable))
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
             errors.append(error)
 
+    def stop() -> None:
+        while cancel:
+            with suppress(RuntimeError):  # it has ended by itself
+                cancel.pop()()
+
     thread = threading.Thread(target=work, name="fanout.run")
     thread.start()
-    thread.join()
+    caller = asyncio.current_task()
+    try:
+        while thread.is_alive():
+            thread.join(_LOOK_EVERY_S)
+            if caller is not None and caller.cancelling():  # asyncio.run makes this of a first Ctrl-C
+                stop()
+    except BaseException:  # Ctrl-C comes to this thread, and must not leave the other one at work
+        stop()
+        thread.join()
+        raise
     if errors:
         raise errors[0]
     return result[0]

@@ -223,6 +223,9 @@ class Run:
                     feed.close()
                 await self._done.wait()
                 group.cancel_scope.cancel()
+        except BaseException as error:  # noqa: BLE001 - raised again
+            feed.is_cut = True  # cancelled, or a watcher's error: what is in flight may have run
+            raise _only(error) from None
         finally:
             if timer is not None:
                 timer.cancel()
@@ -391,6 +394,13 @@ class Run:
             stats=self.stats,
             meta=meta,
         )
+
+
+def _only(error: BaseException) -> BaseException:
+    """The error itself, where a task group has wrapped a single one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _meta(dispatcher: Dispatcher) -> dict[str, object]:

@@ -1,0 +1,189 @@
+"""``fanout.run``: a batch from a script, a notebook or a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fanout
+from fanout.model import Outcome
+from fanout.stats import Snapshot
+from tests.scripted import MISSING, Call, Scripted, function_error, ok
+
+# On Python 3.11 pytest-asyncio's first question makes a loop, which asyncio.run would leave unclosed.
+asyncio.set_event_loop(None)
+
+
+def some_fail(call: Call) -> Any:
+    """Every tenth record is bad."""
+    return function_error() if call.json() % 10 == 3 else ok(call.body)
+
+
+def test_a_report_of_every_record() -> None:
+    """Counts, failures and a way to hear of each outcome."""
+    seen: list[Outcome] = []
+    snapshots: list[Snapshot] = []
+    report = fanout.run(
+        "f",
+        range(100),
+        transport=Scripted(some_fail, latency_s=0.001),
+        concurrency=8,
+        on_outcome=seen.append,
+        on_progress=snapshots.append,
+    )
+    assert (report.state, report.ok, report.exit_code) == ("finished", False, 1)
+    assert (report.counts["succeeded"], report.counts["function_error"]) == (90, 10)
+    assert (report.records, report.pending, report.run_dir) == (100, 0, None)
+    assert [(cluster.type, cluster.count) for cluster in report.failures] == [("ValueError", 10)]
+    assert sorted(outcome.seq for outcome in seen) == list(range(100))
+    assert snapshots[-1].done == 100
+
+
+def test_a_run_in_a_directory_resumes(tmp_path: Path) -> None:
+    """With ``out`` it is journaled; with ``resume`` the same payloads go on."""
+    out = tmp_path / "run"
+    transport = Scripted(some_fail)
+
+    def breaks() -> Iterator[int]:
+        yield from range(40)
+        raise ConnectionError("the database went away")
+
+    first = fanout.run("f", breaks(), transport=transport, concurrency=4, out=out)
+    assert (first.state, first.halted_by) == ("halted", "source")
+    assert "the database went away" in first.run["message"]
+    assert len((out / "outcomes.jsonl").read_bytes().splitlines()) == 40
+    second = fanout.run("f", range(60), transport=transport, concurrency=4, out=out, resume=True)
+    assert (second.state, second.records) == ("finished", 60)
+    assert sorted(transport.bodies) == list(range(60))
+    with pytest.raises(fanout.JournalError, match="holds a run already"):
+        fanout.run("f", range(3), transport=transport, concurrency=4, out=out)
+
+
+def test_an_async_iterable_and_a_file_will_do(tmp_path: Path) -> None:
+    """Whatever can be iterated, and whatever the command reads."""
+
+    async def payloads() -> AsyncIterator[Any]:
+        for number in range(20):
+            yield fanout.Record({"n": number}, key=f"k{number}")
+
+    keys: list[str | None] = []
+    report = fanout.run(
+        "f", payloads(), transport=Scripted(), concurrency=4, on_outcome=lambda o: keys.append(o.key)
+    )
+    assert report.ok
+    assert sorted(keys, key=lambda key: int((key or "k0")[1:])) == [f"k{number}" for number in range(20)]
+    path = tmp_path / "in.jsonl"
+    path.write_text("1\n2\n\n3\n")
+    assert fanout.run("f", path, transport=Scripted(), concurrency=4).records == 3
+
+
+def test_what_stops_a_run_stands_in_the_report() -> None:
+    """A refusal of every record alike is no exception: what was read is accounted for."""
+    report = fanout.run("f", range(1000), transport=Scripted(lambda _: MISSING), concurrency=4)
+    assert (report.state, report.exit_code, report.halted_by) == ("fatal", 4, "fatal")
+    assert report.counts["rejected"] == report.records == 4
+    assert "ResourceNotFoundException" in report.run["message"]
+
+
+def test_inside_a_running_loop() -> None:
+    """In a notebook it works in a thread of its own; the loop stands still meanwhile."""
+
+    async def cell() -> fanout.RunReport:
+        return fanout.run("f", range(10), transport=Scripted(), concurrency=2)
+
+    assert asyncio.run(cell()).ok
+    assert not [thread for thread in threading.enumerate() if thread.name == "fanout.run"]
+
+
+def test_errors_before_the_first_call_are_raised(tmp_path: Path) -> None:
+    """They are what the caller got wrong."""
+    with pytest.raises(TypeError, match="payloads is int"):
+        fanout.run("f", 5, transport=Scripted(), concurrency=1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="unknown option 'concurency'"):
+        fanout.run("f", [1], concurency=1)
+    with pytest.raises(fanout.ConfigError, match="concurrency is 0"):
+        fanout.run("f", [1], transport=Scripted(), concurrency=0)
+    with pytest.raises(fanout.SourceError, match="No such file"):
+        fanout.run("f", tmp_path / "none.jsonl", transport=Scripted(), concurrency=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["on_outcome", "on_progress"])
+def test_an_error_of_a_callback_comes_out_as_it_was(tmp_path: Path, where: str) -> None:
+    """It ends the run; what is journaled is kept."""
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError("in the callback")
+
+    callbacks: dict[str, Any] = {where: fail}
+    with pytest.raises(ZeroDivisionError, match="in the callback"):
+        fanout.run(
+            "f",
+            range(100),
+            transport=Scripted(latency_s=0.001),
+            concurrency=2,
+            out=tmp_path / "run",
+            **callbacks,
+        )
+    state = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert state["state"] == "interrupted"
+
+
+SCRIPT = """
+import asyncio, sys, threading
+sys.path.insert(0, {root!r})
+import fanout
+from tests.scripted import Scripted
+
+def work():
+    return fanout.run("f", range(100_000), transport=Scripted(latency_s=0.05), concurrency=5, out={out!r})
+
+async def cell():
+    return work()
+
+try:
+    asyncio.run(cell()) if {in_loop} else work()
+except KeyboardInterrupt:
+    left = [thread.name for thread in threading.enumerate() if thread.name == "fanout.run"]
+    print("interrupted", left)
+"""
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_ctrl_c_ends_a_script_and_keeps_what_is_journaled(tmp_path: Path, in_loop: bool) -> None:
+    """KeyboardInterrupt comes out, nothing works on behind it, and the run resumes."""
+    out = tmp_path / "run"
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(root=root, out=str(out), in_loop=in_loop)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        journal = out / "outcomes.jsonl"
+        give_up_at_s = time.monotonic() + 20
+        while not journal.exists() or journal.read_bytes().count(b"\n") < 20:
+            assert time.monotonic() < give_up_at_s, process.poll()
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=20)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert printed.decode().strip() == "interrupted []", errors.decode()
+    assert json.loads((out / "run.json").read_text())["state"] == "interrupted"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert all(line.endswith(b"\n") and json.loads(line)["status"] == "succeeded" for line in lines)
