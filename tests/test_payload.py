@@ -1,0 +1,83 @@
+"""Bytes and JSON: what is JSON, what is sent, and how anything stands in a line and comes back from it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanout.payload import embed, encode, json_fault, unembed
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(
+    "body", [b"1", b' {"a": [1, 2.5e3]} ', b'"\\ud800"', '"ü"'.encode(), b"null", b"[]", b"\r\n1\n", b"-0.0"]
+)
+def test_json_is_taken_as_it_is(body: bytes) -> None:
+    """What JSON's grammar allows is sent byte for byte; a lone surrogate escape too."""
+    assert json_fault(body) is None
+    assert encode(body) is body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"  ",
+        b"{",
+        b"NaN",
+        b"[1,]",
+        b"\xff",
+        b'"\xff"',
+        b"1 2",
+        b"'a'",
+        b'{"a":Infinity}',
+        b"[" * 100_000,
+        b"\xef\xbb\xbf1",
+    ],
+    ids=lambda body: repr(body[:12]),
+)
+def test_what_is_no_json_is_told_why(body: bytes) -> None:
+    """In words, never as an exception."""
+    fault = json_fault(body)
+    assert fault
+    assert "\n" not in fault
+
+
+@given(values)
+def test_a_value_becomes_its_json(value: Any) -> None:
+    """As the standard library would read it back."""
+    assert json.loads(encode(value)) == value
+
+
+@pytest.mark.parametrize("value", [{1, object()}, object(), 1j])
+def test_a_value_without_json_raises(value: Any) -> None:
+    """TypeError or ValueError, as json.dumps does."""
+    with pytest.raises((TypeError, ValueError)):
+        encode(value)
+
+
+@given(st.binary(max_size=60) | values.map(lambda value: json.dumps(value, indent=1).encode()))
+def test_any_bytes_stand_in_one_line_and_come_back(body: bytes) -> None:
+    """JSON keeps its value, anything else its bytes."""
+    raw, encoding = embed(body)
+    if raw is None:
+        assert body == b""
+        return
+    line = bytes(raw)
+    assert b"\n" not in line
+    json.loads(line)
+    back = unembed(raw, encoding)
+    assert (json.loads(back) == json.loads(body)) if encoding is None else (back == body)
