@@ -23,6 +23,7 @@ from fanout.batch.request import Request, RunOptions
 from fanout.dispatcher import Dispatcher
 from fanout.durable import OutputFiles, PassingLedger, Run, RunResult, Watchers, Work
 from fanout.errors import ConfigError, FanoutError, FatalRefusal
+from fanout.invoke_request import build_template
 from fanout.journal import STATE_FILE, Journal, RunDir
 from fanout.model import Outcome
 from fanout.report.cost import CostMeter, load_prices
@@ -136,6 +137,13 @@ class RunSession:
         self._run_dir: RunDir | None = None
         self._to_stdout = False
         self._is_streaming = bool(options.get("stream"))
+        if run_options.durable_expr is not None:
+            build_template(  # raises ConfigError for calls that no durable name goes with
+                function=function,
+                invocation_type=options.get("invocation_type", "RequestResponse"),
+                durable_name="any",
+                stream=self._is_streaming,
+            )
         watchers = Watchers(
             on_snapshot=audience.on_snapshot,
             snapshot_every_s=audience.snapshot_every_s,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from fanout.config import Options
@@ -21,7 +20,7 @@ class JobMaker:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._templates: dict[tuple[Any, ...], InvokeTemplate] = {}
+        self._templates: dict[tuple[str, bool], InvokeTemplate] = {}
         self.template = self._build(stream=options.stream)
 
     def stream_template(self) -> InvokeTemplate:
@@ -43,18 +42,16 @@ class JobMaker:
         template = template or self.template
         if isinstance(payload, Record):
             record, payload = payload, payload.payload
-            key = record.key if key is None else key
+            if key is None and record.key is not None:
+                key = str(record.key)  # a number, as often as not
             if (
                 record.client_context is not None
-                or record.qualifier
-                or record.tenant_id
-                or record.durable_name
+                or record.qualifier is not None
+                or record.tenant_id is not None
+                or record.durable_name is not None
             ):
                 own = record
-                try:
-                    template = self._template_of(record, template)
-                except ConfigError as error:
-                    fault = ErrorDetail("InvalidParameter", str(error))
+                template, fault = self._template_of(record, template)
         try:
             body = encode(payload)
         except Exception as error:  # noqa: BLE001 - the payload's own code may run, and raise anything
@@ -90,31 +87,32 @@ class JobMaker:
         """A job of bytes that are known to be JSON, or known not to be (``fault``). The hot path."""
         template = self.template
         if own is not None and fault is None:
-            try:
-                template = self._template_of(own, template)
-            except ConfigError as error:
-                fault = ErrorDetail("InvalidParameter", str(error))
+            template, fault = self._template_of(own, template)
         if fault is None and len(body) > EVENT_PAYLOAD_BYTES:
             fault = payload_fault(template, body)
         return Job(feed, seq, body, template, feed.engine.clock(), key, line, own, fault)
 
-    def _template_of(self, record: Record, base: InvokeTemplate) -> InvokeTemplate:
-        context = record.client_context
-        context_name = repr(sorted(context.items())) if isinstance(context, Mapping) else context
-        name = (context_name, record.qualifier, record.tenant_id, record.durable_name, base.streaming)
+    def _template_of(self, record: Record, base: InvokeTemplate) -> tuple[InvokeTemplate, ErrorDetail | None]:
+        """The template of a record's own parameters, or ``base`` and what is wrong with them."""
+        own = (record.client_context, record.qualifier, record.tenant_id, record.durable_name)
+        name = (repr(own), base.streaming)  # not the values themselves: they may be of any type
         template = self._templates.get(name)
-        if template is None:
+        if template is not None:
+            return template, None
+        try:
             template = self._build(
                 stream=base.streaming,
-                client_context=context,
+                client_context=record.client_context,
                 qualifier=record.qualifier,
                 tenant_id=record.tenant_id,
                 durable_name=record.durable_name,
             )
-            if len(self._templates) >= _TEMPLATES_KEPT:
-                self._templates.clear()
-            self._templates[name] = template
-        return template
+        except ConfigError as error:
+            return base, ErrorDetail("InvalidParameter", str(error))
+        if len(self._templates) >= _TEMPLATES_KEPT:
+            self._templates.clear()
+        self._templates[name] = template
+        return template, None
 
     def _build(self, *, stream: bool, **own: Any) -> InvokeTemplate:
         options = self._options

@@ -166,14 +166,19 @@ class OutcomeMaker:
 
     @staticmethod
     def _add_own(outcome: Outcome, job: Job) -> None:
-        params = job.template.sdk_params
+        # What was refused is kept as text too, so that a redrive does not send the record without it.
         own = job.own
         assert own is not None
-        outcome.qualifier = own.qualifier
-        outcome.tenant_id = own.tenant_id
-        outcome.durable_name = own.durable_name
+        outcome.qualifier = _as_text(own.qualifier)
+        outcome.tenant_id = _as_text(own.tenant_id)
+        outcome.durable_name = _as_text(own.durable_name)
         if own.client_context is not None:
-            outcome.client_context = params.get("ClientContext")
+            encoded = None if job.fault is not None else job.template.sdk_params.get("ClientContext")
+            outcome.client_context = encoded or _as_text(own.client_context)
+
+
+def _as_text(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else repr(value)
 
 
 def _ms(seconds: float) -> float:

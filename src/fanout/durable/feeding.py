@@ -95,7 +95,9 @@ class RunFeed(PullFeed):
         self.finished.set()
 
     def on_broken(self, error: BaseException) -> None:
-        self.failure = self.failure or FanoutError(f"the dispatcher stopped: {error!r}")
+        if not isinstance(error, JournalError):  # a reply's file that cannot be written
+            error = FanoutError(f"the dispatcher stopped: {error!r}")
+        self.failure = self.failure or error
         self.finished.set()
 
     def chunk_writer(self, job: Job) -> OnChunk | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from array import array
 from collections.abc import Collection, Container, Iterator
 from pathlib import Path
@@ -90,10 +89,11 @@ class Redrive:
     def _again(self, line: bytes, *, is_suspect: bool) -> Again:
         outcome = decode_line(line, self._decoder)
         own: Record | None = None
-        if outcome.qualifier or outcome.tenant_id or outcome.durable_name or outcome.client_context:
+        parameters = (outcome.qualifier, outcome.tenant_id, outcome.durable_name, outcome.client_context)
+        if any(value is not None for value in parameters):
             own = Record(
                 None,
-                client_context=_decoded(outcome.client_context),
+                client_context=outcome.client_context,  # base64 will do
                 qualifier=outcome.qualifier,
                 tenant_id=outcome.tenant_id,
                 durable_name=outcome.durable_name,
@@ -107,7 +107,3 @@ class Redrive:
             is_no_json=outcome.input_encoding is not None,
             is_suspect=is_suspect,
         )
-
-
-def _decoded(client_context: str | None) -> str | None:
-    return None if client_context is None else base64.b64decode(client_context).decode()
