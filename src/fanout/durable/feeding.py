@@ -12,7 +12,7 @@ from fanout.dispatcher import Job, PullFeed
 from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.feeds import DEADLINE_MESSAGE
 from fanout.dispatcher.jobs import JobMaker
-from fanout.errors import FanoutError, JournalError, SourceError
+from fanout.errors import FanoutError, JournalError, ReplyLost, SourceError
 from fanout.model import ErrorDetail, Outcome, Record, Verdict
 from fanout.sources import Item, SelectionFailed, Selector
 from fanout.transports import OnChunk
@@ -64,7 +64,10 @@ class RunFeed(PullFeed):
         if self.is_cut and outcome.error is not None and outcome.error.type == "Cancelled":
             return  # cut off by the user: it stays without a line, as one that may have run
         if self.close_output is not None and job.template.streaming:
-            self.close_output(outcome)
+            try:
+                self.close_output(outcome)
+            except JournalError as problem:
+                self._stop_for(problem)
         error = outcome.error
         if self.fatal is not None and error is not None and error.type == self.fatal.code:
             self.refused.append(job.seq)
@@ -83,9 +86,8 @@ class RunFeed(PullFeed):
         try:
             self.ledger.mark(job.seq)
         except JournalError as error:
-            self.failure = self.failure or error
             self.not_sent.append(job.seq)
-            self.close()
+            self._stop_for(error)
             return False
         return True
 
@@ -95,13 +97,26 @@ class RunFeed(PullFeed):
         self.finished.set()
 
     def on_broken(self, error: BaseException) -> None:
-        if not isinstance(error, JournalError):  # a reply's file that cannot be written
-            error = FanoutError(f"the dispatcher stopped: {error!r}")
-        self.failure = self.failure or error
+        self.failure = self.failure or FanoutError(f"the dispatcher stopped: {error!r}")
         self.finished.set()
 
     def chunk_writer(self, job: Job) -> OnChunk | None:
-        return None if self.open_output is None else self.open_output(job.seq)
+        if self.open_output is None:
+            return None
+        write = self.open_output(job.seq)
+
+        async def write_or_stop(chunk: bytes) -> None:
+            try:
+                await write(chunk)
+            except JournalError as error:  # the disk is full: what comes after would be lost too
+                self._stop_for(error)
+                raise ReplyLost(str(error)) from error
+
+        return write_or_stop
+
+    def _stop_for(self, error: JournalError) -> None:
+        self.failure = self.failure or error
+        self.close()
 
 
 class InputFeed(RunFeed):

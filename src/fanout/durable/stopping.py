@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fanout.errors import ConfigError
+from fanout.stats.figures import dollars
 
 PERCENTAGE_NOT_BEFORE = 100  # outcomes: below that a share says little
 
@@ -52,5 +53,5 @@ class StopRules:
             if share > percentage:
                 return "threshold", f"{share:.1f} % of records failed, {percentage:g} % are tolerated"
         if self.max_cost_usd is not None and cost_usd is not None and cost_usd >= self.max_cost_usd:
-            return "cost", f"${cost_usd:.4f} spent, ${self.max_cost_usd:g} allowed"
+            return "cost", f"{dollars(cost_usd)} spent, {dollars(self.max_cost_usd)} allowed"
         return None
