@@ -35,6 +35,7 @@ def moto() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
+    post(f"{url}/moto-api/reset", {})  # moto keeps one state for every server in the process
     post(f"{url}/moto-api/config", {"lambda": {"use_docker": False}})
     account = {
         "region_name": REGION,
