@@ -132,7 +132,7 @@ class Run:
         self._started_s = time.time()
         self._finished = 0
         self._failed = 0
-        self._throttled_by_sink = False
+        self._watcher_error: Exception | None = None  # of a callback: it ends the run
 
     # --- from outside --------------------------------------------------------------------------
 
@@ -196,6 +196,8 @@ class Run:
                 # A reader of standard output who never reads must not hold up who wants to stop at once.
                 with anyio.move_on_after(CLOSING_S if self._is_cut else inf, shield=True):
                     await self._ledger.aclose()
+        if self._watcher_error is not None:
+            raise self._watcher_error
         if self._ledger is not None and self._watchers.on_snapshot is not None:
             self._watchers.on_snapshot(self.snapshot(time.time()))
         return self._result(meta)
@@ -231,6 +233,9 @@ class Run:
                 timer.cancel()
         self._sample(time.time())
         self._note_failures_of(feed)
+        if self._watcher_error is not None:
+            feed.is_cut = True
+            raise self._watcher_error
         if self._is_cut:
             raise _CutOff
 
@@ -285,8 +290,13 @@ class Run:
         add = self.stats.add
         for outcome in outcomes:
             add(outcome)
-        for on_outcomes in self._watchers.on_outcomes:
-            on_outcomes(outcomes)
+        try:
+            if self._watcher_error is None:
+                for on_outcomes in self._watchers.on_outcomes:
+                    on_outcomes(outcomes)
+        except Exception as error:  # noqa: BLE001 - a callback's; the ledger must not break of it
+            self._watcher_error = error
+            self._done.set()
         if self._rules.is_needed and self._stop is None:
             self._check_rules(outcomes)
         self._wake_feed()
