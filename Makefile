@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 
 .PHONY: demo test check test-all bench bench-report format clean
 
@@ -40,10 +41,18 @@ check: $(STAMP)
 test-all:
 	@sh tests/every_python.sh
 
-bench: $(STAMP)
+$(BENCH_STAMP): $(STAMP)
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --python $(BIN)/python --group bench; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench; \
+	fi
+	@touch $@
+
+bench: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks
 
-bench-report: $(STAMP)
+bench-report: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks.report
 
 format: $(STAMP)

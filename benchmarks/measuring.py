@@ -162,7 +162,7 @@ def save(name: str, results: dict[str, Any]) -> Path:
 
 def load(name: str) -> dict[str, Any] | None:
     """The last results of a benchmark; None when it has not been run."""
-    path = RESULTS / f"{name}.json"
+    path = (_results or RESULTS) / f"{name}.json"
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

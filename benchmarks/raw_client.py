@@ -20,41 +20,55 @@ _END = b'{"ok":true}'
 
 
 class _Client(asyncio.Protocol):
-    calls = 0
+    is_counting = False
     is_over = False
+    calls = 0
+    cycles_s = 0.0  # from one reply to the next on the same connection, summed up
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._replied_s = time.perf_counter()
         transport.write(_REQUEST)
 
     def data_received(self, data: bytes) -> None:
-        if data.endswith(_END) and not _Client.is_over:
+        if not data.endswith(_END) or _Client.is_over:
+            return
+        now_s = time.perf_counter()
+        if _Client.is_counting:
             _Client.calls += 1
-            self._transport.write(_REQUEST)
+            _Client.cycles_s += now_s - self._replied_s
+        self._replied_s = now_s
+        self._transport.write(_REQUEST)
 
 
 async def measure(url: str, connections: int, seconds: float) -> dict[str, float]:
-    """Calls a second, one at a time on each connection."""
+    """Calls a second, one at a time on each connection: so many, by the mean time from reply to reply."""
     parts = urlsplit(url)
     context = None
     if parts.scheme == "https":
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     loop = asyncio.get_running_loop()
-    _Client.calls, _Client.is_over = 0, False
-    pairs = await asyncio.gather(
-        *(
-            loop.create_connection(_Client, parts.hostname, parts.port, ssl=context)
-            for _ in range(connections)
-        )
-    )
-    began_s, began = time.perf_counter(), _Client.calls
+    gate = asyncio.Semaphore(100)  # connections are made a hundred at a time, so that none is refused
+
+    async def connect() -> asyncio.BaseTransport:
+        async with gate:
+            transport, _ = await loop.create_connection(_Client, parts.hostname, parts.port, ssl=context)
+            return transport
+
+    transports = await asyncio.gather(*(connect() for _ in range(connections)))
+    await asyncio.sleep(min(1.0, seconds))
+    _Client.is_counting = True
+    began_s = time.perf_counter()
     await asyncio.sleep(seconds)
-    calls, wall_s = _Client.calls - began, time.perf_counter() - began_s
+    wall_s = time.perf_counter() - began_s
     _Client.is_over = True
-    for transport, _ in pairs:
+    for transport in transports:
         transport.abort()
-    return {"calls": calls, "seconds": wall_s, "per_s": calls / wall_s}
+    if not _Client.calls:
+        raise SystemExit("no reply came while it was counted")
+    per_s = connections * _Client.calls / _Client.cycles_s
+    return {"calls": _Client.calls, "seconds": wall_s, "per_s": per_s}
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from benchmarks.measuring import (
     Usage,
     arguments,
     interleaved,
+    load,
     ratios,
     run_process,
     save,
@@ -42,7 +43,9 @@ _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fanou
 
 def main() -> None:
     chosen = arguments(__doc__, only={"choices": ("at-once", "account"), "default": None})
-    results: dict[str, Any] = {}
+    # With --only, the other scene's last figures are kept.
+    before = load("throughput") or {} if chosen.only else {}
+    results: dict[str, Any] = {name: before[name] for name in ("at_once", "account") if name in before}
     with Endpoint((0, 100)) as endpoint, tempfile.TemporaryDirectory() as folder:
         print(f"endpoint: {endpoint.kind}")
         results["endpoint"] = {"kind": endpoint.kind} | _capacity(endpoint, 0.3 if chosen.tiny else 2.0)
