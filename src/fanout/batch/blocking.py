@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import os
 import threading
@@ -117,7 +118,8 @@ def run_blocking(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
             with suppress(RuntimeError):  # it has ended by itself
                 cancel.pop()()
 
-    thread = threading.Thread(target=work, name="fanout.run")
+    # With the caller's context variables: the current span among them.
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="fanout.run")
     thread.start()
     caller = asyncio.current_task()
     try:

@@ -201,7 +201,6 @@ class Dispatcher:
         def start() -> MapFeed:
             source = aiter(payloads) if isinstance(payloads, AsyncIterable) else iter(payloads)
             feed = MapFeed(self._open_engine(), source, self.jobs.of_payload, is_ordered=ordered)
-            feed.trace_id = self._trace_id()
             self.start_feed(feed)
             self._expire_later(feed, feed.expire)
             return feed
@@ -231,6 +230,7 @@ class Dispatcher:
     def start_feed(self, feed: PullFeed) -> None:
         """Let a feed take part, until it is finished or the dispatcher is left."""
         assert self._group is not None
+        feed.trace_id = self._trace_id()
         self.engine.register(feed)
         if feed.needs_fetching:
             self._group.start_soon(feed.fetch)
