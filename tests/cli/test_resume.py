@@ -96,6 +96,25 @@ def test_what_may_not_change_is_refused(shell: Shell) -> None:
     assert sorted(outcome["seq"] for outcome in shell.outcomes()) == list(range(400))
 
 
+def test_a_record_changed_in_the_midst_of_a_large_input_is_noticed(shell: Shell) -> None:
+    """Size, beginning and end are the same: the records themselves are compared, by a sample."""
+    path = shell.write("in.jsonl", 3_000, filler="x" * 1_000)
+    process = shell.start("run", "fast", "in.jsonl", "--out", "run", "--rate", "1500", "-j", "5")
+    with interrupted(process):
+        shell.wait_for_outcomes(1_200)
+        process.send_signal(signal.SIGINT)
+        assert end(process).code == 130
+    text = path.read_bytes()
+    path.write_bytes(text.replace(b'{"n": 1088, "filler": "x', b'{"n": 1088, "filler": "y'))
+    resumed = shell.run("resume", "run")
+    assert resumed.code == 2
+    assert "in.jsonl: is not the input the run began with: record 1088 is another" in resumed.err
+    assert sum(shell.executions().values()) == len(shell.outcomes())
+    path.write_bytes(text)
+    assert shell.run("resume", "run").code == 0
+    assert set(shell.executions().values()) == {1}
+
+
 def test_two_processes_cannot_run_in_one_directory(shell: Shell) -> None:
     """The second is refused, naming the first; the lock dies with its holder."""
     shell.write("in.jsonl", 20)

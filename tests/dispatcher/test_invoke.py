@@ -198,7 +198,7 @@ async def test_leaving_answers_calls_whose_retry_would_come_later(answer: Any) -
     """A call that comes back for a retry while the dispatcher is left is answered with what is known."""
     transport = Scripted(lambda _: answer, latency_s=10)
     options: dict[str, Any] = {"idempotent": True, "retry_function_errors": 3}
-    async with Dispatcher("f", transport=transport, concurrency=1, **options) as dispatcher:
+    async with Dispatcher("f", transport=transport, concurrency=2, **options) as dispatcher:
         call = asyncio.create_task(dispatcher.invoke(1))
         await asyncio.sleep(1)
     async with asyncio.timeout(1):

@@ -47,11 +47,14 @@ def show(report: RunReport, *, quiet: bool, as_json: bool, width: int | None = N
         return  # the reader has gone, as `head` does: nobody wants to hear more
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
+    message = report.run.get("message")
     if not quiet:
-        columns = width or _width()
-        click.echo(report.render(columns, color=_has_color()), err=True)
+        summary = report.render(width or _width(), color=_has_color())
+        if message and message not in summary:  # why it stopped, in full, where the summary had no room
+            click.echo(f"fanout: {message}", err=True)
+        click.echo(summary, err=True)
         return
-    if message := report.run.get("message"):
+    if message:
         click.echo(f"fanout: {message}", err=True)
     if report.resume_command is not None:
         click.echo(f"go on with: {report.resume_command}", err=True)
