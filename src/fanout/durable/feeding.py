@@ -18,7 +18,7 @@ from fanout.sources import Item, SelectionFailed, Selector
 from fanout.transports import OnChunk
 
 _LOW_WATER = 256  # records at hand below which the next batch is fetched
-_MAY_HAVE_RUN = ErrorDetail(
+MAY_HAVE_RUN = ErrorDetail(
     "MayHaveRun",
     "it may have been sent before the run was cut off, and was not sent again (--may-have-run skip)",
 )
@@ -171,7 +171,7 @@ class InputFeed(RunFeed):
                 continue
             job = self._job_of(seq, found)
             if self._skips_any and seq in self._suspects and job.fault is None:
-                job.fault, job.fault_verdict = _MAY_HAVE_RUN, Verdict.AMBIGUOUS
+                job.fault, job.fault_verdict = MAY_HAVE_RUN, Verdict.AMBIGUOUS
             return job if self._is_marked(job) else None
         return None
 
@@ -259,5 +259,5 @@ class RedriveFeed(RunFeed):
             self, again.seq, again.payload, key=again.key, line=again.line, own=again.own, fault=fault
         )
         if again.is_suspect and job.fault is None:
-            job.fault, job.fault_verdict = _MAY_HAVE_RUN, Verdict.AMBIGUOUS
+            job.fault, job.fault_verdict = MAY_HAVE_RUN, Verdict.AMBIGUOUS
         return job if self._is_marked(job) else None

@@ -15,7 +15,7 @@ import anyio
 
 from fanout.dispatcher import Dispatcher, Hooks
 from fanout.durable.ending import RunResult, Stop, ending
-from fanout.durable.feeding import Again, InputFeed, Ledger, RedriveFeed, RunFeed
+from fanout.durable.feeding import MAY_HAVE_RUN, Again, InputFeed, Ledger, RedriveFeed, RunFeed
 from fanout.durable.outputs import OutputFiles
 from fanout.durable.preflight import check_before_flight
 from fanout.durable.stopping import StopRules
@@ -302,8 +302,11 @@ class Run:
         self._wake_feed()
 
     def _check_rules(self, outcomes: list[Outcome]) -> None:
-        self._finished += len(outcomes)
-        self._failed += sum(outcome.status not in OK_STATUSES for outcome in outcomes)
+        for outcome in outcomes:
+            if outcome.error is not None and outcome.error.type == MAY_HAVE_RUN.type:
+                continue  # left unknown by an earlier session: it says nothing of the function now
+            self._finished += 1
+            self._failed += outcome.status not in OK_STATUSES
         broken = self._rules.broken_by(
             failed=self._failed, finished=self._finished, cost_usd=self._watchers.cost_usd()
         )
