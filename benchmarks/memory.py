@@ -20,7 +20,7 @@ from typing import Any
 
 import fanout
 from benchmarks.endpoint import Endpoint
-from benchmarks.measuring import arguments, run_process, save
+from benchmarks.measuring import Usage, arguments, load, run_process, save
 from benchmarks.null_transport import NullTransport
 
 _BUDGET = 10_000_000  # payload bytes for each scene with payloads
@@ -31,13 +31,20 @@ def main() -> None:
         __doc__,
         full={"action": "store_true", "help": "ten million records too"},
         case={"nargs": "+", "default": None},
+        only={"choices": ("records",), "default": None},
     )
     if chosen.case:
         print(json.dumps(_case(*chosen.case)))
         return
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = (load("memory") or {}) if chosen.only else {}
     steps = (1_000,) if chosen.tiny else (10_000, 100_000) if chosen.quick else (10_000, 100_000, 1_000_000)
     results["records"] = _of_records((*steps, 10_000_000) if chosen.full else steps)
+    if chosen.only:
+        save(
+            "memory",
+            {name: results[name] for name in ("records", "payloads", "concurrency") if name in results},
+        )
+        return
     with Endpoint((0, 1000)) as endpoint:
         sizes = (100,) if chosen.tiny else (100, 10_000, 100_000, 1_000_000)
         results["payloads"] = [_of_payload(endpoint, size, 20 if chosen.tiny else 300) for size in sizes]
@@ -50,27 +57,38 @@ def main() -> None:
 
 
 def _of_records(steps: tuple[int, ...]) -> list[dict[str, float]]:
+    """Each without the page at the end, which has a peak of its own, and with it."""
     found: list[dict[str, float]] = []
     for records in steps:
-        with tempfile.TemporaryDirectory() as folder:
-            usage = run_process(
-                [sys.executable, "-m", "benchmarks.memory", "--case", "records", str(records), folder],
-                timeout_s=3_600,
-            )
-        if usage.exit_code:
-            raise SystemExit(usage.stderr)
+        plain, with_page = (_run_of(records, page=page) for page in ("no-page", "page"))
         found.append(
-            {"records": records, "peak_rss_mb": usage.peak_rss_mb, "cpu_us": usage.cpu_us_per(records)}
+            {
+                "records": records,
+                "peak_rss_mb": plain.peak_rss_mb,
+                "with_page_rss_mb": with_page.peak_rss_mb,
+                "cpu_us": plain.cpu_us_per(records),
+            }
         )
         print(
-            f"  {records:>10,} records: {usage.peak_rss_mb:.1f} MB, "
-            f"{usage.cpu_us_per(records):.1f} µs of CPU a record, start-up and all",
+            f"  {records:>10,} records: {plain.peak_rss_mb:.1f} MB, with report.html at the end "
+            f"{with_page.peak_rss_mb:.1f} MB; {plain.cpu_us_per(records):.1f} µs of CPU a record",
             flush=True,
         )
     if len(found) > 1:
         growth_mb = found[-1]["peak_rss_mb"] - found[0]["peak_rss_mb"]
         print(f"  growth from the first to the last: {growth_mb:+.1f} MB")
     return found
+
+
+def _run_of(records: int, *, page: str) -> Usage:
+    with tempfile.TemporaryDirectory() as folder:
+        usage = run_process(
+            [sys.executable, "-m", "benchmarks.memory", "--case", "records", str(records), folder, page],
+            timeout_s=3_600,
+        )
+    if usage.exit_code:
+        raise SystemExit(usage.stderr)
+    return usage
 
 
 def _of_payload(endpoint: Endpoint, size: int, most: int) -> dict[str, float]:
@@ -120,15 +138,17 @@ def _of_concurrency(endpoint: Endpoint, width: int, tls: bool) -> dict[str, Any]
 
 def _case(kind: str, *values: str) -> dict[str, int]:
     if kind == "records":
-        return _records_case(int(values[0]), Path(values[1]))
+        return _records_case(int(values[0]), Path(values[1]), has_page=values[2] == "page")
     import uvloop
 
     return uvloop.run(_calls_case(int(values[0]), int(values[1]), int(values[2]), values[3]))
 
 
-def _records_case(records: int, folder: Path) -> dict[str, int]:
+def _records_case(records: int, folder: Path, *, has_page: bool) -> dict[str, int]:
     payloads: Iterator[bytes] = (b'{"order":%d}' % number for number in range(records))
-    report = fanout.run("lab", payloads, out=folder / "run", transport=NullTransport(), concurrency=64)
+    report = fanout.run(
+        "lab", payloads, out=folder / "run", transport=NullTransport(), concurrency=64, report=has_page
+    )
     assert report.counts["succeeded"] == records
     shutil.rmtree(folder / "run")
     return {"records": records}

@@ -126,9 +126,15 @@ def _overhead(results: dict[str, Any]) -> str:
 
 
 def _memory(results: dict[str, Any]) -> str:
-    parts = ["| records, durable run | peak memory | CPU µs a record, start-up and all |", "|---|---|---|"]
+    parts = [
+        "| records, durable run | peak memory | with report.html | CPU µs a record, start-up and all |",
+        "|---|---|---|---|",
+    ]
     for each in results["records"]:
-        parts.append(f"| {each['records']:,} | {each['peak_rss_mb']:.1f} MB | {each['cpu_us']:.1f} |")
+        parts.append(
+            f"| {each['records']:,} | {each['peak_rss_mb']:.1f} MB | {each['with_page_rss_mb']:.1f} MB "
+            f"| {each['cpu_us']:.1f} |"
+        )
     parts += ["", "| payload | in flight | peak memory |", "|---|---|---|"]
     for each in results["payloads"]:
         parts.append(
