@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import pytest
 
+import fanout
+from fanout.emulator import EmulatorProcess
 from tests.cli.running import Shell
 
 BOTH = pytest.mark.parametrize("transport", ["direct", "sdk"])
 
 
 @BOTH
-def test_events_are_accepted_and_not_called_executed(user: Shell, transport: str) -> None:
+def test_events_are_accepted_and_not_called_executed(at_emulator: EmulatorProcess, transport: str) -> None:
     """Request ids to find them by, the 1 MB limit, and a clear word that they run later."""
-    large = json.dumps({"x": "y" * 1_048_576})
-    (user.directory / "in.jsonl").write_text(f'{{"n":1}}\n{large}\n{{"n":2}}\n')
-    words = ["--invocation-type", "Event", "--out", "run", "--transport", transport]
-    done = user.run("run", "sim", "in.jsonl", *words)
-    assert done.code == 1
-    accepted = [outcome for outcome in user.outcomes() if outcome["status"] == "accepted"]
-    assert len({outcome["request_id"] for outcome in accepted}) == 2
-    assert all("output" not in outcome for outcome in accepted)
-    (refused,) = [outcome for outcome in user.outcomes() if outcome["status"] == "rejected"]
-    assert refused["error"]["type"] == "PayloadTooLarge"
-    assert "an Event call may have 1,048,576" in refused["error"]["message"]
-    assert "accepted is not executed" in done.err
-    assert user.run("run", "sim", "-", *words[:2], "--out", "two", stdin=b"1\n2\n").code == 0
+    outcomes: dict[int, fanout.Outcome] = {}
+    report = fanout.run(
+        "sim",
+        [{"n": 1}, {"x": "y" * 1_048_576}, {"n": 2}],
+        invocation_type="Event",
+        transport=transport,
+        on_outcome=lambda outcome: outcomes.update({outcome.seq: outcome}),
+    )
+    assert (report.exit_code, report.counts["accepted"], report.counts["rejected"]) == (1, 2, 1)
+    assert outcomes[0].request_id != outcomes[2].request_id is not None
+    assert (outcomes[0].http_status, outcomes[0].output) == (202, None)
+    error = outcomes[1].error
+    assert error is not None
+    assert (error.type, "an Event call may have 1,048,576" in error.message) == ("PayloadTooLarge", True)
+    assert "accepted is not executed" in report.render(100)
+
+
+def test_accepted_is_a_success_of_the_command(user: Shell) -> None:
+    """Exit code 0, and the word that nothing has been executed yet."""
+    done = user.run("run", "sim", "-", "--invocation-type", "Event", "--out", "run", stdin=b"1\n2\n")
+    assert (done.code, "accepted is not executed" in done.err) == (0, True)
 
 
 def test_events_are_bound_by_the_rate_that_is_asked_for(user: Shell) -> None:
@@ -43,17 +52,15 @@ def test_events_are_bound_by_the_rate_that_is_asked_for(user: Shell) -> None:
 
 
 @BOTH
-def test_a_dry_run_checks_and_executes_nothing(user: Shell, transport: str) -> None:
+def test_a_dry_run_checks_and_executes_nothing(at_emulator: EmulatorProcess, transport: str) -> None:
     """``valid`` for each record; a function that is not there stops the run."""
-    assert user.emulator is not None
-    user.emulator.reset()
-    words = ["--invocation-type", "DryRun", "--transport", transport, "--out"]
-    done = user.run("run", "sim", user.write("in.jsonl", 3), *words, "run")
-    assert (done.code, [outcome["status"] for outcome in user.outcomes()]) == (0, ["valid"] * 3)
-    assert "nothing was executed" in done.err
-    assert user.emulator.stats()["executions"] == 0
-    done = user.run("run", "nobody", "in.jsonl", *words, "other")
-    assert (done.code, user.state("other")["state"]) == (4, "fatal")
+    at_emulator.reset()
+    report = fanout.run("sim", range(3), invocation_type="DryRun", transport=transport)
+    assert (report.exit_code, report.counts["valid"]) == (0, 3)
+    assert "nothing was executed" in report.render(100)
+    assert at_emulator.stats()["executions"] == 0
+    report = fanout.run("nobody", range(3), invocation_type="DryRun", transport=transport)
+    assert (report.exit_code, report.state) == (4, "fatal")
 
 
 def test_preflight_stops_before_the_first_call(user: Shell) -> None:

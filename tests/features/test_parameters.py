@@ -113,9 +113,8 @@ def test_a_bad_parameter_is_a_usage_error_of_the_command(user: Shell) -> None:
     assert not (user.directory / "run").exists()
 
 
-def test_a_function_has_many_names(user: Shell) -> None:
+def test_a_function_has_many_names(at_emulator: EmulatorProcess, tmp_path: Path) -> None:
     """An alias, a partial ARN, an ARN of another Region (which is called); two qualifiers are too many."""
-    path = user.write("in.jsonl", 1)
     for number, (name, version, region) in enumerate(
         [
             ("sim:live", "2", "us-east-1"),
@@ -123,10 +122,10 @@ def test_a_function_has_many_names(user: Shell) -> None:
             ("arn:aws:lambda:eu-central-1:123456789012:function:sim", "$LATEST", "eu-central-1"),
         ]
     ):
-        run = f"run{number}"
-        assert user.run("run", name, path, "--out", run, "-q", "--no-report").code == 0
-        assert user.outcomes(run)[0]["executed_version"] == version
-        assert user.state(run)["region"] == region
-    user.run("run", "sim:live", path, "--qualifier", "1", "--out", "x").assert_one_line(
-        2, "given twice", "'live'"
-    )
+        outcomes: list[fanout.Outcome] = []
+        out = tmp_path / f"run{number}"
+        fanout.run(name, [1], out=out, on_outcome=outcomes.append, report=False)
+        assert outcomes[0].executed_version == version
+        assert json.loads((out / "run.json").read_text())["region"] == region
+    with pytest.raises(fanout.ConfigError, match="qualifier is given twice: 'live'"):
+        fanout.run("sim:live", [1], qualifier="1")

@@ -70,10 +70,13 @@ class RunReport:
         return cls(stats, run, run_dir=None if run_dir is None else Path(run_dir), cost=cost)
 
     @classmethod
-    def from_run_dir(cls, run_dir: Path, *, prices: dict[str, Prices] | None = None) -> Self:
+    def from_run_dir(
+        cls, run_dir: str | os.PathLike[str], *, prices: dict[str, Prices] | None = None
+    ) -> Self:
         """The report of a run on disk, streamed over its journal. Raises JournalError for what is no run."""
         from fanout.report.outcomes import read_outcomes, read_run
 
+        run_dir = Path(run_dir)
         run = read_run(run_dir)
         meter = meter_of(run, prices)
         outcomes = read_outcomes(run_dir)
@@ -169,11 +172,11 @@ class RunReport:
             raise JournalError("the run was not kept: give fanout.run(…, out=DIR), or use on_outcome")
         return iter_outcomes(self.run_dir)
 
-    def write_html(self, path: Path) -> None:
+    def write_html(self, path: str | os.PathLike[str]) -> None:
         """Write the whole report as one page that needs nothing but a browser."""
         from fanout.report.html import write_html
 
-        write_html(self, path)
+        write_html(self, Path(path))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from fanout.report.terminal import lines
