@@ -137,6 +137,16 @@ def test_a_run_stops_resumable_when_a_file_cannot_be_written(
     assert "No space left" in state["message"]
 
 
+def test_the_fields_word_for_it_does_the_same(at_emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """``invocation="stream"`` is ``stream=True``: files in a directory, joined without one."""
+    outcomes: list[fanout.Outcome] = []
+    for out in (tmp_path / "run", None):
+        fanout.run("app", [{"do": "stream"}], invocation="stream", out=out, on_outcome=outcomes.append)
+    assert [outcome.output_file for outcome in outcomes] == ["outputs/0", None]
+    assert [outcome.json() for outcome in outcomes] == [None, "one,two"]
+    assert (tmp_path / "run/outputs/0").read_text() == "one,two"
+
+
 async def test_a_stream_is_taken_slowly_left_early_or_fails(at_emulator: EmulatorProcess) -> None:
     """From a real endpoint: every chunk in order, a call left alone, an error in the outcome."""
     async with fanout.Dispatcher("app", concurrency=2) as dispatcher:

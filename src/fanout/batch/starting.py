@@ -136,7 +136,7 @@ class RunSession:
         self._journal: Journal | None = None
         self._run_dir: RunDir | None = None
         self._to_stdout = False
-        self._is_streaming = bool(options.get("stream"))
+        self._is_streaming = bool(options.get("stream")) or options.get("invocation") == "stream"
         if run_options.durable_expr is not None:
             build_template(  # raises ConfigError for calls that no durable name goes with
                 function=function,
