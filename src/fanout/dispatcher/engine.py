@@ -209,7 +209,13 @@ class Engine:
     def _next_of_feeds(self, now_s: float) -> Job | None:
         """One turn of the feed at the head of the queue, which then goes to its end."""
         feed = self._queue.popleft()
-        job = feed.pull(now_s)
+        try:
+            job = feed.pull(now_s)
+        except Exception as error:  # noqa: BLE001 - a defect, told to who waits: the loop would only log it
+            _log.error("a record could not be taken up", exc_info=error)
+            feed.close()
+            feed.on_broken(error)
+            job = None
         if job is None:
             feed.is_queued = False
             return None

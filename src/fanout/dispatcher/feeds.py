@@ -12,7 +12,7 @@ import anyio
 import msgspec
 
 from fanout.dispatcher.job import Job
-from fanout.errors import FatalRefusal
+from fanout.errors import FanoutError, FatalRefusal
 from fanout.model import ErrorDetail, InvokeTemplate, Outcome
 from fanout.transports import OnChunk
 
@@ -129,6 +129,10 @@ class CallFeed(Feed):
         make_job, self._make_job = self._make_job, None
         if make_job is not None and not self.future.done():  # its turn never came
             self.give_up(make_job(self))
+
+    def on_broken(self, error: BaseException) -> None:
+        if not self.outstanding and not self.future.done():
+            self.future.set_exception(FanoutError(f"the dispatcher stopped: {error!r}"))
 
     def expire(self) -> None:
         """The deadline has passed: a call that is not out, or waits for another attempt, is undelivered."""
