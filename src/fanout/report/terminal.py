@@ -31,7 +31,7 @@ _STATES = {
     "running": "not finished: it is still running, or was killed",
     "interrupted": "interrupted",
     "halted": "halted",
-    "fatal": "stopped: Lambda refuses every record",
+    "fatal": "stopped: no record can be delivered",
 }
 _CAUSES = {
     "threshold": "the failure threshold",
