@@ -1,4 +1,3 @@
-# ruff: noqa: ARG002 - the alternatives ignore what they are told
 """Limits against a simulated Lambda, in virtual time: wasted attempts and time against the ideal.
 
 A discrete-event simulation: clients with the real gate and retry policy, a server with a capacity that
