@@ -11,9 +11,7 @@ import click
 
 from fanout.batch.audience import Audience
 from fanout.batch.blocking import run_blocking
-from fanout.cli.one_core import share_one_core
 from fanout.cli.signals import attach_signals
-from fanout.durable import Run
 from fanout.progress import Progress
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ def watch(
         on_snapshot=None if quiet else progress.update,
         snapshot_every_s=progress.interval_s,
         on_message=progress.message,
-        attach=lambda run: _attach(run, progress.message),
+        attach=lambda run: attach_signals(run, progress.message),
     )
     try:
         report = run_blocking(lambda: begin(audience))
@@ -41,16 +39,6 @@ def watch(
         progress.close()
     show(report, quiet=quiet, as_json=as_json, width=width)
     sys.exit(report.exit_code)
-
-
-def _attach(run: Run, say: Callable[[str], None]) -> Callable[[], None]:
-    detach_signals, part = attach_signals(run, say), share_one_core()
-
-    def detach() -> None:
-        part()
-        detach_signals()
-
-    return detach
 
 
 def show(report: RunReport, *, quiet: bool, as_json: bool, width: int | None = None) -> None:
