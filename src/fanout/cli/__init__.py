@@ -94,6 +94,8 @@ def main() -> NoReturn:
         # The reader has gone, as `head` does. What Python would still flush at exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_CLOSED_PIPE)
+    finally:
+        gc.freeze()  # and so is looking through them once more at the very end
     sys.exit(code if isinstance(code, int) else 0)
 
 
