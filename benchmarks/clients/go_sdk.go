@@ -4,8 +4,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/http"
 	"os"
@@ -15,26 +13,22 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 )
 
 func main() {
 	concurrency, _ := strconv.Atoi(os.Args[2])
-	roots := x509.NewCertPool()
-	if pem, err := os.ReadFile(os.Getenv("AWS_CA_BUNDLE")); err == nil {
-		roots.AppendCertsFromPEM(pem)
-	}
-	transport := &http.Transport{
-		MaxIdleConns: concurrency, MaxIdleConnsPerHost: concurrency, MaxConnsPerHost: concurrency,
-		TLSClientConfig: &tls.Config{RootCAs: roots},
-	}
 	settings, err := config.LoadDefaultConfig(context.Background(), config.WithRegion("us-east-1"),
-		config.WithHTTPClient(&http.Client{Transport: transport}), config.WithRetryMaxAttempts(1))
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			t.MaxIdleConns, t.MaxIdleConnsPerHost, t.MaxConnsPerHost = concurrency, concurrency, concurrency
+		})), config.WithRetryMaxAttempts(1))
 	if err != nil {
 		panic(err)
 	}
-	client := lambda.NewFromConfig(settings, func(o *lambda.Options) { o.BaseEndpoint = aws.String(os.Args[3]) })
+	client := lambda.NewFromConfig(settings,
+		lambda.WithEndpointResolver(lambda.EndpointResolverFromURL(os.Args[3])))
 	file, err := os.Open(os.Args[1])
 	if err != nil {
 		panic(err)
@@ -43,7 +37,7 @@ func main() {
 	var done atomic.Int64
 	var workers sync.WaitGroup
 	began := time.Now()
-	for range concurrency {
+	for i := 0; i < concurrency; i++ {
 		workers.Add(1)
 		go func() {
 			defer workers.Done()
