@@ -131,7 +131,7 @@ def machine() -> dict[str, Any]:
             cpu = line.partition(":")[2].strip()
             break
     packages = {}
-    for name in ("lambda-fanout", "aiobotocore", "boto3", "pyreqwest", "uvloop", "msgspec", "aiometer"):
+    for name in ("lambda-fanout", "aiobotocore", "boto3", "httptools", "uvloop", "msgspec", "aiometer"):
         try:
             packages[name] = version(name)
         except PackageNotFoundError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,22 @@ from tests.transports.wire import share_service_models
 # On Python 3.11 asyncio makes a loop when the main thread is first asked for one, and pytest-asyncio
 # would never close it; after this none is made.
 asyncio.set_event_loop(None)
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test of this folder runs on both event loops: bytes come and connections end in other ways."""
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    if (uvloop := _uvloop()) is not None:
+        factories["uvloop"] = uvloop.new_event_loop
+    return factories
+
+
+def _uvloop() -> Any:
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    return uvloop
 
 
 @pytest.fixture(autouse=True, scope="package")

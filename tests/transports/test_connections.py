@@ -336,3 +336,66 @@ async def test_direct_names_itself() -> None:
     assert request.headers["user-agent"].startswith("lambda-fanout/")
     assert request.headers["accept-encoding"] == "identity"
     assert "referer" not in request.headers
+
+
+async def test_later_handshakes_are_shortened(tmp_path: Path) -> None:
+    """A connection made after another resumes its TLS session; one made along with it cannot."""
+    tls = Tls(tmp_path, "127.0.0.1")
+    async with (
+        wire(tls.context) as endpoint,
+        transport_to(endpoint.url, "direct", verify=str(tls.bundle)) as transport,
+    ):
+        resumed = []
+
+        def look(writer: asyncio.StreamWriter) -> bool:
+            resumed.append(writer.get_extra_info("ssl_object").session_reused)
+            return True
+
+        endpoint.on_connect = look
+        await transport.send(TEMPLATE, b"{}")
+        endpoint.respond = lambda _: Script(http(200, b"{}"), wait_s=0.05)
+        await asyncio.gather(*(transport.send(TEMPLATE, b"{}") for _ in range(3)))
+    assert resumed == [False, True, True]
+
+
+async def test_an_https_proxy_is_spoken_to_in_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS to the proxy, and through it TLS to the endpoint."""
+    tls = Tls(tmp_path, "127.0.0.1")
+    async with wire(tls.context) as secure:
+        proxy = Proxy(secure.port)
+        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls.context)
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setenv("HTTPS_PROXY", f"https://127.0.0.1:{port}")
+        async with transport_to(secure.url, "direct", verify=str(tls.bundle)) as transport:
+            for size in (2, 300_000):
+                assert (await transport.send(TEMPLATE, b"1" * size)).body == b"{}"
+        server.close()
+        assert [len(request.body) for request in secure.received] == [2, 300_000]
+        assert proxy.asked == [(f"CONNECT 127.0.0.1:{secure.port}", None)]
+
+
+async def test_a_stale_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has been idle for longer than it is kept; and one whose end nobody has looked at yet."""
+    monkeypatch.setattr("fanout.transports.connections._LOOK_BEFORE_USE_S", 0.0)
+    async with wire() as endpoint, transport_to(endpoint.url, "direct") as transport:
+        await transport.send(TEMPLATE, b"{}")
+        await transport.send(TEMPLATE, b"{}")
+        assert endpoint.connections == 1
+        for writer in list(endpoint.writers):
+            # Behind the back of this loop, which serves both ends.
+            with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as theirs:
+                theirs.shutdown(socket.SHUT_WR)
+        assert (await transport.send(TEMPLATE, b"{}")).body == b"{}"
+        assert endpoint.connections == 2
+        monkeypatch.setattr("fanout.transports.connections.POOL_IDLE_S", 0.0)
+        await transport.send(TEMPLATE, b"{}")
+        assert endpoint.connections == 3
+
+
+async def test_many_connections_begin_in_turn_but_never_wait_long() -> None:
+    """Sixteen at once; where the way is long, the next do not wait for those before them."""
+    async with wire() as endpoint, transport_to(endpoint.url, "direct", max_connections=300) as transport:
+        endpoint.respond = lambda _: Script(http(200, b"{}"), wait_s=1.0)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(transport.send(TEMPLATE, b"{}") for _ in range(300)))
+        assert endpoint.connections == 300

@@ -50,14 +50,16 @@ class Bench:
             return error
 
 
-@pytest.fixture(scope="module", params=["direct", "sdk"])
+@pytest.fixture(scope="module", params=["direct", "direct on uvloop", "sdk"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """Either transport, with a read timeout short enough to wait for."""
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+    kind, _, loop = request.param.partition(" on ")
+    factory = pytest.importorskip(loop).new_event_loop if loop else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
         stack = contextlib.AsyncExitStack()
         endpoint = runner.run(stack.enter_async_context(wire()))
         transport = runner.run(
-            stack.enter_async_context(transport_to(endpoint.url, request.param, read_timeout_s=1.0))
+            stack.enter_async_context(transport_to(endpoint.url, kind, read_timeout_s=1.0))
         )
         yield Bench(runner, endpoint, transport)
         runner.run(stack.aclose())

@@ -1,79 +1,90 @@
-"""The default transport: the request signed here and sent over pyreqwest.
+"""The default transport: the request signed and put into bytes here, and sent over connections of its own.
 
-aiobotocore is asked once where the endpoint is and as whom to sign; after that a call costs about
-ten microseconds of Python above the HTTP library. What arrives is the request that botocore would
-have sent.
+aiobotocore is asked once where the endpoint is and as whom to sign. What arrives is the request that
+botocore would have sent.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from datetime import timedelta
 from importlib.metadata import version
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Self
+from urllib.parse import quote, urlsplit
 
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import BuilderError, PyreqwestError
-from pyreqwest.http import Url
-from pyreqwest.proxy import ProxyBuilder
-from pyreqwest.response import Response
-
-from fanout.errors import ConfigError, ConnectFailed, ReplyLost, RequestNotSent, TransportError
+from fanout.errors import ReplyLost
 from fanout.model import InvokeTemplate, Reply
 from fanout.transports import OnChunk
-from fanout.transports.endpoint import Endpoint, proxy_for, read_roots, resolve_endpoint, without_password
+from fanout.transports.connections import ConnectionPool
+from fanout.transports.endpoint import Endpoint, proxy_for, resolve_endpoint
 from fanout.transports.event_stream import EventStream
-from fanout.transports.replies import (
-    KEEPALIVE_IDLE_S,
-    KEEPALIVE_INTERVAL_S,
-    POOL_IDLE_S,
-    StreamedReply,
-    make_reply,
-)
+from fanout.transports.http1 import Connection
+from fanout.transports.replies import StreamedReply, make_reply
 from fanout.transports.session import AwsSession
 from fanout.transports.sigv4 import Credentials, RequestSigner, SigningKeys
 
 _CREDENTIALS_READ_EVERY_S = 1.0
 _TEMPLATES_KEPT = 1024
+_PATH = "/%:@!$&'()*+,;=~"  # what a path may hold as it is
+_USER_AGENT = f"lambda-fanout/{version('lambda-fanout')}"
 
 
 class _Prepared:
-    """What all calls of one template share."""
+    """What all calls of one template share: their signer, and the head of their request."""
 
-    __slots__ = ("signer", "template", "url")
+    __slots__ = ("_begin", "_headers", "_lines", "_signer", "template")
 
-    def __init__(self, template: InvokeTemplate, endpoint: Endpoint, keys: SigningKeys) -> None:
+    def __init__(
+        self, template: InvokeTemplate, endpoint: Endpoint, keys: SigningKeys, pool: ConnectionPool
+    ) -> None:
+        parts = urlsplit(endpoint.base_url)
+        host = _host_header(endpoint.base_url)
+        path = f"{quote(parts.path, safe=_PATH)}{template.path}"
         query = f"?{template.query}" if template.query else ""
         self.template = template
-        self.url = Url(f"{endpoint.base_url}{template.path}{query}")
-        self.signer = RequestSigner(
-            keys,
-            host=_host_header(self.url),
-            path=self.url.path,
-            query=template.query,
-            headers=template.headers,
+        self._signer = RequestSigner(
+            keys, host=host, path=path, query=template.query, headers=template.headers
         )
+        self._begin = (
+            f"POST {pool.forwarded_target}{path}{query} HTTP/1.1\r\nhost: {host}\r\n"
+            f"user-agent: {_USER_AGENT}\r\naccept-encoding: identity\r\n{pool.forwarded_headers}"
+        )
+        self._headers: dict[str, str] = {}
+        self._lines = ""
+
+    def head(self, body: bytes, now_s: float, credentials: Credentials, trace_id: str | None) -> bytes:
+        """The request's head for this body, signed."""
+        headers, authorization = self._signer.sign(body, now_s, credentials)
+        if headers is not self._headers:
+            self._headers = headers
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            self._lines = f"{self._begin}{lines}"
+        trace = "" if trace_id is None else f"x-amzn-trace-id: {trace_id}\r\n"
+        head = f"{self._lines}{trace}content-length: {len(body)}\r\nauthorization: {authorization}\r\n\r\n"
+        return head.encode("latin-1")
 
 
 class DirectTransport:
-    """``Transport`` over pyreqwest, signing with the session's credentials."""
+    """``Transport`` over connections of its own, signing with the session's credentials."""
 
     def __init__(
         self, session: AwsSession, endpoint: Endpoint, *, max_connections: int, read_timeout_s: float
     ) -> None:
         self._session = session
         self._endpoint = endpoint
-        self._max_connections = max_connections
-        self._proxy = proxy_for(endpoint.base_url)
-        self._roots = read_roots(session.verify) if isinstance(session.verify, str) else []
+        self._pool = ConnectionPool(
+            endpoint.base_url,
+            proxy=proxy_for(endpoint.base_url),
+            verify=session.verify,
+            max_idle=max_connections,
+            connect_timeout_s=session.connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+        )
         self._keys = SigningKeys(endpoint.region, endpoint.service)
         self._prepared: dict[int, _Prepared] = {}
         self._credentials: Credentials | None = None
         self._credentials_read_at_s = 0.0
         self._in_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
-        self._client = self._build_first_client(read_timeout_s)
 
     @classmethod
     async def open(cls, session: AwsSession, *, max_connections: int, read_timeout_s: float) -> Self:
@@ -93,48 +104,67 @@ class DirectTransport:
         # A clock that was set back reads them again too.
         if credentials is None or not 0 <= now_s - self._credentials_read_at_s < _CREDENTIALS_READ_EVERY_S:
             credentials = await self._read_credentials(now_s)
-        headers = prepared.signer.sign(body, now_s, credentials)
-        if not body:
-            headers["content-length"] = "0"
-        if template.trace_id is not None:
-            headers["x-amzn-trace-id"] = template.trace_id
-        elif self._in_lambda:
-            _add_trace_id(headers)
+        trace_id = template.trace_id
+        if trace_id is None and self._in_lambda:
+            trace_id = _trace_id()
+        head = prepared.head(body, now_s, credentials, trace_id)
+        if template.streaming:
+            return await self._stream(head, body, on_chunk)
         try:
-            builder = self._client.post(prepared.url).headers(headers).body_bytes(body)
-            if template.streaming:
-                return await self._stream(builder.build_streamed(), on_chunk)
-            response = await builder.build().send()
-            reply_body = (await response.bytes()).to_bytes()
-        except PyreqwestError as error:
-            raise self._fault(error) from error
-        return _reply(response, reply_body)
+            status, headers, reply_body = await self._pool.exchange(head, body)
+        except (ConnectionError, TimeoutError) as error:
+            raise self._lost(error) from error
+        return make_reply(status, reply_body, headers.get)
 
     def set_read_timeout(self, seconds: float) -> None:
         """See ``Transport.set_read_timeout``. Calls in flight keep the timeout that they started with."""
-        # The timeout belongs to the client. The old one ends with the last call that uses it.
-        self._client = self._build_client(seconds)
+        self._pool.read_timeout_s = seconds
 
     async def aclose(self) -> None:
         """See ``Transport.aclose``."""
-        await self._client.close()
+        await self._pool.aclose()
 
-    async def _stream(self, request: Any, on_chunk: OnChunk | None) -> Reply:
-        async with request as response:
-            reader = response.body_reader
-            if response.status != 200:
-                return _reply(response, (await reader.bytes()).to_bytes())
-            streamed = StreamedReply(_reply(response, b""), on_chunk)
-            events = EventStream(streamed)
-            while (data := await reader.read_chunk()) is not None:
-                await events.feed(data.to_bytes())
-            return streamed.finish()
+    async def _stream(self, head: bytes, body: bytes, on_chunk: OnChunk | None) -> Reply:
+        connection = await self._pool.connection()
+        try:
+            return await self._read_stream(connection, head, body, on_chunk)
+        except BaseException:
+            connection.abort()
+            raise
+
+    async def _read_stream(
+        self, connection: Connection, head: bytes, body: bytes, on_chunk: OnChunk | None
+    ) -> Reply:
+        try:
+            status, headers = await connection.ask_streamed(head, body, self._pool.read_timeout_s)
+        except (ConnectionError, TimeoutError) as error:
+            raise self._lost(error) from error
+        if status != 200:
+            parts = []
+            while (data := await self._next_chunk(connection)) is not None:
+                parts.append(data)
+            return make_reply(status, b"".join(parts), headers.get)
+        streamed = StreamedReply(make_reply(status, b"", headers.get), on_chunk)
+        events = EventStream(streamed)
+        while (data := await self._next_chunk(connection)) is not None:
+            await events.feed(data)
+        return streamed.finish()
+
+    async def _next_chunk(self, connection: Connection) -> bytes | None:
+        try:
+            return await connection.read_chunk()
+        except (ConnectionError, TimeoutError) as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> ReplyLost:
+        return ReplyLost(f"no whole reply from {self._endpoint.base_url}: {error}")
 
     def _prepare(self, template: InvokeTemplate) -> _Prepared:
         # The template is kept along with its id, so that no other can come to have it.
         if len(self._prepared) >= _TEMPLATES_KEPT:
             self._prepared.clear()
-        prepared = self._prepared[id(template)] = _Prepared(template, self._endpoint, self._keys)
+        prepared = _Prepared(template, self._endpoint, self._keys, self._pool)
+        self._prepared[id(template)] = prepared
         return prepared
 
     async def _read_credentials(self, now_s: float) -> Credentials:
@@ -148,95 +178,18 @@ class DirectTransport:
         self._credentials_read_at_s = now_s
         return self._credentials
 
-    def _build_first_client(self, read_timeout_s: float) -> Client:
-        from botocore.httpsession import get_cert_path
 
-        try:
-            return self._build_client(read_timeout_s)
-        except PyreqwestError as error:
-            if self._roots:
-                raise ConfigError(f"no HTTPS client can be made: {_causes(error)[-1]}") from error
-        # A machine without certificate authorities (a slim container): those that botocore brings.
-        self._roots = read_roots(get_cert_path(True))
-        return self._build_client(read_timeout_s)
-
-    def _build_client(self, read_timeout_s: float) -> Client:
-        builder = (
-            ClientBuilder()
-            .http1_only()
-            .user_agent(f"lambda-fanout/{version('lambda-fanout')}")
-            .default_headers({"accept-encoding": "identity"})
-            .follow_redirects(False)
-            .referer(False)
-            .gzip(False)
-            .brotli(False)
-            .zstd(False)
-            .deflate(False)
-            # The gate bounds the calls in flight; a second bound here could only make them wait.
-            .max_connections(None)
-            .pool_max_idle_per_host(self._max_connections)
-            .pool_idle_timeout(timedelta(seconds=POOL_IDLE_S))
-            .connect_timeout(timedelta(seconds=self._session.connect_timeout_s))
-            .read_timeout(timedelta(seconds=read_timeout_s))
-            .tcp_keepalive(timedelta(seconds=KEEPALIVE_IDLE_S))
-            .tcp_keepalive_interval(timedelta(seconds=KEEPALIVE_INTERVAL_S))
-            .no_proxy()
-        )
-        if self._proxy is not None:
-            builder = builder.proxy(ProxyBuilder.all(self._proxy))
-        if self._session.verify is False:
-            builder = builder.danger_accept_invalid_certs(True)
-        for root in self._roots:
-            builder = builder.add_root_certificate_pem(root)
-        return builder.build()
-
-    def _fault(self, error: PyreqwestError) -> TransportError:
-        causes = _causes(error)
-        last = causes[-1]
-        if isinstance(error, BuilderError):
-            return RequestNotSent(f"the request cannot be built: {last}")
-        # The exception's class does not tell a connection that failed from one that was made and
-        # broke later; the cause does.
-        if "client error (Connect)" not in causes:
-            return ReplyLost(f"no whole reply from {self._endpoint.base_url}: {last}")
-        where = self._endpoint.base_url
-        if self._proxy is not None and any("tunnel error" in cause for cause in causes):
-            return ConnectFailed(
-                f"the proxy {without_password(self._proxy)} does not lead to {where}: {last}"
-            )
-        if "certificate" in last:
-            return ConnectFailed(
-                f"the certificate of {where} is refused ({last}): "
-                "if its authority is your own, set AWS_CA_BUNDLE to its file"
-            )
-        return ConnectFailed(f"no connection to {where}: {last}")
+def _host_header(base_url: str) -> str:
+    """Host and port, without the port that the scheme implies: as botocore signs it."""
+    parts = urlsplit(base_url)
+    assert parts.hostname is not None
+    name = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
+    host = f"[{name}]" if ":" in name else name
+    default = {"http": 80, "https": 443}[parts.scheme]
+    return host if parts.port in (None, default) else f"{host}:{parts.port}"
 
 
-def _reply(response: Response, body: bytes) -> Reply:
-    header = response.get_header
-    try:
-        return make_reply(response.status, body, header)
-    except ValueError:
-        # A header that is not UTF-8: it is there all the same.
-        def lenient(name: str) -> str | None:
-            try:
-                return header(name)
-            except ValueError:
-                return "\N{REPLACEMENT CHARACTER}"
-
-        return make_reply(response.status, body, lenient)
-
-
-def _host_header(url: Url) -> str:
-    return url.authority.rpartition("@")[2]
-
-
-def _add_trace_id(headers: dict[str, str]) -> None:
+def _trace_id() -> str | None:
     """Lambda's recursion detection: inside a function, its trace id goes along, as botocore does it."""
-    if trace_id := os.environ.get("_X_AMZN_TRACE_ID"):
-        headers["x-amzn-trace-id"] = quote(trace_id, safe="-=;:+&[]{}\"',")
-
-
-def _causes(error: PyreqwestError) -> list[str]:
-    details = getattr(error, "details", None) or {}
-    return [cause["message"] for cause in details.get("causes") or ()] or [str(error.message)]
+    trace_id = os.environ.get("_X_AMZN_TRACE_ID")
+    return quote(trace_id, safe="-=;:+&[]{}\"',") if trace_id else None

@@ -1,18 +1,13 @@
-"""Where an invocation goes, as botocore has it: endpoint and signing scope, proxy, trusted authorities."""
+"""Where an invocation goes, as botocore has it: endpoint and signing scope, and the proxy."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pyreqwest.http import Url
-
 from fanout.errors import ConfigError
 from fanout.transports.session import AwsSession
-
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class Endpoint(NamedTuple):
@@ -68,7 +63,12 @@ def proxy_for(base_url: str) -> str | None:
         proxy = f"http:{proxy}"
     elif not proxy.startswith(("http:", "https:")):
         proxy = f"http://{proxy}"
-    if not Url.is_valid(proxy):
+    try:
+        parts = urlsplit(proxy)
+        is_url = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, half an IPv6 address
+        is_url = False
+    if not is_url:
         raise ConfigError(
             f"the proxy {without_password(proxy)!r} is no URL: check HTTPS_PROXY and HTTP_PROXY"
         )
@@ -78,11 +78,3 @@ def proxy_for(base_url: str) -> str | None:
 def without_password(proxy: str) -> str:
     """A proxy's URL as messages may show it."""
     return re.sub(r"//[^/]*@", "//", proxy)
-
-
-def read_roots(path: str) -> list[bytes]:
-    """Every certificate of a PEM file, one by one. Raises ConfigError when it holds none."""
-    roots = _PEM.findall(Path(path).read_bytes())
-    if not roots:
-        raise ConfigError(f"CA bundle {path!r} holds no certificate in PEM")
-    return roots

@@ -10,13 +10,6 @@ from fanout.errors import ReplyLost
 from fanout.model import Reply
 from fanout.transports import OnChunk
 
-# Silence on a connection, from which TCP asks whether the other end is still there: well below the
-# 350 s after which NAT gateways and load balancers forget a flow.
-KEEPALIVE_IDLE_S = 60
-KEEPALIVE_INTERVAL_S = 30
-# Idle connections are dropped by us before the other end closes them in the midst of a request.
-POOL_IDLE_S = 20
-
 GetHeader = Callable[[str], str | None]
 
 

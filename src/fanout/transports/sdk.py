@@ -17,14 +17,9 @@ from fanout.errors import ConnectFailed, FanoutError, ReplyLost, RequestNotSent
 from fanout.model import InvokeTemplate, Reply
 from fanout.transports import OnChunk
 from fanout.transports.event_stream import EventStream
-from fanout.transports.replies import (
-    KEEPALIVE_IDLE_S,
-    KEEPALIVE_INTERVAL_S,
-    POOL_IDLE_S,
-    StreamedReply,
-    make_reply,
-)
+from fanout.transports.replies import StreamedReply, make_reply
 from fanout.transports.session import AwsSession, credentials_fault
+from fanout.transports.sockets import POOL_IDLE_S, make_socket
 
 _trace_id: ContextVar[str | None] = ContextVar("fanout_trace_id", default=None)
 
@@ -66,7 +61,7 @@ class SdkTransport:
             read_timeout=read_timeout_s,
             retries={"total_max_attempts": 1},
             parameter_validation=False,  # the template was checked when it was made
-            connector_args={"keepalive_timeout": POOL_IDLE_S, "socket_factory": _make_socket},
+            connector_args={"keepalive_timeout": POOL_IDLE_S, "socket_factory": make_socket},
         )
         return cls(client, session.endpoint_url, read_timeout_s)
 
@@ -181,18 +176,3 @@ def _check_not_redirected(raw: Any) -> None:
 def _reply(response: Any, body: bytes) -> Reply:
     metadata = response["ResponseMetadata"]
     return make_reply(metadata["HTTPStatusCode"], body, metadata["HTTPHeaders"].get)
-
-
-def _make_socket(address: Any) -> socket.socket:
-    """A socket with TCP keepalive, which aiobotocore's own ``tcp_keepalive`` does not bring."""
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, seconds in (
-        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
-        ("TCP_KEEPALIVE", KEEPALIVE_IDLE_S),  # macOS's name for it
-        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
-    ):
-        if (option := getattr(socket, name, None)) is not None:
-            made.setsockopt(socket.IPPROTO_TCP, option, seconds)
-    return made

@@ -85,8 +85,11 @@ class RequestSigner:
         self._credentials: Any = None
         self._second = -1
 
-    def sign(self, body: bytes, now_s: float, credentials: Credentials) -> dict[str, str]:
-        """All headers of the request but Host, the signature among them. ``now_s`` since the epoch."""
+    def sign(self, body: bytes, now_s: float, credentials: Credentials) -> tuple[dict[str, str], str]:
+        """All headers of the request but Host and Authorization, and the latter. ``now_s`` since the epoch.
+
+        The headers are the same object for as long as they are the same.
+        """
         if credentials is not self._credentials:
             self._use(credentials)
         if (second := int(now_s)) != self._second:
@@ -95,9 +98,7 @@ class RequestSigner:
         canonical.update(hashlib.sha256(body).hexdigest().encode())
         inner.update(canonical.hexdigest().encode())
         outer.update(inner.digest())
-        headers = self._static.copy()
-        headers["authorization"] = self._prefix + outer.hexdigest()
-        return headers
+        return self._static, self._prefix + outer.hexdigest()
 
     def _use(self, credentials: Credentials) -> None:
         headers = {**self._canonical_headers, "x-amz-date": ""}
@@ -119,7 +120,7 @@ class RequestSigner:
         date = amz_date[:8]
         access_key, secret_key, _ = self._credentials
         scope = f"{date}/{self._keys.region}/{self._keys.service}/aws4_request"
-        self._static["x-amz-date"] = amz_date
+        self._static = {**self._static, "x-amz-date": amz_date}
         self._prefix = (
             f"{_ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={self._signed_headers}, Signature="
         )

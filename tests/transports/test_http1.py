@@ -1,0 +1,339 @@
+"""One connection: whatever the cuts, the same reply; nobody gets another call's; timeouts are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from typing import Any
+
+import pytest
+import trustme
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fanout.transports.http1 import Connection
+
+
+class Socket(asyncio.Transport):
+    """What asyncio would be: keeps what is written, and is told to pause, resume, close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.is_closed = False
+        self.is_reading_paused = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def abort(self) -> None:
+        self.is_closed = True
+
+    def pause_reading(self) -> None:
+        self.is_reading_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_reading_paused = False
+
+
+class Kept:
+    """What would be the pool."""
+
+    def __init__(self) -> None:
+        self.released: list[Connection] = []
+        self.forgotten: list[Connection] = []
+        self.deadlines_s: list[float] = []
+        self.sessions: list[ssl.SSLSession | None] = []
+
+    def release(self, connection: Connection) -> None:
+        self.released.append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        self.forgotten.append(connection)
+
+    def expect_within(self, deadline_s: float) -> None:
+        self.deadlines_s.append(deadline_s)
+
+    def remember(self, session: ssl.SSLSession | None) -> None:
+        self.sessions.append(session)
+
+
+class Line:
+    """A connection, both its ends in the test's hand."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.kept, self.socket = Kept(), Socket()
+        self.connection = Connection(self.kept, loop)
+        self.connection.connection_made(self.socket)
+        self.connection.begin()
+
+    async def asked(self, body: bytes = b"{}", *, streamed: bool = False) -> asyncio.Task[Any]:
+        """A task that waits for a reply."""
+        ask = self.connection.ask_streamed if streamed else self.connection.ask
+        task: asyncio.Task[Any] = asyncio.ensure_future(ask(b"POST / HTTP/1.1\r\n\r\n", body, 5.0))
+        await asyncio.sleep(0)
+        return task
+
+    def deadline_s(self) -> float | None:
+        """Of the request under way."""
+        return self.connection.deadline_s
+
+    def is_held_back(self) -> bool:
+        """Whether the sender is."""
+        return self.socket.is_reading_paused
+
+
+COUNTED = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Amzn-RequestId: r\r\n\r\nhello"
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Amzn-RequestId: r\r\n\r\n"
+    b"2\r\nhe\r\n3;note=x\r\nllo\r\n0\r\nX-Amzn-RequestId: from a trailer\r\n\r\n"
+)
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nX-Amzn-RequestId: early\r\n\r\n"
+UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\nX-Amzn-RequestId: r\r\n\r\nhello"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    wire=st.sampled_from([COUNTED, CHUNKED, INTERIM + COUNTED, b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED]),
+    cuts=st.lists(st.integers(0, 300), max_size=12),
+)
+@example(wire=INTERIM + COUNTED, cuts=list(range(300)))
+def test_a_reply_is_the_same_however_it_is_cut(wire: bytes, cuts: list[int]) -> None:
+    """Status, headers and body; interim replies are passed over; the connection is free again at the end."""
+
+    async def ask() -> None:
+        line = Line(asyncio.get_running_loop())
+        for _ in range(2):  # on the same connection
+            task = await line.asked()
+            places = sorted({cut for cut in cuts if 0 < cut < len(wire)})
+            for begin, end in zip([0, *places], [*places, len(wire)], strict=True):
+                assert not task.done()
+                line.connection.data_received(wire[begin:end])
+            status, headers, body = await task
+            assert (status, headers["x-amzn-requestid"], body) == (200, "r", b"hello")
+        assert len(line.kept.released) == 2
+        assert not line.socket.is_closed
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("wire", "is_kept"),
+    [
+        (COUNTED, True),
+        (b"HTTP/1.1 204 X\r\n\r\n", True),
+        (b"HTTP/1.1 304 X\r\nContent-Length: 9\r\n\r\n", True),
+        (COUNTED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), False),
+        (COUNTED.replace(b"/1.1", b"/1.0"), False),
+        (COUNTED + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", False),
+        (COUNTED + b"surplus", False),
+        (COUNTED + b"HTTP", False),
+    ],
+)
+async def test_only_a_clean_end_keeps_a_connection(wire: bytes, is_kept: bool) -> None:
+    """What came after the reply is nobody's, and the connection is closed."""
+    line = Line(asyncio.get_running_loop())
+    task = await line.asked()
+    line.connection.data_received(wire)
+    status, _, body = await task
+    assert (status, body) in ((200, b"hello"), (204, b""), (304, b""))
+    assert (bool(line.kept.released), line.socket.is_closed) == (is_kept, not is_kept)
+
+
+async def test_a_reply_of_unstated_length_ends_with_the_connection() -> None:
+    """By a close in good order; not by a break, and never where a length was stated."""
+    for wire, end, is_whole in (
+        (UNTIL_CLOSED, "eof", True),
+        (UNTIL_CLOSED, "break", False),
+        (COUNTED[:-1], "eof", False),
+        (CHUNKED[:-1], "eof", False),
+        (UNTIL_CLOSED[:-12], "eof", False),
+    ):
+        line = Line(asyncio.get_running_loop())
+        task = await line.asked()
+        line.connection.data_received(wire)
+        if end == "eof":
+            line.connection.eof_received()
+        line.connection.connection_lost(None if end == "eof" else ConnectionResetError(104, "reset"))
+        if is_whole:
+            assert (await task)[2] == b"hello"
+        else:
+            with pytest.raises(ConnectionError):
+                await task
+        assert line.kept.released == []
+
+
+async def test_a_cancelled_call_leaves_its_connection_to_nobody() -> None:
+    """Even when the reply comes between the cancelling and the call's hearing of it."""
+    for is_late in (False, True):
+        line = Line(asyncio.get_running_loop())
+        task = await line.asked()
+        task.cancel()
+        if is_late:
+            line.connection.data_received(COUNTED)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert line.socket.is_closed
+        assert not line.connection.is_open
+        assert line.kept.released == []
+
+
+async def test_a_call_cancelled_after_its_reply_spares_the_connection() -> None:
+    """It is free by then, and may be another call's already."""
+    line = Line(asyncio.get_running_loop())
+    task = await line.asked()
+    line.connection.data_received(COUNTED)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    other = await line.asked()
+    line.connection.data_received(COUNTED)
+    assert (await other)[2] == b"hello"
+
+
+async def test_bytes_that_nobody_asked_for_end_the_connection() -> None:
+    """A reply to no request would be taken for the next one's."""
+    line = Line(asyncio.get_running_loop())
+    line.connection.data_received(COUNTED)
+    assert line.socket.is_closed
+    assert not line.connection.is_open
+
+
+async def test_a_large_body_is_written_as_fast_as_it_is_taken_off() -> None:
+    """It waits while the socket is full, the timeout counts from the last byte taken, and all of it goes."""
+    line = Line(asyncio.get_running_loop())
+    body = bytes(range(256)) * 2_000
+    line.connection.pause_writing()
+    task = await line.asked(body)
+    assert len(line.socket.written) < 1_000
+    before = len(line.kept.deadlines_s)
+    line.connection.resume_writing()
+    assert len(line.kept.deadlines_s) > before
+    assert line.socket.written.endswith(body)
+    line.connection.data_received(COUNTED)
+    await task
+    assert line.kept.released == [line.connection]
+
+
+async def test_a_reply_before_the_request_is_whole_ends_the_connection() -> None:
+    """A 413, say: it counts, but the rest of the body would be taken for the next request."""
+    line = Line(asyncio.get_running_loop())
+    line.connection.pause_writing()
+    task = await line.asked(b"x" * 200_000)
+    line.connection.data_received(b"HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n")
+    assert (await task)[0] == 413
+    assert line.socket.is_closed
+    assert line.kept.released == []
+
+
+async def test_a_deadline_is_there_while_a_reply_is_waited_for() -> None:
+    """Each byte that comes moves it; with the reply it is gone; ``give_up`` ends the call."""
+    line = Line(asyncio.get_running_loop())
+    assert line.deadline_s() is None
+    task = await line.asked()
+    first_s = line.deadline_s()
+    assert first_s is not None
+    await asyncio.sleep(0.02)
+    line.connection.data_received(COUNTED[:10])
+    assert (line.deadline_s() or 0) > first_s
+    line.connection.data_received(COUNTED[10:])
+    assert line.deadline_s() is None
+    await task
+    task = await line.asked()
+    line.connection.give_up()
+    with pytest.raises(TimeoutError, match="timed out"):
+        await task
+    assert line.socket.is_closed
+
+
+async def test_a_slow_reader_of_a_stream_holds_back_the_sender() -> None:
+    """Above a megabyte unread, reading stops till it is read; the reader's silence is not the endpoint's."""
+    line = Line(asyncio.get_running_loop())
+    task = await line.asked(streamed=True)
+    line.connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n")
+    assert (await task)[0] == 200
+    piece = b"x" * 100_000
+    sent = read = 0
+    while not line.is_held_back():
+        line.connection.data_received(piece)
+        sent += len(piece)
+    assert 1_000_000 < sent < 1_300_000
+    assert line.deadline_s() is None
+    while line.is_held_back():
+        read += len(await line.connection.read_chunk() or b"")
+    for _ in range((3_000_000 - sent) // len(piece)):
+        line.connection.data_received(piece)
+    while (chunk := await line.connection.read_chunk()) is not None:
+        read += len(chunk)
+    assert read == 3_000_000
+    assert line.kept.released == [line.connection]
+
+
+async def test_a_protocol_switch_is_no_reply() -> None:
+    """101 was not asked for."""
+    line = Line(asyncio.get_running_loop())
+    task = await line.asked()
+    line.connection.data_received(b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+    with pytest.raises(ConnectionError):
+        await task
+
+
+class Server:
+    """TLS's other end, in memory."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+
+    def take(self, data: bytes) -> bytes:
+        """Bytes of the client's; what is to be said in turn."""
+        self.incoming.write(data)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        return self.outgoing.read()
+
+
+async def test_tls_survives_every_cut() -> None:
+    """Handshake and reply byte by byte; and a TCP end without TLS's own is no end of a reply."""
+    authority = trustme.CA()
+    theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("example.com").configure_cert(theirs)
+    ours = ssl.create_default_context()
+    authority.configure_trust(ours)
+    for is_polite in (True, False):
+        server, kept, socket = Server(theirs), Kept(), Socket()
+        connection = Connection(kept, asyncio.get_running_loop())
+        connection.connection_made(socket)
+        shaking = asyncio.ensure_future(connection.shake_hands(ours, "example.com"))
+        while not shaking.done():
+            await asyncio.sleep(0)
+            said, socket.written = socket.written, b""
+            for byte in server.take(said):
+                connection.data_received(bytes([byte]))
+                await asyncio.sleep(0)
+        await shaking
+        connection.begin()
+        connection.data_received(server.take(socket.written))
+        (session,) = kept.sessions
+        assert session is not None
+        assert session.has_ticket
+        task = asyncio.ensure_future(connection.ask(b"POST / HTTP/1.1\r\n\r\n", b"{}", 5.0))
+        await asyncio.sleep(0)
+        server.tls.write(UNTIL_CLOSED)
+        if is_polite:
+            with pytest.raises(ssl.SSLWantReadError):
+                server.tls.unwrap()
+        for byte in server.outgoing.read():
+            connection.data_received(bytes([byte]))
+        connection.eof_received()
+        connection.connection_lost(None)
+        if is_polite:
+            assert (await task)[2] == b"hello"
+        else:
+            with pytest.raises(ConnectionError):
+                await task
