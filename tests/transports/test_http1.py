@@ -43,6 +43,8 @@ class Socket(asyncio.Transport):
 class Kept:
     """What would be the pool."""
 
+    watch_at_s = float("inf")
+
     def __init__(self) -> None:
         self.released: list[Connection] = []
         self.forgotten: list[Connection] = []

@@ -18,7 +18,7 @@ from aiohappyeyeballs import start_connection
 
 from fanout.errors import ConnectFailed
 from fanout.transports.endpoint import without_password
-from fanout.transports.http1 import Answer, Connection
+from fanout.transports.http1 import Connection
 from fanout.transports.sockets import POOL_IDLE_S, keep_alive, make_socket
 from fanout.transports.tls import client_context
 
@@ -70,7 +70,7 @@ class ConnectionPool:
         self._resolved_at_s = 0.0
         self._turn = 0
         self._watch: asyncio.TimerHandle | None = None
-        self._watch_at_s = float("inf")
+        self.watch_at_s = float("inf")
         self._pruning: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._all_closed = asyncio.Event()
@@ -85,17 +85,6 @@ class ConnectionPool:
     def forwarded_headers(self) -> str:
         """Header lines for the proxy that such a request needs."""
         return _authorization(self._proxy) if self._proxy is not None and self.forwarded_target else ""
-
-    async def exchange(self, head: bytes, body: bytes) -> Answer:
-        """Send a request and return its reply. Raises ConnectFailed, ConnectionError or TimeoutError."""
-        connection = self._take()
-        if connection is None:
-            connection = await self._open()
-        return await connection.ask(head, body, self.read_timeout_s)
-
-    async def connection(self) -> Connection:
-        """A connection for a streamed reply. Raises ConnectFailed."""
-        return self._take() or await self._open()
 
     async def aclose(self) -> None:
         """Close every connection; calls under way end with ConnectionError."""
@@ -133,16 +122,16 @@ class ConnectionPool:
         self._session = session
 
     def expect_within(self, deadline_s: float) -> None:
-        """Look after calls at this time of the loop's clock at the latest."""
-        if deadline_s < self._watch_at_s:
-            if self._watch is not None:
-                self._watch.cancel()
-            self._watch_at_s = deadline_s
-            self._watch = self._loop.call_at(deadline_s, self._look)
+        """Look after calls at this time of the loop's clock, which comes sooner than ``watch_at_s``."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self.watch_at_s = deadline_s
+        self._watch = self._loop.call_at(deadline_s, self._look)
 
     # Taking and timing out
 
-    def _take(self) -> Connection | None:
+    def take(self) -> Connection | None:
+        """A connection that is free."""
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -158,7 +147,7 @@ class ConnectionPool:
 
     def _look(self) -> None:
         """Give up the calls whose time is over, and come back for the next."""
-        self._watch, self._watch_at_s = None, float("inf")
+        self._watch, self.watch_at_s = None, float("inf")
         now_s = self._loop.time()
         earliest_s = float("inf")
         for connection in list(self._all):
@@ -186,7 +175,8 @@ class ConnectionPool:
 
     # Opening
 
-    async def _open(self) -> Connection:
+    async def open(self) -> Connection:
+        """A new connection, or one that has become free meanwhile. Raises ConnectFailed."""
         await self._openings.acquire()
         place = _Place(self._openings)
         timer = self._loop.call_later(_OPENING_S, place.give_back)
@@ -201,7 +191,7 @@ class ConnectionPool:
 
     async def _open_now(self) -> Connection:
         # A reply may have come while this call waited for its turn, and with it a connection.
-        if (connection := self._take()) is not None:
+        if (connection := self.take()) is not None:
             return connection
         through = self._proxy or self._endpoint
         try:

@@ -110,8 +110,10 @@ class DirectTransport:
         head = prepared.head(body, now_s, credentials, trace_id)
         if template.streaming:
             return await self._stream(head, body, on_chunk)
+        pool = self._pool
+        connection = pool.take() or await pool.open()
         try:
-            status, headers, reply_body = await self._pool.exchange(head, body)
+            status, headers, reply_body = await connection.ask(head, body, pool.read_timeout_s)
         except (ConnectionError, TimeoutError) as error:
             raise self._lost(error) from error
         return make_reply(status, reply_body, headers.get)
@@ -125,7 +127,7 @@ class DirectTransport:
         await self._pool.aclose()
 
     async def _stream(self, head: bytes, body: bytes, on_chunk: OnChunk | None) -> Reply:
-        connection = await self._pool.connection()
+        connection = self._pool.take() or await self._pool.open()
         try:
             return await self._read_stream(connection, head, body, on_chunk)
         except BaseException:

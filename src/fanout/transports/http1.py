@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -26,7 +25,12 @@ _NAMES_KEPT = 256
 
 
 class Keeper(Protocol):
-    """Whom a connection tells that it is free for the next request, or that it has ended."""
+    """Whom a connection tells that it is free for the next request, or that it has ended.
+
+    ``watch_at_s`` is when it looks after deadlines next; ``expect_within`` asks it to come sooner.
+    """
+
+    watch_at_s: float
 
     def release(self, connection: Connection) -> None: ...
 
@@ -165,7 +169,7 @@ class Connection(asyncio.Protocol):
             self._waiter = self._loop.create_future()
             self._set_deadline()
             await self._waiter
-        chunk = self._chunks.popleft()
+        chunk = self._chunks.pop(0)
         self._buffered_bytes -= len(chunk)
         if self._is_reading_paused and not self._chunks:
             self._is_reading_paused = False
@@ -204,25 +208,25 @@ class Connection(asyncio.Protocol):
         self.is_open = True
 
     def data_received(self, data: bytes) -> None:
-        is_ended = False
-        for layer in self._layers:
+        if self._layers:
             try:
-                data = layer.receive(data)
+                for layer in self._layers:
+                    data = layer.receive(data)
             except ssl.SSLError as error:
                 self._break_off(ConnectionError(f"TLS: {error.reason or error}"))
                 return
-            is_ended = is_ended or layer.is_ended
-        if self._has_new_session:  # TLS 1.3 sends what resumes it right after the handshake
-            self._has_new_session = False
-            self._keeper.remember(self._layers[-1].session)
+            if self._has_new_session:  # TLS 1.3 sends what resumes it right after the handshake
+                self._has_new_session = False
+                self._keeper.remember(self._layers[-1].session)
         parser = self._parser
         if parser is None:
             self._received += data
             self._wake()
         elif data:
             self._feed(parser, data)
-        if is_ended:
-            self._end()
+        for layer in self._layers:
+            if layer.is_ended:
+                self._end()
 
     def eof_received(self) -> None:
         self.is_open = False
@@ -318,10 +322,12 @@ class Connection(asyncio.Protocol):
 
     def _set_deadline(self) -> None:
         self.deadline_s = deadline_s = self._loop.time() + self._timeout_s
-        self._keeper.expect_within(deadline_s)
+        if deadline_s < self._keeper.watch_at_s:
+            self._keeper.expect_within(deadline_s)
 
     def _feed(self, parser: HttpResponseParser, data: bytes) -> None:
-        if not self._is_asked():
+        waiter = self._waiter
+        if waiter is None or self._is_whole:
             self._break_off(ConnectionError("the endpoint sent more than its reply"))
             return
         try:
@@ -330,17 +336,17 @@ class Connection(asyncio.Protocol):
             self._break_off(ConnectionError("the endpoint switched protocols"))
             return
         except HttpParserError as error:
-            if not self._is_whole:
+            if not self._has_reply():
                 self._break_off(ConnectionError(f"the reply is no HTTP ({error})"))
                 return
             self.is_open = False
-        if self._is_whole:
+        if self._has_reply():
             self._finish()
-        elif self._waiter is not None and not self._waiter.done():
+        elif not waiter.done():
             self._set_deadline()
 
-    def _is_asked(self) -> bool:
-        return self._waiter is not None and not self._is_whole
+    def _has_reply(self) -> bool:
+        return self._is_whole
 
     def _end(self) -> None:
         """The other end has closed in good order: which ends a reply of unstated length as well."""
@@ -382,7 +388,7 @@ class Connection(asyncio.Protocol):
     def _reset(self) -> None:
         self._status = 0
         self._headers = {}
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
         self._buffered_bytes = 0
         self._has_headers = self._is_whole = self._keeps_alive = False
 
