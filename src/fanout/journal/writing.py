@@ -24,7 +24,7 @@ from fanout.payload import append_line
 
 Fsync = Literal["second", "always", "never"]
 
-BACKED_UP_BYTES = 4 * 1024 * 1024
+BACKED_UP_BYTES = 1024 * 1024
 GATHER_S = 0.02
 SYNC_EVERY_S = 1.0
 RETRY_EVERY_S = 1.0
