@@ -299,3 +299,12 @@ async def test_the_control_plane_client_is_there() -> None:
     async with AwsSession(function="f", region=REGION, static_credentials=STATIC) as session:
         assert session.client.meta.service_model.service_name == "lambda"
         assert (session.region, session.endpoint_url) == (REGION, f"https://lambda.{REGION}.amazonaws.com")
+
+
+async def test_a_broken_data_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore's data may be somebody's own (AWS_DATA_PATH): one that is no JSON is told by its path."""
+    (tmp_path / "partitions.json").write_text("{")
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}/partitions.json is no JSON")):
+        async with AwsSession(function="f", region=REGION, static_credentials=STATIC):
+            pass

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import logging
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
+
+import msgspec
 
 from fanout.errors import ConfigError, FanoutError, FatalRefusal, RequestNotSent
 from fanout.invoke_request import region_of
@@ -112,6 +115,7 @@ class AwsSession:
         logging.getLogger("aiobotocore").addHandler(logging.NullHandler())
         try:
             self._session = AioSession(profile=self._profile)
+            self._session.get_component("data_loader").file_loader = _model_files()
             # Files of some size; read in a thread they hold up nobody.
             await asyncio.to_thread(_read_models, self._session)
             self.verify = self._resolve_verify()
@@ -164,6 +168,29 @@ class AwsSession:
             raise fault from error
         if self._credentials is None:
             raise FatalRefusal(_NO_CREDENTIALS, code="NoCredentials")
+
+
+def _model_files() -> Any:
+    """What reads botocore's data files, a third of the usual time: 40 ms of a command's start."""
+    from botocore.loaders import JSONFileLoader
+
+    class ModelFiles(JSONFileLoader):  # type: ignore[misc]
+        def load_file(self, file_path: str) -> Any:
+            for suffix, read in ((".json", Path.read_bytes), (".json.gz", _read_gzip)):
+                try:
+                    return msgspec.json.decode(read(Path(f"{file_path}{suffix}")))
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                except msgspec.DecodeError as error:
+                    raise ValueError(f"{file_path}{suffix} is no JSON: {error}") from error
+            return None
+
+    return ModelFiles()
+
+
+def _read_gzip(path: Path) -> bytes:
+    with gzip.open(path) as file:
+        return file.read()
 
 
 def _read_models(session: Any) -> None:
