@@ -70,6 +70,22 @@ def test_a_run_in_a_directory_resumes(tmp_path: Path) -> None:
         fanout.run("f", range(3), transport=transport, concurrency=4, out=out)
 
 
+def test_every_payload_is_a_record_and_so_is_none(tmp_path: Path) -> None:
+    """Lost once: None is JSON's null, and was taken for the end of what there is just now."""
+
+    async def again() -> AsyncIterator[Any]:
+        for payload in payloads:
+            yield payload
+
+    payloads: list[Any] = [None, 1, None, "", 0, False, [], b"null", fanout.Record(None)]
+    sources: tuple[Any, ...] = (payloads, iter(payloads), again())
+    for number, source in enumerate(sources):
+        transport = Scripted()
+        report = fanout.run("f", source, transport=transport, concurrency=2, out=tmp_path / str(number))
+        assert (report.ok, report.counts["succeeded"], report.records) == (True, 9, 9)
+        assert len(transport.bodies) == 9
+
+
 def test_an_async_iterable_and_a_file_will_do(tmp_path: Path) -> None:
     """Whatever can be iterated, and whatever the command reads."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 DEADLINE_MESSAGE = "the deadline passed before the record was delivered"
+NOTHING: Any = object()  # no payload: None is one
 
 
 class Feed:
@@ -195,19 +196,23 @@ class PullFeed(Feed):
         elif self._sync is None:
             self._is_wanted.set()
             return None
-        else:
-            try:
-                payload = next(self._sync)
-            except StopIteration:
-                self._end()
-                return None
-            except Exception as error:  # noqa: BLE001 - any error of the user's iterator is kept and raised at the consumer
-                self.failure = error
-                self._end()
-                return None
+        elif (payload := self.next_payload()) is NOTHING:
+            return None
         seq = self.pulled
         self.pulled = seq + 1
         return self.make_job(self, seq, payload)
+
+    def next_payload(self) -> Any:
+        """The next of an iterator; NOTHING at its end, or when it fails: ``failure`` says how."""
+        assert self._sync is not None
+        try:
+            return next(self._sync)
+        except StopIteration:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever the user's iterator raises
+            self.failure = error
+        self._end()
+        return NOTHING
 
     def stock(self, payload: Any) -> None:
         """Put what the async iterator yielded where ``pull`` finds it."""
@@ -229,7 +234,7 @@ class PullFeed(Feed):
                     self.engine.queue(self)
             except StopAsyncIteration:
                 self._end()
-            except Exception as error:  # noqa: BLE001 - as in pull
+            except Exception as error:  # noqa: BLE001 - as in next_payload
                 self.failure = error
                 self._end()
         if not self.has_ended and (aclose := getattr(source, "aclose", None)) is not None:

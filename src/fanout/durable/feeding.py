@@ -10,7 +10,7 @@ import msgspec
 
 from fanout.dispatcher import Job, PullFeed
 from fanout.dispatcher.engine import Engine
-from fanout.dispatcher.feeds import DEADLINE_MESSAGE
+from fanout.dispatcher.feeds import DEADLINE_MESSAGE, NOTHING
 from fanout.dispatcher.jobs import JobMaker
 from fanout.errors import FanoutError, JournalError, ReplyLost, SourceError
 from fanout.model import ErrorDetail, Outcome, Record, Verdict
@@ -163,7 +163,7 @@ class InputFeed(RunFeed):
                 self.close()
                 return None
             found = self._next_found()
-            if found is None:
+            if found is NOTHING:
                 return None
             if self._on_record is not None and isinstance(found, Item) and not self._is_as_before(seq, found):
                 return None
@@ -186,26 +186,18 @@ class InputFeed(RunFeed):
             return False
         return True
 
-    def _next_found(self) -> Any | None:
-        """The next item or payload, counted; None when none is at hand."""
+    def _next_found(self) -> Any:
+        """The next item or payload, counted; NOTHING when none is at hand."""
         ahead = self.at_hand
         if not ahead:
             if self._sync is not None and not self.has_ended:
-                try:
-                    found = next(self._sync)
-                except StopIteration:
-                    self._end()
-                    return None
-                except Exception as error:  # noqa: BLE001 - kept, and told at the end of the run
-                    self.failure = error
-                    self._end()
-                    return None
-                self.pulled += 1
+                found = self.next_payload()
+                self.pulled += found is not NOTHING
                 return found
             self._is_wanted.set()
             if self.has_ended:
                 self._check_finished()
-            return None
+            return NOTHING
         if len(ahead) < _LOW_WATER and self._is_batched:
             self._is_wanted.set()
         self.pulled += 1
@@ -243,15 +235,8 @@ class RedriveFeed(RunFeed):
     def pull(self, now_s: float) -> Job | None:  # noqa: ARG002
         if self.is_closed or self.ledger.is_backed_up or self.has_ended:
             return None
-        assert self._sync is not None
-        try:
-            again: Again = next(self._sync)
-        except StopIteration:
-            self._end()
-            return None
-        except Exception as error:  # noqa: BLE001 - kept, and told at the end of the run
-            self.failure = error
-            self._end()
+        again: Again = self.next_payload()
+        if again is NOTHING:
             return None
         self.pulled += 1
         fault = ErrorDetail("InvalidJson", "the record is no JSON") if again.is_no_json else None
