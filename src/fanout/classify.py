@@ -28,6 +28,16 @@ _SUCCESS = Classification(Verdict.SUCCESS)
 _EXPECTED_STATUS = {"RequestResponse": 200, "Event": 202, "DryRun": 204}
 _STATUS_OF: dict[int, Status] = {200: "succeeded", 202: "accepted", 204: "valid"}
 
+# The outcome's status of an attempt that no other follows, by its verdict.
+STATUS_OF_FAILURE: Mapping[Verdict, Status] = {
+    Verdict.FUNCTION_ERROR: "function_error",
+    Verdict.REJECTED: "rejected",
+    Verdict.FATAL: "rejected",
+    Verdict.THROTTLED: "undelivered",
+    Verdict.TRANSIENT: "undelivered",
+    Verdict.AMBIGUOUS: "unknown",
+}
+
 THROTTLE_KINDS: Mapping[str, ThrottleKind] = {
     "ReservedFunctionConcurrentInvocationLimitExceeded": ThrottleKind.CONCURRENCY,
     "ConcurrentInvocationLimitExceeded": ThrottleKind.CONCURRENCY,

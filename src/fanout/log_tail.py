@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fanout.model import ReportLine
+from fanout.model import Outcome, ReportLine
 
 _LINE = re.compile(r"REPORT RequestId: (?P<id>[^\s]+)(?P<rest>[^\n\r]*)")
 _OBJECT_TYPE = re.compile(r'"type"\s*:\s*"platform\.report"')
@@ -44,6 +44,21 @@ _WHOLE = frozenset({"billed_ms", "memory_mb", "max_memory_mb"})
 _MAX_FIGURE = 1e15  # beyond it a float is no exact count any more: not Lambda's figure
 
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def add_log(outcome: Outcome, log_result: str, *, keeps_tail: bool) -> None:
+    """Put the figures of a ``LogResult`` into an outcome that has its request id, and its text if wanted."""
+    tail = decode_tail(log_result)
+    if keeps_tail:
+        outcome.log_tail = tail
+    if (report := parse_report(tail, outcome.request_id)) is None:
+        return
+    outcome.billed_ms = report.billed_ms
+    outcome.init_ms = report.init_ms
+    outcome.restore_ms = report.restore_ms
+    outcome.memory_mb = report.memory_mb
+    outcome.max_memory_mb = report.max_memory_mb
+    outcome.timed_out = report.timed_out
 
 
 def decode_tail(base64_text: str) -> str:

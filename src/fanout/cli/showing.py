@@ -12,21 +12,13 @@ from typing import Any
 import click
 import msgspec
 
-from fanout.classify import status_of
-from fanout.log_tail import decode_tail, parse_report
-from fanout.model import Classification, InvokeTemplate, Outcome, Reply, Status, Verdict
+from fanout.classify import STATUS_OF_FAILURE, status_of
+from fanout.log_tail import add_log
+from fanout.model import Classification, InvokeTemplate, Outcome, Reply, Verdict
 from fanout.payload import embed
 from fanout.stats.text import printable
 from fanout.transports import OnChunk
 
-_FAILED: dict[Verdict, Status] = {
-    Verdict.FUNCTION_ERROR: "function_error",
-    Verdict.REJECTED: "rejected",
-    Verdict.FATAL: "rejected",
-    Verdict.THROTTLED: "undelivered",
-    Verdict.TRANSIENT: "undelivered",
-    Verdict.AMBIGUOUS: "unknown",
-}
 _IN_WORDS = {
     "function_error": "the function reported",
     "rejected": "refused",
@@ -126,7 +118,9 @@ class Display:
         is_success = result.verdict is Verdict.SUCCESS and reply is not None
         outcome = Outcome(
             seq=0,
-            status=status_of(reply.status) if is_success and reply is not None else _FAILED[result.verdict],
+            status=status_of(reply.status)
+            if is_success and reply is not None
+            else STATUS_OF_FAILURE[result.verdict],
             attempts=1,
             throttles=int(result.verdict is Verdict.THROTTLED),
             started_at=_iso(self._started_wall_s),
@@ -146,21 +140,8 @@ class Display:
         if is_success:
             outcome.output, outcome.output_encoding = embed(reply.body)
         if reply.log_result is not None:
-            self._add_log(outcome, reply.log_result)
+            add_log(outcome, reply.log_result, keeps_tail=self._log_type == "Tail" or not outcome.ok)
         return outcome
-
-    def _add_log(self, outcome: Outcome, log_result: str) -> None:
-        tail = decode_tail(log_result)
-        if self._log_type == "Tail" or not outcome.ok:
-            outcome.log_tail = tail
-        if (report := parse_report(tail, outcome.request_id)) is None:
-            return
-        outcome.billed_ms = report.billed_ms
-        outcome.init_ms = report.init_ms
-        outcome.restore_ms = report.restore_ms
-        outcome.memory_mb = report.memory_mb
-        outcome.max_memory_mb = report.max_memory_mb
-        outcome.timed_out = report.timed_out
 
     @staticmethod
     def _write(data: bytes) -> None:

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import time
 
-from fanout.classify import status_of
+from fanout.classify import STATUS_OF_FAILURE, status_of
 from fanout.dispatcher.job import Job
-from fanout.log_tail import decode_tail, parse_report
-from fanout.model import AttemptEnd, Classification, ErrorDetail, Outcome, Reply, Status, Verdict
+from fanout.log_tail import add_log
+from fanout.model import AttemptEnd, Classification, ErrorDetail, Outcome, Reply, Verdict
 from fanout.payload import embed
 
-_STATUS: dict[Verdict, Status] = {
-    Verdict.FUNCTION_ERROR: "function_error",
-    Verdict.REJECTED: "rejected",
-    Verdict.FATAL: "rejected",
-    Verdict.THROTTLED: "undelivered",
-    Verdict.TRANSIENT: "undelivered",
-    Verdict.AMBIGUOUS: "unknown",
-}
 _MILLISECONDS = [f"{number:03d}Z" for number in range(1000)]
 
 
@@ -67,7 +59,7 @@ class OutcomeMaker:
             generation=self._generation,
         )
         if reply.log_result is not None:
-            self._add_report(outcome, reply, keeps_tail=self._keeps_tail_of_successes)
+            add_log(outcome, reply.log_result, keeps_tail=self._keeps_tail_of_successes)
         if job.history is not None:
             self._add_history(outcome, job, Verdict.SUCCESS, None, reply)
         return outcome
@@ -77,7 +69,7 @@ class OutcomeMaker:
     ) -> Outcome:
         """Whatever is no success: the input is kept, so that the record can be sent again."""
         verdict = classification.verdict
-        status = _STATUS[verdict]
+        status = STATUS_OF_FAILURE[verdict]
         error, told_by = classification.error, reply
         if status in ("undelivered", "rejected"):  # neither may be said of what ran, or may have run
             if job.may_have_run:
@@ -114,7 +106,7 @@ class OutcomeMaker:
             outcome.trace_id = told_by.trace_id
             outcome.durable_execution_arn = told_by.durable_execution_arn
             if told_by.log_result is not None:
-                self._add_report(outcome, told_by, keeps_tail=True)
+                add_log(outcome, told_by.log_result, keeps_tail=True)
         if job.own is not None:
             self._add_own(outcome, job)
         if job.history is not None:
@@ -148,21 +140,6 @@ class OutcomeMaker:
             )
         )
         outcome.history = job.history
-
-    @staticmethod
-    def _add_report(outcome: Outcome, reply: Reply, *, keeps_tail: bool) -> None:
-        tail = decode_tail(reply.log_result or "")
-        if keeps_tail:
-            outcome.log_tail = tail
-        report = parse_report(tail, reply.request_id)
-        if report is None:
-            return
-        outcome.billed_ms = report.billed_ms
-        outcome.init_ms = report.init_ms
-        outcome.restore_ms = report.restore_ms
-        outcome.memory_mb = report.memory_mb
-        outcome.max_memory_mb = report.max_memory_mb
-        outcome.timed_out = report.timed_out
 
     @staticmethod
     def _add_own(outcome: Outcome, job: Job) -> None:
