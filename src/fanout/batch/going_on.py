@@ -269,7 +269,18 @@ class _Below:
         return isinstance(seq, int) and seq < self._mark and seq not in self._not_sent
 
 
-class _ResumeSession(RunSession):
+class _LaterSession(RunSession):
+    """A session of a run that began before: function, options and transport are those asked for then."""
+
+    def __init__(
+        self, asked: _Asked, options: dict[str, Any], work: Work, audience: Audience, **more: Any
+    ) -> None:
+        super().__init__(
+            asked.function, options, work, asked.run_options, audience, transport=asked.transport, **more
+        )
+
+
+class _ResumeSession(_LaterSession):
     """Goes on with the input; a record that is not the one it was ends the run."""
 
     def __init__(
@@ -284,15 +295,7 @@ class _ResumeSession(RunSession):
         location: str,
         path: Path,
     ) -> None:
-        super().__init__(
-            asked.function,
-            options,
-            work,
-            asked.run_options,
-            audience,
-            stats=stats,
-            transport=asked.transport,
-        )
+        super().__init__(asked, options, work, audience, stats=stats)
         self._samples = samples
         self._location = location
         self._path = path
@@ -317,7 +320,7 @@ class _ResumeSession(RunSession):
             result.state, result.exit_code = ending(None, result.counts)
 
 
-class _RedriveSession(RunSession):
+class _RedriveSession(_LaterSession):
     """Sends records again; afterwards the run is as finished as it was before."""
 
     def __init__(
@@ -330,15 +333,7 @@ class _RedriveSession(RunSession):
         generation: int,
         filters: dict[str, Any],
     ) -> None:
-        super().__init__(
-            asked.function,
-            options,
-            work,
-            asked.run_options,
-            audience,
-            generation=generation,
-            transport=asked.transport,
-        )
+        super().__init__(asked, options, work, audience, generation=generation)
         self._before = filters["before"]
         self._not_sent = frozenset(filters.get("not_sent") or ())
         self._refused = frozenset(filters.get("refused") or ())
