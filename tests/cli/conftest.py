@@ -1,5 +1,18 @@
 """Fixtures of the command's tests."""
 
-from tests.cli.running import shared_emulator, shell
+from collections.abc import Iterator
 
-__all__ = ["shared_emulator", "shell"]
+import pytest
+
+from tests.cli.running import shared_emulator, shell
+from tests.cli.serving import serving
+from tests.transports.wire import Wire
+
+__all__ = ["endpoint", "shared_emulator", "shell"]
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[Wire]:
+    """One endpoint for all tests of a module."""
+    with serving() as found:
+        yield found

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 
-from tests.cli.serving import Terminal, in_region, serving
+from tests.cli.serving import Terminal, in_region
 from tests.cli.test_invoke import on_a_terminal
 from tests.transports.wire import Received, Script, Wire, http
 
@@ -43,13 +42,6 @@ def list_functions(request: Received) -> Script:
     if start + 50 < len(FUNCTIONS):
         page["NextMarker"] = str(start + 50)
     return Script(http(200, json.dumps(page).encode()))
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[Wire]:
-    """One endpoint for all tests here."""
-    with serving() as found:
-        yield found
 
 
 @pytest.fixture

@@ -10,12 +10,11 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.serving import Terminal, arguments, in_region, serving
+from tests.cli.serving import Terminal, arguments, in_region
 from tests.transports.wire import Script, Wire, chunk, complete, http, stream
 
 TAIL = (
@@ -31,13 +30,6 @@ LOGGED = {
 FAILURE = json.dumps(
     {"errorType": "ValueError", "errorMessage": "bad \x1b[2Jtotal", "stackTrace": []}
 ).encode()
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[Wire]:
-    """One endpoint for all tests here."""
-    with serving() as found:
-        yield found
 
 
 @pytest.fixture

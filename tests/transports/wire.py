@@ -146,7 +146,10 @@ async def wire(tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
         server.close()
         for writer in list(it.writers):
             writer.transport.abort()
-        await asyncio.sleep(0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                while it.writers:
+                    await asyncio.sleep(0.001)
 
 
 @contextlib.asynccontextmanager
