@@ -57,7 +57,9 @@ def _throughput(results: dict[str, Any]) -> str:
     parts = [
         (
             f"Endpoint: {endpoint['kind']}. For each second of its own CPU time it answers "
-            f"{endpoint['plain_per_s']:,.0f} calls plain and {endpoint['tls_per_s']:,.0f} over TLS.\n"
+            f"{endpoint['plain_per_s']:,.0f} calls plain and {endpoint['tls_per_s']:,.0f} over TLS."
+            + (f" Go: {results['go']}." if "go" in results else "")
+            + "\n"
         )
     ]
     for key, title in (("at_once", "at once"), ("account", "account")):

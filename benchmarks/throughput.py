@@ -38,6 +38,7 @@ from benchmarks.measuring import (
 BASELINE = "aiobotocore + Semaphore"
 OURS = "fanout run"
 _CLIENTS = Path(__file__).parent / "clients"
+_DEBIAN_GO = Path("/usr/share/gocode")
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fanout-lab"
 
 
@@ -59,6 +60,8 @@ def main() -> None:
         if chosen.only in (None, "account"):
             records = 1_000 if chosen.tiny else 30_000 if chosen.quick else 100_000
             results["account"] = _account(endpoint, Path(folder), records, chosen.rounds, few=chosen.tiny)
+    if (go := _versions_of_go()) is not None:
+        results["go"] = go
     save("throughput", results)
 
 
@@ -146,8 +149,16 @@ def _account(endpoint: Endpoint, folder: Path, records: int, rounds: int, *, few
         )
 
     print(f"account: {records:,} records, 1,000 in flight, 100 ms, TLS (10,000/s is the limit)")
-    usages = interleaved({OURS: ours} if few else {OURS: ours, BASELINE: theirs}, rounds=rounds)
-    results = _judge(usages, {OURS: records, BASELINE: few_records})
+    runs: dict[str, Callable[[], Usage]] = {OURS: ours}
+    if not few:
+        runs[BASELINE] = theirs
+        if not isinstance(argv := _go(), str):
+            program = [*argv, str(file), str(concurrency), url]
+            runs["Go SDK v2"] = lambda: run_process(
+                program, environment=endpoint.environment(), endpoint=endpoint
+            )
+    usages = interleaved(runs, rounds=rounds)
+    results = _judge(usages, {OURS: records, BASELINE: few_records, "Go SDK v2": records})
     results["steady_per_s"] = summary(steady)
     print(f"  {OURS}: steady {shown(results['steady_per_s'])}/s")
     return results | {"records": records, "baseline_records": few_records, "concurrency": concurrency}
@@ -273,19 +284,35 @@ def _go() -> list[str] | str:
     if shutil.which("go") is None:
         return "no Go toolchain here"
     folder = _CACHE / "go"
-    binary = folder / "client"
-    if not binary.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(_CLIENTS / "go_sdk.go", folder / "main.go")
-        for argv in (
-            ["go", "mod", "init", "lab"],
-            ["go", "mod", "tidy"],
-            ["go", "build", "-o", "client", "."],
-        ):
-            done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-            if done.returncode and argv[2] != "init":
-                return f"{' '.join(argv)} failed: {done.stderr.strip()[-200:]}"
+    source, binary = _CLIENTS / "go_sdk.go", folder / "client"
+    kept = folder / "src" / "client" / "main.go"
+    if binary.exists() and kept.exists() and kept.read_bytes() == source.read_bytes():
+        return [str(binary)]
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, kept)
+    environment = dict(os.environ)
+    steps = [["go", "build", "-o", str(binary), "."]]
+    if (_DEBIAN_GO / "src/github.com/aws/aws-sdk-go-v2/service/lambda").is_dir():
+        # golang-github-aws-aws-sdk-go-v2-dev: the SDK from a package, with no module proxy.
+        environment |= {"GO111MODULE": "off", "GOPATH": f"{folder}:{_DEBIAN_GO}"}
+    else:
+        (kept.parent / "go.mod").write_text("module lab\n", encoding="utf-8")
+        steps.insert(0, ["go", "mod", "tidy"])
+    for argv in steps:
+        done = subprocess.run(
+            argv, cwd=kept.parent, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        if done.returncode:
+            return f"{' '.join(argv)} failed: {done.stderr.strip()[-200:]}"
     return [str(binary)]
+
+
+def _versions_of_go() -> str | None:
+    """The toolchain's and the SDK's, as the client tells them."""
+    argv = _go()
+    if isinstance(argv, str):
+        return None
+    return subprocess.run(argv, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,10 @@ import (
 )
 
 func main() {
+	if len(os.Args) < 4 {
+		fmt.Println(runtime.Version()+", aws-sdk-go-v2", aws.SDKVersion)
+		return
+	}
 	concurrency, _ := strconv.Atoi(os.Args[2])
 	settings, err := config.LoadDefaultConfig(context.Background(), config.WithRegion("us-east-1"),
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
