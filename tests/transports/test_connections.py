@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from fanout.errors import ConfigError, ConnectFailed, ReplyLost
+from fanout.errors import ConfigError, ConnectFailed, ReplyLost, TransportError
 from fanout.invoke_request import build_template
 from tests.transports.wire import Received, Script, http, read_request, reset, transport_to, wire
 
@@ -399,3 +399,15 @@ async def test_many_connections_begin_in_turn_but_never_wait_long() -> None:
         async with asyncio.timeout(5):
             await asyncio.gather(*(transport.send(TEMPLATE, b"{}") for _ in range(300)))
         assert endpoint.connections == 300
+
+
+async def test_a_server_that_closes_at_once_holds_up_nothing() -> None:
+    """The call ends as one that failed, and closing the transport waits for no connection that has gone."""
+    async with wire() as endpoint, transport_to(endpoint.url, "direct") as transport:
+        endpoint.on_connect = lambda _: False
+        for _ in range(20):
+            with pytest.raises(TransportError):
+                await transport.send(TEMPLATE, b"{}")
+        began_s = asyncio.get_running_loop().time()
+        await transport.aclose()
+        assert asyncio.get_running_loop().time() - began_s < 0.5

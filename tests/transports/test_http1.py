@@ -339,3 +339,24 @@ async def test_tls_survives_every_cut() -> None:
         else:
             with pytest.raises(ConnectionError):
                 await task
+
+
+async def test_what_tls_refuses_to_send_ends_the_call_and_the_connection() -> None:
+    """At once, or in the midst of a large body: no exception of OpenSSL's, no wait for nothing."""
+
+    def refuse(data: bytes | memoryview) -> None:
+        raise ssl.SSLError(1, "bad write retry")
+
+    for size in (2, 200_000):
+        line = Line(asyncio.get_running_loop())
+        line.connection._write = refuse
+        with pytest.raises(ConnectionError, match="bad write retry"):
+            await (await line.asked(b"x" * size))
+        assert line.socket.is_closed
+    line = Line(asyncio.get_running_loop())
+    line.connection.pause_writing()
+    task = await line.asked(b"x" * 200_000)
+    line.connection._write = refuse
+    line.connection.resume_writing()
+    with pytest.raises(ConnectionError, match="bad write retry"):
+        await task

@@ -20,7 +20,7 @@ from fanout.errors import ConnectFailed
 from fanout.transports.endpoint import without_password
 from fanout.transports.http1 import Connection
 from fanout.transports.sockets import POOL_IDLE_S, keep_alive, make_socket
-from fanout.transports.tls import client_context
+from fanout.transports.tls import client_context, in_words
 
 _ADDRESSES_KEPT_S = 10.0
 _SECOND_FAMILY_AFTER_S = 0.25  # RFC 8305
@@ -28,6 +28,7 @@ _SECOND_FAMILY_AFTER_S = 0.25  # RFC 8305
 # another's session; so they begin by the sixteen, when those before are done, or 5 ms old on a long way.
 _OPENINGS = 16
 _OPENING_S = 0.005
+_OPENINGS_MOST = 512  # under way at once: more would wait for the CPU till they time out
 _LOOK_BEFORE_USE_S = 1.0
 _LEAST_WATCH_S = 0.02
 _CLOSING_S = 2.0
@@ -65,6 +66,7 @@ class ConnectionPool:
         self._idle: list[Connection] = []  # by when they were last used, the latest at the end
         self._all: set[Connection] = set()
         self._openings = asyncio.Semaphore(_OPENINGS)
+        self._openings_under_way = asyncio.Semaphore(_OPENINGS_MOST)
         self._resolving = asyncio.Lock()
         self._addresses: list[Any] = []
         self._resolved_at_s = 0.0
@@ -177,17 +179,18 @@ class ConnectionPool:
 
     async def open(self) -> Connection:
         """A new connection, or one that has become free meanwhile. Raises ConnectFailed."""
-        await self._openings.acquire()
-        place = _Place(self._openings)
-        timer = self._loop.call_later(_OPENING_S, place.give_back)
-        try:
-            async with asyncio.timeout(self._connect_timeout_s):
-                return await self._open_now()
-        except TimeoutError as error:
-            raise ConnectFailed(f"no connection to {self._where}: the connecting timed out") from error
-        finally:
-            timer.cancel()
-            place.give_back()
+        async with self._openings_under_way:
+            await self._openings.acquire()
+            place = _Place(self._openings)
+            timer = self._loop.call_later(_OPENING_S, place.give_back)
+            try:
+                async with asyncio.timeout(self._connect_timeout_s):
+                    return await self._open_now()
+            except TimeoutError as error:
+                raise ConnectFailed(f"no connection to {self._where}: the connecting timed out") from error
+            finally:
+                timer.cancel()
+                place.give_back()
 
     async def _open_now(self) -> Connection:
         # A reply may have come while this call waited for its turn, and with it a connection.
@@ -224,10 +227,11 @@ class ConnectionPool:
             else:
                 connection = await self._connect_in_turn(addresses)
         except OSError:
-            self._resolved_at_s = 0.0  # the machines may have changed
+            self._addresses = []  # the machines may have changed
             raise
-        self._all.add(connection)
-        self._all_closed.clear()
+        if connection.is_open:  # and not lost again already
+            self._all.add(connection)
+            self._all_closed.clear()
         if self._is_closed:
             connection.abort()
         return connection
@@ -334,5 +338,5 @@ def _authorization(proxy: SplitResult) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or error}"
+        return in_words(error)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from fanout.transports.tls import TlsLayer
+from fanout.transports.tls import TlsLayer, in_words
 
 Answer = tuple[int, dict[str, str], bytes]  # status, headers by lower-case names, body
 
@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
                 for layer in self._layers:
                     data = layer.receive(data)
             except ssl.SSLError as error:
-                self._break_off(ConnectionError(f"TLS: {error.reason or error}"))
+                self._break_off(ConnectionError(in_words(error)))
                 return
             if self._has_new_session:  # TLS 1.3 sends what resumes it right after the handshake
                 self._has_new_session = False
@@ -304,18 +304,26 @@ class Connection(asyncio.Protocol):
         waiter = self._waiter = self._loop.create_future()
         self._timeout_s = timeout_s
         self._set_deadline()
-        if len(body) <= _PIECE_BYTES:
-            self._write(head + body)
-        else:
+        try:
+            if len(body) <= _PIECE_BYTES:
+                self._write(head + body)
+                return waiter
             self._write(head)
-            self._unsent = memoryview(body)
-            self._pump()
+        except ssl.SSLError as error:
+            self._break_off(ConnectionError(in_words(error)))
+            return waiter
+        self._unsent = memoryview(body)
+        self._pump()
         return waiter
 
     def _pump(self) -> None:
         while self._unsent and not self._is_paused:
             piece, self._unsent = self._unsent[:_PIECE_BYTES], self._unsent[_PIECE_BYTES:]
-            self._write(piece)
+            try:
+                self._write(piece)
+            except ssl.SSLError as error:
+                self._break_off(ConnectionError(in_words(error)))
+                return
         if not self._unsent:
             self._unsent = None
         self._set_deadline()

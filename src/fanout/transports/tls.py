@@ -84,6 +84,11 @@ class TlsLayer:
             self._send(data)
 
 
+def in_words(error: ssl.SSLError) -> str:
+    """What went wrong, as OpenSSL calls it: ``WRONG_VERSION_NUMBER``."""
+    return f"TLS failed: {getattr(error, 'reason', None) or error.args[-1]}"
+
+
 def client_context(verify: bool | str) -> ssl.SSLContext:
     """Whom a client trusts: the system's authorities, those of the file ``verify``, or, if False, anybody.
 
