@@ -220,7 +220,10 @@ class Engine:
             feed.is_queued = False
             return None
         feed.outstanding += 1
-        self._queue.append(feed)
+        if feed.is_single:
+            feed.is_queued = False
+        else:
+            self._queue.append(feed)
         return job
 
     def _arm(self, now_s: float) -> None:

@@ -31,6 +31,7 @@ class Feed:
     record's outcome) and ``give_up`` (stopped first: no outcome, the record stays pending).
     """
 
+    is_single = False  # has one job: it need not be asked for another
     deadline_s: float | None = None  # of the engine's clock
     trace_id: str | None = None  # the caller's trace, where it asked to pass it on
     timer: asyncio.TimerHandle | None = None  # of the deadline
@@ -100,6 +101,8 @@ class Feed:
 
 class CallFeed(Feed):
     """One call of ``Dispatcher.invoke``: its outcome goes to a future."""
+
+    is_single = True
 
     def __init__(self, engine: Engine, make_job: Callable[[Feed], Job]) -> None:
         super().__init__(engine)
