@@ -16,6 +16,7 @@ import trustme
 
 from fanout.errors import ConfigError, ConnectFailed, ReplyLost, TransportError
 from fanout.invoke_request import build_template
+from fanout.transports.connections import ConnectionPool
 from tests.transports.wire import Received, Script, http, read_request, reset, transport_to, wire
 
 both = pytest.mark.parametrize("kind", ["direct", "sdk"])
@@ -411,3 +412,23 @@ async def test_a_server_that_closes_at_once_holds_up_nothing() -> None:
         began_s = asyncio.get_running_loop().time()
         await transport.aclose()
         assert asyncio.get_running_loop().time() - began_s < 0.5
+
+
+async def test_a_name_of_both_families_is_reached_by_the_one_that_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """IPv6 that leads nowhere holds nothing up, and neither does the first of several machines."""
+    with socket.socket(socket.AF_INET6) as taken:
+        taken.bind(("::1", 0))
+        nowhere = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", taken.getsockname()[1], 0, 0))
+        refusing = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", 1))
+        async with wire() as endpoint:
+            right = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", endpoint.port))
+            for addresses in ([nowhere, right], [right, nowhere], [refusing, right], [right, refusing]):
+
+                async def resolve(*_: object, found: object = addresses) -> object:
+                    return found
+
+                monkeypatch.setattr(ConnectionPool, "_resolve", resolve)
+                async with transport_to(endpoint.url, "direct") as transport:
+                    assert (await transport.send(TEMPLATE, b"{}")).body == b"{}"
