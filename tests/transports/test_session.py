@@ -308,3 +308,19 @@ async def test_a_broken_data_file_is_named(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}/partitions.json is no JSON")):
         async with AwsSession(function="f", region=REGION, static_credentials=STATIC):
             pass
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"])
+@pytest.mark.parametrize(
+    "value", ["pasted\n", "a\r\nx-amz-tenant-id: other", "typo\N{EN DASH}graphic", "a b"]
+)
+async def test_credentials_that_no_header_can_hold_are_told(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is sent: neither a traceback nor a header of somebody else's making."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(variable, "good")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(FatalRefusal, match=r"^the AWS (access key id|session token) holds .* set it again"):
+        async with AwsSession(function="f", region=REGION):
+            pass

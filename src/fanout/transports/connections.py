@@ -237,17 +237,15 @@ class ConnectionPool:
         return connection
 
     async def _connect_in_turn(self, addresses: list[Any]) -> Connection:
-        for place, address in enumerate(addresses):
-            host, port = address[4][:2]
-            try:
-                transport, connection = await self._loop.create_connection(self._new, host, port)
-            except OSError:
-                if place == len(addresses) - 1:
-                    raise
-            else:
-                keep_alive(transport.get_extra_info("socket"))
-                return connection
-        raise AssertionError("a name stands for one address at least")
+        for address in addresses[:-1]:
+            with contextlib.suppress(OSError):
+                return await self._connect_to(address)
+        return await self._connect_to(addresses[-1])
+
+    async def _connect_to(self, address: Any) -> Connection:
+        transport, connection = await self._loop.create_connection(self._new, *address[4][:2])
+        keep_alive(transport.get_extra_info("socket"))
+        return connection
 
     async def _race(self, addresses: list[Any]) -> Connection:
         """IPv6 first, and IPv4 soon after, as one of them often leads nowhere."""

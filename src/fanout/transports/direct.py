@@ -185,8 +185,7 @@ def _host_header(base_url: str) -> str:
     """Host and port, without the port that the scheme implies: as botocore signs it."""
     parts = urlsplit(base_url)
     assert parts.hostname is not None
-    name = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
-    host = f"[{name}]" if ":" in name else name
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default = {"http": 80, "https": 443}[parts.scheme]
     return host if parts.port in (None, default) else f"{host}:{parts.port}"
 

@@ -12,6 +12,7 @@ import contextlib
 import gzip
 import logging
 import os
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,7 @@ from fanout.invoke_request import region_of
 
 CONTROL_READ_TIMEOUT_S = 5.0
 _CONTROL_ATTEMPTS = 3
+_VISIBLE = re.compile(r"[!-~]+")  # of ASCII
 _NO_CREDENTIALS = (
     "no AWS credentials found: give --profile, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
     "or sign in (aws configure, aws sso login)"
@@ -103,9 +105,11 @@ class AwsSession:
         Raises FatalRefusal when they cannot come back without a person, RequestNotSent otherwise.
         """
         try:
-            return await self._credentials.get_frozen_credentials()
+            frozen = await self._credentials.get_frozen_credentials()
         except Exception as error:
             raise credentials_fault(error) from error
+        _check_sendable(frozen)
+        return frozen
 
     async def _open(self) -> None:
         from aiobotocore.session import AioSession
@@ -160,7 +164,9 @@ class AwsSession:
             self._credentials = await self._session.get_credentials()
             # Some providers (SSO, assumed roles) fail only when first asked: better before the first call.
             if self._credentials is not None:
-                await self._credentials.get_frozen_credentials()
+                _check_sendable(await self._credentials.get_frozen_credentials())
+        except FatalRefusal:
+            raise
         except Exception as error:
             fault = _settings_fault(error, None) or credentials_fault(error)
             if isinstance(fault, RequestNotSent):  # nothing was ever valid: no call can be made
@@ -214,6 +220,17 @@ def credentials_fault(error: Exception) -> FanoutError:
     if isinstance(error, (boto.PartialCredentialsError, boto.InvalidConfigError)):
         return FatalRefusal(f"the AWS credentials are incomplete: {text}", code=type(error).__name__)
     return RequestNotSent(f"the AWS credentials cannot be fetched: {text}")
+
+
+def _check_sendable(frozen: Any) -> None:
+    """Both go into headers, where a line feed at the end of a pasted token would begin another header."""
+    for name, value in (("access key id", frozen.access_key), ("session token", frozen.token or "x")):
+        if not _VISIBLE.fullmatch(value):
+            raise FatalRefusal(
+                f"the AWS {name} holds a space, a line feed or another character that cannot be in one: "
+                "set it again, as it was issued",
+                code="InvalidCredentials",
+            )
 
 
 def _check_endpoint(url: str) -> None:
