@@ -116,10 +116,10 @@ async def _stages(calls: int, rounds: int) -> dict[str, dict[str, float | int]]:
     from fanout.dispatcher.jobs import JobMaker
     from fanout.dispatcher.outcomes import OutcomeMaker
     from fanout.gate import Gate, Release
+    from fanout.inputs import open_source
     from fanout.journal import Journal, RunDir
     from fanout.limit import AdaptiveLimit, Ramp
     from fanout.pacer import Pacer
-    from fanout.sources import open_source
     from fanout.stats import Stats
 
     limit = AdaptiveLimit(64, ramp=Ramp())

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import looptime
 
 from fanout.errors import ConnectFailed, ReplyLost
-from fanout.model import InvokeTemplate, Reply
-from fanout.transports import OnChunk
+from fanout.model import InvokeTemplate, OnChunk, Reply
 
 CONCURRENCY_REASON = "ReservedFunctionConcurrentInvocationLimitExceeded"
 RATE_REASON = "CallerRateLimitExceeded"

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.model import STATUSES, ErrorDetail, Outcome, Status
+from fanout.quantities import dollars, milliseconds, number, percent, seconds
 from fanout.stats import Sample, Stats, TimelineWriter, printable, read_timeline, replay
 from fanout.stats.failures import MOST_CLUSTERS, OTHER, top_frame
-from fanout.stats.figures import dollars, milliseconds, number, percent, seconds
 from fanout.stats.histogram import ERROR
 from fanout.stats.picked import MOST_EXECUTIONS, MOST_SLOWEST
 from fanout.stats.series import MOST_BINS

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fanout.batch import run
+    from fanout.commands import run
     from fanout.dispatcher import Dispatcher
     from fanout.errors import (
         ConfigError,
@@ -43,7 +43,7 @@ _HOMES = {
     "SourceError": "fanout.errors",
     "Transport": "fanout.transports",
     "TransportError": "fanout.errors",
-    "run": "fanout.batch",
+    "run": "fanout.commands",
 }
 
 __all__ = [

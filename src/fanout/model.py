@@ -7,13 +7,14 @@ run makes several of them (about 0.2 µs each) and outcomes are written as JSON 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
 Status = Literal["succeeded", "accepted", "valid", "function_error", "rejected", "undelivered", "unknown"]
 InvocationType = Literal["RequestResponse", "Event", "DryRun"]
+OnChunk = Callable[[bytes], Awaitable[None]]  # takes one chunk of a streamed reply
 
 STATUSES: tuple[Status, ...] = (
     "succeeded",

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
-from fanout.stats.figures import dollars, milliseconds, number, percent, seconds
+from fanout.quantities import dollars, milliseconds, number, percent, seconds
 from fanout.stats.snapshot import Snapshot
 from fanout.stats.text import printable
 

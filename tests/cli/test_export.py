@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from fanout.inputs import fingerprint, open_source
 from fanout.journal import Journal, RunDir
 from fanout.model import ErrorDetail, Outcome
 from fanout.payload import embed
-from fanout.sources import fingerprint, open_source
 
 asyncio.set_event_loop(None)  # on Python 3.11 pytest-asyncio would leave one open
 

@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from fanout import Dispatcher, FanoutError
-from fanout.model import InvokeTemplate, Reply
-from fanout.transports import OnChunk
+from fanout.model import InvokeTemplate, OnChunk, Reply
 from tests.scripted import UNAVAILABLE, Scripted, function_error, lost, ok
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_task_left")]

@@ -13,12 +13,12 @@ import click
 import pytest
 
 import fanout
-from fanout.batch.request import RunOptions
 from fanout.cli import VERBS
+from fanout.commands.request import RunOptions
 from fanout.config import Options
-from fanout.durable.ending import _STOPS, EXIT_FAILURES, EXIT_OK
 from fanout.emulator import EmulatorProcess
 from fanout.model import STATUSES, AttemptEnd, ErrorDetail, Outcome, Record
+from fanout.runs.ending import _STOPS, EXIT_FAILURES, EXIT_OK
 from fanout.stats import FailureCluster
 
 from .pages import ROOT, named, sections

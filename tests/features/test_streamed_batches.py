@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import fanout
-from fanout.durable import OutputFiles
 from fanout.emulator import EmulatorProcess
 from fanout.errors import JournalError
 from fanout.model import Outcome
+from fanout.runs import OutputFiles
 from tests.cli.running import Shell
 
 BOTH = pytest.mark.parametrize("transport", ["direct", "sdk"])

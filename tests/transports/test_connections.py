@@ -16,7 +16,7 @@ import trustme
 
 from fanout.errors import ConfigError, ConnectFailed, ReplyLost, TransportError
 from fanout.invoke_request import build_template
-from fanout.transports.connections import ConnectionPool
+from fanout.transports.http.connections import ConnectionPool
 from tests.transports.wire import Received, Script, http, read_request, reset, transport_to, wire
 
 both = pytest.mark.parametrize("kind", ["direct", "sdk"])
@@ -377,7 +377,7 @@ async def test_an_https_proxy_is_spoken_to_in_tls(tmp_path: Path, monkeypatch: p
 
 async def test_a_stale_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that has been idle for longer than it is kept; and one whose end nobody has looked at yet."""
-    monkeypatch.setattr("fanout.transports.connections._LOOK_BEFORE_USE_S", 0.0)
+    monkeypatch.setattr("fanout.transports.http.connections._LOOK_BEFORE_USE_S", 0.0)
     async with wire() as endpoint, transport_to(endpoint.url, "direct") as transport:
         await transport.send(TEMPLATE, b"{}")
         await transport.send(TEMPLATE, b"{}")
@@ -388,7 +388,7 @@ async def test_a_stale_connection_is_not_used_again(monkeypatch: pytest.MonkeyPa
                 theirs.shutdown(socket.SHUT_WR)
         assert (await transport.send(TEMPLATE, b"{}")).body == b"{}"
         assert endpoint.connections == 2
-        monkeypatch.setattr("fanout.transports.connections.POOL_IDLE_S", 0.0)
+        monkeypatch.setattr("fanout.transports.http.connections.POOL_IDLE_S", 0.0)
         await transport.send(TEMPLATE, b"{}")
         assert endpoint.connections == 3
 

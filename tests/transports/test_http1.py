@@ -12,7 +12,7 @@ import trustme
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fanout.transports.http1 import Connection
+from fanout.transports.http.http1 import Connection
 
 
 class Socket(asyncio.Transport):

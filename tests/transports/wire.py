@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import pytest
 from botocore.loaders import JSONFileLoader
 
+from fanout.aws import AwsSession
 from fanout.transports import Transport, open_transport
-from fanout.transports.session import AwsSession
 
 REGION = "eu-west-1"
 _READ: dict[str, object] = {}

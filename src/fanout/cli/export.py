@@ -19,8 +19,8 @@ from fanout.errors import JournalError
 from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, ErrorDetail
 
 if TYPE_CHECKING:
+    from fanout.inputs import Item, Selector
     from fanout.journal import RunDir
-    from fanout.sources import Item, Selector
 
 _EPILOG = """\b
 Examples:
@@ -145,9 +145,9 @@ async def _write_inputs_again(
     lines: IO[bytes], run_dir: RunDir, statuses: Collection[str], error_types: Collection[str]
 ) -> None:
     """Find the records in the journal, and their inputs in what the run read."""
-    from fanout.durable.reopening import another_input, reopen_input
+    from fanout.inputs import Selector
     from fanout.journal import SeqSet, check_samples, iter_lines
-    from fanout.sources import Selector
+    from fanout.runs.reopening import another_input, reopen_input
 
     wanted = SeqSet()
     for head, line in iter_lines(run_dir.path):
@@ -178,8 +178,8 @@ async def _write_inputs_again(
 
 
 def _write_item(lines: IO[bytes], item: Item, selector: Selector) -> bool:
+    from fanout.inputs import SelectionFailed
     from fanout.payload import embed
-    from fanout.sources import SelectionFailed
 
     if item.error is not None:
         return False

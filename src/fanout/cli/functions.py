@@ -57,7 +57,7 @@ _COLUMNS = ("name", "runtime", "memory_mb", "timeout_s", "last_modified")
 async def _list(prefix: str, account: dict[str, Any]) -> list[dict[str, Any]]:
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from fanout.transports.session import AwsSession
+    from fanout.aws import AwsSession
 
     found = []
     async with AwsSession(function=prefix or "*", **account) as session:

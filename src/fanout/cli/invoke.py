@@ -119,10 +119,10 @@ async def _call(
     kind: Literal["direct", "sdk"],
     read_timeout_s: float,
 ) -> int:
+    from fanout.aws import AwsSession
     from fanout.classify import classify, classify_failure
     from fanout.errors import TransportError
     from fanout.transports import open_transport
-    from fanout.transports.session import AwsSession
 
     async with AwsSession(**account) as session:
         transport = await open_transport(session, kind=kind, max_connections=1, read_timeout_s=read_timeout_s)

@@ -76,7 +76,7 @@ async def _discover(
     region: str | None,
     endpoint_url: str | None,
 ) -> Quotas:
-    from fanout.transports.session import AwsSession
+    from fanout.aws import AwsSession
 
     async with AwsSession(
         function=function, profile=profile, region=region, endpoint_url=endpoint_url

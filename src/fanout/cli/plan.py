@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from fanout.batch.audience import Audience
-from fanout.batch.request import Request, RunOptions
 from fanout.cli.run_options import run_options, split
+from fanout.commands.audience import Audience
+from fanout.commands.request import Request, RunOptions
 
 if TYPE_CHECKING:
-    from fanout.batch.planning import Plan
-    from fanout.batch.projection import Projection
+    from fanout.commands.planning import Plan
+    from fanout.commands.projection import Projection
 
 _EXAMPLES = """
 \b
@@ -96,13 +96,13 @@ def command(
 
 
 def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]]) -> Plan:
-    from fanout.batch.keeping import default_directory
-    from fanout.batch.planning import plan
+    from fanout.commands.keeping import default_directory
+    from fanout.commands.planning import plan
 
     if request.out is None:
         request.out = default_directory(request.function)
-    from fanout.batch.blocking import run_blocking
     from fanout.cli.signals import attach_signals
+    from fanout.commands.blocking import run_blocking
 
     def say(text: str) -> None:
         click.echo(text, err=True)
@@ -129,7 +129,7 @@ def _what_if(text: str) -> dict[str, float]:
 
 
 def _lines(plan: Plan) -> list[str]:
-    from fanout.stats.figures import milliseconds, percent
+    from fanout.quantities import milliseconds, percent
 
     counts = ", ".join(f"{count} {status}" for status, count in plan.counts.items())
     head = [
@@ -154,7 +154,7 @@ def _lines(plan: Plan) -> list[str]:
 
 
 def _projected(name: str, projection: Projection) -> list[str]:
-    from fanout.stats.figures import dollars, seconds
+    from fanout.quantities import dollars, seconds
 
     time, cost = projection.duration_s, projection.cost_usd
     lines = [

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from fanout.batch.audience import Audience
 from fanout.cli.resume import ask, may_have_run_option
 from fanout.cli.run_options import run_options, split
 from fanout.cli.watching import watch
+from fanout.commands.audience import Audience
 
 if TYPE_CHECKING:
     from fanout.report.summary import RunReport
@@ -57,7 +57,7 @@ def command(
     options, run_chosen = split(chosen)
 
     async def begin(audience: Audience) -> RunReport:
-        from fanout.batch.going_on import Changes, redrive
+        from fanout.commands.going_on import Changes, redrive
 
         changes = Changes(options=options, run_options=run_chosen, may_have_run=may_have_run, ask=ask)
         return await redrive(run_dir, changes, audience, statuses=statuses, error_types=error_types)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from fanout.batch.audience import Audience
 from fanout.cli.run_options import run_options, split
 from fanout.cli.watching import watch
+from fanout.commands.audience import Audience
 
 if TYPE_CHECKING:
-    from fanout.batch.going_on import MayHaveRun
+    from fanout.commands.going_on import MayHaveRun
     from fanout.report.summary import RunReport
 
 may_have_run_option = click.option(
@@ -66,7 +66,7 @@ def command(
     options, run_chosen = split(chosen)
 
     async def begin(audience: Audience) -> RunReport:
-        from fanout.batch.going_on import Changes, resume
+        from fanout.commands.going_on import Changes, resume
 
         changes = Changes(options=options, run_options=run_chosen, may_have_run=may_have_run, ask=ask)
         return await resume(run_dir, changes, audience)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fanout.batch.audience import Audience
-from fanout.batch.request import Request, RunOptions
 from fanout.cli.run_options import run_options, split
 from fanout.cli.watching import watch
+from fanout.commands.audience import Audience
+from fanout.commands.request import Request, RunOptions
 
 if TYPE_CHECKING:
     from fanout.report.summary import RunReport
@@ -86,7 +86,7 @@ def command(
     )
 
     async def begin(audience: Audience) -> RunReport:
-        from fanout.batch.starting import default_directory, start
+        from fanout.commands.starting import default_directory, start
 
         directory = None if is_stdout else Path(out) if out is not None else default_directory(function)
         request = Request(

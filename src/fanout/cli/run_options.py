@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from fanout.batch.request import RunOptions
 from fanout.cli.aws_options import aws_options
+from fanout.commands.request import RunOptions
 from fanout.config import Options
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -14,10 +14,9 @@ import msgspec
 
 from fanout.classify import STATUS_OF_FAILURE, status_of
 from fanout.log_tail import add_log
-from fanout.model import Classification, InvokeTemplate, Outcome, Reply, Verdict
+from fanout.model import Classification, InvokeTemplate, OnChunk, Outcome, Reply, Verdict
 from fanout.payload import embed
 from fanout.stats.text import printable
-from fanout.transports import OnChunk
 
 _IN_WORDS = {
     "function_error": "the function reported",

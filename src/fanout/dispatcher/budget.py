@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from fanout.aws import AwsSession
 from fanout.config import Concurrency, Options, parse_concurrency
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.limit import AdaptiveLimit, Ramp
 from fanout.pacer import Pacer
 from fanout.quotas import Quotas, assumed, discover, watch
 from fanout.transports import Transport, open_transport
-from fanout.transports.session import AwsSession
 
 if TYPE_CHECKING:
     from fanout.dispatcher.engine import Engine

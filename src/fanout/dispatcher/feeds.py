@@ -13,8 +13,7 @@ import msgspec
 
 from fanout.dispatcher.job import Job
 from fanout.errors import FanoutError, FatalRefusal
-from fanout.model import ErrorDetail, InvokeTemplate, Outcome
-from fanout.transports import OnChunk
+from fanout.model import ErrorDetail, InvokeTemplate, OnChunk, Outcome
 
 if TYPE_CHECKING:
     from fanout.dispatcher.engine import Engine

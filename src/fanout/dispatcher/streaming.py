@@ -11,8 +11,7 @@ from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.feeds import CallFeed, Feed
 from fanout.dispatcher.job import Job
 from fanout.errors import FanoutError
-from fanout.model import Outcome
-from fanout.transports import OnChunk
+from fanout.model import OnChunk, Outcome
 
 
 class StreamFeed(CallFeed):

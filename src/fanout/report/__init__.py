@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanout.report.cost import CostEstimate, CostMeter, Prices, load_prices, meter_of
+from fanout.cost import CostEstimate, CostMeter, Prices, load_prices, meter_of
 from fanout.report.summary import RunReport
 
 __all__ = ["CostEstimate", "CostMeter", "Prices", "RunReport", "load_prices", "meter_of"]

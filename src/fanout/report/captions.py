@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fanout.stats.figures import milliseconds, number, percent, seconds
+from fanout.quantities import milliseconds, number, percent, seconds
 
 if TYPE_CHECKING:
     from fanout.report.summary import RunReport

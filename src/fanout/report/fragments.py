@@ -11,9 +11,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from fanout.model import OK_STATUSES
+from fanout.quantities import dollars, milliseconds, number, percent, seconds
 from fanout.report.terminal import ACCEPTED_NOTE, VALID_NOTE, ending
 from fanout.stats import Execution, FailureCluster
-from fanout.stats.figures import dollars, milliseconds, number, percent, seconds
 from fanout.stats.text import printable
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from fanout.cost import CostEstimate, Prices, meter_of
 from fanout.errors import JournalError
 from fanout.journal import iter_outcomes
 from fanout.model import Outcome
-from fanout.report.cost import CostEstimate, Prices, meter_of
 from fanout.stats import Execution, FailureCluster, Stats, read_timeline, replay
 from fanout.stats.replay import unix_s
 from fanout.stats.timeline import NAME as TIMELINE

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from fanout.quantities import milliseconds, number, percent, seconds
 from fanout.stats.failures import FailureCluster
-from fanout.stats.figures import milliseconds, number, percent, seconds
 from fanout.stats.text import printable
 
 if TYPE_CHECKING:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from fanout.model import InvokeTemplate, Reply
+from fanout.model import InvokeTemplate, OnChunk, Reply
 
 if TYPE_CHECKING:
-    from fanout.transports.session import AwsSession
-
-OnChunk = Callable[[bytes], Awaitable[None]]
+    from fanout.aws import AwsSession
 
 
 class Transport(Protocol):

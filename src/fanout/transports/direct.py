@@ -12,15 +12,14 @@ from importlib.metadata import version
 from typing import Self
 from urllib.parse import quote, urlsplit
 
+from fanout.aws import AwsSession
 from fanout.errors import ReplyLost
-from fanout.model import InvokeTemplate, Reply
-from fanout.transports import OnChunk
-from fanout.transports.connections import ConnectionPool
+from fanout.model import InvokeTemplate, OnChunk, Reply
 from fanout.transports.endpoint import Endpoint, proxy_for, resolve_endpoint
 from fanout.transports.event_stream import EventStream
-from fanout.transports.http1 import Connection
+from fanout.transports.http.connections import ConnectionPool
+from fanout.transports.http.http1 import Connection
 from fanout.transports.replies import StreamedReply, make_reply
-from fanout.transports.session import AwsSession
 from fanout.transports.sigv4 import Credentials, RequestSigner, SigningKeys
 
 _CREDENTIALS_READ_EVERY_S = 1.0

@@ -6,8 +6,8 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from fanout.aws import AwsSession
 from fanout.errors import ConfigError
-from fanout.transports.session import AwsSession
 
 
 class Endpoint(NamedTuple):

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from fanout.errors import ReplyLost
-from fanout.model import Reply
-from fanout.transports import OnChunk
+from fanout.model import OnChunk, Reply
 
 GetHeader = Callable[[str], str | None]
 

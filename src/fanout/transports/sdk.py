@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, Self
 
+from fanout.aws import AwsSession, credentials_fault
 from fanout.errors import ConnectFailed, FanoutError, ReplyLost, RequestNotSent
-from fanout.model import InvokeTemplate, Reply
-from fanout.transports import OnChunk
+from fanout.model import InvokeTemplate, OnChunk, Reply
 from fanout.transports.event_stream import EventStream
+from fanout.transports.http.sockets import POOL_IDLE_S, make_socket
 from fanout.transports.replies import StreamedReply, make_reply
-from fanout.transports.session import AwsSession, credentials_fault
-from fanout.transports.sockets import POOL_IDLE_S, make_socket
 
 _trace_id: ContextVar[str | None] = ContextVar("fanout_trace_id", default=None)
 

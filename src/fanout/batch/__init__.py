@@ -1,7 +1,0 @@
-"""A whole batch in one call: ``fanout.run`` for scripts; start, resume and redrive for the command."""
-
-from __future__ import annotations
-
-from fanout.batch.blocking import run
-
-__all__ = ["run"]

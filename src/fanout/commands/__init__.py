@@ -1,0 +1,7 @@
+"""A whole batch in one call: ``fanout.run`` for scripts; start, resume and redrive for the command."""
+
+from __future__ import annotations
+
+from fanout.commands.blocking import run
+
+__all__ = ["run"]

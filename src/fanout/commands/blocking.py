@@ -1,0 +1,170 @@
+"""``fanout.run``: a batch from a script or a notebook, blocking until every record has its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import os
+import threading
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fanout.commands.audience import Audience
+from fanout.commands.request import Request, RunOptions
+from fanout.errors import ConfigError
+from fanout.journal import STATE_FILE
+from fanout.model import Outcome
+from fanout.stats import Snapshot
+
+if TYPE_CHECKING:
+    from fanout.report.summary import RunReport
+    from fanout.transports import Transport
+
+_Result = TypeVar("_Result")
+
+_LOOK_EVERY_S = 0.1
+_COLLECT_AFTER = (20_000, 20, 20)  # objects, then generations
+_RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions))
+
+
+def run(
+    function: str,
+    payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    on_outcome: Callable[[Outcome], None] | None = None,
+    on_progress: Callable[[Snapshot], None] | None = None,
+    transport: str | Transport = "direct",
+    **options: Any,
+) -> RunReport:
+    """Invoke ``function`` once for each payload; returns when every record has its outcome.
+
+    ``payloads``: any iterable or async iterable, or the path (or URL) of an input file as the command
+    takes it. ``bytes`` are JSON already, anything else is encoded, ``fanout.Record`` names one. With
+    ``out``, the run is kept in that directory, journal and report. With ``resume``, a run that the
+    directory holds goes on with the records that have no outcome; ``payloads`` must be the same again.
+
+    ``on_outcome`` is called with each outcome once it is written, ``on_progress`` five times a second;
+    both between calls, so they must be quick. Other options have the command's names.
+
+    A record's failure is an outcome, and what stops a run stands in ``report.state`` and
+    ``report.halted_by``. Raises ConfigError, SourceError, JournalError and FatalRefusal only when the
+    run cannot begin. Ctrl-C cuts it off: what is journaled is kept, then KeyboardInterrupt is raised.
+    Where an event loop runs already (a notebook), it works in a thread of its own.
+    """
+    location: str | None = None
+    if isinstance(payloads, (str, os.PathLike)):
+        location, payloads = os.fspath(payloads), ()
+    elif isinstance(payloads, (bytes, bytearray, memoryview)) or not isinstance(
+        payloads, (Iterable, AsyncIterable)
+    ):
+        raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable of payloads, or a path")
+    request = Request(
+        function=function,
+        location=location,
+        payloads=payloads,
+        out=None if out is None else Path(out),
+        run_options=RunOptions(**{name: options.pop(name) for name in list(options) if name in _RUN_OPTIONS}),
+        options=options,
+        transport=transport,
+    )
+    if out is not None and str(out) == "-":
+        raise ConfigError("out is '-': only the command streams to stdout; use on_outcome")
+    audience = Audience(on_outcome=on_outcome, on_snapshot=on_progress)
+
+    async def main() -> RunReport:
+        if resume and request.out is not None and (request.out / STATE_FILE).exists():
+            from fanout.commands.going_on import Changes
+            from fanout.commands.going_on import resume as go_on
+
+            changes = Changes(
+                options={**request.options, "transport": transport}, run_options=request.chosen_run()
+            )
+            return await go_on(request.out, changes, audience, payloads=None if location else payloads)
+        from fanout.commands.starting import start
+
+        return await start(request, audience)
+
+    return run_blocking(main)
+
+
+def run_blocking(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+    """Run in a new event loop, uvloop's where there is one; in a thread where a loop runs already."""
+    if not _is_loop_running():
+        return _run(main)
+    result: list[_Result] = []
+    errors: list[BaseException] = []
+    cancel: list[Callable[[], object]] = []
+
+    async def cancellable() -> _Result:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        cancel.append(lambda: loop.call_soon_threadsafe(task.cancel))
+        return await main()
+
+    def work() -> None:
+        try:
+            result.append(_run(cancellable))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+            errors.append(error)
+
+    def stop() -> None:
+        while cancel:
+            with suppress(RuntimeError):  # it has ended by itself
+                cancel.pop()()
+
+    # With the caller's context variables: the current span among them.
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="fanout.run")
+    thread.start()
+    caller = asyncio.current_task()
+    try:
+        while thread.is_alive():
+            thread.join(_LOOK_EVERY_S)
+            if caller is not None and caller.cancelling():  # asyncio.run makes this of a first Ctrl-C
+                stop()
+    except BaseException:  # Ctrl-C comes to this thread, and must not leave the other one at work
+        stop()
+        thread.join()
+        raise
+    if errors:
+        raise errors[0]
+    return result[0]
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+    with _rare_collections():
+        try:
+            import uvloop
+        except ImportError:
+            return asyncio.run(main())
+        result: _Result = uvloop.run(main())
+        return result
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let the garbage collector run seldom: a call in flight is dozens of objects, and none of them garbage.
+
+    At Python's own thresholds it looks through them a hundred times a second, for a tenth of the CPU of a
+    run. Whoever has chosen thresholds that are higher, or has switched it off, keeps them.
+    """
+    before = gc.get_threshold()
+    if 0 < before[0] < _COLLECT_AFTER[0]:
+        gc.set_threshold(*_COLLECT_AFTER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

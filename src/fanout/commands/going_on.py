@@ -1,0 +1,364 @@
+"""How a run goes on: the records without an outcome (resume), or those that failed once more (redrive)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Container
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from fanout.commands.audience import Audience
+from fanout.commands.keeping import counts_of
+from fanout.commands.local import local_function
+from fanout.commands.request import KEPT_ON_RESUME, RunOptions
+from fanout.commands.starting import RunSession
+from fanout.config import Options
+from fanout.dispatcher import Dispatcher
+from fanout.errors import ConfigError, JournalError
+from fanout.inputs import Selector
+from fanout.journal import Replay, RunDir, Samples, SeqSet, check_samples, iter_outcomes, replay
+from fanout.report.outcomes import read_outcomes
+from fanout.report.summary import RunReport
+from fanout.runs import Redrive, RunResult, Work, statuses_of
+from fanout.runs.ending import ending
+from fanout.runs.reopening import another_input, reopen_input
+from fanout.stats import Stats, read_timeline
+from fanout.stats import replay as replay_stats
+from fanout.stats.replay import unix_s
+from fanout.stats.timeline import NAME as TIMELINE
+
+MayHaveRun = Literal["send", "skip"]
+Ask = Callable[[int], MayHaveRun]
+
+_RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions))
+
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """What the person wants otherwise than in run.json, and what to do with records that may have run.
+
+    ``ask`` is called with their number when nothing else decides; without it they are skipped.
+    """
+
+    options: dict[str, Any]  # the dispatcher's
+    run_options: dict[str, Any]
+    may_have_run: MayHaveRun | None = None
+    ask: Ask | None = None
+
+
+class _Finished:
+    """Records that have an outcome, but for those of the refusal that stopped the run: none of them ran."""
+
+    def __init__(self, known: Replay, refused: frozenset[int]) -> None:
+        self._finished = known.finished
+        self._refused = refused
+
+    def __contains__(self, seq: object) -> bool:
+        return isinstance(seq, int) and seq in self._finished and seq not in self._refused
+
+
+class _Suspects:
+    """Records that may have run before the run was cut off."""
+
+    def __init__(self, known: Replay) -> None:
+        self._known = known
+
+    def __contains__(self, seq: object) -> bool:
+        return isinstance(seq, int) and self._known.may_have_run(seq)
+
+
+async def resume(path: Path, changes: Changes, audience: Audience, *, payloads: Any = None) -> RunReport:
+    """Send every record that has no outcome yet. A finished run is left as it is.
+
+    ``payloads``: the same iterable again, where the records came from a program.
+
+    Raises JournalError for what is no run or is in use, SourceError when the input is not the same,
+    ConfigError for options that cannot be changed.
+    """
+    run_dir = RunDir.open(path)
+    with ExitStack() as stack:
+        stack.enter_context(run_dir.lock())
+        known = replay(path)
+        state = run_dir.state
+        if state.get("state") == "finished":
+            audience.say(f"{path}: is finished: nothing to resume")
+            report = RunReport.from_run_dir(path)
+            report.exit_code = 0  # of the resume: what became of the records is in the report
+            return report
+        asked = _Asked(state, changes)
+        local = stack.enter_context(local_function(asked.function, asked.run_options, asked.options))
+        options = {**asked.options, **local}
+        redrive = state.get("redrive")
+        if isinstance(redrive, dict) and known.generation:
+            report = await _redrive(run_dir, known, redrive, asked, options, changes, audience)
+            if run_dir.state.get("redrive") or run_dir.state.get("state") == "finished":
+                return report  # cut off again, or all there was to do
+            known = replay(path)
+        return await _resume(run_dir, known, asked, options, changes, audience, payloads)
+
+
+async def redrive(
+    path: Path,
+    changes: Changes,
+    audience: Audience,
+    *,
+    statuses: Collection[str] = (),
+    error_types: Collection[str] = (),
+) -> RunReport:
+    """Send the records that did not succeed again, from the journal alone, as a new generation.
+
+    ``statuses`` and ``error_types`` choose among them. Raises as ``resume`` does.
+    """
+    chosen = sorted(statuses_of(statuses))
+    run_dir = RunDir.open(path)
+    with ExitStack() as stack:
+        stack.enter_context(run_dir.lock())
+        known = replay(path)
+        state = run_dir.state
+        if state.get("redrive"):
+            raise ConfigError(f"{path}: a redrive of it was cut off: go on with `fanout resume {path}` first")
+        asked = _Asked(state, changes)
+        filters = {
+            "statuses": chosen,
+            "error_types": sorted(error_types),
+            "before": str(state.get("state")),
+            # What is known of the run itself must outlive the redrive.
+            "not_sent": state.get("not_sent") or [],
+            "refused": state.get("refused") or [],
+        }
+        generation = int(state.get("generation", 0)) + 1
+        found = Redrive(path, statuses=chosen, error_types=error_types, before_generation=generation)
+        if not len(found):
+            audience.say(f"{path}: no record to send again among {', '.join(chosen)}")
+            return RunReport.from_run_dir(path)
+        run_dir.write_state({"generation": generation, "redrive": filters, "state": "running"})
+        local = stack.enter_context(local_function(asked.function, asked.run_options, asked.options))
+        return await _redrive(
+            run_dir, known, filters, asked, {**asked.options, **local}, changes, audience, found=found
+        )
+
+
+class _Asked:
+    """Function and options of the run, as they were and as they are changed now."""
+
+    def __init__(self, state: dict[str, Any], changes: Changes) -> None:
+        function = state.get("function")
+        kept = state.get("options")
+        if not isinstance(function, str) or not isinstance(kept, dict):
+            raise JournalError("run.json: is damaged: function or options are missing")
+        for name, value in {**changes.options, **changes.run_options}.items():
+            if name in KEPT_ON_RESUME and kept.get(name) != value:
+                raise ConfigError(
+                    f"{name} cannot be changed now, as it changes what is sent: it is {kept.get(name)!r}"
+                )
+        self.function = function
+        self.options = {
+            **{
+                name: value for name, value in kept.items() if name in Options.names() and name != "transport"
+            },
+            **changes.options,
+        }
+        self.transport = self.options.pop("transport", None) or kept.get("transport", "direct")
+        self.run_options = RunOptions(
+            **{**{n: v for n, v in kept.items() if n in _RUN_OPTIONS}, **changes.run_options}
+        )
+
+    @property
+    def is_idempotent(self) -> bool:
+        return bool(self.options.get("idempotent"))
+
+
+def _decide(count: int, asked: _Asked, changes: Changes) -> MayHaveRun:
+    """What becomes of records that may have run."""
+    if changes.may_have_run is not None:
+        return changes.may_have_run
+    if asked.is_idempotent or not count:
+        return "send"
+    return "skip" if changes.ask is None else changes.ask(count)
+
+
+async def _resume(
+    run_dir: RunDir,
+    known: Replay,
+    asked: _Asked,
+    options: dict[str, Any],
+    changes: Changes,
+    audience: Audience,
+    payloads: Any,
+) -> RunReport:
+    source = reopen_input(run_dir, asked.run_options.format) if payloads is None else None
+    suspects: Container[int] = ()
+    count = known.may_have_run_count
+    decision = _decide(count, asked, changes)
+    if count:
+        verb = "sent again" if decision == "send" else "not sent again: they become unknown"
+        audience.say(f"{count:,} records may have run before the run was cut off; {verb}")
+        if decision == "skip":
+            suspects = _Suspects(known)
+    refused = frozenset(run_dir.state.get("refused") or ())
+    is_planned = {"is_planned": False} if run_dir.state.get("is_planned") else {}  # a canary no more
+    run_dir.write_state({"state": "running", "finished_at": None, **is_planned})
+    stats = replay_stats(
+        (outcome for outcome in iter_outcomes(run_dir.path) if outcome.seq not in refused),
+        read_timeline(run_dir.path / TIMELINE),
+        started_s=unix_s(str(run_dir.state.get("started_at") or "")),
+    )
+    work = Work(
+        source=source,
+        payloads=payloads,
+        selector=Selector(asked.run_options.key, asked.run_options.select, asked.run_options.durable_expr),
+        take=asked.run_options.take,
+        skip=_Finished(known, refused),
+        suspects=suspects,
+        records_read_before=int(run_dir.state.get("records_read") or 0),
+    )
+    session = _ResumeSession(
+        asked,
+        options,
+        work,
+        audience,
+        stats=stats,
+        samples=check_samples(run_dir.path),
+        location="" if source is None else source.location,
+        path=run_dir.path,
+    )
+    return await session.go(run_dir)
+
+
+async def _redrive(
+    run_dir: RunDir,
+    known: Replay,
+    filters: dict[str, Any],
+    asked: _Asked,
+    options: dict[str, Any],
+    changes: Changes,
+    audience: Audience,
+    *,
+    found: Redrive | None = None,
+) -> RunReport:
+    generation = int(run_dir.state.get("generation", 0))
+    if found is None:  # one that was cut off
+        found = Redrive(
+            run_dir.path,
+            statuses=filters["statuses"],
+            error_types=filters["error_types"],
+            before_generation=generation,
+        )
+    mark = known.marks[generation] if generation < len(known.marks) else 0
+    suspects: Container[int] = ()
+    count = found.count_below(mark, known.not_sent)
+    if count and _decide(count, asked, changes) == "skip":
+        suspects = _Below(mark, known.not_sent)
+    run_dir.write_state({"state": "running", "finished_at": None})
+    work = Work(
+        again=found.records(suspects), records_read_before=int(run_dir.state.get("records_read") or 0)
+    )
+    session = _RedriveSession(asked, options, work, audience, generation=generation, filters=filters)
+    return await session.go(run_dir)
+
+
+class _Below:
+    """Records below a mark, but for those known not to have run."""
+
+    def __init__(self, mark: int, not_sent: frozenset[int]) -> None:
+        self._mark = mark
+        self._not_sent = not_sent
+
+    def __contains__(self, seq: object) -> bool:
+        return isinstance(seq, int) and seq < self._mark and seq not in self._not_sent
+
+
+class _LaterSession(RunSession):
+    """A session of a run that began before: function, options and transport are those asked for then."""
+
+    def __init__(
+        self, asked: _Asked, options: dict[str, Any], work: Work, audience: Audience, **more: Any
+    ) -> None:
+        super().__init__(
+            asked.function, options, work, asked.run_options, audience, transport=asked.transport, **more
+        )
+
+
+class _ResumeSession(_LaterSession):
+    """Goes on with the input; a record that is not the one it was ends the run."""
+
+    def __init__(
+        self,
+        asked: _Asked,
+        options: dict[str, Any],
+        work: Work,
+        audience: Audience,
+        *,
+        stats: Stats,
+        samples: Samples,
+        location: str,
+        path: Path,
+    ) -> None:
+        super().__init__(asked, options, work, audience, stats=stats)
+        self._samples = samples
+        self._location = location
+        self._path = path
+        work.on_record = self.note_record
+
+    def _on_started(self, dispatcher: Dispatcher) -> None:
+        """What was spent before counts, in the summary and for the spending cap."""
+        super()._on_started(dispatcher)
+        assert self._meter is not None
+        for outcome in read_outcomes(self._path, latest=False):
+            self._meter.add(outcome)
+
+    def note_record(self, seq: int, payload: bytes) -> None:
+        if self._samples.differs(seq, payload):
+            raise another_input(self._location, f"record {seq} is another")
+        super().note_record(seq, payload)
+
+    def _settle(self, run_dir: RunDir, result: RunResult) -> None:
+        with suppress(JournalError):  # the directory has gone, and why has been told
+            result.counts = counts_of(replay(run_dir.path))
+        if result.stop is None:
+            result.state, result.exit_code = ending(None, result.counts)
+
+
+class _RedriveSession(_LaterSession):
+    """Sends records again; afterwards the run is as finished as it was before."""
+
+    def __init__(
+        self,
+        asked: _Asked,
+        options: dict[str, Any],
+        work: Work,
+        audience: Audience,
+        *,
+        generation: int,
+        filters: dict[str, Any],
+    ) -> None:
+        super().__init__(asked, options, work, audience, generation=generation)
+        self._before = filters["before"]
+        self._not_sent = frozenset(filters.get("not_sent") or ())
+        self._refused = frozenset(filters.get("refused") or ())
+        self._redone: SeqSet | None = None
+
+    def _settle(self, run_dir: RunDir, result: RunResult) -> None:
+        with suppress(JournalError):  # the directory has gone, and why has been told
+            known = replay(run_dir.path)
+            result.counts, self._redone = counts_of(known), known.redone
+        result.is_input_exhausted = bool(run_dir.state.get("is_input_exhausted"))
+        if result.stop is None:
+            _, result.exit_code = ending(None, result.counts)
+            result.state = "interrupted" if self._before == "running" else self._before
+
+    def _own_state(self, result: RunResult) -> dict[str, Any]:
+        redone = self._redone
+        refused = {seq for seq in self._refused if redone is None or seq not in redone}
+        state: dict[str, Any] = {
+            "not_sent": sorted(self._not_sent.union(self.run.not_sent)),
+            "refused": sorted(refused.union(self.run.refused)),
+        }
+        return state if result.stop is not None else {**state, "redrive": None}
+
+    def _report_of(self, run_dir: RunDir, state: dict[str, Any], result: RunResult, cost: Any) -> RunReport:
+        try:
+            return RunReport.from_run_dir(run_dir.path, prices=self._prices)
+        except JournalError:  # the directory has gone: what this session saw is all there is
+            return super()._report_of(run_dir, state, result, cost)

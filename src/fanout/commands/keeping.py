@@ -1,0 +1,148 @@
+"""What a run leaves in its directory: run.json from its first to its last word, and the page."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fanout.commands.request import Request
+from fanout.errors import FanoutError
+from fanout.inputs import fingerprint, is_url
+from fanout.journal import Replay, RunDir
+from fanout.report.summary import RunReport
+from fanout.runs import Run, RunResult
+
+REPORT_FILE = "report.html"
+_OWN_FILES = (
+    *("run.json", "outcomes.jsonl", "lock", "mark", "samples", "spool", "spool.end", "reserve"),
+    "timeline.jsonl",
+)
+
+
+def default_directory(function: str) -> Path:
+    """``runs/<function>-<UTC time>``; the function by its name alone."""
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in function.rpartition("function:")[2])
+    base = Path("runs") / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    path, count = base, 1
+    while path.exists():
+        count += 1
+        path = base.with_name(f"{base.name}-{count}")
+    return path
+
+
+def first_state(request: Request) -> dict[str, Any]:
+    """run.json of a run that begins."""
+    location = request.location
+    return {
+        "fanout_version": version("lambda-fanout"),
+        "function": request.function,
+        "options": request.kept(),
+        "input": {
+            "location": "(iterable)" if location is None else location,
+            **_path(location),
+            "fingerprint": (
+                {"kind": "iterable"}
+                if location is None
+                else fingerprint(location, format=request.run_options.format)
+            ),
+        },
+        "state": "running",
+        "records_read": 0,
+        "counts": {},
+        "started_at": iso(time.time()),
+        "finished_at": None,
+        "python": sys.version.split()[0],
+    }
+
+
+def _path(location: str | None) -> dict[str, str]:
+    """Where a file lies, for a resume from another directory."""
+    if location is None or location == "-" or is_url(location):
+        return {}
+    return {"path": str(Path(location).absolute())}
+
+
+def iso(unix_s: float) -> str:
+    """UTC in ISO 8601, with milliseconds."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def last_state(result: RunResult, run: Run) -> dict[str, Any]:
+    """What run.json says when the run has ended, whichever way."""
+    stop = result.stop
+    return {
+        "state": result.state,
+        "exit_code": result.exit_code,
+        "halted_by": None if stop is None else stop.reason,
+        "message": None if stop is None else stop.message,
+        "records_read": result.records_read,
+        "is_input_exhausted": result.is_input_exhausted,
+        "counts": result.counts,
+        "finished_at": iso(time.time()),
+        "not_sent": sorted(run.not_sent),
+        "refused": sorted(run.refused),
+    }
+
+
+def function_state(meta: dict[str, Any]) -> dict[str, Any]:
+    """What run.json keeps of the function, for the cost and the report."""
+    return {
+        "region": meta.get("region"),
+        "function_configuration": {
+            "memory_mb": meta.get("memory_mb"),
+            "architecture": meta.get("architecture"),
+            "storage_mb": meta.get("ephemeral_mb"),
+            "timeout_s": meta.get("function_timeout_s"),
+        },
+        "limits": {
+            "concurrency": meta.get("budget"),
+            "cause": meta.get("budget_cause"),
+            "rate_per_s": meta.get("rate_per_s"),
+        },
+    }
+
+
+def counts_of(replay: Replay) -> dict[str, int]:
+    """Counts of the latest outcomes, without zeros."""
+    return {status: count for status, count in replay.counts.items() if count}
+
+
+def missing(path: Path) -> list[Path]:
+    """The directories on the way to ``path`` that are not there yet, the innermost first."""
+    return [each for each in (path, *path.parents) if not each.exists()]
+
+
+def discard(run_dir: RunDir, made: Sequence[Path]) -> None:
+    """Undo the making of a run directory in which nothing has happened, and of the directories ``made``."""
+    for name in (
+        "run.json",
+        "outcomes.jsonl",
+        "lock",
+        "mark",
+        "samples",
+        "spool",
+        "spool.end",
+        "reserve",
+        "timeline.jsonl",
+    ):
+        with suppress(OSError):
+            (run_dir.path / name).unlink()
+    for directory in made:
+        with suppress(OSError):
+            directory.rmdir()
+
+
+def write_page(report: RunReport) -> str | None:
+    """Write report.html into the run directory; returns why it could not be, in one line."""
+    assert report.run_dir is not None
+    try:
+        report.write_html(report.run_dir / REPORT_FILE)
+    except (OSError, FanoutError) as error:
+        return f"{report.run_dir / REPORT_FILE}: not written: {error}"
+    return None

@@ -1,0 +1,54 @@
+"""A function on this machine for one run: an emulator that lives as long as the run does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from fanout.commands.request import RunOptions
+from fanout.errors import ConfigError
+
+LOCAL_REGION = "us-east-1"
+_LOCAL_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+_HIDDEN = ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_LAMBDA")
+
+
+@contextmanager
+def local_function(
+    function: str, run_options: RunOptions, options: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Start the emulator that ``--local`` asks for; yields the options that lead calls to it.
+
+    Without ``--local`` nothing happens. Credentials of the user never reach the emulator. Raises
+    EmulatorError, in one line, when the handler cannot be started.
+    """
+    if run_options.local is None:
+        yield {}
+        return
+    if options.get("endpoint_url") is not None:
+        raise ConfigError("local and endpoint_url are both given: choose one")
+    from fanout.emulator import EmulatorProcess
+
+    name = function.rpartition("function:")[2].partition(":")[0]
+    emulator = EmulatorProcess(
+        handler=run_options.local,
+        name=name,
+        concurrency=run_options.local_concurrency,
+        timeout_s=run_options.local_timeout,
+    )
+    emulator.start()
+    before = {variable: os.environ.get(variable) for variable in (*_LOCAL_CREDENTIALS, *_HIDDEN)}
+    try:
+        os.environ.update(_LOCAL_CREDENTIALS)
+        for variable in _HIDDEN:
+            os.environ.pop(variable, None)
+        yield {"endpoint_url": emulator.endpoint_url, "region": LOCAL_REGION, "profile": None}
+    finally:
+        for variable, value in before.items():
+            if value is None:
+                os.environ.pop(variable, None)
+            else:
+                os.environ[variable] = value
+        emulator.stop()

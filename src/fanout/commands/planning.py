@@ -1,0 +1,169 @@
+"""A canary before a run: limits, permission, a few real records, and what follows for all of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from fanout.commands.audience import Audience
+from fanout.commands.projection import Projection, project
+from fanout.commands.request import Request
+from fanout.commands.starting import start
+from fanout.cost import CostEstimate, meter_of
+from fanout.errors import ConfigError, FatalRefusal
+from fanout.inputs import open_source
+from fanout.journal import RunDir
+from fanout.model import OK_STATUSES, Outcome
+from fanout.report.summary import RunReport
+
+WHAT_IFS = ("concurrency", "rate")
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """What a canary found, and what it means for the whole input and for each "what if"."""
+
+    function: str
+    records: int
+    canary: int
+    counts: dict[str, int]
+    limit: int
+    limit_cause: str
+    rate_per_s: float | None
+    cold_starts: int
+    mean_ms: float
+    p95_ms: float
+    cost_basis: str
+    projection: Projection
+    what_if: dict[str, Projection]
+    run_dir: str
+    run_command: str
+
+
+async def count_records(location: str, format: str | None) -> int:  # noqa: A002 - the option's name
+    """How many records an input has, bad lines included. Reads all of it, and raises SourceError."""
+    source = open_source(location, format=format)
+    count = 0
+    try:
+        async for batch in source.batches():
+            count += len(batch)
+    finally:
+        await source.aclose()
+    return count
+
+
+async def plan(
+    request: Request, canary: int, what_ifs: Mapping[str, Mapping[str, float]], audience: Audience
+) -> tuple[Plan, RunReport]:
+    """Send the first ``canary`` records for real, and project.
+
+    The canary's outcomes are kept in the run directory; a run with the same ``--out`` goes on after
+    them. Raises as ``start`` does, and FatalRefusal when the function cannot be invoked.
+    """
+    assert request.location is not None
+    assert request.out is not None
+    records = await count_records(request.location, request.run_options.format)
+    if not records:
+        raise ConfigError(f"{request.location}: has no records: nothing to plan")
+    outcomes: list[Outcome] = []
+    watched = replace(audience, on_outcome=outcomes.append)
+    options = replace(request.run_options, take=min(canary, records), preflight=True, report=False)
+    report = await start(replace(request, run_options=options), watched)
+    if report.state == "fatal":
+        raise FatalRefusal(str(report.run.get("message") or "refused"))
+    _leave_open(request, records)
+    made = _plan(request, records, outcomes, report, what_ifs)
+    return made, report
+
+
+def _leave_open(request: Request, records: int) -> None:
+    """Make the run one that a later ``fanout run --out`` of the same function and input goes on with."""
+    assert request.out is not None
+    run_dir = RunDir.open(request.out)
+    with run_dir.lock():
+        state = run_dir.state
+        is_whole = state.get("records_read") == records
+        run_dir.write_state(
+            {
+                "state": state["state"] if is_whole else "interrupted",
+                "is_planned": not is_whole,
+                "options": request.kept(),
+                "records_planned": records,
+            }
+        )
+
+
+def _plan(
+    request: Request,
+    records: int,
+    outcomes: list[Outcome],
+    report: RunReport,
+    what_ifs: Mapping[str, Mapping[str, float]],
+) -> Plan:
+    ran = [outcome for outcome in outcomes if outcome.duration_ms is not None]
+    if not ran:
+        which = f"{request.location}: none of its first {len(outcomes)} records"
+        raise ConfigError(f"{which} could be sent: {_why(outcomes)}")
+    durations_s = [(outcome.duration_ms or 0.0) / 1000 for outcome in ran]
+    costs, cost = _costs(ran, report)
+    failures = sum(outcome.status not in OK_STATUSES for outcome in outcomes)
+    limits = report.run.get("limits") or {}
+    limit = int(limits.get("concurrency") or 1)
+    rate = limits.get("rate_per_s")
+
+    def projected(**changed: Any) -> Projection:
+        return project(
+            **{
+                "records": records,
+                "concurrency": limit,
+                "rate_per_s": rate,
+                "durations_s": durations_s,
+                "costs_usd": costs,
+                "failures": failures,
+                **changed,
+            }
+        )
+
+    return Plan(
+        function=request.function,
+        records=records,
+        canary=len(outcomes),
+        counts={status: count for status, count in report.counts.items() if count},
+        limit=limit,
+        limit_cause=str(limits.get("cause") or ""),
+        rate_per_s=rate,
+        cold_starts=report.cold_starts,
+        mean_ms=report.latency_ms["mean"],
+        p95_ms=report.latency_ms["p95"],
+        cost_basis=cost.basis,
+        projection=projected(),
+        what_if={name: projected(**_what_if(changed)) for name, changed in what_ifs.items()},
+        run_dir=str(request.out),
+        run_command=f"fanout run {request.function} {request.location} --out {shlex.quote(str(request.out))}",
+    )
+
+
+def _what_if(changed: Mapping[str, float]) -> dict[str, Any]:
+    names = {"concurrency": ("concurrency", int), "rate": ("rate_per_s", float)}
+    out = {names[name][0]: names[name][1](value) for name, value in changed.items()}
+    if "concurrency" in out and "rate_per_s" not in out:
+        out["rate_per_s"] = 10.0 * out["concurrency"]  # Lambda's rule for synchronous calls
+    return out
+
+
+def _costs(ran: list[Outcome], report: RunReport) -> tuple[list[float], CostEstimate]:
+    each: list[float] = []
+    total = meter_of(report.run)
+    for outcome in ran:
+        before = total.usd
+        total.add(outcome)
+        each.append(total.usd - before)
+    return each, total.estimate()
+
+
+def _why(outcomes: list[Outcome]) -> str:
+    error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
+    return "no reason is known" if error is None else f"{error.type}: {error.message}"

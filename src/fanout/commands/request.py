@@ -1,0 +1,82 @@
+"""What a run is asked to do, apart from the options of its dispatcher."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from fanout.runs import StopRules
+
+# Options that change what is sent, or which records there are: a resumed run keeps them.
+KEPT_ON_RESUME = frozenset(
+    {
+        "function",
+        "qualifier",
+        "invocation_type",
+        "client_context",
+        "tenant_id",
+        "durable_name",
+        "stream",
+        "format",
+        "key",
+        "select",
+        "durable_expr",
+    }
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class RunOptions:
+    """Options of a run, by the command's names. Kept in run.json and taken up again on resume."""
+
+    format: str | None = None
+    key: str | None = None  # JMESPath: the record's id
+    select: str | None = None  # JMESPath: the payload made of it
+    durable_expr: str | None = None  # JMESPath: the durable execution's name
+    take: int | None = None
+    tolerated_failure_count: int | None = None
+    tolerated_failure_percentage: float | None = None
+    max_cost: float | None = None
+    prices: str | None = None
+    grace: float | None = None
+    fsync: Literal["second", "always", "never"] = "second"
+    spool: bool = True
+    keep_order: bool = False
+    report: bool = True
+    preflight: bool = False
+    local: str | None = None  # FILE.py:HANDLER, run by an emulator of the run's own
+    local_concurrency: int | None = None
+    local_timeout: float | None = None
+
+    def rules(self) -> StopRules:
+        """The stopping rules. Raises ConfigError for thresholds that are wrong."""
+        return StopRules(
+            tolerated_failure_count=self.tolerated_failure_count,
+            tolerated_failure_percentage=self.tolerated_failure_percentage,
+            max_cost_usd=self.max_cost,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Request:
+    """One run that is to begin: of ``location`` (a path, ``-``, a URL) or of ``payloads``."""
+
+    function: str
+    location: str | None = None
+    payloads: Any = None
+    out: Path | None = None
+    to_stdout: bool = False
+    run_options: RunOptions = field(default_factory=RunOptions)
+    options: dict[str, Any] = field(default_factory=dict)  # the dispatcher's
+    transport: Any = "direct"
+
+    def chosen_run(self) -> dict[str, Any]:
+        """The run's options that are not the default."""
+        defaults = asdict(RunOptions())
+        return {name: value for name, value in asdict(self.run_options).items() if value != defaults[name]}
+
+    def kept(self) -> dict[str, Any]:
+        """What run.json keeps of the options: those that are not the default."""
+        transport = {"transport": self.transport} if isinstance(self.transport, str) else {}
+        return {**self.options, **transport, **self.chosen_run()}

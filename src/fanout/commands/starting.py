@@ -1,0 +1,292 @@
+"""How a new run begins, goes and ends: the directory, the source, the run itself, the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from fanout.commands.audience import Audience
+from fanout.commands.keeping import (
+    default_directory,
+    discard,
+    first_state,
+    function_state,
+    last_state,
+    missing,
+    write_page,
+)
+from fanout.commands.local import local_function
+from fanout.commands.request import Request, RunOptions
+from fanout.cost import CostMeter, load_prices
+from fanout.dispatcher import Dispatcher
+from fanout.errors import ConfigError, FanoutError, FatalRefusal
+from fanout.inputs import Selector, Source, open_source
+from fanout.invoke_request import build_template
+from fanout.journal import STATE_FILE, Journal, RunDir
+from fanout.model import Outcome
+from fanout.outputs.stdout import StdoutSink
+from fanout.report.summary import RunReport
+from fanout.runs import OutputFiles, PassingLedger, Run, RunResult, Watchers, Work
+from fanout.stats import Stats, TimelineWriter
+from fanout.stats.timeline import NAME as TIMELINE
+
+
+async def start(request: Request, audience: Audience) -> RunReport:
+    """Do a whole new run. What goes wrong after its first call stands in the report.
+
+    Before it, raises ConfigError, SourceError, JournalError, EmulatorError and FatalRefusal.
+    """
+    if request.out is not None and is_planned(request):
+        return await _go_on_after_canary(request, audience)
+    options = request.run_options
+    async with AsyncExitStack() as stack:
+        local = stack.enter_context(local_function(request.function, options, request.options))
+        is_spooled = request.location == "-" and request.out is not None and options.spool
+        source = None if request.location is None or is_spooled else _open(request.location, options)
+        if source is not None:
+            stack.push_async_callback(source.aclose)  # what follows may refuse
+        work = Work(
+            source=source,
+            payloads=request.payloads,
+            selector=Selector(options.key, options.select, options.durable_expr),
+            take=options.take,
+        )
+        session = RunSession(
+            request.function,
+            {**request.options, **local},
+            work,
+            options,
+            audience,
+            transport=request.transport,
+        )
+        run_dir: RunDir | None = None
+        made: list[Path] = []
+        if request.out is not None:
+            made = missing(request.out)
+            run_dir = RunDir.create(request.out, first_state(request))
+            stack.enter_context(run_dir.lock())
+            if is_spooled:
+                assert request.location is not None
+                work.source = open_source(request.location, format=options.format, spool=run_dir.spool)
+            work.on_record = session.note_record
+        try:
+            return await session.go(run_dir, to_stdout=request.to_stdout)
+        except (ConfigError, FatalRefusal):  # only before the first record is read
+            if run_dir is not None:
+                discard(run_dir, made)
+            raise
+
+
+def is_planned(request: Request) -> bool:
+    """Whether the directory holds the canary of just this run. Raises ConfigError for another's."""
+    assert request.out is not None
+    if not (request.out / STATE_FILE).exists():
+        return False
+    state = RunDir.open(request.out).state
+    if not state.get("is_planned"):
+        return False
+    planned = (state.get("function"), (state.get("input") or {}).get("location"))
+    if planned != (request.function, request.location):
+        raise ConfigError(
+            f"{request.out}: holds the canary of {planned[0]} with {planned[1]}: choose another --out"
+        )
+    return True
+
+
+async def _go_on_after_canary(request: Request, audience: Audience) -> RunReport:
+    from fanout.commands.going_on import Changes, resume
+
+    assert request.out is not None
+    audience.say(f"{request.out}: going on after the canary")
+    changes = Changes(
+        options={**request.options, "transport": request.transport}, run_options=request.chosen_run()
+    )
+    return await resume(request.out, changes, audience)
+
+
+def _open(location: str, options: RunOptions) -> Source:
+    return open_source(location, format=options.format)
+
+
+class RunSession:
+    """One execution of work: in a run directory, to standard output, or for listeners alone."""
+
+    def __init__(
+        self,
+        function: str,
+        options: dict[str, Any],
+        work: Work,
+        run_options: RunOptions,
+        audience: Audience,
+        *,
+        stats: Stats | None = None,
+        generation: int = 0,
+        transport: Any = "direct",
+    ) -> None:
+        self._function = function
+        self._work = work
+        self._run_options = run_options
+        self._audience = audience
+        self._generation = generation
+        self._meter: CostMeter | None = None
+        self._prices = load_prices(None if run_options.prices is None else Path(run_options.prices))
+        self._journal: Journal | None = None
+        self._run_dir: RunDir | None = None
+        self._to_stdout = False
+        self._is_streaming = bool(options.get("stream")) or options.get("invocation") == "stream"
+        if run_options.durable_expr is not None:
+            build_template(  # raises ConfigError for calls that no durable name goes with
+                function=function,
+                invocation_type=options.get("invocation_type", "RequestResponse"),
+                durable_name="any",
+                stream=self._is_streaming,
+            )
+        watchers = Watchers(
+            on_snapshot=audience.on_snapshot,
+            snapshot_every_s=audience.snapshot_every_s,
+            on_started=self._on_started,
+            cost_usd=lambda: None if self._meter is None else self._meter.usd,
+        )
+        watchers.on_outcomes.append(self._on_outcomes)
+        self.run = Run(
+            function,
+            options,
+            work,
+            open_ledger=self._open_ledger,
+            rules=run_options.rules(),
+            watchers=watchers,
+            stats=stats,
+            generation=generation,
+            grace_s=run_options.grace,
+            preflight=run_options.preflight,
+            transport=transport,
+        )
+
+    def note_record(self, seq: int, payload: bytes) -> None:
+        """A record was read: its hash may be kept, so that a resume can notice a changed input."""
+        if self._journal is not None:
+            self._journal.sample(seq, payload)
+
+    async def go(self, run_dir: RunDir | None, *, to_stdout: bool = False) -> RunReport:
+        """Execute, and leave run.json and the page behind."""
+        self._run_dir = run_dir
+        self._to_stdout = to_stdout
+        detach = self._audience.attach(self.run) if self._audience.attach is not None else None
+        begun_s = time.time()
+        try:
+            if run_dir is not None:
+                if self._is_streaming:
+                    self.run.outputs = OutputFiles(run_dir.path)
+                with TimelineWriter(run_dir.path / TIMELINE, begun_s=begun_s) as timeline:
+                    self.run.timeline = timeline
+                    result = await self._execute(run_dir)
+            else:
+                result = await self._execute(None)
+        finally:
+            if detach is not None:
+                detach()
+            if self._work.source is not None:
+                await self._work.source.aclose()
+        return self._report(run_dir, result)
+
+    async def _execute(self, run_dir: RunDir | None) -> RunResult:
+        try:
+            return await self.run.execute()
+        except FatalRefusal as error:
+            if run_dir is None:
+                raise
+            self._write_state(
+                run_dir, {"state": "fatal", "halted_by": "fatal", "message": str(error), "exit_code": 4}
+            )
+            raise
+        except BaseException as error:
+            if run_dir is not None:
+                self._write_state(run_dir, {"state": "interrupted", "message": type(error).__name__})
+            raise
+
+    async def _open_ledger(
+        self, on_commit: Callable[[list[Outcome]], None], on_failure: Callable[[Exception], None]
+    ) -> Any:
+        if self._run_dir is not None:
+            self._journal = await Journal.open(
+                self._run_dir.path,
+                generation=self._generation,
+                fsync=self._run_options.fsync,
+                on_commit=on_commit,
+                on_failure=on_failure,
+            )
+            return self._journal
+        if self._to_stdout:
+            return StdoutSink(
+                keep_order=self._run_options.keep_order, on_commit=on_commit, on_failure=on_failure
+            )
+        return PassingLedger(on_commit)
+
+    def _on_started(self, dispatcher: Dispatcher) -> None:
+        quotas = dispatcher.budget.quotas
+        if quotas.is_above_allowed:
+            allowed = f"is more than Lambda allows ({quotas.allowed:,}): expect throttles"
+            self._audience.say(f"concurrency {quotas.budget:,} {allowed}")
+        self._meter = CostMeter(
+            region=dispatcher.budget.region,
+            architecture=quotas.architecture or "x86_64",
+            memory_mb=quotas.memory_mb,
+            storage_mb=quotas.ephemeral_mb or 512,
+            invocation_type=dispatcher.options.invocation_type,
+            prices=self._prices,
+        )
+
+    def _on_outcomes(self, outcomes: list[Outcome]) -> None:
+        if self._meter is not None:
+            add = self._meter.add
+            for outcome in outcomes:
+                add(outcome)
+        if self._audience.on_outcome is not None:
+            for outcome in outcomes:
+                self._audience.on_outcome(outcome)
+
+    def _write_state(self, run_dir: RunDir, changes: dict[str, Any]) -> None:
+        try:
+            run_dir.write_state(changes)
+        except FanoutError as error:
+            self._audience.say(str(error))
+
+    def _report(self, run_dir: RunDir | None, result: RunResult) -> RunReport:
+        cost = None if self._meter is None else self._meter.estimate()
+        if run_dir is None:
+            meta = {
+                "function": self._function,
+                "state": result.state,
+                "exit_code": result.exit_code,
+                "halted_by": None if result.stop is None else result.stop.reason,
+                "message": "" if result.stop is None else result.stop.message,
+                "records_read": result.records_read,
+                "options": {"invocation_type": result.meta.get("invocation_type")},
+                "started_at": result.started_s,
+            }
+            return RunReport.from_stats(result.stats, meta, cost=cost)
+        self._settle(run_dir, result)
+        changes = {**function_state(result.meta), **last_state(result, self.run), **self._own_state(result)}
+        self._write_state(run_dir, changes)
+        report = self._report_of(run_dir, {**run_dir.state, **changes}, result, cost)
+        if self._run_options.report:
+            problem = write_page(report)
+            if problem is not None:
+                self._audience.say(problem)
+        return report
+
+    def _settle(self, run_dir: RunDir, result: RunResult) -> None:
+        """Where the directory knows of more records than this session, state and counts are set right."""
+
+    def _own_state(self, result: RunResult) -> dict[str, Any]:  # noqa: ARG002 - for redrives
+        """What else run.json says at the end."""
+        return {}
+
+    def _report_of(self, run_dir: RunDir, state: dict[str, Any], result: RunResult, cost: Any) -> RunReport:
+        return RunReport.from_stats(result.stats, {**state, "run_dir": str(run_dir.path)}, cost=cost)
+
+
+__all__ = ["RunSession", "default_directory", "start"]

@@ -1,0 +1,185 @@
+"""What a run costs: from what was billed where the REPORT line told, else an upper bound from durations."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from fanout.errors import ConfigError
+from fanout.model import AttemptEnd, InvocationType, Outcome
+from fanout.quantities import dollars
+
+DEFAULT_REGION = "us-east-1"
+FREE_STORAGE_MB = 512
+_RAN = frozenset({"function_error", "ambiguous", "success"})  # verdicts after which something is billed
+
+
+class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """US dollars, of one Region."""
+
+    request: float
+    gb_s_x86_64: float
+    gb_s_arm64: float
+    storage_gb_s: float = 0.0
+
+
+class CostEstimate(msgspec.Struct, frozen=True, kw_only=True):
+    """US dollars, and what they rest on. At most one of the two bounds holds; neither: as billed."""
+
+    usd: float
+    is_upper_bound: bool
+    is_lower_bound: bool = False
+    basis: str
+
+    def __str__(self) -> str:
+        sign = "at most " if self.is_upper_bound else "at least " if self.is_lower_bound else ""
+        return f"{sign}{dollars(self.usd)}"
+
+
+def load_prices(path: Path | None = None) -> dict[str, Prices]:
+    """The table of prices by Region: the one that comes with fanout, or an edited copy of it.
+
+    Raises ConfigError, naming the file, for one that cannot be read or says something else.
+    """
+    source = path or Path(__file__).with_name("prices.toml")
+    try:
+        table = tomllib.loads(source.read_text(encoding="utf-8"))
+        prices = msgspec.convert(table, dict[str, Prices], strict=False)
+    except OSError as error:
+        raise ConfigError(f"prices {source}: {error.strerror}: give a TOML file of prices") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(
+            f"prices {source}: {error}: give a table like the one in the documentation"
+        ) from error
+    if path is not None and not prices:
+        raise ConfigError(f"prices {source}: no Region in it: give at least one, such as [{DEFAULT_REGION}]")
+    return prices
+
+
+class CostMeter:
+    """Adds up what outcomes cost, as they come; ``usd`` can be asked for at any time.
+
+    ``memory_mb``, ``architecture`` and ``storage_mb`` are the function's configuration. Where the
+    memory is not known, the first REPORT line tells it; records before that are not charged for
+    their time, and the sum is a lower bound. A provisioned function's time costs otherwise: give
+    prices for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str | None = None,
+        architecture: str = "x86_64",
+        memory_mb: int | None = None,
+        storage_mb: int = FREE_STORAGE_MB,
+        invocation_type: InvocationType = "RequestResponse",
+        prices: dict[str, Prices] | None = None,
+    ) -> None:
+        table = load_prices() if prices is None else prices
+        region = region or DEFAULT_REGION
+        charged_as = (
+            region if region in table else DEFAULT_REGION if DEFAULT_REGION in table else next(iter(table))
+        )
+        self._assumed = "" if charged_as == region else f"; {charged_as} prices assumed for {region}"
+        found = table[charged_as]
+        self._request_usd = found.request
+        self._mb_ms_usd = (found.gb_s_arm64 if architecture == "arm64" else found.gb_s_x86_64) / 1024 / 1000
+        self._storage_ms_usd = max(0, storage_mb - FREE_STORAGE_MB) / 1024 / 1000 * found.storage_gb_s
+        self._memory_mb = memory_mb or 0
+        self._type = invocation_type
+        self._requests = 0
+        self._mb_ms = 0
+        self._ms = 0
+        self._billed = self._timed = self._unpriced = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Charge one record: its last attempt, and those before that ran."""
+        status = outcome.status
+        if status == "valid" or status == "rejected" or (status == "undelivered" and outcome.history is None):
+            return
+        if status != "undelivered":
+            self._requests += 1
+            billed_ms = outcome.billed_ms
+            if billed_ms is not None:
+                self._billed += 1
+                self._memory_mb = self._memory_mb or outcome.memory_mb or 0
+                self._charge(billed_ms, outcome.memory_mb or self._memory_mb)
+            elif status != "accepted":
+                self._timed += 1
+                self._charge(ceil(outcome.duration_ms or 0.0), self._memory_mb)
+        if outcome.history is not None:
+            self._add_history(outcome.history, status == "undelivered")
+
+    def watch(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        """Pass outcomes on, charging each."""
+        for outcome in outcomes:
+            self.add(outcome)
+            yield outcome
+
+    def _add_history(self, history: list[AttemptEnd], with_last: bool) -> None:
+        for end in history if with_last else history[:-1]:
+            if end.verdict in _RAN:
+                self._requests += 1
+                self._timed += 1
+                self._charge(ceil(end.duration_ms), self._memory_mb)
+
+    def _charge(self, ms: int, memory_mb: int) -> None:
+        self._ms += ms
+        self._mb_ms += ms * memory_mb
+        if not memory_mb:
+            self._unpriced += 1
+
+    @property
+    def usd(self) -> float:
+        """What the outcomes added so far cost."""
+        return (
+            self._requests * self._request_usd
+            + self._mb_ms * self._mb_ms_usd
+            + self._ms * self._storage_ms_usd
+        )
+
+    def estimate(self) -> CostEstimate:
+        """The sum, with what it rests on in words."""
+        bound, basis = self._basis()
+        return CostEstimate(
+            usd=self.usd,
+            is_upper_bound=bound == "upper",
+            is_lower_bound=bound == "lower",
+            basis=basis + self._assumed,
+        )
+
+    def _basis(self) -> tuple[Literal["upper", "lower", "exact"], str]:
+        if self._type == "DryRun":
+            return "exact", "a dry run executes nothing"
+        if self._type == "Event":
+            return "lower", "requests only: what accepted events cost when they run is not seen from here"
+        if self._unpriced:
+            return (
+                "lower",
+                f"without the time of {self._unpriced:,} executions: their memory size is not known",
+            )
+        if self._timed and self._billed:
+            return "upper", f"billed time of {self._billed:,} executions, round-trip time of {self._timed:,}"
+        if self._timed:
+            return "upper", "round-trip times, which are never shorter than what is billed"
+        return "exact", "billed time of every execution"
+
+
+def meter_of(run: dict[str, Any], prices: dict[str, Prices] | None = None) -> CostMeter:
+    """The meter for a run as ``run.json`` describes it."""
+    options = run.get("options") or {}
+    function = run.get("function_configuration") or {}
+    memory_mb = function.get("memory_mb")
+    return CostMeter(
+        region=run.get("region") or options.get("region"),
+        architecture=function.get("architecture") or "x86_64",
+        memory_mb=memory_mb if isinstance(memory_mb, int) else None,
+        storage_mb=function.get("storage_mb") or FREE_STORAGE_MB,
+        invocation_type=options.get("invocation_type") or "RequestResponse",
+        prices=prices,
+    )

@@ -1,0 +1,128 @@
+"""Where an element of a JSON array begins and ends, without holding the array.
+
+The standard library's scanner, which is C, finds an element's end. It reads text, and offsets in text
+are not offsets in bytes: so the bytes are read as Latin-1, one character a byte, and the element is
+then cut from the bytes and checked as what it is, UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from fanout.errors import SourceError
+from fanout.inputs.source import BATCH_ITEMS, MAX_RECORD_BYTES, Item
+from fanout.model import ErrorDetail
+from fanout.payload import json_fault
+
+_BOM = b"\xef\xbb\xbf"
+_LONGEST_TOKEN = 16  # -Infinity, \ud83d\ude00: what may be cut by a chunk's end; strings apart
+_skip_space = re.compile(r"[ \t\r\n]*").match
+# Numbers stay text: nobody needs their values here, and int() refuses thousands of digits.
+_scan = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str).raw_decode
+
+
+class JsonArray:
+    """The elements of one array, each as its own bytes. Anything but one array raises SourceError.
+
+    An element longer than ``max_element_bytes`` raises too: where it ends cannot be told without it.
+    """
+
+    def __init__(self, max_element_bytes: int = MAX_RECORD_BYTES) -> None:
+        self._max_element_bytes = max_element_bytes
+        self._buffer = b""
+        self._wanted_bytes = 1  # how long the buffer must be before another try is worth its while
+        self._state = "start"  # start, first, element, comma, end
+        self._found = 0
+        self._at_eof = False
+
+    def feed(self, chunk: bytes) -> Iterator[list[Item]]:
+        """The elements that end in this chunk, in small batches."""
+        self._buffer += chunk
+        if len(self._buffer) >= self._wanted_bytes:
+            yield from self._scan_buffer()
+
+    def finish(self) -> Iterator[list[Item]]:
+        """Nothing, unless the array was cut short: that raises SourceError."""
+        self._at_eof = True
+        yield from self._scan_buffer()
+        if self._state == "start":
+            raise SourceError("holds no JSON array: it is empty")
+        if self._state != "end":
+            raise SourceError("ends in the middle of its JSON array")
+
+    def _scan_buffer(self) -> Iterator[list[Item]]:
+        buffer, at = self._buffer, 0
+        text = buffer.decode("latin-1")
+        if self._state == "start" and text.startswith("\u00ef\u00bb\u00bf"):
+            at = len(_BOM)
+        items: list[Item] = []
+        while True:
+            at = _skip_space(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+            if at == len(text):
+                break
+            if self._state == "element" or (self._state == "first" and text[at] != "]"):
+                end = self._element_end(text, at)
+                if end is None:
+                    break
+                items.append(self._item(buffer[at:end]))
+                at, self._state = end, "comma"
+                if len(items) >= BATCH_ITEMS:
+                    yield items
+                    items = []
+            else:
+                if self._state == "start" and text[at] == "\u00ef" and len(text) - at < len(_BOM):
+                    break
+                self._state = self._punctuation(text[at])
+                at += 1
+        self._buffer = buffer[at:]
+        self._wanted_bytes = max(1, 2 * len(self._buffer))  # twice as long each time: linear in all
+        if items:
+            yield items
+
+    def _punctuation(self, character: str) -> str:
+        if self._state == "start" and character == "[":
+            return "first"
+        if self._state == "comma" and character == ",":
+            return "element"
+        if self._state in ("comma", "first") and character == "]":
+            return "end"
+        if self._state == "start":
+            raise SourceError(
+                f"is no JSON array: it begins with {character!r} (for one value a line, --format jsonl)"
+            )
+        if self._state == "end":
+            raise SourceError("has more after the end of its JSON array")
+        raise SourceError(f"is no JSON array: {character!r} after element {self._found}, not a comma")
+
+    def _element_end(self, text: str, at: int) -> int | None:
+        """Where the element that starts at ``at`` ends, or None when the buffer may end before it does."""
+        try:
+            end = _scan(text, at)[1]
+        except json.JSONDecodeError as error:
+            # What is wrong far from the buffer's end stays wrong whatever comes. An unterminated string
+            # is told by where it begins, so it may only lack its end.
+            settled = len(text) - (0 if self._at_eof else _LONGEST_TOKEN)
+            if error.pos < settled and not error.msg.startswith("Unterminated string"):
+                raise SourceError(f"is no JSON: element {self._found + 1}: {error.msg}") from None
+            end = len(text)
+        except RecursionError:
+            raise SourceError(f"cannot be read: element {self._found + 1} is nested too deeply") from None
+        if end - at > self._max_element_bytes:
+            limit = self._max_element_bytes
+            raise SourceError(f"cannot be read: element {self._found + 1} is longer than {limit:,} bytes")
+        # At the very end, 12 may be half of 1234, and "1e+" stands there as 1 and the beginning of a power.
+        if end == len(text) or (text[end] in ".eE" and len(text) - end <= len("e+")):
+            return None
+        return end
+
+    def _item(self, element: bytes) -> Item:
+        self._found += 1
+        try:
+            fault = json_fault(element)
+        except RecursionError:
+            fault = "nested too deeply"
+        if fault is None:
+            return Item(element)
+        return Item(element, None, ErrorDetail("InvalidJson", f"element {self._found}: {fault}"))

@@ -1,0 +1,84 @@
+"""Where a line ends: bytes in any chunks to whole lines, in memory bounded by the longest line allowed."""
+
+from __future__ import annotations
+
+from fanout.errors import SourceError
+from fanout.inputs.source import KEPT_BYTES, MAX_RECORD_BYTES
+
+_BOM = b"\xef\xbb\xbf"
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class LineSplitter:
+    """Cut chunks into lines at ``\\n``, which is left out. A byte order mark before the first is dropped.
+
+    A line longer than ``max_line_bytes`` is given by its first KiB, and its index among the lines
+    returned is in ``cut``; the rest of it is thrown away as it comes.
+    """
+
+    def __init__(self, max_line_bytes: int = MAX_RECORD_BYTES) -> None:
+        self.max_line_bytes = max_line_bytes
+        self.cut: frozenset[int] | set[int] = frozenset()
+        self._parts: list[bytes] = []  # of the line not yet ended
+        self._parts_bytes = 0
+        self._overlong = False
+        self._at_start = True
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that end in this chunk."""
+        self.cut = frozenset()
+        lines = chunk.split(b"\n")
+        rest = lines.pop()
+        if not lines:
+            self._keep(rest)
+            return lines
+        if self._parts or self._overlong:
+            self._keep(lines[0])
+            lines[0] = self._take()
+        if len(chunk) > self.max_line_bytes or self._overlong:
+            self._cut_overlong(lines)
+        self._overlong = False
+        self._keep(rest)
+        return self._first(lines) if self._at_start else lines
+
+    def finish(self) -> list[bytes]:
+        """The last line, when no line break ended it."""
+        self.cut = frozenset()
+        if not self._parts:
+            return []
+        lines = [self._take()]
+        if self._overlong:
+            self._cut_overlong(lines)
+        return self._first(lines) if self._at_start else lines
+
+    def _keep(self, part: bytes) -> None:
+        if not part:
+            return
+        self._parts.append(part)
+        self._parts_bytes += len(part)
+        if self._parts_bytes > self.max_line_bytes:
+            self._overlong = True
+            kept = b"".join(self._parts)[:KEPT_BYTES]
+            self._parts = [kept]
+            self._parts_bytes = self.max_line_bytes  # any further byte is cut off again
+
+    def _take(self) -> bytes:
+        line = b"".join(self._parts)
+        self._parts = []
+        self._parts_bytes = 0
+        return line
+
+    def _cut_overlong(self, lines: list[bytes]) -> None:
+        cut = {i for i, line in enumerate(lines) if len(line) > self.max_line_bytes}
+        for i in cut:
+            lines[i] = lines[i][:KEPT_BYTES]
+        if self._overlong:
+            cut.add(0)
+        self.cut = cut
+
+    def _first(self, lines: list[bytes]) -> list[bytes]:
+        self._at_start = False
+        if lines[0].startswith(_UTF16_BOMS):
+            raise SourceError("is UTF-16: convert it to UTF-8 first")
+        lines[0] = lines[0].removeprefix(_BOM)
+        return lines

@@ -1,0 +1,1 @@
+"""Where outcomes and streamed replies go: standard output, files of the run directory."""

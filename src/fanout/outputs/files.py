@@ -1,0 +1,66 @@
+"""Where streamed replies go: one file a record under ``outputs/``, written as the chunks come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+import anyio.to_thread
+
+from fanout.errors import JournalError
+from fanout.model import OnChunk, Outcome
+
+FOLDER = "outputs"
+
+
+class OutputFiles:
+    """The files of a run directory's streamed replies. Each attempt of a record begins its file again.
+
+    Writing raises JournalError, in one line, when the disk is full or gone.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._folder = directory / FOLDER
+        self._folder.mkdir(exist_ok=True)
+        self._open: dict[int, IO[bytes]] = {}
+
+    def open(self, seq: int) -> OnChunk:
+        """Where the chunks of one attempt go. Each is written in a thread before the next is read."""
+        self._remove(seq)
+
+        async def write(chunk: bytes) -> None:
+            await anyio.to_thread.run_sync(self._write, seq, chunk)
+
+        return write
+
+    def close(self, outcome: Outcome) -> None:
+        """The record is finished: its outcome names the file that its last attempt wrote, if it did."""
+        if outcome.attempts == 0:  # rejected unsent: nothing of an earlier generation is its reply
+            self._remove(outcome.seq)
+            return
+        if outcome.ok and outcome.seq not in self._open:
+            self._write(outcome.seq, b"")  # an empty reply is a reply
+        self._shut(outcome.seq)
+        if self._path(outcome.seq).exists():
+            outcome.output_file = f"{FOLDER}/{outcome.seq}"
+
+    def _write(self, seq: int, chunk: bytes) -> None:
+        try:
+            file = self._open.get(seq)
+            if file is None:
+                file = self._open[seq] = self._path(seq).open("wb")
+            file.write(chunk)
+        except OSError as error:
+            raise JournalError(f"{self._path(seq)}: cannot be written: {error.strerror}") from error
+
+    def _remove(self, seq: int) -> None:
+        self._shut(seq)
+        self._path(seq).unlink(missing_ok=True)
+
+    def _shut(self, seq: int) -> None:
+        file = self._open.pop(seq, None)
+        if file is not None:
+            file.close()
+
+    def _path(self, seq: int) -> Path:
+        return self._folder / str(seq)

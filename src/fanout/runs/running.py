@@ -1,0 +1,431 @@
+"""One run from its first record to its last outcome: a feed, a dispatcher, a ledger, and why it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Protocol
+
+import anyio
+
+from fanout.dispatcher import Dispatcher, Hooks
+from fanout.runs.ending import RunResult, Stop, ending
+from fanout.runs.feeding import MAY_HAVE_RUN, Again, InputFeed, Ledger, RedriveFeed, RunFeed
+from fanout.outputs.files import OutputFiles
+from fanout.runs.preflight import check_before_flight
+from fanout.runs.stopping import StopRules
+from fanout.errors import JournalError, SourceError
+from fanout.model import OK_STATUSES, Outcome
+from fanout.inputs import Selector, Source
+from fanout.stats import Snapshot, Stats, TimelineWriter
+
+_log = logging.getLogger("fanout")
+
+SAMPLE_EVERY_S = 1.0
+CLOSING_S = 3.0
+FINELY_S = 5.0  # at the beginning a sample every tick, so that short runs have a course too
+TICK_S = 0.1
+
+
+class WrittenLedger(Ledger, Protocol):
+    """A ledger with a task that writes, and an end."""
+
+    async def run(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """What there is to do: exactly one of ``source``, ``payloads`` and ``again`` is set."""
+
+    source: Source | None = None
+    payloads: Any = None  # an iterable or an async iterable
+    again: Iterator[Again] | None = None
+    selector: Selector | None = None
+    take: int | None = None
+    skip: Container[int] = ()
+    suspects: Container[int] = ()
+    on_record: Callable[[int, bytes], None] | None = None
+    records_read_before: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Watchers:
+    """Who hears of the run's course. All are called in the event loop and must be quick."""
+
+    on_outcomes: list[Callable[[list[Outcome]], None]] = field(default_factory=list)
+    on_throttle: Callable[[str], None] | None = None
+    on_snapshot: Callable[[Snapshot], None] | None = None
+    snapshot_every_s: float = 0.2
+    on_message: Callable[[str], None] | None = None
+    on_started: Callable[[Dispatcher], None] | None = None
+    cost_usd: Callable[[], float | None] = lambda: None
+
+
+class _ThrottleHooks(Hooks):
+    def __init__(self, stats: Stats, also: Callable[[str], None] | None) -> None:
+        self._stats = stats
+        self._also = also
+
+    def on_throttle(self, reason: str) -> None:
+        self._stats.note_throttle(reason)
+        if self._also is not None:
+            self._also(reason)
+
+
+class _CutOff(Exception):
+    """Leaves the dispatcher without waiting for the calls in flight."""
+
+
+class Run:
+    """Executes ``work`` once. ``stop`` drains it, ``cut`` ends it at once; both may come at any time.
+
+    ``open_ledger`` makes the ledger, given what to call with each batch of committed outcomes and with
+    a failure to write. The caller holds the run directory and keeps its run.json. Raises ConfigError
+    and TypeError for options that are wrong.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        options: Mapping[str, Any],
+        work: Work,
+        *,
+        open_ledger: Callable[[Callable[[list[Outcome]], None], Callable[[Exception], None]], Any],
+        rules: StopRules,
+        watchers: Watchers | None = None,
+        stats: Stats | None = None,
+        generation: int = 0,
+        grace_s: float | None = None,
+        preflight: bool = False,
+        transport: Any = "direct",
+    ) -> None:
+        self.stats = stats or Stats()
+        self._options = dict(options)
+        self._deadline_s: float | None = self._options.pop("deadline", None)
+        self._work = work
+        self._open_ledger = open_ledger
+        self._rules = rules
+        self._watchers = watchers or Watchers()
+        self._grace_s = grace_s
+        self._preflight = preflight
+        self.timeline: TimelineWriter | None = None
+        self.outputs: OutputFiles | None = None
+        self._dispatcher = Dispatcher(
+            function,
+            transport=transport,
+            hooks=_ThrottleHooks(self.stats, self._watchers.on_throttle),
+            generation=generation,
+            **{name: value for name, value in self._options.items() if name != "transport"},
+        )
+        self._stop: Stop | None = None
+        self._feed: RunFeed | None = None
+        self._ledger: WrittenLedger | None = None
+        self._is_cut = False
+        self._done = anyio.Event()
+        self._started_s = time.time()
+        self._finished = 0
+        self._failed = 0
+        self._watcher_error: Exception | None = None  # of a callback: it ends the run
+
+    # --- from outside --------------------------------------------------------------------------
+
+    def stop(self, reason: str, message: str = "") -> None:
+        """Start no new call; those in flight finish. The first reason stays."""
+        if self._stop is not None:
+            return
+        self._stop = Stop(reason, message)
+        _log.info("stopping: %s", message or reason)
+        feed, dispatcher = self._feed, self._dispatcher
+        if feed is None:
+            return  # not begun: ``execute`` looks
+        feed.close()
+        if reason == "deadline":
+            feed.expire()
+        else:
+            dispatcher.engine.give_up_retries(feed)
+        if self._grace_s is not None or reason.startswith("sig"):
+            grace_s = dispatcher.budget.read_timeout_s if self._grace_s is None else self._grace_s
+            asyncio.get_running_loop().call_later(grace_s, self.cut)
+
+    def cut(self) -> None:
+        """End at once: records in flight stay without an outcome, as ones that may have run."""
+        self._is_cut = True
+        if self._feed is not None:
+            self._feed.is_cut = True
+        self._done.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether ``stop`` was called, by whomever."""
+        return self._stop is not None
+
+    @property
+    def not_sent(self) -> list[int]:
+        """Records that were read but certainly did not run, and have no outcome."""
+        return [] if self._feed is None else self._feed.not_sent
+
+    @property
+    def refused(self) -> list[int]:
+        """Records whose outcome is the refusal that stopped the run: a resume sends them again."""
+        return [] if self._feed is None else self._feed.refused
+
+    # --- the run -------------------------------------------------------------------------------
+
+    async def execute(self) -> RunResult:
+        """Run to the end, whichever it is. Raises ConfigError and FatalRefusal before the first call only."""
+        dispatcher = self._dispatcher
+        meta: dict[str, object] = {}
+        try:
+            with suppress(_CutOff):
+                async with dispatcher:
+                    meta = _meta(dispatcher)
+                    if self._watchers.on_started is not None:
+                        self._watchers.on_started(dispatcher)
+                    if self._preflight:
+                        await check_before_flight(dispatcher)
+                    await self._drive(dispatcher)
+        finally:
+            if self._ledger is not None:
+                # A reader of standard output who never reads must not hold up who wants to stop at once.
+                with anyio.move_on_after(CLOSING_S if self._is_cut else inf, shield=True):
+                    await self._ledger.aclose()
+        if self._watcher_error is not None:
+            raise self._watcher_error
+        if self._ledger is not None and self._watchers.on_snapshot is not None:
+            self._watchers.on_snapshot(self.snapshot(time.time()))
+        return self._result(meta)
+
+    async def _drive(self, dispatcher: Dispatcher) -> None:
+        self._ledger = ledger = await self._open_ledger(self._on_commit, self._on_ledger_failure)
+        self._feed = feed = self._make_feed(dispatcher, ledger)
+        feed.is_cut = self._is_cut
+        if self.outputs is not None:
+            feed.open_output, feed.close_output = self.outputs.open, self.outputs.close
+        timer: asyncio.TimerHandle | None = None
+        if self._deadline_s is not None:
+            feed.deadline_s = dispatcher.engine.clock() + self._deadline_s
+            timer = asyncio.get_running_loop().call_at(
+                feed.deadline_s, self.stop, "deadline", "the deadline passed"
+            )
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(ledger.run)
+                group.start_soon(self._tick)
+                group.start_soon(self._await_feed, feed)
+                if self._stop is None:
+                    dispatcher.start_feed(feed)
+                else:
+                    feed.close()
+                await self._done.wait()
+                group.cancel_scope.cancel()
+        except BaseException as error:  # noqa: BLE001 - raised again
+            feed.is_cut = True  # cancelled, or a watcher's error: what is in flight may have run
+            raise _only(error) from None
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._sample(time.time())
+        self._note_failures_of(feed)
+        if self._watcher_error is not None:
+            feed.is_cut = True
+            raise self._watcher_error
+        if self._is_cut:
+            raise _CutOff
+
+    def _make_feed(self, dispatcher: Dispatcher, ledger: Ledger) -> RunFeed:
+        work, engine, jobs = self._work, dispatcher.engine, dispatcher.jobs
+        if work.again is not None:
+            return RedriveFeed(engine, work.again, jobs, ledger)
+        source: Iterator[Any] | AsyncIterator[Any]
+        if work.source is not None:
+            source = work.source.batches()
+        else:
+            source = iter(work.payloads) if isinstance(work.payloads, Iterable) else aiter(work.payloads)
+        return InputFeed(
+            engine,
+            source,
+            jobs,
+            ledger,
+            is_batched=work.source is not None,
+            selector=work.selector,
+            take=work.take,
+            skip=work.skip,
+            suspects=work.suspects,
+            on_record=work.on_record,
+        )
+
+    async def _await_feed(self, feed: RunFeed) -> None:
+        await feed.finished.wait()
+        self._done.set()
+
+    async def _tick(self) -> None:
+        """A sample once a second, a snapshot as often as asked; a feed that its ledger held back goes on."""
+        watchers = self._watchers
+        next_sample_s = next_snapshot_s = 0.0
+        while True:
+            now_s = time.time()
+            if now_s >= next_sample_s:
+                is_young = now_s - self._started_s < FINELY_S
+                next_sample_s = now_s + (TICK_S if is_young else SAMPLE_EVERY_S)
+                self._sample(now_s)
+            if watchers.on_snapshot is not None and now_s >= next_snapshot_s:
+                next_snapshot_s = now_s + watchers.snapshot_every_s
+                watchers.on_snapshot(self.snapshot(now_s))
+            self._wake_feed()
+            await anyio.sleep(TICK_S)
+
+    def _wake_feed(self) -> None:
+        feed = self._feed
+        if feed is not None and not feed.is_queued and not feed.is_closed and feed.has_room():
+            self._dispatcher.engine.queue(feed)
+
+    def _on_commit(self, outcomes: list[Outcome]) -> None:
+        add = self.stats.add
+        for outcome in outcomes:
+            add(outcome)
+        try:
+            if self._watcher_error is None:
+                for on_outcomes in self._watchers.on_outcomes:
+                    on_outcomes(outcomes)
+        except Exception as error:  # noqa: BLE001 - a callback's; the ledger must not break of it
+            self._watcher_error = error
+            self._done.set()
+        if self._rules.is_needed and self._stop is None:
+            self._check_rules(outcomes)
+        self._wake_feed()
+
+    def _check_rules(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            if outcome.error is not None and outcome.error.type == MAY_HAVE_RUN.type:
+                continue  # left unknown by an earlier session: it says nothing of the function now
+            self._finished += 1
+            self._failed += outcome.status not in OK_STATUSES
+        broken = self._rules.broken_by(
+            failed=self._failed, finished=self._finished, cost_usd=self._watchers.cost_usd()
+        )
+        if broken is not None:
+            self.stop(*broken)
+
+    def _on_ledger_failure(self, error: Exception) -> None:
+        self.stop("pipe" if isinstance(error, BrokenPipeError) else "journal", str(error))
+
+    def _note_failures_of(self, feed: RunFeed) -> None:
+        """Why a feed ended early, if nobody else has said so: a fatal refusal, or its source."""
+        failure = feed.failure
+        if feed.fatal is not None and (self._stop is None or self._stop.reason.startswith("sig")):
+            self._stop = Stop("fatal", str(feed.fatal))
+        elif failure is not None and self._stop is None:
+            if isinstance(failure, JournalError):
+                self._stop = Stop("journal", str(failure))
+            elif isinstance(failure, SourceError):
+                self._stop = Stop("source", str(failure))
+            else:
+                self._stop = Stop("source", f"the input raised {type(failure).__name__}: {failure}")
+
+    # --- what is known -------------------------------------------------------------------------
+
+    def holding_cause(self) -> str:
+        """What holds calls back now: the limit's cause, rate, consumer or source."""
+        engine = self._dispatcher.engine
+        now_s = engine.clock()
+        if self._ledger is not None and self._ledger.is_backed_up:
+            return "consumer"
+        if engine.gate.in_flight + engine.gate.lingering >= engine.limit.ceiling(now_s):
+            return engine.limit.cause(now_s)
+        if engine.pacer.rate_now is not None and self._feed is not None and self._feed.is_queued:
+            return "rate"
+        return "source"
+
+    def snapshot(self, now_s: float) -> Snapshot:
+        """The run as it stands. Unix time."""
+        engine = self._dispatcher.engine
+        return self.stats.snapshot(
+            now_s=now_s,
+            in_flight=engine.gate.in_flight,
+            limit=engine.limit.ceiling(engine.clock()),
+            cause=self.holding_cause(),
+            total=self._total(),
+            fraction=self._fraction(),
+            cost_usd=self._watchers.cost_usd(),
+            draining=self._stop is not None,
+        )
+
+    def _total(self) -> int | None:
+        feed, take = self._feed, self._work.take
+        if feed is None or not (feed.has_ended or (feed.is_closed and feed.pulled == take)):
+            return take
+        total = feed.pulled + len(feed.at_hand)
+        return total if take is None else min(total, take)
+
+    def _fraction(self) -> float | None:
+        """Share of the input whose records are finished, by the position in the file."""
+        source, feed = self._work.source, self._feed
+        if source is None or feed is None or not source.bytes_total or not feed.pulled or feed.has_ended:
+            return None
+        read = source.bytes_read / source.bytes_total
+        waiting = feed.outstanding + len(feed.at_hand)
+        records_read = feed.pulled + len(feed.at_hand)
+        return min(1.0, read * max(0, records_read - waiting) / records_read)
+
+    def _sample(self, now_s: float) -> None:
+        engine = self._dispatcher.engine
+        sample = self.stats.sample(
+            now_s=now_s,
+            in_flight=engine.gate.in_flight,
+            limit=engine.limit.ceiling(engine.clock()),
+            cause=self.holding_cause(),
+            rate_per_s=engine.pacer.rate_now,
+        )
+        if self.timeline is not None:
+            with suppress(OSError):
+                self.timeline.append(sample)
+
+    def _result(self, meta: dict[str, object]) -> RunResult:
+        counts = {status: count for status, count in self.stats.counts.items() if count}
+        feed = self._feed
+        if self._is_cut and self._stop is None:
+            self._stop = Stop("sigint")
+        state, exit_code = ending(self._stop, counts)
+        _log.info("%s: %s", state, ", ".join(f"{count} {status}" for status, count in counts.items()))
+        pulled = 0 if feed is None or self._work.again is not None else feed.pulled
+        return RunResult(
+            state=state,
+            exit_code=exit_code,
+            stop=self._stop,
+            counts=counts,
+            records_read=max(pulled, self._work.records_read_before),
+            is_input_exhausted=feed is not None and feed.has_ended and not feed.at_hand,
+            started_s=self._started_s,
+            elapsed_s=time.time() - self._started_s,
+            stats=self.stats,
+            meta=meta,
+        )
+
+
+def _only(error: BaseException) -> BaseException:
+    """The error itself, where a task group has wrapped a single one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _meta(dispatcher: Dispatcher) -> dict[str, object]:
+    quotas = dispatcher.budget.quotas
+    return {
+        "memory_mb": quotas.memory_mb,
+        "architecture": quotas.architecture,
+        "ephemeral_mb": quotas.ephemeral_mb,
+        "function_timeout_s": quotas.function_timeout_s,
+        "budget": quotas.budget,
+        "budget_cause": quotas.cause,
+        "rate_per_s": quotas.rate_per_s,
+        "region": dispatcher.budget.region,
+        "invocation_type": dispatcher.options.invocation_type,
+    }

@@ -1,0 +1,411 @@
+"""One HTTP/1.1 connection: a request at a time, and its one whole reply cut out of the bytes that come.
+
+asyncio calls it with what arrived, httptools (llhttp, the parser of Node.js) with what that means. A
+call costs no task, no stream and no queue: the reply ends the future that the caller waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import ssl
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from fanout.transports.http.tls import TlsLayer, in_words
+
+Answer = tuple[int, dict[str, str], bytes]  # status, headers by lower-case names, body
+
+_PIECE_BYTES = 65_536  # a larger body is written as fast as it is taken off, and the timeout waits for it
+_STREAM_BUFFER_BYTES = 1_048_576
+_NAMES: dict[bytes, str] = {}  # header names as they came, and in lower case
+_NAMES_KEPT = 256
+
+
+class Keeper(Protocol):
+    """Whom a connection tells that it is free for the next request, or that it has ended.
+
+    ``watch_at_s`` is when it looks after deadlines next; ``expect_within`` asks it to come sooner.
+    """
+
+    watch_at_s: float
+
+    def release(self, connection: Connection) -> None: ...
+
+    def forget(self, connection: Connection) -> None: ...
+
+    def expect_within(self, deadline_s: float) -> None: ...
+
+    def remember(self, session: ssl.SSLSession | None) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """A connection from its making to its end, after which ``is_open`` is False.
+
+    Failures are ``ConnectionError`` (ended or broken before the reply was whole) and ``TimeoutError``.
+    ``deadline_s``, of the loop's clock, is when the silence of a request under way has lasted too
+    long; None when none is under way. Whoever keeps the connection looks at it and calls ``give_up``.
+    """
+
+    __slots__ = (
+        "_buffered_bytes",
+        "_chunks",
+        "_has_headers",
+        "_has_new_session",
+        "_headers",
+        "_is_paused",
+        "_is_reading_paused",
+        "_is_streamed",
+        "_is_whole",
+        "_keeper",
+        "_keeps_alive",
+        "_layers",
+        "_loop",
+        "_parser",
+        "_received",
+        "_status",
+        "_timeout_s",
+        "_transport",
+        "_unsent",
+        "_waiter",
+        "_write",
+        "deadline_s",
+        "idle_since_s",
+        "is_open",
+    )
+
+    _transport: asyncio.Transport
+    _write: Callable[[bytes | memoryview], None]
+    _status: int
+    _headers: dict[str, str]
+    _is_whole: bool
+
+    def __init__(self, keeper: Keeper, loop: asyncio.AbstractEventLoop) -> None:
+        self._keeper = keeper
+        self._loop = loop
+        self._layers: tuple[TlsLayer, ...] = ()
+        self._parser: HttpResponseParser | None = None  # None while the connection is being made
+        self._received = b""
+        self._waiter: asyncio.Future[Any] | None = None
+        self._unsent: memoryview | None = None
+        self._is_paused = False
+        self._is_reading_paused = False
+        self._is_streamed = False
+        self._timeout_s = 0.0
+        self.deadline_s: float | None = None
+        self._has_new_session = False
+        self.idle_since_s = 0.0
+        self.is_open = False
+
+    # 1. While it is being made: bytes as they are
+
+    async def receive(self) -> bytes:
+        """The next bytes from the other end, before ``begin``."""
+        while not self._received:
+            if not self.is_open:
+                raise ConnectionError("the connection was closed")
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        data, self._received = self._received, b""
+        return data
+
+    def send(self, data: bytes) -> None:
+        """Write bytes, before ``begin``."""
+        self._write(data)
+
+    async def shake_hands(
+        self, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None = None
+    ) -> None:
+        """Put TLS over what there is, as ``host``'s client. Raises ``ssl.SSLError``."""
+        layer = TlsLayer(context, host, self._write, session)
+        done = layer.shake_hands(b"")
+        while not done:
+            done = layer.shake_hands(await self.receive())
+        self._layers = (*self._layers, layer)
+        self._write = layer.write
+
+    def begin(self) -> None:
+        """From now on requests and replies."""
+        if not self.is_open:
+            raise ConnectionError("the connection was closed")
+        self._reset()
+        self._parser = HttpResponseParser(self)
+        self._has_new_session = bool(self._layers) and not self._layers[-1].is_resumed
+
+    # 2. A request and its reply
+
+    async def ask(self, head: bytes, body: bytes, timeout_s: float) -> Answer:
+        """Send a request and return its whole reply. Cancelling closes the connection."""
+        waiter = self._start(head, body, timeout_s)
+        try:
+            answer: Answer = await waiter
+            return answer
+        except BaseException:
+            # A reply that came in the same moment is read, and the connection may be another's already.
+            if not waiter.done() or waiter.cancelled() or waiter.exception() is not None:
+                self.abort()
+            raise
+
+    async def ask_streamed(self, head: bytes, body: bytes, timeout_s: float) -> tuple[int, dict[str, str]]:
+        """Send a request and return status and headers; ``read_chunk`` brings the body.
+
+        Whoever does not read the body to its end must ``abort``.
+        """
+        self._is_streamed = True
+        waiter = self._start(head, body, timeout_s)
+        await waiter
+        return self._status, self._headers
+
+    async def read_chunk(self) -> bytes | None:
+        """The next part of a streamed reply's body; None at its end."""
+        while not self._chunks:
+            if self._is_whole:
+                self._free()
+                return None
+            if not self.is_open:
+                raise ConnectionError("the connection was closed before the reply was whole")
+            self._waiter = self._loop.create_future()
+            self._set_deadline()
+            await self._waiter
+        chunk = self._chunks.pop(0)
+        self._buffered_bytes -= len(chunk)
+        if self._is_reading_paused and not self._chunks:
+            self._is_reading_paused = False
+            self._transport.resume_reading()
+        return chunk
+
+    def give_up(self) -> None:
+        """The request under way has been silent for too long."""
+        self._break_off(TimeoutError("the read timed out"))
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+        self.is_open = False
+        self.deadline_s = None
+        self._transport.abort()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        self.is_open = False
+        self._transport.close()
+
+    def has_news(self) -> bool:
+        """Whether bytes or an end wait on an idle connection, unread: either way it is of no use."""
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        if not hasattr(select, "poll"):  # Windows
+            return bool(select.select([descriptor], [], [], 0)[0])
+        watched = select.poll()
+        watched.register(descriptor, select.POLLIN)
+        return bool(watched.poll(0))
+
+    # 3. asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._write = self._transport.write
+        self.is_open = True
+
+    def data_received(self, data: bytes) -> None:
+        if self._layers:
+            try:
+                for layer in self._layers:
+                    data = layer.receive(data)
+            except ssl.SSLError as error:
+                self._break_off(ConnectionError(in_words(error)))
+                return
+            if self._has_new_session:  # TLS 1.3 sends what resumes it right after the handshake
+                self._has_new_session = False
+                self._keeper.remember(self._layers[-1].session)
+        parser = self._parser
+        if parser is None:
+            self._received += data
+            self._wake()
+        elif data:
+            self._feed(parser, data)
+        for layer in self._layers:
+            if layer.is_ended:
+                self._end()
+
+    def eof_received(self) -> None:
+        self.is_open = False
+        # Without TLS's own goodbye nobody knows who ended it.
+        if not self._layers:
+            self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_open = False
+        self._parser = None  # it refers to us
+        self._keeper.forget(self)
+        if self._waiter is not None and not self._waiter.done():
+            why = "the connection was closed before the reply was whole"
+            self._waiter.set_exception(ConnectionError(str(exc or why)))
+        self.deadline_s = None
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        if self._unsent is not None:
+            self._pump()
+
+    # 4. httptools' side
+
+    def on_message_begin(self) -> None:
+        # More than the one reply that was asked for: it is nobody's.
+        if self._is_whole:
+            self.is_open = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._has_headers:  # a trailer
+            return
+        known = _NAMES.get(name)
+        if known is None:
+            known = name.decode("latin-1").lower()
+            if len(_NAMES) < _NAMES_KEPT:
+                _NAMES[name] = known
+        self._headers[known] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if self._is_whole:
+            return
+        assert self._parser is not None
+        self._has_headers = True
+        self._status = self._parser.get_status_code()
+        if self._is_streamed and self._status >= 200:
+            self._wake()
+
+    def on_body(self, data: bytes) -> None:
+        if self._is_whole:
+            return
+        self._chunks.append(data)
+        if self._is_streamed:
+            self._buffered_bytes += len(data)
+            self._wake()
+            if self._buffered_bytes > _STREAM_BUFFER_BYTES and not self._is_reading_paused:
+                self._is_reading_paused = True
+                self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if self._is_whole:
+            return
+        if self._status < 200:  # an interim reply: the one that counts comes after it
+            self._reset()
+            return
+        assert self._parser is not None
+        self._is_whole = True
+        self._keeps_alive = self._parser.should_keep_alive()
+
+    # 5. What happens between
+
+    def _start(self, head: bytes, body: bytes, timeout_s: float) -> asyncio.Future[Any]:
+        waiter = self._waiter = self._loop.create_future()
+        self._timeout_s = timeout_s
+        self._set_deadline()
+        try:
+            if len(body) <= _PIECE_BYTES:
+                self._write(head + body)
+                return waiter
+            self._write(head)
+        except ssl.SSLError as error:
+            self._break_off(ConnectionError(in_words(error)))
+            return waiter
+        self._unsent = memoryview(body)
+        self._pump()
+        return waiter
+
+    def _pump(self) -> None:
+        while self._unsent and not self._is_paused:
+            piece, self._unsent = self._unsent[:_PIECE_BYTES], self._unsent[_PIECE_BYTES:]
+            try:
+                self._write(piece)
+            except ssl.SSLError as error:
+                self._break_off(ConnectionError(in_words(error)))
+                return
+        if not self._unsent:
+            self._unsent = None
+        self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        self.deadline_s = deadline_s = self._loop.time() + self._timeout_s
+        if deadline_s < self._keeper.watch_at_s:
+            self._keeper.expect_within(deadline_s)
+
+    def _feed(self, parser: HttpResponseParser, data: bytes) -> None:
+        waiter = self._waiter
+        if waiter is None or self._is_whole:
+            self._break_off(ConnectionError("the endpoint sent more than its reply"))
+            return
+        try:
+            parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._break_off(ConnectionError("the endpoint switched protocols"))
+            return
+        except HttpParserError as error:
+            if not self._has_reply():
+                self._break_off(ConnectionError(f"the reply is no HTTP ({error})"))
+                return
+            self.is_open = False
+        if self._has_reply():
+            self._finish()
+        elif not waiter.done():
+            self._set_deadline()
+
+    def _has_reply(self) -> bool:
+        return self._is_whole
+
+    def _end(self) -> None:
+        """The other end has closed in good order: which ends a reply of unstated length as well."""
+        self.is_open = False
+        if (
+            self._parser is not None
+            and self._has_headers
+            and not self._is_whole
+            and not self._headers.keys() & {"content-length", "transfer-encoding"}
+        ):
+            self._is_whole = True
+            self._finish()
+        self._transport.close()
+
+    def _finish(self) -> None:
+        if self._is_streamed:
+            self._wake()
+            return
+        waiter, chunks = self._waiter, self._chunks
+        assert waiter is not None
+        if waiter.done():  # cancelled, and its caller has not yet heard of it
+            self.abort()
+            return
+        answer = (self._status, self._headers, chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        self._free()
+        waiter.set_result(answer)
+
+    def _free(self) -> None:
+        self.deadline_s = None
+        self._waiter = None
+        self._is_streamed = False
+        # A request that was answered before it was whole cannot be followed by another.
+        if self.is_open and self._unsent is None and self._keeps_alive:
+            self._reset()
+            self._keeper.release(self)
+        else:
+            self.close()
+
+    def _reset(self) -> None:
+        self._status = 0
+        self._headers = {}
+        self._chunks: list[bytes] = []
+        self._buffered_bytes = 0
+        self._has_headers = self._is_whole = self._keeps_alive = False
+
+    def _break_off(self, error: Exception) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+        self.abort()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self.deadline_s = None
+            self._waiter.set_result(None)

@@ -1,0 +1,123 @@
+"""A JSON array, element by element."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanout.errors import SourceError
+from fanout.inputs.json_array import JsonArray
+from fanout.inputs.source import Item
+from tests.inputs.test_jsonl import cut
+
+
+def split(chunks: list[bytes], limit: int = 1 << 20) -> list[Item]:
+    splitter = JsonArray(limit)
+    items = [item for chunk in chunks for batch in splitter.feed(chunk) for item in batch]
+    return items + [item for batch in splitter.finish() for item in batch]
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=40),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(
+    st.lists(VALUES, max_size=8),
+    st.sampled_from([None, 1, 200]),
+    st.booleans(),
+    st.lists(st.integers(0, 9999), max_size=10),
+)
+def test_elements_are_those_of_the_standard_library(
+    values: list[Any], indent: int | None, ascii_only: bool, places: list[int]
+) -> None:
+    """For any array, layout and chunks, the elements are json.loads's, each as its own bytes."""
+    data = json.dumps(values, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    items = split(cut(data, places))
+    assert [json.loads(item.payload) for item in items] == values
+    assert all(item.error is None and item.payload in data for item in items)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=5), st.data())
+def test_a_cut_array_gives_whole_elements_and_fails(values: list[Any], data: st.DataObject) -> None:
+    """An array cut anywhere gives a prefix of its elements and then SourceError; never half a number."""
+    whole = json.dumps(values).encode()
+    kept = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    splitter = JsonArray()
+    found = [json.loads(item.payload) for batch in splitter.feed(kept) for item in batch]
+    assert found == values[: len(found)]
+    with pytest.raises(SourceError):
+        list(splitter.finish())
+
+
+@pytest.mark.parametrize("number", ["1234", "-0.5", "1.25", "1e5", "1E+10", "1.5e-7"])
+def test_a_number_is_whole_wherever_a_chunk_ends(number: str) -> None:
+    """Half a number looks like a whole one: it is not taken for it."""
+    data = b"[" + number.encode() + b",2]"
+    for place in range(len(data)):
+        assert [item.payload for item in split([data[:place], data[place:]])] == [number.encode(), b"2"]
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=5))
+def test_any_bytes_end_in_elements_or_one_error(data: bytes, places: list[int]) -> None:
+    """Nothing but SourceError comes out of any bytes."""
+    try:
+        items = split(cut(b"[" + data, places))
+    except SourceError:
+        return
+    assert len(items) == len(json.loads((b"[" + data).decode("latin-1").encode().decode()))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "it is empty"),
+        (b'{"a":1}', "begins with '{' (for one value a line, --format jsonl)"),
+        (b"[1 2]", "'2' after element 1, not a comma"),
+        (b"[1,]", "element 2"),
+        (b"[1] [2]", "more after the end"),
+        (b"[1,2", "ends in the middle of its JSON array"),
+        (b"[" + b"[" * 100_000 + b"]" * 100_000 + b"]", "element 1 is nested too deeply"),
+        (b'[1,"' + b"x" * 2000 + b'"]', "element 2 is longer than 1,000 bytes"),
+    ],
+)
+def test_what_is_no_array_is_told_in_one_line(data: bytes, words: str) -> None:
+    """The message says what is wrong and where."""
+    with pytest.raises(SourceError) as caught:
+        split([data], limit=1000)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_element_that_is_no_json_is_an_error_of_the_record() -> None:
+    """What only looks like an element (NaN, bytes that are not UTF-8) ends nothing but itself."""
+    items = split([b'[NaN, "\xff", "\xc3\xa9", 1e999999999, ' + b"1" * 5000 + b"]"])
+    assert [item.error is None for item in items] == [False, False, True, True, True]
+    assert items[0].error is not None
+    assert items[0].error.message.startswith("element 1: ")
+
+
+def test_an_array_is_never_held() -> None:
+    """11 MB of elements pass through less than 4 MB of memory."""
+    splitter = JsonArray()
+    element = b'{"id":1,"text":"' + b"x" * 200 + b'"},\n'
+    chunk = element * 1200
+    tracemalloc.start()
+    count = sum(len(batch) for batch in splitter.feed(b"["))
+    for _ in range(40):
+        count += sum(len(batch) for batch in splitter.feed(chunk))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count >= 40 * 1200 - 1
+    assert peak_bytes < 4_000_000
