@@ -16,7 +16,13 @@ from benchmarks import measuring
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize("name", NAMES)
+# What they measure at length is slow even at its smallest.
+_SLOW = frozenset({"littles_law", "memory", "startup", "throughput"})
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name for name in NAMES]
+)
 def test_runs_and_leaves_its_results(name: str, tmp_path: Path) -> None:
     """Exit code 0, and JSON that names the machine."""
     done = subprocess.run(
