@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -11,6 +12,8 @@ import fanout.report
 from fanout.errors import JournalError
 from fanout.model import ErrorDetail, Outcome, Status
 from fanout.report import CostMeter, RunReport
+from fanout.report.html import page
+from fanout.report.totals import SessionTotals
 from fanout.stats import Stats
 from tests.report.realistic import HOSTILE, write_run
 
@@ -56,16 +59,93 @@ def report_of(run: dict[str, object] | None = None, **counts: int) -> RunReport:
 
 def test_a_run_that_went_well() -> None:
     """Everything succeeded: short, and nothing to redrive."""
-    assert report_of(succeeded=100).render(80) == (
-        "resize: 100 records in 2.0s\n"
-        "  succeeded      100    100%\n"
-        "throughput  50/s, 50.0% of the limit\n"
+    assert report_of(succeeded=10).render(80) == (
+        "resize: 10 records in 2.0s\n"
+        "  succeeded      10    100%\n"
+        "throughput  5/s, 5.0% of the limit\n"
         "latency     p50 100ms  p95 100ms  p99 100ms  max 100ms\n"
-        "throttles   0\n"
-        "retries     0\n"
         "next\n"
         "  fanout report 'runs/a b' --html\n"
     )
+
+
+def test_the_slowest_calls_are_named() -> None:
+    """From twenty calls on: ten of them, by record, key and request id, the slowest first."""
+    stats = Stats(started_s=START_S)
+    for seq in range(30):
+        one = outcome(seq, "succeeded")
+        one.duration_ms, one.request_id, one.key = 100.0 + seq, f"id-{seq}", "k" if seq == 28 else None
+        stats.add(one)
+    lines = RunReport.from_stats(stats, {"function": "f"}).render(80).splitlines()
+    at = lines.index("slowest")
+    assert lines[at + 1 : at + 4] == [
+        "  129ms  record 29  id-29",
+        "  128ms  record 28 k  id-28",
+        "  127ms  record 27  id-27",
+    ]
+    assert len(lines) == at + 11
+
+
+def test_a_failure_is_its_message_first() -> None:
+    """The message is wrapped and whole, the path is cut to its last part, at any width."""
+    message = "the order of customer 4711 has a total of -3.50, which is less than nothing at all"
+    trace = [f'  File "/home/me/a long way/to/the/{"deep/" * 9}app.py", line 7, in handler']
+    error = ErrorDetail(type="ValueError", message=message, stack_trace=trace)
+    stats = Stats(started_s=START_S)
+    stats.add(Outcome(seq=0, status="function_error", attempts=1, throttles=0, error=error))
+    text = RunReport.from_stats(stats, {"function": "f"}).render(60)
+    assert " ".join(text.split()).endswith(f"failures 1 ValueError: {message} (app.py:7 in handler)")
+    assert max(map(len, text.splitlines())) <= 60
+    html = page(RunReport.from_stats(stats, {"function": "f"}))
+    assert message in html[: html.index("<details>")]
+
+
+def test_kinds_as_common_as_the_fifth_are_listed() -> None:
+    """Seven kinds of one failure each: none is left out by chance."""
+    stats = Stats(started_s=START_S)
+    for seq in range(7):
+        error = ErrorDetail(type=f"Kind{seq}")
+        stats.add(Outcome(seq=seq, status="function_error", attempts=1, throttles=0, error=error))
+    text = RunReport.from_stats(stats, {"function": "f"}).render(80)
+    assert all(f"Kind{seq}" in text for seq in range(7))
+    assert "(other)" not in text
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [("redrive", "sent again 7: 2 succeeded, 5 failed"), ("resume", "went on with 7: 2 succeeded, 5 failed")],
+)
+def test_a_later_command_says_first_what_it_did(verb: Literal["redrive", "resume"], said: str) -> None:
+    """The first line is of this command, the second of the whole run."""
+    session = SessionTotals(verb, succeeded=2, failed=5)
+    report = RunReport.from_stats(stats_of(succeeded=100), {"function": "f"}, session=session)
+    assert report.render(80).splitlines()[:2] == [f"f: {said}", "  the whole run: 100 records in 2.0s"]
+    assert report.to_dict()["session"] == {"verb": verb, "succeeded": 2, "failed": 5}
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({"records_total": 40}, "30 of 40 records are left"),
+        ({"input_share": 0.25}, "about 30 records are left, by the bytes of the input"),
+        ({}, None),
+        ({"records_total": 40, "state": "finished"}, None),
+    ],
+)
+def test_an_interrupted_run_says_what_is_left(known: dict[str, object], said: str | None) -> None:
+    """Where it is known, or can be told from the bytes; else nothing is said."""
+    report = report_of({"state": "interrupted"} | known, succeeded=10)
+    assert report.left == said
+    if said is not None:
+        assert said in report.render(80)
+        assert said in page(report)
+
+
+def test_the_cap_and_the_cost_are_one_story() -> None:
+    """A run that its cap stopped says why the cost is more than the cap."""
+    cost = CostMeter().estimate()
+    report = RunReport(stats_of(succeeded=1), {"state": "halted", "halted_by": "cost"}, cost=cost)
+    assert "in flight when the cap was reached" in " ".join(report.render(80).split())
 
 
 def test_a_run_with_failures_that_was_halted() -> None:
@@ -85,7 +165,7 @@ def test_a_run_with_failures_that_was_halted() -> None:
     report = RunReport(report.stats, report.run, run_dir=report.run_dir)
     assert report.render(80) == (
         "resize: 12 records in 2.0s\n"
-        "  halted by the failure threshold: 3 failures; 2 tolerated\n"
+        "  halted by a threshold: 3 failures; 2 tolerated\n"
         "  succeeded      7   58.3%\n"
         "  function_error 2   16.7%\n"
         "  unknown        1    8.3%\n"
@@ -93,9 +173,8 @@ def test_a_run_with_failures_that_was_halted() -> None:
         "throughput  5/s, 5.0% of the limit\n"
         "latency     p50 100ms  p95 100ms  p99 100ms  max 100ms\n"
         "throttles   1 (CallerRateLimitExceeded 1)\n"
-        "retries     0\n"
         "failures\n"
-        "  2  ValueError at app.py:7 in handler: bad total\n"
+        "  2  ValueError: bad total (app.py:7 in handler)\n"
         "  1  ReplyLost: no reply\n"
         "next\n"
         "  fanout resume 'runs/a b'\n"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fanout.quantities import milliseconds, number, percent, seconds
-
-if TYPE_CHECKING:
-    from fanout.report.summary import RunReport
+from fanout.report.totals import RunTotals
 
 
-def captions(report: RunReport) -> dict[str, str]:
+def captions(report: RunTotals) -> dict[str, str]:
     """A caption for each figure, by its name."""
     latency = report.latency_ms
     timed = int(latency["count"])
@@ -35,7 +31,7 @@ def captions(report: RunReport) -> dict[str, str]:
     }
 
 
-def _flight(report: RunReport) -> str:
+def _flight(report: RunTotals) -> str:
     seen = [
         bin_ for bin_ in report.stats.series.bins if bin_.in_flight is not None and bin_.limit is not None
     ]
@@ -53,7 +49,7 @@ def _flight(report: RunReport) -> str:
     )
 
 
-def _throughput(report: RunReport) -> str:
+def _throughput(report: RunTotals) -> str:
     bins = [bin_ for bin_ in report.stats.series.bins if bin_.end_s - bin_.start_s >= 0.05]
     best = max((bin_.finished / (bin_.end_s - bin_.start_s) for bin_ in bins), default=0.0)
     return (
@@ -62,7 +58,7 @@ def _throughput(report: RunReport) -> str:
     )
 
 
-def _executions(report: RunReport) -> str:
+def _executions(report: RunTotals) -> str:
     shown = len(report.stats.executions())
     done = report.stats.done
     text = "Each dot is an execution: when it began, and how long it took."
@@ -79,14 +75,14 @@ def _executions(report: RunReport) -> str:
     return text
 
 
-def _throttles(report: RunReport) -> str:
+def _throttles(report: RunTotals) -> str:
     if not report.throttles:
         return "Lambda throttled no call."
     ranked = sorted(report.throttles.items(), key=lambda item: -item[1])
     return "; ".join(f"{reason}: {count:,}" for reason, count in ranked) + "."
 
 
-def _attempts(report: RunReport) -> str:
+def _attempts(report: RunTotals) -> str:
     taken = report.stats.attempts_taken()
     return "Records by the number of attempts they took: " + (
         ", ".join(f"{attempts}: {count:,}" for attempts, count in taken.items()) + "." if taken else "none."

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from html import escape
-from typing import TYPE_CHECKING
 
 from fanout.model import OK_STATUSES
 from fanout.quantities import dollars, milliseconds, number, percent, seconds
-from fanout.report.terminal import ACCEPTED_NOTE, VALID_NOTE, ending
+from fanout.report.ending import ACCEPTED_NOTE, VALID_NOTE, ending
+from fanout.report.totals import RunTotals
 from fanout.stats import Execution, FailureCluster
+from fanout.stats.failures import short_frame
 from fanout.stats.text import printable
-
-if TYPE_CHECKING:
-    from fanout.report.summary import RunReport
 
 _MOST_CLUSTERS = 50
 _STATES = {
@@ -39,7 +37,7 @@ def figure(name: str, value: float, shown: str) -> str:
     return f'<span data-figure="{escape(name)}" data-value="{value!r}">{escape(shown)}</span>'
 
 
-def badge(report: RunReport) -> str:
+def badge(report: RunTotals) -> str:
     """The state of the run, as one coloured word."""
     kind = "good" if report.ok else "bad" if report.state == "fatal" or report.stats.failed else "warn"
     word = _STATES.get(report.state, report.state)
@@ -50,7 +48,7 @@ def badge(report: RunReport) -> str:
     )
 
 
-def facts(report: RunReport) -> str:
+def facts(report: RunTotals) -> str:
     """When, of what, by which version."""
     run = report.run
     given = run.get("input") or {}
@@ -66,11 +64,13 @@ def facts(report: RunReport) -> str:
     return "".join(parts)
 
 
-def notes(report: RunReport) -> str:
+def notes(report: RunTotals) -> str:
     """What must not be overlooked."""
     said = []
     if why := ending(report):
         said.append(escape(f"{why[:1].upper()}{why[1:]}."))
+    if report.left is not None:
+        said.append(escape(report.left) + ".")
     if report.pending:
         said.append(
             f"{figure('pending', report.pending, f'{report.pending:,}')} records have no outcome yet"
@@ -88,7 +88,7 @@ def notes(report: RunReport) -> str:
     return "".join(f'<p class="note">{text}</p>' for text in said)
 
 
-def tiles(report: RunReport) -> str:
+def tiles(report: RunTotals) -> str:
     """The figures of the summary, one tile each."""
     latency = report.latency_ms
     failed = report.stats.failed
@@ -120,11 +120,13 @@ def tiles(report: RunReport) -> str:
             figure("p50_ms", latency["p50"], milliseconds(latency["p50"])),
             f"p95 {milliseconds(latency['p95'])} · p99 {milliseconds(latency['p99'])}",
         ),
-        _tile("Throttles", figure("throttles", throttles, f"{throttles:,}"), "did not run; sent again"),
-        _tile(
-            "Retries", figure("retries", report.retries, f"{report.retries:,}"), "attempts after the first"
-        ),
     ]
+    if throttles:
+        shown = figure("throttles", throttles, f"{throttles:,}")
+        made.append(_tile("Throttles", shown, "did not run; sent again"))
+    if report.retries:
+        shown = figure("retries", report.retries, f"{report.retries:,}")
+        made.append(_tile("Retries", shown, "attempts after the first"))
     if report.cold_starts:
         mean_ms = report.stats.init_ms / report.cold_starts
         made.append(
@@ -138,7 +140,9 @@ def tiles(report: RunReport) -> str:
         cost = report.cost
         sign = "at most " if cost.is_upper_bound else "at least " if cost.is_lower_bound else ""
         made.append(
-            _tile("Cost", sign + figure("usd", cost.usd, dollars(cost.usd)), escape(cost.basis), "broad")
+            _tile(
+                "Cost", sign + figure("usd", cost.usd, dollars(cost.usd)), escape(report.cost_basis), "broad"
+            )
         )
     return "".join(made)
 
@@ -149,21 +153,25 @@ def _tile(label: str, value: str, below: str, kind: str = "") -> str:
     )
 
 
-def summary_table(report: RunReport) -> str:
+def summary_table(report: RunTotals) -> str:
     """Counts by status, and the figures beside them, for a notebook."""
     rows = [(status, f"{count:,}") for status, count in report.counts.items() if count]
     latency = report.latency_ms
     rows += [
         ("throughput", f"{number(report.throughput_per_s)}/s"),
         ("latency", f"p50 {milliseconds(latency['p50'])}, p99 {milliseconds(latency['p99'])}"),
-        ("throttles", f"{sum(report.throttles.values()):,}"),
-        ("retries", f"{report.retries:,}"),
     ]
+    for name, count in (("throttles", sum(report.throttles.values())), ("retries", report.retries)):
+        if count:
+            rows.append((name, f"{count:,}"))
     if report.cost is not None:
         rows.append(("cost", str(report.cost)))
     rows += [
-        (f"{cluster.count:,} times", f"{cluster.type} {cluster.frame}")
-        for cluster in report.stats.failures(5)
+        (
+            f"{cluster.count:,} times",
+            f"{cluster.type}: {cluster.message}" if cluster.message else cluster.type,
+        )
+        for cluster in report.largest_failures(5)
     ]
     body = "".join(f"<tr><th>{safe(name)}</th><td>{safe(value, 200)}</td></tr>" for name, value in rows)
     head = f"{safe(report.function)}: {report.records:,} records in {seconds(report.elapsed_s)}"
@@ -171,7 +179,7 @@ def summary_table(report: RunReport) -> str:
     return f"<table><caption>{head}</caption>{body}</table>"
 
 
-def status_rows(report: RunReport) -> str:
+def status_rows(report: RunTotals) -> str:
     """One row for each status, with a bar as wide as its share."""
     counts = {status: count for status, count in report.counts.items() if count}
     if report.pending:
@@ -189,29 +197,34 @@ def status_rows(report: RunReport) -> str:
     return "".join(rows) or "<tr><td>no records</td></tr>"
 
 
-def cluster_items(report: RunReport) -> str:
+def cluster_items(report: RunTotals) -> str:
     """One folding item for each kind of failure, with its sample."""
     return "".join(_cluster(cluster) for cluster in report.stats.failures(_MOST_CLUSTERS))
 
 
 def _cluster(cluster: FailureCluster) -> str:
-    head = f"<span class=count>{cluster.count:,}</span> <b>{safe(cluster.type, 120)}</b>"
-    if cluster.frame:
-        head += f" <code>{safe(cluster.frame, 160)}</code>"
+    head = f"<p><span class=count>{cluster.count:,}</span> <b>{safe(cluster.type, 120)}</b>"
+    if cluster.message:
+        head += f" {safe(cluster.message, 1000)}"
     if cluster.seq < 0:
-        return f"<li><p>{head} <span class=dim>{safe(cluster.message)}</span></p></li>"
-    sample = [f"<p>{safe(cluster.message, 1000)}</p>"] if cluster.message else []
+        return f"<li>{head}</p></li>"
     names = [f"{safe(cluster.status)}, for example record {cluster.seq}"]
+    if cluster.frame:
+        names.insert(0, f"<code>{safe(short_frame(cluster.frame), 160)}</code>")
     if cluster.key is not None:
         names.append(f"key {safe(cluster.key, 100)}")
     if cluster.request_id:
         names.append(f"request {safe(cluster.request_id, 60)}")
-    sample.append(f"<p class=dim>{' · '.join(names)}</p>")
+    parts = [f"{head}</p><p class=dim>{' · '.join(names)}</p>"]
     if cluster.stack_trace:
-        sample.append(f"<pre>{_lines(cluster.stack_trace)}</pre>")
+        parts.append(_details("stack trace", cluster.stack_trace))
     if cluster.log_tail:
-        sample.append(f"<p class=dim>end of its log</p><pre>{_lines(cluster.log_tail.splitlines())}</pre>")
-    return f"<li><details><summary>{head}</summary>{''.join(sample)}</details></li>"
+        parts.append(_details("end of its log", cluster.log_tail.splitlines()))
+    return f"<li>{''.join(parts)}</li>"
+
+
+def _details(title: str, texts: Iterable[str]) -> str:
+    return f"<details><summary>{title}</summary><pre>{_lines(texts)}</pre></details>"
 
 
 def _lines(texts: Iterable[str]) -> str:
@@ -224,9 +237,9 @@ def _lines(texts: Iterable[str]) -> str:
     return "\n".join(each())
 
 
-def slowest_rows(report: RunReport) -> str:
+def slowest_rows(report: RunTotals) -> str:
     """The slowest records, one row each."""
-    return "".join(map(_slow_row, report.slowest)) or "<tr><td colspan=6>none</td></tr>"
+    return "".join(map(_slow_row, report.slowest)) or "<tr><td colspan=8>none</td></tr>"
 
 
 def _slow_row(slow: Execution) -> str:
@@ -234,11 +247,12 @@ def _slow_row(slow: Execution) -> str:
     return (
         f"<tr><td class=n>{slow.seq}</td><td>{safe(slow.key or '', 60)}</td>"
         f"<td class=n>{milliseconds(slow.duration_ms)}</td><td>{safe(slow.status)}</td>"
-        f"<td class=n>{slow.attempts}</td><td class=n>{slow.throttles}</td><td class=n>{init}</td></tr>"
+        f"<td class=n>{slow.attempts}</td><td class=n>{slow.throttles}</td><td class=n>{init}</td>"
+        f"<td><code>{safe(slow.request_id or '', 60)}</code></td></tr>"
     )
 
 
-def option_rows(report: RunReport) -> str:
+def option_rows(report: RunTotals) -> str:
     """What was asked, one row for each option that was given."""
     options = report.run.get("options")
     pairs = options.items() if isinstance(options, dict) else []
@@ -249,6 +263,6 @@ def option_rows(report: RunReport) -> str:
     )
 
 
-def command_items(report: RunReport) -> str:
+def command_items(report: RunTotals) -> str:
     """What to do next."""
     return "".join(f"<li><code>{safe(command, 4000)}</code></li>" for command in report.next_commands)

@@ -1,37 +1,28 @@
-"""How the report becomes one page: text, figures, style and scripts in a single file, inert and offline.
+"""The report as one page: text, drawings, style and a script in a single file, inert and offline.
 
-Text of functions is hostile. It is escaped for HTML where it stands in HTML, and as JSON in a data
-block in which no ``<``, ``>``, ``&`` or line separator is left; the script escapes it once more for
-plotly, whose labels know tags of their own. And the page allows no script but those two whose hashes
-it names.
+Text of functions is hostile. It is escaped wherever it stands, the script puts it on the page as text
+only, and the page allows no script but the one whose hash it names. Without scripts everything is
+there but the values under a pointer.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import re
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import msgspec
 
 from fanout.errors import ConfigError
 from fanout.report import fragments
 from fanout.report.captions import captions
-from fanout.report.figures import figure_data
-from fanout.stats.text import printable
-
-if TYPE_CHECKING:
-    from fanout.report.summary import RunReport
+from fanout.report.charts import TITLES, charts
+from fanout.report.totals import RunTotals
 
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
-_JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+_WIDE = frozenset({"throughput", "executions"})
 
 
-def write_html(report: RunReport, path: Path) -> None:
+def write_html(report: RunTotals, path: Path) -> None:
     """Write the page, whole or not at all: a page that was there stays until the new one is complete."""
     part = path.with_name(f".{path.name}.part")
     try:
@@ -44,53 +35,51 @@ def write_html(report: RunReport, path: Path) -> None:
         ) from error
 
 
-def page(report: RunReport) -> str:
+def page(report: RunTotals) -> str:
     """The page as text."""
-    here = Path(__file__).parent
     name = fragments.safe(report.function or "run", 100)
-    script, plotly = (here / "page.js").read_text(encoding="utf-8"), _plotly_js()
+    script = asset("page.js")
     slots = {
         "title": f"{name}: {report.records:,} records",
         "name": name,
-        "style": (here / "page.css").read_text(encoding="utf-8"),
+        "style": asset("page.css"),
         "script": script,
-        "plotly": plotly,
-        "hashes": f"{_hash(plotly)} {_hash(script)}",
-        "data": json_block(figure_data(report.stats)),
+        "hashes": script_hash(script),
         "badge": fragments.badge(report),
         "facts": fragments.facts(report),
         "notes": fragments.notes(report),
         "tiles": fragments.tiles(report),
         "statuses": fragments.status_rows(report),
         "clusters": fragments.cluster_items(report),
+        "figures": figures(report),
         "slowest": fragments.slowest_rows(report),
         "options": fragments.option_rows(report),
         "commands": fragments.command_items(report),
         "hide_failures": "" if report.failures else "hidden",
-        "hide_throttles": "" if report.throttles else "hidden",
         "hide_commands": "" if report.next_commands else "hidden",
         "hide_options": "" if fragments.option_rows(report) else "hidden",
     }
-    slots |= {f"alt_{figure}": escape(printable(text, 500)) for figure, text in captions(report).items()}
-    template = (here / "page.html").read_text(encoding="utf-8")
     # One pass: what is filled in is never searched for slots again.
-    return _SLOT.sub(lambda found: slots[found[1]], template)
+    return _SLOT.sub(lambda found: slots[found[1]], asset("page.html"))
 
 
-def json_block(data: object) -> str:
-    """JSON that can stand in a script element and holds nothing an HTML parser would heed."""
-    return msgspec.json.encode(data).decode().translate(_JSON_ESCAPES)
+def figures(report: RunTotals) -> str:
+    """Every chart with its title and its caption, ready for the page."""
+    said = captions(report)
+    drawn = charts(report.stats, said)
+    drawn.setdefault("flight", "")  # its caption says why there is nothing to draw
+    return "".join(
+        f'<figure id="plot-{name}"{" class=wide" if name in _WIDE else ""}><h2>{TITLES[name]}</h2>{chart}'
+        f"<figcaption>{fragments.safe(said[name])}</figcaption></figure>"
+        for name, chart in drawn.items()
+    )
 
 
-def _hash(script: str) -> str:
+def asset(name: str) -> str:
+    """A file that stands beside this module."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def script_hash(script: str) -> str:
+    """A script as the page's policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def _plotly_js() -> str:
-    # The package brings the library as a file; importing plotly itself would take longer than the page.
-    spec = importlib.util.find_spec("plotly")
-    for root in (spec.submodule_search_locations or ()) if spec else ():
-        bundle = Path(root, "package_data", "plotly.min.js")
-        if bundle.is_file():
-            return bundle.read_text(encoding="utf-8").replace("</script", "<\\/script")
-    raise ConfigError("plotly is not installed whole: plotly.min.js is missing; reinstall the plotly package")

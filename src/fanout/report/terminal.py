@@ -1,22 +1,24 @@
-"""How the summary looks on a terminal: ten to twenty lines that say what happened and what to do next."""
+"""The summary on a terminal: what this command did, what the run came to, and what to do next."""
 
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from fanout.quantities import milliseconds, number, percent, seconds
-from fanout.stats.failures import FailureCluster
+from fanout.report.ending import ACCEPTED_NOTE, VALID_NOTE, ending
+from fanout.report.totals import RunTotals
+from fanout.stats.failures import FailureCluster, short_frame
 from fanout.stats.text import printable
-
-if TYPE_CHECKING:
-    from fanout.report.summary import RunReport
 
 _LABEL = 12
 _MOST_CLUSTERS = 5
+_MOST_LINES = 3  # of one failure
+_MOST_SLOWEST = 10
+_FEW_CALLS = 20
 _COLOURS = {
     "succeeded": "green",
     "accepted": "green",
@@ -27,41 +29,9 @@ _COLOURS = {
     "unknown": "magenta",
     "pending": "dim",
 }
-_STATES = {
-    "running": "not finished: it is still running, or was killed",
-    "interrupted": "interrupted",
-    "halted": "halted",
-    "fatal": "stopped: no record can be delivered",
-}
-_CAUSES = {
-    "threshold": "the failure threshold",
-    "deadline": "the deadline",
-    "cost": "the spending cap",
-    "journal": "a journal that cannot be written",
-    "source": "its input",
-    "sigint": "Ctrl-C",
-    "sigterm": "SIGTERM",
-    "sighup": "a terminal that was closed",
-    "pipe": "a reader that went away",
-}
-ACCEPTED_NOTE = (
-    "accepted is not executed: Lambda runs these later; their results go to the function's destinations"
-)
-VALID_NOTE = "dry run: nothing was executed"
 
 
-def ending(report: RunReport) -> str:
-    """Why a run did not go to its end, in words; "" when it did. Printable."""
-    text = _STATES.get(report.state, "")
-    if not text:
-        return ""
-    if report.halted_by and report.state != "fatal":
-        text += f" by {_CAUSES.get(report.halted_by) or printable(report.halted_by, 100)}"
-    message = report.run.get("message")
-    return f"{text}: {printable(str(message), 300)}" if message else text
-
-
-def render(report: RunReport, width: int, color: bool) -> str:
+def render(report: RunTotals, width: int, color: bool) -> str:
     """The summary as text, with ANSI colours where ``color`` says so."""
     from rich.console import Console
 
@@ -81,9 +51,16 @@ def render(report: RunReport, width: int, color: bool) -> str:
     return out.getvalue()
 
 
-def lines(report: RunReport, width: int) -> Iterator[Text]:
-    """The lines of the summary. Those with text of strangers are cut to ``width``; commands never are."""
-    for line in (*_head(report), *_counts(report), *_figures(report, width), *_failures(report)):
+def lines(report: RunTotals, width: int) -> Iterator[Text]:
+    """The lines of the summary, none longer than ``width`` but for commands, which are never cut."""
+    shown = (
+        *_head(report),
+        *_counts(report),
+        *_figures(report, width),
+        *_failures(report, width),
+        *_slowest(report),
+    )
+    for line in shown:
         line.truncate(max(width, 20), overflow="ellipsis")
         yield line
     if report.next_commands:
@@ -92,18 +69,25 @@ def lines(report: RunReport, width: int) -> Iterator[Text]:
             yield Text(f"  {command}", "cyan")
 
 
-def _head(report: RunReport) -> Iterator[Text]:
+def _head(report: RunTotals) -> Iterator[Text]:
     name = printable(report.function, 100) or "run"
-    head = Text(name, "bold").append(
-        f": {report.records:,} record{'' if report.records == 1 else 's'} in {seconds(report.elapsed_s)}",
-        "not bold",
-    )
-    yield head
+    whole = f"{_records(report.records)} in {seconds(report.elapsed_s)}"
+    if report.session is not None:
+        yield Text(name, "bold").append(f": {report.session}", "not bold")
+        yield Text(f"  the whole run: {whole}")
+    else:
+        yield Text(name, "bold").append(f": {whole}", "not bold")
     if why := ending(report):
         yield Text(f"  {why}", "yellow bold")
+    if report.left is not None:
+        yield Text(f"  {report.left}", "yellow")
 
 
-def _counts(report: RunReport) -> Iterator[Text]:
+def _records(count: int) -> str:
+    return f"{count:,} record{'' if count == 1 else 's'}"
+
+
+def _counts(report: RunTotals) -> Iterator[Text]:
     counts = {status: count for status, count in report.counts.items() if count}
     if report.pending:
         counts["pending"] = report.pending
@@ -121,7 +105,7 @@ def _counts(report: RunReport) -> Iterator[Text]:
         yield Text(f"  {VALID_NOTE}", "yellow")
 
 
-def _figures(report: RunReport, width: int) -> Iterator[Text]:
+def _figures(report: RunTotals, width: int) -> Iterator[Text]:
     throughput = f"{number(report.throughput_per_s)}/s"
     if report.share_of_limit is not None:
         throughput += f", {percent(report.share_of_limit)} of the limit"
@@ -133,42 +117,70 @@ def _figures(report: RunReport, width: int) -> Iterator[Text]:
             "  ".join(f"{name} {milliseconds(latency[name])}" for name in ("p50", "p95", "p99", "max")),
         )
     throttles = sum(report.throttles.values())
-    parts = [f"{throttles:,}"]
-    if throttles and set(report.throttles) != {"unknown"}:
-        ranked = sorted(report.throttles.items(), key=lambda item: -item[1])
-        parts.append("(" + ", ".join(f"{printable(reason, 60)} {count:,}" for reason, count in ranked) + ")")
-    yield _labelled("throttles", " ".join(parts))
-    tail = f"{report.retries:,}"
+    if throttles:
+        parts = [f"{throttles:,}"]
+        if set(report.throttles) != {"unknown"}:
+            ranked = sorted(report.throttles.items(), key=lambda item: -item[1])
+            reasons = (f"{printable(reason, 60)} {count:,}" for reason, count in ranked)
+            parts.append(f"({', '.join(reasons)})")
+        yield _labelled("throttles", " ".join(parts))
+    if report.retries:
+        yield _labelled("retries", f"{report.retries:,}")
     if report.cold_starts:
-        tail += f"   cold starts {report.cold_starts:,}"
-    yield _labelled("retries", tail)
+        yield _labelled("cold starts", f"{report.cold_starts:,}")
     if report.cost is not None:
         cost = _labelled("cost", str(report.cost))
-        basis = f"({report.cost.basis})"
+        basis = f"({report.cost_basis})"
         if len(cost) + 1 + len(basis) <= width:
             yield cost.append(f" {basis}", "not bold")
         else:
             yield cost
-            yield Text(f"{'':<{_LABEL}}{basis}")
+            indent = " " * _LABEL
+            for line in textwrap.wrap(basis, max(width, 40), initial_indent=indent, subsequent_indent=indent):
+                yield Text(line)
 
 
-def _failures(report: RunReport) -> Iterator[Text]:
-    if not report.failures:
+def _failures(report: RunTotals, width: int) -> Iterator[Text]:
+    clusters = report.largest_failures(_MOST_CLUSTERS)
+    if not clusters:
         return
     yield Text("failures", "bold")
-    clusters = report.stats.failures(_MOST_CLUSTERS)
     digits = max(len(f"{cluster.count:,}") for cluster in clusters)
     for cluster in clusters:
-        yield _cluster(cluster, digits)
+        yield from _cluster(cluster, digits, max(width, 40))
 
 
-def _cluster(cluster: FailureCluster, digits: int) -> Text:
-    line = Text(f"  {cluster.count:>{digits},}  ").append(printable(cluster.type, 60), "red")
+def _cluster(cluster: FailureCluster, digits: int, width: int) -> Iterator[Text]:
+    kind = printable(cluster.type, 60)
+    text = f"{kind}: {printable(cluster.message, 300)}" if cluster.message else kind
     if cluster.frame:
-        line.append(f" at {printable(cluster.frame, 80)}")
-    if cluster.message:
-        line.append(f": {printable(cluster.message, 300)}", "dim")
-    return line
+        text += f" ({printable(short_frame(cluster.frame), 80)})"
+    indent = " " * (digits + 4)
+    wrapped = textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent, max_lines=_MOST_LINES, placeholder=" …"
+    )
+    for number_, line in enumerate(wrapped):
+        shown = Text(line, "dim")
+        if number_ == 0:
+            shown = Text(f"  {cluster.count:>{digits},}  ").append(line[len(indent) :], "dim")
+            shown.stylize("not dim red", len(indent), len(indent) + len(kind))
+        yield shown
+
+
+def _slowest(report: RunTotals) -> Iterator[Text]:
+    """The calls to look at when a run was held up by a few; of a handful of calls, none."""
+    if report.latency_ms["count"] < _FEW_CALLS:
+        return
+    slowest = report.slowest[:_MOST_SLOWEST]
+    yield Text("slowest", "bold")
+    times = [milliseconds(slow.duration_ms) for slow in slowest]
+    digits = max(map(len, times))
+    for slow, took in zip(slowest, times, strict=True):
+        name = f"record {slow.seq}" + (f" {printable(slow.key, 40)}" if slow.key else "")
+        line = Text(f"  {took:>{digits}}  {name}")
+        if slow.request_id:
+            line.append(f"  {printable(slow.request_id, 60)}", "dim")
+        yield line
 
 
 def _labelled(label: str, text: str) -> Text:

@@ -16,6 +16,7 @@ _MOST_FRAMES = 30
 _MOST_CACHED = 1000
 
 _PYTHON_FRAME = re.compile(r'\s*File "([^"\n]*)", line (\d+)(?:, in ([^\n]*))?')
+_DIRECTORIES = re.compile(r"(^|\()[^()]*[/\\]")
 _NODE_FRAME = re.compile(r"\s*at\s+(.*)")
 
 
@@ -103,6 +104,11 @@ def top_frame(trace: Sequence[str]) -> str:
         if found:
             return _short(found[1])
     return _short(str(trace[0])) if trace else ""
+
+
+def short_frame(frame: str) -> str:
+    """A frame with its file by the last part of the path, for people; the whole path tells kinds apart."""
+    return _DIRECTORIES.sub(r"\1", frame)
 
 
 def _short(frame: str) -> str:

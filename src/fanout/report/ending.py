@@ -1,0 +1,41 @@
+"""How a run ended, in words: the same on a terminal and on the page."""
+
+from __future__ import annotations
+
+from fanout.report.totals import RunTotals
+from fanout.stats.text import printable
+
+_STATES = {
+    "running": "not finished: it is still running, or was killed",
+    "interrupted": "interrupted",
+    "halted": "halted",
+    "fatal": "stopped: no record can be delivered",
+}
+_CAUSES = {
+    "threshold": "a threshold",
+    "enough": "--enough",
+    "outage": "an outage",
+    "deadline": "the deadline",
+    "cost": "the spending cap",
+    "journal": "a journal that cannot be written",
+    "source": "its input",
+    "sigint": "Ctrl-C",
+    "sigterm": "SIGTERM",
+    "sighup": "a terminal that was closed",
+    "pipe": "a reader that went away",
+}
+ACCEPTED_NOTE = (
+    "accepted is not executed: Lambda runs these later; their results go to the function's destinations"
+)
+VALID_NOTE = "dry run: nothing was executed"
+
+
+def ending(report: RunTotals) -> str:
+    """Why a run did not go to its end, in words; "" when it did. Printable."""
+    text = _STATES.get(report.state, "")
+    if not text:
+        return ""
+    if report.halted_by and report.state != "fatal":
+        text += f" by {_CAUSES.get(report.halted_by) or printable(report.halted_by, 100)}"
+    message = report.run.get("message")
+    return f"{text}: {printable(str(message), 300)}" if message else text

@@ -1,0 +1,188 @@
+"""What a run came to, as figures: counts, throughput, latency, failures, cost, and what to do next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from fanout.cost import CostEstimate
+from fanout.stats import Execution, FailureCluster, Stats
+
+_MOST_ALIKE = 10
+_EXIT_CODES = {"halted": 3, "fatal": 4, "interrupted": 130, "running": 130}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTotals:
+    """What one command did to a run that had begun before: how many outcomes it added, of which kinds."""
+
+    verb: Literal["resume", "redrive"]
+    succeeded: int
+    failed: int
+
+    def __str__(self) -> str:
+        total = self.succeeded + self.failed
+        begin = "sent again" if self.verb == "redrive" else "went on with"
+        return f"{begin} {total:,}: {self.succeeded:,} succeeded, {self.failed:,} failed"
+
+
+class RunTotals:
+    """The figures of a run. Renderers read this; ``RunReport`` is the one that users hold.
+
+    ``run`` is what ``run.json`` says; ``stats`` is kept, in bounded memory, so that a page can be
+    drawn without reading the journal again. Counts are of final outcomes; ``pending`` records have
+    none yet.
+    """
+
+    def __init__(
+        self,
+        stats: Stats,
+        run: Mapping[str, Any],
+        *,
+        run_dir: Path | None = None,
+        cost: CostEstimate | None = None,
+        session: SessionTotals | None = None,
+    ) -> None:
+        self.stats = stats
+        self.run = dict(run)
+        self.run_dir = run_dir
+        self.cost = cost
+        self.session = session
+        self.function: str = str(run.get("function") or "")
+        self.state: str = str(run.get("state") or "finished")
+        self.counts: dict[str, int] = dict(stats.counts)
+        self.records: int = max(_count(run.get("records_read")), stats.done)
+        self.pending: int = self.records - stats.done
+        self.elapsed_s: float = stats.elapsed_s
+        self.throughput_per_s: float = stats.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        self.share_of_limit: float | None = _share(stats)
+        self.latency_ms: dict[str, float] = stats.latency_ms()
+        self.throttles: dict[str, int] = dict(stats.throttles)
+        self.retries: int = stats.retries
+        self.cold_starts: int = stats.cold_starts
+        self.failures: list[FailureCluster] = stats.failures()
+        self.slowest: list[Execution] = stats.slowest()
+        self.halted_by: str | None = run.get("halted_by") or None
+        self.ok: bool = self.state == "finished" and not stats.failed and not self.pending
+        self.exit_code: int = self._exit_code()
+
+    def _exit_code(self) -> int:
+        known = self.run.get("exit_code")
+        if isinstance(known, int):
+            return known
+        if self.state == "finished":
+            return 0 if self.ok else 1
+        return _EXIT_CODES.get(self.state, 1)
+
+    @property
+    def left(self) -> str | None:
+        """How many records an unfinished run has left, in words; None where that is not known, or none are.
+
+        From ``records_total`` of run.json, else from the share of the input's bytes that were read.
+        """
+        if self.state == "finished":
+            return None
+        done, total, share = self.stats.done, self.run.get("records_total"), self.run.get("input_share")
+        if isinstance(total, int) and total > done:
+            return f"{total - done:,} of {total:,} records are left"
+        if isinstance(share, float) and 0 < share < 1 and done:
+            return f"about {round(done / share - done):,} records are left, by the bytes of the input"
+        return None
+
+    def largest_failures(self, most: int) -> list[FailureCluster]:
+        """The most common kinds of failures, and those as common as the last of them."""
+        found = self.failures
+        while 0 < most < min(len(found), _MOST_ALIKE) and found[most].count == found[most - 1].count:
+            most += 1
+        return self.stats.failures(most)
+
+    @property
+    def cost_basis(self) -> str:
+        """What the cost rests on, in words."""
+        if self.cost is None:
+            return ""
+        if self.halted_by == "cost":
+            return f"{self.cost.basis}; with the calls that were in flight when the cap was reached"
+        return self.cost.basis
+
+    @property
+    def invocation_type(self) -> str:
+        """RequestResponse, Event or DryRun."""
+        return str((self.run.get("options") or {}).get("invocation_type") or "RequestResponse")
+
+    @property
+    def resume_command(self) -> str | None:
+        """What goes on with the run; None when it is over or left nothing on disk."""
+        if self.run_dir is None or (self.state == "finished" and not self.pending):
+            return None
+        return f"fanout resume {self._quoted_dir}"
+
+    @property
+    def next_commands(self) -> list[str]:
+        """What there is to do next, ready to be pasted into a shell."""
+        if self.run_dir is None:
+            return []
+        quoted = self._quoted_dir
+        commands = [] if self.resume_command is None else [self.resume_command]
+        if self.stats.failed:
+            commands += [f"fanout redrive {quoted}", f"fanout export {quoted} --status failed"]
+        return [*commands, f"fanout report {quoted} --html"]
+
+    @property
+    def _quoted_dir(self) -> str:
+        text = os.fspath(self.run_dir or "")
+        return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole summary as JSON data, as ``--json`` prints it."""
+        return {
+            "function": self.function,
+            "state": self.state,
+            "ok": self.ok,
+            "exit_code": self.exit_code,
+            "halted_by": self.halted_by,
+            "records": self.records,
+            "pending": self.pending,
+            "counts": self.counts,
+            "elapsed_s": round(self.elapsed_s, 3),
+            "throughput_per_s": round(self.throughput_per_s, 3),
+            "share_of_limit": None if self.share_of_limit is None else round(self.share_of_limit, 4),
+            "latency_ms": {name: round(value, 3) for name, value in self.latency_ms.items()},
+            "throttles": self.throttles,
+            "retries": self.retries,
+            "attempts": {str(attempts): count for attempts, count in self.stats.attempts_taken().items()},
+            "cold_starts": self.cold_starts,
+            "billed_gb_s": round(self.stats.billed_gb_s, 6) if self.stats.billed_records else None,
+            "cost": msgspec.to_builtins(self.cost),
+            "failures": msgspec.to_builtins(self.failures),
+            "slowest": msgspec.to_builtins(self.slowest),
+            "session": None if self.session is None else asdict(self.session),
+            "run_dir": None if self.run_dir is None else os.fspath(self.run_dir),
+            "resume_command": self.resume_command,
+            "next_commands": self.next_commands,
+        }
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{status}={count}" for status, count in self._counted())
+        said = f"{self.state}, {counts or 'no records'}, {self.elapsed_s:.1f} s"
+        return f"{type(self).__name__}({self.function!r}, {said})"
+
+    def _counted(self) -> Iterator[tuple[str, int]]:
+        return ((status, count) for status, count in self.counts.items() if count)
+
+
+def _share(stats: Stats) -> float | None:
+    # Little's law: calls in flight on average, over the limit on average.
+    if stats.limit_s <= 0:
+        return None
+    return min(1.0, stats.latencies.sum_ms / 1000 / stats.limit_s)
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
