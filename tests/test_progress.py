@@ -57,6 +57,16 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_lost_calls_are_named_and_until_when() -> None:
+    """Permits that a lost connection keeps are shown, with the time of day when the last comes back."""
+    lost = {"in_flight": 0, "lingering": 20, "linger_until": 1_795_248_903.0}
+    until = time.strftime("%H:%M:%S", time.localtime(1_795_248_903.0))
+    text = f"20 lost, may run until {until}: permits kept"
+    assert any(text in line for line in drawn(120, **lost))
+    assert text in plain_line(snapshot(**lost))
+    assert "lost" not in plain_line(snapshot())
+
+
 def test_120_columns() -> None:
     """On a wide terminal three lines say all of it."""
     assert drawn(120) == [

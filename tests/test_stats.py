@@ -302,6 +302,32 @@ def test_replay_of_a_resumed_run_leaves_the_pause_out(tmp_path: Path) -> None:
     assert told.elapsed_s == pytest.approx(4.0)
 
 
+def test_replay_of_a_killed_session_counts_its_last_moment(tmp_path: Path) -> None:
+    """Outcomes after the last sample of a session that was killed are running time; the pause is none."""
+    path = tmp_path / "timeline.jsonl"
+    with TimelineWriter(path, begun_s=START_S) as writer:
+        writer.append(Sample(t=START_S + 1))
+    first = [outcome(0), outcome(1, started_at=stamp(1.5))]
+    with TimelineWriter(path, begun_s=START_S + 3000) as writer:
+        resumed = replay(first, list(read_timeline(path))[:2], started_s=START_S)
+        resumed.begin_session(START_S + 3000)
+        resumed.add(outcome(2, started_at=stamp(3000.2)))
+        writer.append(sample(resumed, START_S + 3002))
+    told = replay([*first, outcome(2, started_at=stamp(3000.2))], read_timeline(path), started_s=START_S)
+    assert resumed.elapsed_s == pytest.approx(3.6)
+    assert told.elapsed_s == resumed.elapsed_s
+
+
+def test_a_timeline_that_cannot_be_written_costs_the_timeline_only(tmp_path: Path) -> None:
+    """A directory in its place: one line says so, and nothing is raised, in writing or in reading."""
+    (tmp_path / "timeline.jsonl").mkdir()
+    with TimelineWriter(tmp_path / "timeline.jsonl", begun_s=1.0) as writer:
+        writer.append(Sample(t=2.0))
+    assert writer.fault is not None
+    assert "timeline.jsonl: cannot be written" in writer.fault
+    assert list(read_timeline(tmp_path / "timeline.jsonl")) == []
+
+
 def test_replay_without_a_timeline() -> None:
     """Without one the course is made of the outcomes alone; gaps are one bin, nothing is known of limits."""
     outcomes = [outcome(seq, started_at=stamp(seq * 10), throttles=1) for seq in range(5)]

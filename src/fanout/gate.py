@@ -59,6 +59,11 @@ class Gate:
         return len(self._expiries)
 
     @property
+    def linger_until_s(self) -> float | None:
+        """When the last lingering permit ends; None when there is none."""
+        return max(self._expiries, default=None)
+
+    @property
     def bytes_in_flight(self) -> int:
         """Payload bytes of the calls in flight."""
         return self._bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
@@ -165,6 +166,10 @@ def _flow(snapshot: Snapshot) -> list[tuple[str, str]]:
         # Hyphen-free words of our own; an unknown cause is shown as it came.
         cause = _CAUSES.get(snapshot.cause, printable(snapshot.cause, 40))
         parts.append((f"limit: {cause}", "yellow" if snapshot.cause == "throttles" else ""))
+    if snapshot.lingering and snapshot.linger_until is not None:
+        until = time.strftime("%H:%M:%S", time.localtime(snapshot.linger_until))
+        text = f"{snapshot.lingering:,} lost, may run until {until}: permits kept"
+        parts.append((text, "magenta"))
     if snapshot.p50_ms:
         p50, p95, p99 = map(milliseconds, (snapshot.p50_ms, snapshot.p95_ms, snapshot.p99_ms))
         parts.append((f"p50 {p50} p95 {p95} p99 {p99}", ""))

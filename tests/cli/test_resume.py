@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -207,3 +209,35 @@ def test_a_closed_terminal_ends_admission(shell: Shell) -> None:
     assert done.code == 129
     assert shell.state()["state"] == "interrupted"
     assert sum(shell.executions().values()) == len(shell.outcomes())
+
+
+def test_a_pause_has_no_length(shell: Shell) -> None:
+    """A run that is resumed an hour later took as long as it ran: in the summary, the JSON and the page."""
+    shell.write("in.jsonl", 60)
+    assert shell.run("run", "steady", "in.jsonl", "-j", "5", "--deadline", "0.3", "--out", "run").code == 5
+    move_to_the_past(shell.directory / "run", 3600)
+    resumed = shell.run("resume", "run", "--deadline", "60")
+    assert resumed.code == 0, resumed
+    did = r"went on with (\d+): \1 succeeded, 0 failed\n"
+    said = re.search(rf"{did}  the whole run: 60 records in (.+)s\n", resumed.err)
+    assert said, resumed
+    report = json.loads(shell.run("report", "run", "--json").out)
+    assert report["elapsed_s"] < 30
+    assert float(said[2]) == pytest.approx(report["elapsed_s"], abs=0.06)
+    assert report["throughput_per_s"] == pytest.approx(60 / report["elapsed_s"], rel=0.01)
+    page = (shell.directory / "run" / "report.html").read_text()
+    assert f">in {said[2]}s<" in page
+
+
+def move_to_the_past(run_dir: Path, by_s: float) -> None:
+    """Every time that a run directory holds, so much earlier."""
+
+    def earlier(found: re.Match[str]) -> str:
+        moment = datetime.fromisoformat(found[0]) - timedelta(seconds=by_s)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    for name in ("run.json", "outcomes.jsonl"):
+        path = run_dir / name
+        path.write_text(re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", earlier, path.read_text()))
+    path = run_dir / "timeline.jsonl"
+    path.write_text(re.sub(r'"t":([\d.]+)', lambda found: f'"t":{float(found[1]) - by_s}', path.read_text()))

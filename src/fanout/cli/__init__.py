@@ -88,6 +88,8 @@ def main() -> NoReturn:
         _end(str(error), EXIT_FATAL)
     except FanoutError as error:
         _end(str(error), EXIT_USAGE)
+    except MemoryError:
+        _end("not enough memory: give the process more", EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
         _end("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:

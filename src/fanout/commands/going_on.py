@@ -283,6 +283,8 @@ class _LaterSession(RunSession):
 class _ResumeSession(_LaterSession):
     """Goes on with the input; a record that is not the one it was ends the run."""
 
+    _verb = "resume"
+
     def __init__(
         self,
         asked: _Asked,
@@ -323,6 +325,8 @@ class _ResumeSession(_LaterSession):
 class _RedriveSession(_LaterSession):
     """Sends records again; afterwards the run is as finished as it was before."""
 
+    _verb = "redrive"
+
     def __init__(
         self,
         asked: _Asked,
@@ -359,6 +363,6 @@ class _RedriveSession(_LaterSession):
 
     def _report_of(self, run_dir: RunDir, state: dict[str, Any], result: RunResult, cost: Any) -> RunReport:
         try:
-            return RunReport.from_run_dir(run_dir.path, prices=self._prices)
+            return RunReport.from_run_dir(run_dir.path, prices=self._prices, session=self._session())
         except JournalError:  # the directory has gone: what this session saw is all there is
             return super()._report_of(run_dir, state, result, cost)

@@ -83,6 +83,8 @@ def last_state(result: RunResult, run: Run) -> dict[str, Any]:
         "message": None if stop is None else stop.message,
         "records_read": result.records_read,
         "is_input_exhausted": result.is_input_exhausted,
+        "records_total": result.records_total,
+        "input_share": result.input_share,
         "counts": result.counts,
         "finished_at": iso(time.time()),
         "not_sent": sorted(run.not_sent),
@@ -143,6 +145,8 @@ def write_page(report: RunReport) -> str | None:
     assert report.run_dir is not None
     try:
         report.write_html(report.run_dir / REPORT_FILE)
+    except MemoryError:
+        return f"{report.run_dir / REPORT_FILE}: not written: not enough memory"
     except (OSError, FanoutError) as error:
         return f"{report.run_dir / REPORT_FILE}: not written: {error}"
     return None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fanout.commands.audience import Audience
 from fanout.commands.keeping import (
@@ -29,6 +28,7 @@ from fanout.journal import STATE_FILE, Journal, RunDir
 from fanout.model import Outcome
 from fanout.outputs.stdout import StdoutSink
 from fanout.report.summary import RunReport
+from fanout.report.totals import SessionTotals
 from fanout.runs import OutputFiles, PassingLedger, Run, RunResult, Watchers, Work
 from fanout.stats import Stats, TimelineWriter
 from fanout.stats.timeline import NAME as TIMELINE
@@ -114,6 +114,8 @@ def _open(location: str, options: RunOptions) -> Source:
 class RunSession:
     """One execution of work: in a run directory, to standard output, or for listeners alone."""
 
+    _verb: Literal["resume", "redrive"] | None = None
+
     def __init__(
         self,
         function: str,
@@ -136,6 +138,7 @@ class RunSession:
         self._journal: Journal | None = None
         self._run_dir: RunDir | None = None
         self._to_stdout = False
+        self._finished = self._failed = 0
         self._is_streaming = bool(options.get("stream")) or options.get("invocation") == "stream"
         if run_options.durable_expr is not None:
             build_template(  # raises ConfigError for calls that no durable name goes with
@@ -175,12 +178,13 @@ class RunSession:
         self._run_dir = run_dir
         self._to_stdout = to_stdout
         detach = self._audience.attach(self.run) if self._audience.attach is not None else None
-        begun_s = time.time()
         try:
             if run_dir is not None:
                 if self._is_streaming:
                     self.run.outputs = OutputFiles(run_dir.path)
-                with TimelineWriter(run_dir.path / TIMELINE, begun_s=begun_s) as timeline:
+                with TimelineWriter(run_dir.path / TIMELINE, begun_s=self.run.started_s) as timeline:
+                    if timeline.fault is not None:
+                        self._audience.say(timeline.fault)
                     self.run.timeline = timeline
                     result = await self._execute(run_dir)
             else:
@@ -240,6 +244,8 @@ class RunSession:
         )
 
     def _on_outcomes(self, outcomes: list[Outcome]) -> None:
+        self._finished += len(outcomes)
+        self._failed += sum(not outcome.ok for outcome in outcomes)
         if self._meter is not None:
             add = self._meter.add
             for outcome in outcomes:
@@ -264,6 +270,8 @@ class RunSession:
                 "halted_by": None if result.stop is None else result.stop.reason,
                 "message": "" if result.stop is None else result.stop.message,
                 "records_read": result.records_read,
+                "records_total": result.records_total,
+                "input_share": result.input_share,
                 "options": {"invocation_type": result.meta.get("invocation_type")},
                 "started_at": result.started_s,
             }
@@ -278,6 +286,12 @@ class RunSession:
                 self._audience.say(problem)
         return report
 
+    def _session(self) -> SessionTotals | None:
+        """What this command did, where the run had begun before it."""
+        if self._verb is None:
+            return None
+        return SessionTotals(self._verb, succeeded=self._finished - self._failed, failed=self._failed)
+
     def _settle(self, run_dir: RunDir, result: RunResult) -> None:
         """Where the directory knows of more records than this session, state and counts are set right."""
 
@@ -286,7 +300,9 @@ class RunSession:
         return {}
 
     def _report_of(self, run_dir: RunDir, state: dict[str, Any], result: RunResult, cost: Any) -> RunReport:
-        return RunReport.from_stats(result.stats, {**state, "run_dir": str(run_dir.path)}, cost=cost)
+        return RunReport.from_stats(
+            result.stats, {**state, "run_dir": str(run_dir.path)}, cost=cost, session=self._session()
+        )
 
 
 __all__ = ["RunSession", "default_directory", "start"]

@@ -50,6 +50,8 @@ class RunResult:
     counts: dict[str, int]
     records_read: int
     is_input_exhausted: bool
+    records_total: int | None  # of the input, where that is certain
+    input_share: float | None  # of its bytes whose records are finished, while it is being read
     started_s: float  # Unix time
     elapsed_s: float
     stats: Stats

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Mapping, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -129,7 +129,7 @@ class Run:
         self._ledger: WrittenLedger | None = None
         self._is_cut = False
         self._done = anyio.Event()
-        self._started_s = time.time()
+        self.started_s = time.time()
         self._finished = 0
         self._failed = 0
         self._watcher_error: Exception | None = None  # of a callback: it ends the run
@@ -182,6 +182,7 @@ class Run:
         """Run to the end, whichever it is. Raises ConfigError and FatalRefusal before the first call only."""
         dispatcher = self._dispatcher
         meta: dict[str, object] = {}
+        self.stats.begin_session(self.started_s)  # a pause since an earlier session has no length
         try:
             with suppress(_CutOff):
                 async with dispatcher:
@@ -272,7 +273,7 @@ class Run:
         while True:
             now_s = time.time()
             if now_s >= next_sample_s:
-                is_young = now_s - self._started_s < FINELY_S
+                is_young = now_s - self.started_s < FINELY_S
                 next_sample_s = now_s + (TICK_S if is_young else SAMPLE_EVERY_S)
                 self._sample(now_s)
             if watchers.on_snapshot is not None and now_s >= next_snapshot_s:
@@ -346,6 +347,7 @@ class Run:
     def snapshot(self, now_s: float) -> Snapshot:
         """The run as it stands. Unix time."""
         engine = self._dispatcher.engine
+        lingers_s = engine.gate.linger_until_s
         return self.stats.snapshot(
             now_s=now_s,
             in_flight=engine.gate.in_flight,
@@ -355,6 +357,8 @@ class Run:
             fraction=self._fraction(),
             cost_usd=self._watchers.cost_usd(),
             draining=self._stop is not None,
+            lingering=engine.gate.lingering,
+            linger_until=None if lingers_s is None else now_s + lingers_s - engine.clock(),
         )
 
     def _total(self) -> int | None:
@@ -363,6 +367,19 @@ class Run:
             return take
         total = feed.pulled + len(feed.at_hand)
         return total if take is None else min(total, take)
+
+    def _records_total(self) -> int | None:
+        """How many records the input has, where that is certain: it has ended, or says its length."""
+        feed, payloads = self._feed, self._work.payloads
+        if self._work.again is not None:
+            return None
+        if self._work.source is None and isinstance(payloads, Sized):
+            total = len(payloads)
+        elif feed is not None and feed.has_ended:
+            total = feed.pulled + len(feed.at_hand)
+        else:
+            return None
+        return total if self._work.take is None else min(total, self._work.take)
 
     def _fraction(self) -> float | None:
         """Share of the input whose records are finished, by the position in the file."""
@@ -402,8 +419,10 @@ class Run:
             counts=counts,
             records_read=max(pulled, self._work.records_read_before),
             is_input_exhausted=feed is not None and feed.has_ended and not feed.at_hand,
-            started_s=self._started_s,
-            elapsed_s=time.time() - self._started_s,
+            records_total=self._records_total(),
+            input_share=self._fraction(),
+            started_s=self.started_s,
+            elapsed_s=time.time() - self.started_s,
             stats=self.stats,
             meta=meta,
         )

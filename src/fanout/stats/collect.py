@@ -216,6 +216,8 @@ class Stats:
         fraction: float | None = None,
         cost_usd: float | None = None,
         draining: bool = False,
+        lingering: int = 0,
+        linger_until: float | None = None,
     ) -> Snapshot:
         """How the run stands now. ``fraction`` (0 … 1) is of use where the total is not known."""
         done, elapsed_s = self.done, self.clock.at(now_s)
@@ -242,6 +244,8 @@ class Stats:
             p99_ms=p99,
             cost_usd=cost_usd,
             draining=draining,
+            lingering=lingering,
+            linger_until=linger_until,
         )
 
 

@@ -27,6 +27,7 @@ def replay(outcomes: Iterable[Outcome], samples: Iterable[Sample], *, started_s:
             finished_s = max(finished_s, unix_s(outcome.started_at) + (outcome.duration_ms or 0.0) / 1000)
         if finished_s > story.next_s:
             story.advance(finished_s)
+        story.finished_s = finished_s
         stats.add(outcome)
     story.finish(finished_s)
     return stats
@@ -41,6 +42,7 @@ class _Story:
         self._next = next(samples, None)
         self._has_samples = self._next is not None
         self._seen: dict[str, int] = {}
+        self.finished_s = started_s  # when the last outcome that was told finished
         self._is_first = True
         self.next_s = started_s + BIN_S if self._next is None else self._next.t
 
@@ -65,10 +67,15 @@ class _Story:
             last_s = max(last_s, self._next.t)
             self._apply(self._next)
             self._next = next(self._samples, None)
-        if not stats.series.bins or sum(bin_.finished for bin_ in stats.series.bins) < stats.done:
+        if not stats.series.bins:
             stats.sample(now_s=last_s, in_flight=None, limit=None, cause=None)
+        self._close_bin(last_s)
         if not stats.throttles and stats.outcome_throttles:
             stats.throttles["unknown"] = stats.outcome_throttles
+
+    def _close_bin(self, now_s: float) -> None:
+        if sum(bin_.finished for bin_ in self._stats.series.bins) < self._stats.done:
+            self._stats.sample(now_s=now_s, in_flight=None, limit=None, cause=None)
 
     def _apply(self, sample: Sample) -> None:
         stats = self._stats
@@ -76,6 +83,8 @@ class _Story:
             if self._is_first:
                 stats.clock.set_start(sample.t)
             else:
+                # A session that was killed had outcomes after its last sample: they are running time too.
+                self._close_bin(self.finished_s)
                 stats.begin_session(sample.t)
             self._is_first = False
             self._seen = {}

@@ -14,7 +14,8 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """One moment of a run. ``total``, ``fraction``, ``eta_s`` and ``cost_usd`` are None while unknown.
 
     ``cause`` says what holds the calls back: reserved, account, provisioned, fixed, assumed,
-    throttles, ramp, rate, source or consumer.
+    throttles, ramp, rate, source or consumer. ``lingering`` permits belong to calls whose reply was
+    lost: they may run until ``linger_until`` (Unix time) at the latest.
     """
 
     elapsed_s: float
@@ -23,6 +24,8 @@ class Snapshot(msgspec.Struct, kw_only=True):
     fraction: float | None = None
     counts: dict[str, int]
     in_flight: int
+    lingering: int = 0
+    linger_until: float | None = None
     limit: float | None
     cause: str
     rate_now_per_s: float

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,23 +33,45 @@ class Sample(msgspec.Struct, kw_only=True, omit_defaults=True):
 class TimelineWriter:
     """Appends samples to the timeline of a run directory, each line at once.
 
-    It is a convenience, not a commit point: nothing is synced, and an OSError is the caller's.
+    It is a convenience, not a commit point: nothing is synced. A file that cannot be written leaves the
+    run without a timeline from there on; ``fault`` says so, in one line.
     """
 
     def __init__(self, path: Path, *, begun_s: float) -> None:
-        torn = path.exists() and not _ends_whole(path)
-        self._file = path.open("ab", buffering=0)
+        self._path = path
+        self._file: FileIO | None = None
+        self.fault: str | None = None
+        try:
+            torn = path.exists() and not _ends_whole(path)
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            self._fail(error)
+            return
         if torn:
-            self._file.write(b"\n")
+            self._write(b"\n")
         self.append(Sample(t=round(begun_s, 3), begins=True))
 
     def append(self, sample: Sample) -> None:
         """Write one line."""
-        self._file.write(msgspec.json.encode(sample) + b"\n")
+        self._write(msgspec.json.encode(sample) + b"\n")
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):
+                file.close()
+
+    def _write(self, line: bytes) -> None:
+        if self._file is not None:
+            try:
+                self._file.write(line)
+            except OSError as error:
+                self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self.fault = f"{self._path}: cannot be written: {error.strerror}; the run goes on without it"
+        self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -61,12 +85,12 @@ class TimelineWriter:
 def read_timeline(path: Path) -> Iterator[Sample]:
     """The samples of a timeline in order; lines that are torn or strange are passed over.
 
-    A timeline that is not there has no samples.
+    A timeline that is not there, or cannot be read, has no samples.
     """
     decode = msgspec.json.Decoder(Sample).decode
     try:
         file = path.open("rb")
-    except FileNotFoundError:
+    except OSError:
         return
     with file:
         for line in file:
