@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -59,7 +60,7 @@ class Terminal(io.StringIO):
 
 def test_lost_calls_are_named_and_until_when() -> None:
     """Permits that a lost connection keeps are shown, with the time of day when the last comes back."""
-    lost = {"in_flight": 0, "lingering": 20, "linger_until": 1_795_248_903.0}
+    lost: dict[str, Any] = {"in_flight": 0, "lingering": 20, "linger_until": 1_795_248_903.0}
     until = time.strftime("%H:%M:%S", time.localtime(1_795_248_903.0))
     text = f"20 lost, may run until {until}: permits kept"
     assert any(text in line for line in drawn(120, **lost))
