@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -124,6 +125,45 @@ def test_metrics_have_the_conventions_names(reader: InMemoryMetricReader) -> Non
     (throttles,) = told["fanout.throttles"]
     assert throttles.attributes["fanout.throttle.reason"] == "CallerRateLimitExceeded"
     assert [point.value for point in told["fanout.in_flight"]] == [7]
+
+
+def test_the_gauge_counts_every_dispatcher(reader: InMemoryMetricReader) -> None:
+    """All dispatchers of the process, those of one function added up; one that is gone is not counted."""
+    first = Telemetry("resize", in_flight=lambda: 7)
+    second = Telemetry("resize", in_flight=lambda: 5)
+    third = Telemetry("other", in_flight=lambda: 2)
+    told = {
+        point.attributes["faas.invoked_name"]: point.value for point in points(reader)["fanout.in_flight"]
+    }
+    assert told == {"resize": 12, "other": 2}
+    del first
+    told = {
+        point.attributes["faas.invoked_name"]: point.value for point in points(reader)["fanout.in_flight"]
+    }
+    assert told == {"resize": 5, "other": 2}
+    assert second.is_enabled
+    assert third.is_enabled
+
+
+def test_durations_have_boundaries_of_their_own(reader: InMemoryMetricReader) -> None:
+    """From 5 ms to Lambda's 900 s, so that a quarter of a second is told from three seconds."""
+    telemetry = Telemetry("resize")
+    telemetry.on_outcome(SUCCESS)
+    (duration,) = points(reader)["faas.invoke_duration"]
+    assert (duration.explicit_bounds[0], duration.explicit_bounds[-1]) == (0.005, 900)
+    at = duration.bucket_counts.index(1)
+    assert duration.explicit_bounds[at] == 0.25
+
+
+def test_the_scope_has_a_version(reader: InMemoryMetricReader, spans: InMemorySpanExporter) -> None:
+    """Whoever reads a metric or a span can tell which version of fanout made it."""
+    Telemetry("resize").on_outcome(SUCCESS)
+    data = reader.get_metrics_data()
+    assert data is not None
+    scopes = {scope.scope.version for metrics_ in data.resource_metrics for scope in metrics_.scope_metrics}
+    (span,) = spans.get_finished_spans()
+    assert span.instrumentation_scope is not None
+    assert scopes == {span.instrumentation_scope.version} == {version("lambda-fanout")}
 
 
 def test_one_span_for_each_record(spans: InMemorySpanExporter) -> None:

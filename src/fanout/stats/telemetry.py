@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from fanout.model import OK_STATUSES, Outcome
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import CallbackOptions, Meter, Observation
+    from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
     from opentelemetry.trace import Tracer
 
 _SCOPE = "fanout"
+_PACKAGE = "lambda-fanout"
+# The default boundaries are made for milliseconds: all of a second's calls would be in one bucket.
+_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 900)
+_BOUNDS_BYTES = tuple(
+    megabytes * 1024.0 * 1024 for megabytes in (64, 128, 256, 512, 1024, 2048, 4096, 10_240)
+)
+_alive: WeakKeyDictionary[object, WeakSet[Telemetry]] = WeakKeyDictionary()  # by meter provider
 _X_RAY = "X-Amzn-Trace-Id"
 
 
@@ -44,6 +54,7 @@ class Telemetry:
         if region:
             self._attributes["faas.invoked_region"] = region
         self._instruments: _Instruments | None = None
+        self._in_flight: Callable[[], int] = int  # none
         self._tracer: Tracer | None = None
         self._context: Any = None
         if not _may_be_set_up():
@@ -53,10 +64,17 @@ class Telemetry:
         except ImportError:
             return
         if _does_something(metrics.get_meter_provider()):
-            self._instruments = _Instruments(metrics.get_meter(_SCOPE), in_flight, self._attributes)
+            self._instruments = _Instruments(metrics.get_meter(_SCOPE, version(_PACKAGE)))
+            if in_flight is not None:
+                self._in_flight = in_flight
+                _observe(metrics.get_meter_provider(), self)
         if spans and _does_something(trace.get_tracer_provider()):
-            self._tracer = trace.get_tracer(_SCOPE)
+            self._tracer = trace.get_tracer(_SCOPE, version(_PACKAGE))
             self._context = context.get_current()
+
+    def in_flight_now(self) -> tuple[int, tuple[tuple[str, str], ...]]:
+        """Calls in flight, and the attributes to count them under."""
+        return self._in_flight(), tuple(self._attributes.items())
 
     @property
     def is_enabled(self) -> bool:
@@ -107,25 +125,24 @@ class Telemetry:
 class _Instruments:
     """The metrics, made once."""
 
-    def __init__(self, meter: Meter, in_flight: Callable[[], int] | None, base: dict[str, str]) -> None:
-        counter, histogram = meter.create_counter, meter.create_histogram
+    def __init__(self, meter: Meter) -> None:
+        counter = meter.create_counter
+
+        def histogram(name: str, unit: str, description: str, bounds: Sequence[float]) -> Histogram:
+            return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=bounds)
+
         self.invocations = counter("faas.invocations", "{invocation}", "Number of successful invocations.")
         self.errors = counter("faas.errors", "{error}", "Number of invocation errors.")
         self.timeouts = counter("faas.timeouts", "{timeout}", "Number of invocation timeouts.")
         self.cold_starts = counter("faas.coldstarts", "{coldstart}", "Number of invocation cold starts.")
         self.duration = histogram(
-            "faas.invoke_duration", "s", "Round trip of an invocation, as the client saw it."
+            "faas.invoke_duration", "s", "Round trip of an invocation, as the client saw it.", _BOUNDS_S
         )
-        self.init = histogram("faas.init_duration", "s", "Duration of the function's initialization.")
-        self.memory = histogram("faas.mem_usage", "By", "Max memory usage per invocation.")
+        self.init = histogram(
+            "faas.init_duration", "s", "Duration of the function's initialization.", _BOUNDS_S
+        )
+        self.memory = histogram("faas.mem_usage", "By", "Max memory usage per invocation.", _BOUNDS_BYTES)
         self.throttles = counter("fanout.throttles", "{throttle}", "Calls that Lambda refused for a limit.")
-        if in_flight is not None:
-            from opentelemetry.metrics import Observation
-
-            def observe(_: CallbackOptions) -> Iterable[Observation]:
-                return [Observation(in_flight(), base)]
-
-            meter.create_observable_gauge("fanout.in_flight", [observe], "{invocation}", "Calls in flight.")
 
     def count(self, outcome: Outcome, base: dict[str, str]) -> None:
         """Count one outcome."""
@@ -145,6 +162,30 @@ class _Instruments:
             self.init.record(init_ms / 1000, base)
         if outcome.max_memory_mb is not None:
             self.memory.record(outcome.max_memory_mb * 1024 * 1024, base)
+
+
+def _observe(provider: object, telemetry: Telemetry) -> None:
+    """Count a dispatcher's calls in flight with those of every other one in this process.
+
+    A provider keeps the first callback of an instrument of one name only; so there is one gauge for
+    each provider, and it asks all that are alive.
+    """
+    if provider in _alive:
+        _alive[provider].add(telemetry)
+        return
+    from opentelemetry import metrics
+
+    alive = _alive[provider] = WeakSet((telemetry,))
+
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        sums: Counter[tuple[tuple[str, str], ...]] = Counter()
+        for each in list(alive):
+            count, attributes = each.in_flight_now()
+            sums[attributes] += count
+        return [metrics.Observation(count, dict(attributes)) for attributes, count in sums.items()]
+
+    meter = metrics.get_meter(_SCOPE, version(_PACKAGE))
+    meter.create_observable_gauge("fanout.in_flight", [observe], "{invocation}", "Calls in flight.")
 
 
 def inject_trace() -> dict[str, str]:
