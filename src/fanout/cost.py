@@ -99,6 +99,37 @@ class CostMeter:
 
     def add(self, outcome: Outcome) -> None:
         """Charge one record: its last attempt, and those before that ran."""
+        self.add_many((outcome,))
+
+    def add_many(self, outcomes: Iterable[Outcome]) -> None:
+        """Charge records: of each its last attempt, and those before that ran."""
+        requests = billed = mb_ms = ms = 0
+        for outcome in outcomes:
+            billed_ms = outcome.billed_ms
+            memory_mb = outcome.memory_mb or self._memory_mb
+            if outcome.status == "succeeded" and billed_ms is not None and memory_mb:
+                requests += 1
+                billed += 1
+                ms += billed_ms
+                mb_ms += billed_ms * memory_mb
+                self._memory_mb = self._memory_mb or memory_mb
+                if outcome.history is not None:
+                    self._add_history(outcome.history, with_last=False)
+            else:
+                self._add_other(outcome)
+        self._requests += requests
+        self._billed += billed
+        self._ms += ms
+        self._mb_ms += mb_ms
+
+    def watch(self, blocks: Iterable[list[Outcome]]) -> Iterator[list[Outcome]]:
+        """Pass blocks of outcomes on, charging each."""
+        for block in blocks:
+            self.add_many(block)
+            yield block
+
+    def _add_other(self, outcome: Outcome) -> None:
+        """Charge a record that did not succeed, or whose bill is not known."""
         status = outcome.status
         if status == "valid" or status == "rejected" or (status == "undelivered" and outcome.history is None):
             return
@@ -113,15 +144,9 @@ class CostMeter:
                 self._timed += 1
                 self._charge(ceil(outcome.duration_ms or 0.0), self._memory_mb)
         if outcome.history is not None:
-            self._add_history(outcome.history, status == "undelivered")
+            self._add_history(outcome.history, with_last=status == "undelivered")
 
-    def watch(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-        """Pass outcomes on, charging each."""
-        for outcome in outcomes:
-            self.add(outcome)
-            yield outcome
-
-    def _add_history(self, history: list[AttemptEnd], with_last: bool) -> None:
+    def _add_history(self, history: list[AttemptEnd], *, with_last: bool) -> None:
         for end in history if with_last else history[:-1]:
             if end.verdict in _RAN:
                 self._requests += 1

@@ -15,6 +15,7 @@ from fanout.report import CostMeter, RunReport
 from fanout.report.html import page
 from fanout.report.totals import SessionTotals
 from fanout.stats import Stats
+from fanout.stats.replay import replay_blocks
 from tests.report.realistic import HOSTILE, write_run
 
 START_S = 1_795_248_000.0
@@ -322,3 +323,41 @@ def test_library_surface() -> None:
     """What the run layer needs stands in the package."""
     assert {"RunReport", "CostEstimate", "CostMeter", "load_prices", "meter_of"} <= set(fanout.report.__all__)
     assert CostMeter().estimate().usd == 0
+
+
+def test_a_record_sent_twice_in_one_generation_counts_once(tmp_path: Path) -> None:
+    """What a refusal stopped is sent again by the resume: its latest outcome counts, both are paid."""
+    first = '{"seq":0,"status":"function_error","attempts":1,"throttles":0,"duration_ms":1}'
+    again = '{"seq":0,"status":"succeeded","attempts":1,"throttles":0,"duration_ms":1}'
+    (tmp_path / "run.json").write_text('{"function":"f","state":"finished","records_read":1}')
+    (tmp_path / "outcomes.jsonl").write_text(f"{first}\n{again}\n")
+    report = RunReport.from_run_dir(tmp_path)
+    assert (report.counts["succeeded"], report.counts["function_error"]) == (1, 0)
+    assert report.cost is not None
+    assert report.cost.usd == pytest.approx(2 * 2e-7)
+
+
+@pytest.mark.parametrize(
+    "odd", ['{"seq":1,"status":"succeeded","attempts":1,"throttles":0,"key":"\\ud800"}', ""]
+)
+def test_odd_lines_in_the_middle(tmp_path: Path, odd: str) -> None:
+    """Lone surrogates are read; a line that is no outcome is damage, named by its number."""
+    line = '{{"seq":{},"status":"succeeded","attempts":1,"throttles":0,"output":{{"a":"\\n"}}}}'
+    (tmp_path / "run.json").write_text('{"function":"f","state":"finished"}')
+    (tmp_path / "outcomes.jsonl").write_text("\n".join([line.format(0), odd, line.format(2)]) + "\n{")
+    if odd:
+        assert RunReport.from_run_dir(tmp_path).records == 3
+    else:
+        with pytest.raises(JournalError, match="line 2 is not an outcome"):
+            RunReport.from_run_dir(tmp_path)
+
+
+def test_any_journal_is_told_as_it_was_watched(tmp_path: Path) -> None:
+    """Blocks of any size, times that are missing or run backwards: every outcome counts once."""
+    outcomes = [outcome(seq, "succeeded") for seq in range(3000)]
+    for seq, one in enumerate(outcomes):
+        one.started_at = None if seq % 7 == 0 else f"2026-11-21T08:{seq // 60 % 60:02}:{seq * 13 % 60:02}Z"
+    for size in (1, 7, 3000):
+        blocks = [outcomes[i : i + size] for i in range(0, 3000, size)]
+        told = replay_blocks(blocks, (), started_s=START_S)
+        assert told.done == sum(bin_.finished for bin_ in told.series.bins) == 3000

@@ -18,7 +18,7 @@ from fanout.dispatcher import Dispatcher
 from fanout.errors import ConfigError, JournalError
 from fanout.inputs import Selector
 from fanout.journal import Replay, RunDir, Samples, SeqSet, check_samples, iter_outcomes, replay
-from fanout.report.outcomes import read_outcomes
+from fanout.report.outcomes import read_latest_blocks
 from fanout.report.summary import RunReport
 from fanout.runs import Redrive, RunResult, Work, statuses_of
 from fanout.runs.ending import ending
@@ -307,8 +307,8 @@ class _ResumeSession(_LaterSession):
         """What was spent before counts, in the summary and for the spending cap."""
         super()._on_started(dispatcher)
         assert self._meter is not None
-        for outcome in read_outcomes(self._path, latest=False):
-            self._meter.add(outcome)
+        for block in read_latest_blocks(self._path, latest=False):
+            self._meter.add_many(block)
 
     def note_record(self, seq: int, payload: bytes) -> None:
         if self._samples.differs(seq, payload):

@@ -1,23 +1,43 @@
-"""How a run directory is read for a report: its description, and what is needed of each outcome."""
+"""A run directory as a report reads it: its description, and what is needed of each outcome."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fanout.journal import RunDir, iter_outcomes
+import msgspec
+
+from fanout.errors import JournalError
+from fanout.journal import OUTCOMES_FILE, RunDir, SeqSet, iter_outcomes
+from fanout.journal.lines import LineFault, decode_line
 from fanout.model import Outcome
 
+_READ_BYTES = 1 << 20
+_MOST_IN_BLOCK = 2000
 
-class _Line(Outcome, kw_only=True, omit_defaults=True, rename=lambda name: f"-{name}"):
-    """An outcome without its payloads: their members have names here that no line has, and are passed over.
 
-    They may be megabytes each.
+class _Line(Outcome, kw_only=True, omit_defaults=True, gc=False, rename=lambda name: f"-{name}"):
+    """An outcome without what no report shows: those members have names here that no line has.
+
+    Payloads may be megabytes each; they are passed over, not read.
     """
 
     output: None = None
     input: None = None
+    http_status: None = None
+    executed_version: None = None
+    queued_ms: None = None
+    trace_id: None = None
+    durable_execution_arn: None = None
+
+
+_decode = msgspec.json.Decoder(_Line)
+
+
+class SentTwice(Exception):
+    """A journal holds two outcomes of one record: only its latest counts."""
 
 
 def read_run(run_dir: Path) -> dict[str, Any]:
@@ -25,9 +45,57 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     return RunDir.open(run_dir).state
 
 
-def read_outcomes(run_dir: Path, *, latest: bool = True) -> Iterator[Outcome]:
-    """The outcomes in order of finishing; with ``latest`` the last one of each record only.
+def read_blocks(run_dir: Path) -> Iterator[list[Outcome]]:
+    """Every outcome in order of finishing, in one pass, some thousand at a time.
 
-    A last line cut short by a crash is none. Raises JournalError for a journal that is damaged.
+    A last line cut short by a crash is none. Raises JournalError for a journal that is damaged, and
+    SentTwice at the second outcome of a record.
     """
-    return iter_outcomes(run_dir, latest=latest, fields=_Line)
+    seen = SeqSet()
+    for block in _blocks(run_dir):
+        if not seen.add_many([outcome.seq for outcome in block]):
+            raise SentTwice
+        yield block
+
+
+def read_latest_blocks(run_dir: Path, *, latest: bool = True) -> Iterator[list[Outcome]]:
+    """As ``read_blocks``, with ``latest`` the last outcome of each record only; that takes two passes."""
+    outcomes = iter_outcomes(run_dir, latest=latest, fields=_Line)
+    while block := list[Outcome](islice(outcomes, _MOST_IN_BLOCK)):
+        yield block
+
+
+def _blocks(run_dir: Path) -> Iterator[list[Outcome]]:
+    path = run_dir / OUTCOMES_FILE
+    done, rest = 0, b""
+    try:
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(_READ_BYTES):
+                whole, line_break, tail = chunk.rpartition(b"\n")
+                if not line_break:
+                    rest += chunk
+                    continue
+                block = _decoded(rest + whole, path, done)
+                done, rest = done + len(block), tail
+                yield block
+    except OSError as error:
+        raise JournalError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _decoded(lines: bytes, path: Path, done: int) -> list[Outcome]:
+    try:
+        block: list[Outcome] = [*_decode.decode_lines(lines)]
+        if len(block) == lines.count(b"\n") + 1:
+            return block
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    block = []
+    for number, line in enumerate(lines.split(b"\n"), done + 1):
+        try:
+            block.append(decode_line(line, _decode))
+        except LineFault as fault:
+            raise JournalError(f"{path}: line {number} is not an outcome: {fault}") from fault
+    return block
+
+
+__all__ = ["SentTwice", "read_blocks", "read_latest_blocks", "read_run"]

@@ -11,10 +11,10 @@ from fanout.cost import CostEstimate, Prices, meter_of
 from fanout.errors import JournalError
 from fanout.journal import iter_outcomes
 from fanout.model import Outcome
-from fanout.report.outcomes import read_outcomes, read_run
+from fanout.report.outcomes import SentTwice, read_blocks, read_latest_blocks, read_run
 from fanout.report.totals import RunTotals, SessionTotals
-from fanout.stats import Stats, read_timeline, replay
-from fanout.stats.replay import unix_s
+from fanout.stats import Stats, read_timeline
+from fanout.stats.replay import replay_blocks, unix_s
 from fanout.stats.timeline import NAME as TIMELINE
 
 if TYPE_CHECKING:
@@ -52,19 +52,20 @@ class RunReport(RunTotals):
         """The report of a run on disk, streamed over its journal. Raises JournalError for what is no run."""
         run_dir = Path(run_dir)
         run = read_run(run_dir)
-        meter = meter_of(run, prices)
-        outcomes = read_outcomes(run_dir)
+        started_s = unix_s(str(run.get("started_at") or ""))
+        timeline = run_dir / TIMELINE
+        try:
+            meter = meter_of(run, prices)
+            blocks = read_latest_blocks(run_dir) if run.get("generation") else read_blocks(run_dir)
+            stats = replay_blocks(meter.watch(blocks), read_timeline(timeline), started_s=started_s)
+        except SentTwice:
+            stats = replay_blocks(read_latest_blocks(run_dir), read_timeline(timeline), started_s=started_s)
+            run = {**run, "generation": 1}
         if run.get("generation"):
             # What was sent again counts by its latest outcome, but was paid for each time.
-            for outcome in read_outcomes(run_dir, latest=False):
-                meter.add(outcome)
-        else:
-            outcomes = meter.watch(outcomes)
-        stats = replay(
-            outcomes,
-            read_timeline(run_dir / TIMELINE),
-            started_s=unix_s(str(run.get("started_at") or "")),
-        )
+            meter = meter_of(run, prices)
+            for block in read_latest_blocks(run_dir, latest=False):
+                meter.add_many(block)
         return cls(stats, run, run_dir=run_dir, cost=meter.estimate(), session=session)
 
     def render(self, width: int = 80, *, color: bool = False) -> str:

@@ -288,9 +288,7 @@ class Run:
             self._dispatcher.engine.queue(feed)
 
     def _on_commit(self, outcomes: list[Outcome]) -> None:
-        add = self.stats.add
-        for outcome in outcomes:
-            add(outcome)
+        self.stats.add_many(outcomes)
         try:
             if self._watcher_error is None:
                 for on_outcomes in self._watchers.on_outcomes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from fanout.model import OK_STATUSES, STATUSES, Outcome
 from fanout.stats.clock import RunningClock
@@ -27,7 +28,7 @@ _COMMON_ATTEMPTS = 1
 class Stats:
     """Everything the progress, the summary and the page show, fed live or from a journal.
 
-    ``add`` is for outcomes that the journal has committed; each counts once. ``sample`` closes one
+    ``add_many`` is for outcomes that the journal has committed; each counts once. ``sample`` closes one
     bin of the run's course and is to be called about once a second, and once at the end. Times named
     ``now_s`` are Unix time; where it runs backwards it is taken to stand still. The *running time*
     is what elapsed in sessions: a pause between an interruption and its resumption has no length.
@@ -37,7 +38,6 @@ class Stats:
         self.counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
         self.throttles: dict[str, int] = {}
         self.attempts: dict[int, int] = {}  # records by how many attempts they took
-        self.throttled_records = 0
         self.outcome_throttles = 0  # 429s that finished records met, for a journal without a timeline
         self.cold_starts = 0
         self.init_ms = 0.0
@@ -63,35 +63,52 @@ class Stats:
 
     def add(self, outcome: Outcome) -> None:
         """Count one committed outcome."""
-        status = outcome.status
-        self.counts[status] += 1
-        attempts = outcome.attempts
-        if attempts != _COMMON_ATTEMPTS:
-            self.attempts[attempts] = self.attempts.get(attempts, 0) + 1
-        if outcome.throttles:
-            self.throttled_records += 1
-            self.outcome_throttles += outcome.throttles
-        ms = outcome.duration_ms
-        if ms is not None and status not in _UNTIMED:
-            self.latencies.add(ms)
-            if ms > self._slowest.floor_ms:
-                self._slowest.add(outcome, ms)
-            _pick(self._executions, outcome)
-        if outcome.billed_ms is not None:
-            self._add_report(outcome, outcome.billed_ms)
-        if outcome.init_ms is not None or outcome.restore_ms is not None:
-            self._add_cold_start(outcome)
-        if status not in OK_STATUSES:
-            self.timed_out += outcome.timed_out
-            self._clusters.add(outcome)
-            _pick(self._bad, outcome)
+        self.add_many((outcome,))
 
-    def _add_report(self, outcome: Outcome, billed_ms: int) -> None:
-        self.billed_records += 1
+    def add_many(self, outcomes: Iterable[Outcome]) -> None:
+        """Count committed outcomes, in order of finishing."""
+        counts, slowest, sample = self.counts, self._slowest, self._executions
+        floor_ms = slowest.floor_ms
+        timed: list[float] = []
+        billed_records = billed_ms = billed_mb_ms = 0
+        max_memory_mb = self.max_memory_mb
+        for outcome in outcomes:
+            status = outcome.status
+            counts[status] += 1
+            attempts = outcome.attempts
+            if attempts != _COMMON_ATTEMPTS:
+                self.attempts[attempts] = self.attempts.get(attempts, 0) + 1
+            if outcome.throttles:
+                self.outcome_throttles += outcome.throttles
+            ms = outcome.duration_ms
+            if ms is not None and status not in _UNTIMED:
+                timed.append(ms)
+                if ms > floor_ms:
+                    slowest.add(outcome, ms)
+                    floor_ms = slowest.floor_ms
+                if sample.skip:
+                    sample.skip -= 1
+                else:
+                    sample.add(execution(outcome))
+            billed = outcome.billed_ms
+            if billed is not None:
+                billed_records += 1
+                billed_ms += billed
+                billed_mb_ms += billed * (outcome.memory_mb or 0)
+                used_mb = outcome.max_memory_mb
+                if used_mb is not None and used_mb > max_memory_mb:
+                    max_memory_mb = used_mb
+            if outcome.init_ms is not None or outcome.restore_ms is not None:
+                self._add_cold_start(outcome)
+            if status not in OK_STATUSES:
+                self.timed_out += outcome.timed_out
+                self._clusters.add(outcome)
+                _pick(self._bad, outcome)
+        self.latencies.add_many(timed)
+        self.billed_records += billed_records
         self.billed_ms += billed_ms
-        self.billed_mb_ms += billed_ms * (outcome.memory_mb or 0)
-        if outcome.max_memory_mb is not None and outcome.max_memory_mb > self.max_memory_mb:
-            self.max_memory_mb = outcome.max_memory_mb
+        self.billed_mb_ms += billed_mb_ms
+        self.max_memory_mb = max_memory_mb
 
     def _add_cold_start(self, outcome: Outcome) -> None:
         self.cold_starts += 1

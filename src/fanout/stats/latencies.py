@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import log
 
 from fanout.stats.histogram import LEAST_MS, OFFSET, SCALE, SIZE, Compact, compact, quantiles
@@ -11,7 +11,10 @@ _EMPTY = [0] * SIZE
 
 
 class Latencies:
-    """Milliseconds. ``add`` is on the hot path. ``count``, ``sum_ms``, ``least_ms`` ``most_ms``: exact."""
+    """Milliseconds. ``add_many`` is on the hot path.
+
+    ``count``, ``sum_ms``, ``least_ms``, ``most_ms`` are exact.
+    """
 
     __slots__ = ("_closed", "_open", "count", "least_ms", "most_ms", "sum_ms")
 
@@ -23,18 +26,22 @@ class Latencies:
         self._closed = list(_EMPTY)
         self._open = list(_EMPTY)
 
-    def add(self, ms: float) -> None:
-        """Take one latency."""
-        self.count += 1
-        self.sum_ms += ms
-        if ms < self.least_ms:
-            self.least_ms = ms
-        if ms > self.most_ms:
-            self.most_ms = ms
-        try:
-            self._open[int(log(ms) * SCALE + OFFSET) if ms > LEAST_MS else 0] += 1
-        except (IndexError, OverflowError):
-            self._open[-1] += 1
+    def add_many(self, latencies_ms: Iterable[float]) -> None:
+        """Take several; the same as taking each, in less time."""
+        buckets = self._open
+        count, sum_ms, least_ms, most_ms = self.count, self.sum_ms, self.least_ms, self.most_ms
+        for ms in latencies_ms:
+            count += 1
+            sum_ms += ms
+            if ms < least_ms:
+                least_ms = ms
+            if ms > most_ms:
+                most_ms = ms
+            try:
+                buckets[int(log(ms) * SCALE + OFFSET) if ms > LEAST_MS else 0] += 1
+            except (IndexError, OverflowError):
+                buckets[-1] += 1
+        self.count, self.sum_ms, self.least_ms, self.most_ms = count, sum_ms, least_ms, most_ms
 
     def close_bin(self) -> Compact:
         """Those since the last time this was called."""
