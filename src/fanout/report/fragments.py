@@ -1,4 +1,4 @@
-"""Which words and figures the page carries as plain HTML, so that it says all of it without its drawings.
+"""Words and figures of the page as plain HTML: the page says all of it without its drawings.
 
 Everything passes ``escape`` or is a number of our own. Figures carry ``data-figure`` and the exact
 value as ``data-value``, for whoever reads the page by program.
@@ -6,18 +6,15 @@ value as ``data-value``, for whoever reads the page by program.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from html import escape
 
+from fanout.charts.markup import figure, safe, tile
 from fanout.model import OK_STATUSES
 from fanout.quantities import dollars, milliseconds, number, percent, seconds
 from fanout.report.ending import ACCEPTED_NOTE, VALID_NOTE, ending
 from fanout.report.totals import RunTotals
-from fanout.stats import Execution, FailureCluster
-from fanout.stats.failures import short_frame
-from fanout.stats.text import printable
+from fanout.stats import Execution
 
-_MOST_CLUSTERS = 50
 _STATES = {
     "finished": "finished",
     "running": "not finished",
@@ -25,16 +22,6 @@ _STATES = {
     "halted": "halted",
     "fatal": "stopped for good",
 }
-
-
-def safe(text: object, most_chars: int = 500) -> str:
-    """A stranger's text on one line, as HTML that shows it and does nothing."""
-    return escape(printable(str(text), most_chars))
-
-
-def figure(name: str, value: float, shown: str) -> str:
-    """One number, to be read by people and programs."""
-    return f'<span data-figure="{escape(name)}" data-value="{value!r}">{escape(shown)}</span>'
 
 
 def badge(report: RunTotals) -> str:
@@ -94,28 +81,28 @@ def tiles(report: RunTotals) -> str:
     failed = report.stats.failed
     throttles = sum(report.throttles.values())
     made = [
-        _tile(
+        tile(
             "Records",
             figure("records", report.records, f"{report.records:,}"),
             f"in {seconds(report.elapsed_s)}",
         ),
-        _tile(
+        tile(
             "Succeeded",
             figure("ok", report.stats.done - failed, f"{report.stats.done - failed:,}"),
             percent((report.stats.done - failed) / report.records) if report.records else "",
         ),
-        _tile(
+        tile(
             "Failed",
             figure("failed", failed, f"{failed:,}"),
             percent(failed / report.records) if report.records else "",
             "bad" if failed else "",
         ),
-        _tile(
+        tile(
             "Throughput",
             figure("throughput_per_s", report.throughput_per_s, f"{number(report.throughput_per_s)}/s"),
             "" if report.share_of_limit is None else f"{percent(report.share_of_limit)} of the limit",
         ),
-        _tile(
+        tile(
             "Latency p50",
             figure("p50_ms", latency["p50"], milliseconds(latency["p50"])),
             f"p95 {milliseconds(latency['p95'])} · p99 {milliseconds(latency['p99'])}",
@@ -123,14 +110,14 @@ def tiles(report: RunTotals) -> str:
     ]
     if throttles:
         shown = figure("throttles", throttles, f"{throttles:,}")
-        made.append(_tile("Throttles", shown, "did not run; sent again"))
+        made.append(tile("Throttles", shown, "did not run; sent again"))
     if report.retries:
         shown = figure("retries", report.retries, f"{report.retries:,}")
-        made.append(_tile("Retries", shown, "attempts after the first"))
+        made.append(tile("Retries", shown, "attempts after the first"))
     if report.cold_starts:
         mean_ms = report.stats.init_ms / report.cold_starts
         made.append(
-            _tile(
+            tile(
                 "Cold starts",
                 figure("cold_starts", report.cold_starts, f"{report.cold_starts:,}"),
                 f"{milliseconds(mean_ms)} each on average",
@@ -140,17 +127,11 @@ def tiles(report: RunTotals) -> str:
         cost = report.cost
         sign = "at most " if cost.is_upper_bound else "at least " if cost.is_lower_bound else ""
         made.append(
-            _tile(
+            tile(
                 "Cost", sign + figure("usd", cost.usd, dollars(cost.usd)), escape(report.cost_basis), "broad"
             )
         )
     return "".join(made)
-
-
-def _tile(label: str, value: str, below: str, kind: str = "") -> str:
-    return (
-        f'<div class="tile {kind}"><dt>{escape(label)}</dt><dd>{value}</dd><dd class=below>{below}</dd></div>'
-    )
 
 
 def summary_table(report: RunTotals) -> str:
@@ -195,46 +176,6 @@ def status_rows(report: RunTotals) -> str:
             f'style="width:{max(share * 100, 0.4):.2f}%"></div></td></tr>'
         )
     return "".join(rows) or "<tr><td>no records</td></tr>"
-
-
-def cluster_items(report: RunTotals) -> str:
-    """One folding item for each kind of failure, with its sample."""
-    return "".join(_cluster(cluster) for cluster in report.stats.failures(_MOST_CLUSTERS))
-
-
-def _cluster(cluster: FailureCluster) -> str:
-    head = f"<p><span class=count>{cluster.count:,}</span> <b>{safe(cluster.type, 120)}</b>"
-    if cluster.message:
-        head += f" {safe(cluster.message, 1000)}"
-    if cluster.seq < 0:
-        return f"<li>{head}</p></li>"
-    names = [f"{safe(cluster.status)}, for example record {cluster.seq}"]
-    if cluster.frame:
-        names.insert(0, f"<code>{safe(short_frame(cluster.frame), 160)}</code>")
-    if cluster.key is not None:
-        names.append(f"key {safe(cluster.key, 100)}")
-    if cluster.request_id:
-        names.append(f"request {safe(cluster.request_id, 60)}")
-    parts = [f"{head}</p><p class=dim>{' · '.join(names)}</p>"]
-    if cluster.stack_trace:
-        parts.append(_details("stack trace", cluster.stack_trace))
-    if cluster.log_tail:
-        parts.append(_details("end of its log", cluster.log_tail.splitlines()))
-    return f"<li>{''.join(parts)}</li>"
-
-
-def _details(title: str, texts: Iterable[str]) -> str:
-    return f"<details><summary>{title}</summary><pre>{_lines(texts)}</pre></details>"
-
-
-def _lines(texts: Iterable[str]) -> str:
-    def each() -> Iterator[str]:
-        for text in texts:
-            for line in text.splitlines() or [""]:
-                indent = len(line) - len(line.lstrip(" "))
-                yield " " * min(indent, 40) + safe(line, 400)
-
-    return "\n".join(each())
 
 
 def slowest_rows(report: RunTotals) -> str:

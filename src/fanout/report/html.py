@@ -12,14 +12,13 @@ import hashlib
 import re
 from pathlib import Path
 
+from fanout.charts import figures, script, style
+from fanout.charts.markup import cluster_items, safe
 from fanout.errors import ConfigError
 from fanout.report import fragments
-from fanout.report.captions import captions
-from fanout.report.charts import TITLES, charts
 from fanout.report.totals import RunTotals
 
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
-_WIDE = frozenset({"throughput", "executions"})
 
 
 def write_html(report: RunTotals, path: Path) -> None:
@@ -37,21 +36,21 @@ def write_html(report: RunTotals, path: Path) -> None:
 
 def page(report: RunTotals) -> str:
     """The page as text."""
-    name = fragments.safe(report.function or "run", 100)
-    script = asset("page.js")
+    name = safe(report.function or "run", 100)
+    code = script()
     slots = {
         "title": f"{name}: {report.records:,} records",
         "name": name,
-        "style": asset("page.css"),
-        "script": script,
-        "hashes": script_hash(script),
+        "style": style() + _asset("page.css"),
+        "script": code,
+        "hashes": _hash(code),
         "badge": fragments.badge(report),
         "facts": fragments.facts(report),
         "notes": fragments.notes(report),
         "tiles": fragments.tiles(report),
         "statuses": fragments.status_rows(report),
-        "clusters": fragments.cluster_items(report),
-        "figures": figures(report),
+        "clusters": cluster_items(report.stats),
+        "figures": figures(report.stats),
         "slowest": fragments.slowest_rows(report),
         "options": fragments.option_rows(report),
         "commands": fragments.command_items(report),
@@ -60,26 +59,12 @@ def page(report: RunTotals) -> str:
         "hide_options": "" if fragments.option_rows(report) else "hidden",
     }
     # One pass: what is filled in is never searched for slots again.
-    return _SLOT.sub(lambda found: slots[found[1]], asset("page.html"))
+    return _SLOT.sub(lambda found: slots[found[1]], _asset("page.html"))
 
 
-def figures(report: RunTotals) -> str:
-    """Every chart with its title and its caption, ready for the page."""
-    said = captions(report)
-    drawn = charts(report.stats, said)
-    drawn.setdefault("flight", "")  # its caption says why there is nothing to draw
-    return "".join(
-        f'<figure id="plot-{name}"{" class=wide" if name in _WIDE else ""}><h2>{TITLES[name]}</h2>{chart}'
-        f"<figcaption>{fragments.safe(said[name])}</figcaption></figure>"
-        for name, chart in drawn.items()
-    )
-
-
-def asset(name: str) -> str:
-    """A file that stands beside this module."""
+def _asset(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def script_hash(script: str) -> str:
-    """A script as the page's policy names it."""
+def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

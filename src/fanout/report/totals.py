@@ -60,8 +60,8 @@ class RunTotals:
         self.records: int = max(_count(run.get("records_read")), stats.done)
         self.pending: int = self.records - stats.done
         self.elapsed_s: float = stats.elapsed_s
-        self.throughput_per_s: float = stats.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
-        self.share_of_limit: float | None = _share(stats)
+        self.throughput_per_s: float = stats.throughput_per_s
+        self.share_of_limit: float | None = stats.share_of_limit
         self.latency_ms: dict[str, float] = stats.latency_ms()
         self.throttles: dict[str, int] = dict(stats.throttles)
         self.retries: int = stats.retries
@@ -175,13 +175,6 @@ class RunTotals:
 
     def _counted(self) -> Iterator[tuple[str, int]]:
         return ((status, count) for status, count in self.counts.items() if count)
-
-
-def _share(stats: Stats) -> float | None:
-    # Little's law: calls in flight on average, over the limit on average.
-    if stats.limit_s <= 0:
-        return None
-    return min(1.0, stats.latencies.sum_ms / 1000 / stats.limit_s)
 
 
 def _count(value: object) -> int:

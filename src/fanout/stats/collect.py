@@ -182,6 +182,18 @@ class Stats:
         return sum(self.counts.values())
 
     @property
+    def throughput_per_s(self) -> float:
+        """Records with an outcome per second of running time."""
+        return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def share_of_limit(self) -> float | None:
+        """Calls in flight on average, by Little's law, over the limit on average; None without a limit."""
+        if self.limit_s <= 0:
+            return None
+        return min(1.0, self.latencies.sum_ms / 1000 / self.limit_s)
+
+    @property
     def failed(self) -> int:
         """Records that did not succeed."""
         return self.done - sum(self.counts[status] for status in OK_STATUSES)

@@ -14,7 +14,7 @@ from itertools import groupby
 
 import msgspec
 
-from fanout.report.axes import Axis
+from fanout.charts.axes import Axis
 
 WIDTH, HEIGHT = 1000, 300
 

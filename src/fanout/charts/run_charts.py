@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
+from fanout.charts.axes import count_axis, latency_axis, time_axis
+from fanout.charts.drawing import Dots, Drawing, Line, Values
 from fanout.quantities import milliseconds, number, percent, seconds
-from fanout.report.axes import count_axis, latency_axis, time_axis
-from fanout.report.drawing import Dots, Drawing, Line, Values
 from fanout.stats import Stats
 from fanout.stats.histogram import bucket_ms, lower_ms
 from fanout.stats.replay import unix_s
