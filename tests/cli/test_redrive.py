@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections import Counter
 from pathlib import Path
@@ -110,3 +111,15 @@ def test_a_redrive_of_an_interrupted_run_forgets_nothing_of_it(shell: Shell) -> 
     outcomes = latest(shell)
     assert sorted(outcomes) == list(range(400))
     assert "unknown" not in {outcome["status"] for outcome in outcomes.values()}
+
+
+def test_a_redrive_that_died_while_it_started_can_be_begun_again(shell: Shell) -> None:
+    """run.json says that a redrive is going on, and nothing of it was sent: both verbs go on."""
+    shell.write("in.jsonl", 3)
+    assert shell.run("run", "errors", "in.jsonl", "--out", "run").code == 1
+    assert shell.run("redrive", "run", "--profile", "nobody").code == 2
+    state_file = shell.directory / "run" / "run.json"
+    assert json.loads(state_file.read_text())["redrive"]
+    assert shell.run("redrive", "run").code == 1
+    assert set(shell.executions().values()) == {2}
+    assert json.loads(state_file.read_text())["redrive"] is None

@@ -61,13 +61,13 @@ def _whole_lines(shell: Shell) -> list[bytes]:
 
 
 def test_a_finished_run_has_nothing_to_resume(shell: Shell) -> None:
-    """It says so, exits 0 even though some failed, and sends nothing."""
+    """It says so, exits with the run's own code, and sends nothing."""
     shell.write("in.jsonl", 4)
     assert shell.run("run", "errors", "in.jsonl", "--out", "run").code == 1
     before = (shell.directory / "run" / "outcomes.jsonl").read_bytes()
     resumed = shell.run("resume", "run")
-    assert resumed.code == 0
-    assert "run: is finished: nothing to resume" in resumed.err
+    assert resumed.code == 1
+    assert "run is finished: there is nothing to resume" in resumed.err
     assert (shell.directory / "run" / "outcomes.jsonl").read_bytes() == before
     assert set(shell.executions().values()) == {1}
 

@@ -13,12 +13,13 @@ import click
 import pytest
 
 import fanout
+from fanout import exit_codes
 from fanout.cli import VERBS
 from fanout.commands.request import RunOptions
 from fanout.config import Options
 from fanout.emulator import EmulatorProcess
 from fanout.model import STATUSES, AttemptEnd, ErrorDetail, Outcome, Record
-from fanout.runs.ending import _STOPS, EXIT_FAILURES, EXIT_OK
+from fanout.runs.ending import _STOPS
 from fanout.stats import FailureCluster
 
 from .pages import ROOT, named, sections
@@ -94,7 +95,7 @@ def test_every_status_is_documented() -> None:
 
 def test_every_exit_code_is_documented() -> None:
     """Scripts branch on them."""
-    codes = {EXIT_OK, EXIT_FAILURES, *(code for _, code in _STOPS.values())}
+    codes = {exit_codes.OK, exit_codes.FAILURES, *(code for _, code in _STOPS.values())}
     documented = set(re.findall(r"^\| (\d+) \|", sections(REFERENCE)["Exit codes"], re.MULTILINE))
     assert {str(code) for code in codes} == documented
 

@@ -268,3 +268,15 @@ def test_a_large_journal_is_read_quickly(tmp_path: Path) -> None:
     began_s = time.process_time()
     assert replay(run_dir.path).records == 100_000
     assert time.process_time() - began_s < 0.5
+
+
+def test_a_lost_mark_is_damage_unless_told_what_it_means(tmp_path: Path) -> None:
+    """An empty or missing mark beside a run that was going on never counts as "nothing was sent"."""
+    for lose in (Path.unlink, lambda path: path.write_bytes(b"")):
+        run_dir = new_run(tmp_path / lose.__name__)
+        lose(run_dir.path / "mark")
+        with pytest.raises(JournalError, match="which records were sent is not known"):
+            replay(run_dir.path)
+        known = replay(run_dir.path, accepts_lost_mark=True)
+        assert known.is_mark_lost
+        assert known.may_have_run(10**9)

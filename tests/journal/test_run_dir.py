@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,9 @@ def test_a_run_is_made_with_its_parents(tmp_path: Path) -> None:
     for path in (tmp_path / "a" / "b" / "c", tmp_path / "a"):
         run_dir = new_run(path)
         assert json.loads((path / "run.json").read_text()) == run_dir.state
-        assert run_dir.state == {"format": 1, "generation": 0, "state": "running", "function": "f"}
+        assert re.fullmatch(r"[\w-]{22}", run_dir.state["id"])
+        known = {name: value for name, value in run_dir.state.items() if name != "id"}
+        assert known == {"format": 1, "generation": 0, "state": "running", "function": "f"}
 
 
 def test_a_directory_with_a_run_is_refused(tmp_path: Path) -> None:
@@ -78,6 +81,7 @@ def test_members_that_nobody_knows_are_kept(tmp_path: Path) -> None:
     run_dir.write_state({"state": "finished"})
     assert RunDir.open(tmp_path / "run").state == {
         "format": 1,
+        "id": run_dir.state["id"],
         "generation": 0,
         "state": "finished",
         "function": "f",

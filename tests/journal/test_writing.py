@@ -231,6 +231,7 @@ async def test_a_full_disk_keeps_the_outcomes_of_calls_in_flight(tmp_path: Path)
 async def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """Opening says in one line which file it is."""
     run_dir = new_run(tmp_path / "run")
+    (run_dir.path / "mark").unlink()
     (run_dir.path / "mark").mkdir()
     with pytest.raises(JournalError) as caught:
         await Journal.open(run_dir.path)

@@ -15,12 +15,8 @@ from typing import NoReturn
 
 import click
 
+from fanout import exit_codes
 from fanout.errors import FanoutError, FatalRefusal
-
-EXIT_USAGE = 2
-EXIT_FATAL = 4
-EXIT_INTERRUPTED = 130
-EXIT_CLOSED_PIPE = 141
 
 VERBS = {
     "run": "One call per record of INPUT.",
@@ -85,17 +81,17 @@ def main() -> NoReturn:
     except click.ClickException as error:
         _end(_in_one_line(error), error.exit_code)
     except FatalRefusal as error:
-        _end(str(error), EXIT_FATAL)
+        _end(str(error), exit_codes.FATAL)
     except FanoutError as error:
-        _end(str(error), EXIT_USAGE)
+        _end(str(error), exit_codes.USAGE)
     except MemoryError:
-        _end("not enough memory: give the process more", EXIT_USAGE)
+        _end("not enough memory: give the process more", exit_codes.USAGE)
     except (click.Abort, KeyboardInterrupt):
-        _end("interrupted", EXIT_INTERRUPTED)
+        _end("interrupted", exit_codes.SIGINT)
     except BrokenPipeError:
         # The reader has gone, as `head` does. What Python would still flush at exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_CLOSED_PIPE)
+        sys.exit(exit_codes.CLOSED_PIPE)
     finally:
         gc.freeze()  # and so is looking through them once more at the very end
     sys.exit(code if isinstance(code, int) else 0)

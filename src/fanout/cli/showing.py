@@ -12,6 +12,7 @@ from typing import Any
 import click
 import msgspec
 
+from fanout import exit_codes
 from fanout.classify import STATUS_OF_FAILURE, status_of
 from fanout.log_tail import add_log
 from fanout.model import Classification, InvokeTemplate, OnChunk, Outcome, Reply, Verdict
@@ -69,8 +70,8 @@ class Display:
                 self._show_body(reply.body)
             self._show_status(outcome)
         if result.verdict is Verdict.FATAL:
-            return 4
-        return 0 if outcome.ok else 1
+            return exit_codes.FATAL
+        return exit_codes.OK if outcome.ok else exit_codes.FAILURES
 
     async def _show_chunk(self, chunk: bytes) -> None:
         self._streamed = True

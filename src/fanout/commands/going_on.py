@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection, Container
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
@@ -79,22 +80,20 @@ async def resume(path: Path, changes: Changes, audience: Audience, *, payloads: 
     run_dir = RunDir.open(path)
     with ExitStack() as stack:
         stack.enter_context(run_dir.lock())
-        known = replay(path)
+        known = replay(path, accepts_lost_mark=changes.may_have_run is not None)
         state = run_dir.state
-        if state.get("state") == "finished":
-            audience.say(f"{path}: is finished: nothing to resume")
-            report = RunReport.from_run_dir(path)
-            report.exit_code = 0  # of the resume: what became of the records is in the report
-            return report
+        if state.get("state") == "finished" and not _takes_more(state, changes):
+            audience.say(f"{path} is finished: there is nothing to resume")
+            return RunReport.from_run_dir(path)
         asked = _Asked(state, changes)
         local = stack.enter_context(local_function(asked.function, asked.run_options, asked.options))
         options = {**asked.options, **local}
         redrive = state.get("redrive")
-        if isinstance(redrive, dict) and known.generation:
+        if isinstance(redrive, dict):
             report = await _redrive(run_dir, known, redrive, asked, options, changes, audience)
             if run_dir.state.get("redrive") or run_dir.state.get("state") == "finished":
                 return report  # cut off again, or all there was to do
-            known = replay(path)
+            known = replay(path, accepts_lost_mark=changes.may_have_run is not None)
         return await _resume(run_dir, known, asked, options, changes, audience, payloads)
 
 
@@ -114,29 +113,48 @@ async def redrive(
     run_dir = RunDir.open(path)
     with ExitStack() as stack:
         stack.enter_context(run_dir.lock())
-        known = replay(path)
+        known = replay(path, accepts_lost_mark=changes.may_have_run is not None)
         state = run_dir.state
-        if state.get("redrive"):
-            raise ConfigError(f"{path}: a redrive of it was cut off: go on with `fanout resume {path}` first")
+        cut_off = state.get("redrive") or {}
+        generation = int(state.get("generation", 0)) + 1
+        if cut_off:
+            if _has_sent(known, generation - 1):
+                command = f"fanout resume {shlex.quote(str(path))}"
+                raise ConfigError(f"a redrive of {path} was cut off: go on with `{command}` first")
+            generation -= 1  # nothing was sent in it: it begins again
         asked = _Asked(state, changes)
         filters = {
             "statuses": chosen,
             "error_types": sorted(error_types),
-            "before": str(state.get("state")),
             # What is known of the run itself must outlive the redrive.
+            "before": str(state.get("state")),
             "not_sent": state.get("not_sent") or [],
             "refused": state.get("refused") or [],
+            **{name: cut_off[name] for name in ("before", "not_sent", "refused") if name in cut_off},
         }
-        generation = int(state.get("generation", 0)) + 1
         found = Redrive(path, statuses=chosen, error_types=error_types, before_generation=generation)
         if not len(found):
             audience.say(f"{path}: no record to send again among {', '.join(chosen)}")
             return RunReport.from_run_dir(path)
-        run_dir.write_state({"generation": generation, "redrive": filters, "state": "running"})
         local = stack.enter_context(local_function(asked.function, asked.run_options, asked.options))
+        run_dir.begin_generation(generation, {"redrive": filters, "state": "running"})
         return await _redrive(
             run_dir, known, filters, asked, {**asked.options, **local}, changes, audience, found=found
         )
+
+
+def _takes_more(state: dict[str, Any], changes: Changes) -> bool:
+    """Whether a finished run ended by its ``take``, and more is asked for now."""
+    before = (state.get("options") or {}).get("take")
+    now = changes.run_options.get("take")
+    is_more = isinstance(before, int) and isinstance(now, int) and now > before
+    return is_more and not state.get("is_input_exhausted")
+
+
+def _has_sent(known: Replay, generation: int) -> bool:
+    """Whether anything may have been sent in this generation."""
+    marked = generation < len(known.marks) and known.marks[generation] > 0
+    return marked or (known.generation == generation and len(known.redone) > 0)
 
 
 class _Asked:
@@ -191,14 +209,19 @@ async def _resume(
     suspects: Container[int] = ()
     count = known.may_have_run_count
     decision = _decide(count, asked, changes)
-    if count:
+    if known.is_mark_lost and decision == "skip":
+        suspects = _Suspects(known)
+    elif count:
         verb = "sent again" if decision == "send" else "not sent again: they become unknown"
         audience.say(f"{count:,} records may have run before the run was cut off; {verb}")
         if decision == "skip":
             suspects = _Suspects(known)
     refused = frozenset(run_dir.state.get("refused") or ())
     is_planned = {"is_planned": False} if run_dir.state.get("is_planned") else {}  # a canary no more
-    run_dir.write_state({"state": "running", "finished_at": None, **is_planned})
+    options_kept = run_dir.state.get("options") or {}
+    if "take" in changes.run_options:
+        options_kept = {**options_kept, "take": changes.run_options["take"]}
+    run_dir.write_state({"state": "running", "finished_at": None, "options": options_kept, **is_planned})
     stats = replay_stats(
         (outcome for outcome in iter_outcomes(run_dir.path) if outcome.seq not in refused),
         read_timeline(run_dir.path / TIMELINE),

@@ -14,15 +14,11 @@ from typing import Any
 from fanout.commands.request import Request
 from fanout.errors import FanoutError
 from fanout.inputs import fingerprint, is_url
-from fanout.journal import Replay, RunDir
+from fanout.journal import BEGUN_FILES, Replay, RunDir
 from fanout.report.summary import RunReport
 from fanout.runs import Run, RunResult
 
 REPORT_FILE = "report.html"
-_OWN_FILES = (
-    *("run.json", "outcomes.jsonl", "lock", "mark", "samples", "spool", "spool.end", "reserve"),
-    "timeline.jsonl",
-)
 
 
 def default_directory(function: str) -> Path:
@@ -122,17 +118,7 @@ def missing(path: Path) -> list[Path]:
 
 def discard(run_dir: RunDir, made: Sequence[Path]) -> None:
     """Undo the making of a run directory in which nothing has happened, and of the directories ``made``."""
-    for name in (
-        "run.json",
-        "outcomes.jsonl",
-        "lock",
-        "mark",
-        "samples",
-        "spool",
-        "spool.end",
-        "reserve",
-        "timeline.jsonl",
-    ):
+    for name in BEGUN_FILES:
         with suppress(OSError):
             (run_dir.path / name).unlink()
     for directory in made:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import select
 import zlib
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from fanout.errors import SourceError
+from fanout.private_files import FILE_MODE, opener
 
 CHUNK_BYTES = 256 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -94,12 +96,12 @@ class SpooledReader(_Layer):
         chunk = self._reader.read()
         try:
             if self._spool is None:
-                self._spool = self._path.open("xb", buffering=0)
+                self._spool = FileIO(self._path, "xb", opener=opener)
             view = memoryview(chunk)
             while view:
                 view = view[self._spool.write(view) or 0 :]
             if not chunk:
-                end_mark(self._path).touch()
+                end_mark(self._path).touch(mode=FILE_MODE)
         except OSError as error:
             raise SourceError(f"cannot be spooled to {self._path}: {error.strerror or error}") from error
         return chunk

@@ -5,12 +5,13 @@ from __future__ import annotations
 from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
 from fanout.journal.lock import RunLock
 from fanout.journal.replaying import Replay, iter_lines, iter_outcomes, replay
-from fanout.journal.run_dir import FORMAT, OUTCOMES_FILE, SPOOL_FILE, STATE_FILE, RunDir
+from fanout.journal.run_dir import BEGUN_FILES, FORMAT, OUTCOMES_FILE, SPOOL_FILE, STATE_FILE, RunDir
 from fanout.journal.samples import Samples, check_samples
 from fanout.journal.seqs import SeqSet
 from fanout.journal.writing import Fsync, Journal
 
 __all__ = [
+    "BEGUN_FILES",
     "FORMAT",
     "OUTCOMES_FILE",
     "SPOOL_FILE",

@@ -10,7 +10,7 @@ import errno
 import os
 from pathlib import Path
 
-from fanout.journal.run_dir import sync_directory
+from fanout.private_files import FILE_MODE, opener, sync_directory
 
 RESERVE_FILE = "reserve"
 RESERVE_BYTES = 1024 * 1024
@@ -26,7 +26,9 @@ class AppendFile:
 
     def __init__(self, path: Path, *, entry_bytes: int | None = None) -> None:
         self.path = path
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666), "r+b", buffering=0)
+        self._file = os.fdopen(
+            os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, FILE_MODE), "r+b", buffering=0
+        )
         try:
             size = self._file.seek(0, os.SEEK_END)
             whole = self._after_last_line(size) if entry_bytes is None else size - size % entry_bytes
@@ -75,7 +77,7 @@ class Reserve:
         self._path = directory / RESERVE_FILE
         self._is_held = False
         with contextlib.suppress(OSError):  # no room for it even now: then there is none
-            with self._path.open("wb") as file:
+            with open(self._path, "wb", opener=opener) as file:
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
                 else:

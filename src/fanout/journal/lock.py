@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from fanout.errors import JournalError
+from fanout.private_files import FILE_MODE
 
 LOCK_FILE = "lock"
 
@@ -39,7 +40,7 @@ class RunLock:
     def __init__(self, directory: Path) -> None:
         path = directory / LOCK_FILE
         try:
-            self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
         except OSError as error:
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
         try:

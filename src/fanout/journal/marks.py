@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from fanout.errors import JournalError
+from fanout.private_files import FILE_MODE, write_whole
 
 MARK_FILE = "mark"
 _LINE_BYTES = 32
@@ -23,7 +24,7 @@ class MarkFile:
         self._path = directory / MARK_FILE
         self._generation = generation
         try:
-            self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
+            self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, FILE_MODE), "r+b", buffering=0)
         except OSError as error:
             raise JournalError(f"{self._path}: cannot be written: {error.strerror}") from error
         self.mark = 0
@@ -54,9 +55,22 @@ class MarkFile:
     def _write_line(self, generation: int, mark: int) -> None:
         try:
             self._file.seek(generation * _LINE_BYTES)
-            self._file.write(b"%10d %20d\n" % (generation, mark))
+            self._file.write(_line(generation, mark))
         except OSError as error:
             raise JournalError(f"{self._path}: cannot be written: {error.strerror}") from error
+
+
+def _line(generation: int, mark: int) -> bytes:
+    return b"%10d %20d\n" % (generation, mark)
+
+
+def write_marks(directory: Path, marks: list[int]) -> None:
+    """Write the whole file, one mark for each generation from 0. Raises JournalError."""
+    path = directory / MARK_FILE
+    try:
+        write_whole(path, b"".join(_line(generation, mark) for generation, mark in enumerate(marks)))
+    except OSError as error:
+        raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def read_marks(directory: Path) -> list[int]:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import secrets
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from fanout.errors import JournalError
-from fanout.journal.lock import RunLock
+from fanout.journal.lock import LOCK_FILE, RunLock
+from fanout.journal.marks import MARK_FILE, read_marks, write_marks
+from fanout.journal.samples import SAMPLES_FILE
+from fanout.private_files import make_directory, opener, write_whole
 
 FORMAT = 1
 STATE_FILE = "run.json"
 OUTCOMES_FILE = "outcomes.jsonl"
 SPOOL_FILE = "spool"
+# Every file of a run that has not begun: what undoing its beginning removes.
+BEGUN_FILES = (
+    *(STATE_FILE, OUTCOMES_FILE, MARK_FILE, LOCK_FILE, SAMPLES_FILE, SPOOL_FILE, f"{SPOOL_FILE}.end"),
+    *("reserve", "timeline.jsonl"),
+)
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -34,13 +42,17 @@ class RunDir:
         Raises JournalError when it holds a run already or cannot be written.
         """
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_directory(path)
             claimed = STATE_FILE if (path / STATE_FILE).exists() else OUTCOMES_FILE
-            with (path / claimed).open("xb"):
+            with open(path / claimed, "xb", opener=opener):
                 pass  # of two processes that begin here at once, one fails
         except FileExistsError:
             if path.exists() and not path.is_dir():
                 raise JournalError(f"{path}: is no directory: choose another --out") from None
+            if not path.exists():
+                raise JournalError(
+                    f"{path}: cannot be written: a directory above it is a file: choose another --out"
+                ) from None
             raise JournalError(
                 f"{path}: holds a run already: go on with `fanout resume {path}`, or choose another --out"
             ) from None
@@ -50,10 +62,13 @@ class RunDir:
             ) from error
         run_dir = cls(path, {})
         try:
-            run_dir.write_state({"format": FORMAT, "generation": 0, **state})
+            # The mark is whole before run.json says "running": no kill can leave one without the other.
+            write_marks(path, [0])
+            run_dir.write_state({"format": FORMAT, "id": new_run_id(), "generation": 0, **state})
         except JournalError:
-            with contextlib.suppress(OSError):
-                (path / OUTCOMES_FILE).unlink()
+            for name in (OUTCOMES_FILE, MARK_FILE):
+                with contextlib.suppress(OSError):
+                    (path / name).unlink()
             raise
         return run_dir
 
@@ -81,30 +96,22 @@ class RunDir:
         if state.get("state") == "running":
             state.pop("not_sent", None)
         path = self.path / STATE_FILE
-        draft = self.path / (STATE_FILE + ".new")
         try:
-            with draft.open("wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-            sync_directory(self.path)
+            write_whole(path, msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
         except OSError as error:
-            with contextlib.suppress(OSError):
-                draft.unlink()
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
         self.state = state
 
+    def begin_generation(self, generation: int, changes: dict[str, Any]) -> None:
+        """Begin a redrive: its mark first, then run.json, so that a kill between the two harms nothing."""
+        marks = read_marks(self.path)[:generation]
+        write_marks(self.path, [*marks, *[0] * (generation + 1 - len(marks))])
+        self.write_state({**changes, "generation": generation})
 
-def sync_directory(path: Path) -> None:
-    """Put a directory's entries on the disk itself, where the platform can."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+
+def new_run_id() -> str:
+    """128 random bits as 22 characters of ``[a-zA-Z0-9-_]``: the name that a run has for ever."""
+    return secrets.token_urlsafe(16)
 
 
 def _read_state(directory: Path) -> dict[str, Any]:

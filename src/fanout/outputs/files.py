@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from fanout.errors import JournalError
 from fanout.model import OnChunk, Outcome
+from fanout.private_files import DIRECTORY_MODE, opener
 
 FOLDER = "outputs"
 
@@ -21,7 +22,7 @@ class OutputFiles:
 
     def __init__(self, directory: Path) -> None:
         self._folder = directory / FOLDER
-        self._folder.mkdir(exist_ok=True)
+        self._folder.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         self._open: dict[int, IO[bytes]] = {}
 
     def open(self, seq: int) -> OnChunk:
@@ -48,7 +49,9 @@ class OutputFiles:
         try:
             file = self._open.get(seq)
             if file is None:
-                file = self._open[seq] = self._path(seq).open("wb")
+                file = self._open[seq] = open(  # noqa: SIM115 - Path.open takes no opener; kept open
+                    self._path(seq), "wb", opener=opener
+                )
             file.write(chunk)
         except OSError as error:
             raise JournalError(f"{self._path(seq)}: cannot be written: {error.strerror}") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 from fanout.charts import figures, script, style
 from fanout.charts.markup import cluster_items, safe
 from fanout.errors import ConfigError
+from fanout.private_files import opener
 from fanout.report import fragments
 from fanout.report.totals import RunTotals
 
@@ -25,7 +26,8 @@ def write_html(report: RunTotals, path: Path) -> None:
     """Write the page, whole or not at all: a page that was there stays until the new one is complete."""
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(page(report), encoding="utf-8", errors="replace")
+        with open(part, "w", encoding="utf-8", errors="replace", opener=opener) as file:
+            file.write(page(report))
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)

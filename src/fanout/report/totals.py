@@ -11,11 +11,17 @@ from typing import Any, Literal
 
 import msgspec
 
+from fanout import exit_codes
 from fanout.cost import CostEstimate
 from fanout.stats import Execution, FailureCluster, Stats
 
 _MOST_ALIKE = 10
-_EXIT_CODES = {"halted": 3, "fatal": 4, "interrupted": 130, "running": 130}
+_EXIT_CODES = {
+    "halted": exit_codes.THRESHOLD,
+    "fatal": exit_codes.FATAL,
+    "interrupted": exit_codes.SIGINT,
+    "running": exit_codes.SIGINT,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 from fanout.runs.ending import (
-    EXIT_BOUND,
-    EXIT_FAILURES,
-    EXIT_FATAL,
-    EXIT_OK,
-    EXIT_THRESHOLD,
-    EXIT_USAGE,
     RunResult,
     Stop,
 )
@@ -19,12 +13,6 @@ from fanout.runs.running import Run, Watchers, Work
 from fanout.runs.stopping import StopRules
 
 __all__ = [
-    "EXIT_BOUND",
-    "EXIT_FAILURES",
-    "EXIT_FATAL",
-    "EXIT_OK",
-    "EXIT_THRESHOLD",
-    "EXIT_USAGE",
     "OutputFiles",
     "PassingLedger",
     "Redrive",

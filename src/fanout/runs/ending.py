@@ -6,29 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fanout import exit_codes
 from fanout.model import OK_STATUSES
 from fanout.stats import Stats
 
-EXIT_OK = 0
-EXIT_FAILURES = 1
-EXIT_USAGE = 2
-EXIT_THRESHOLD = 3
-EXIT_FATAL = 4
-EXIT_BOUND = 5
-EXIT_CLOSED_PIPE = 141
-
 # why a run stopped -> its state and its exit code
 _STOPS: dict[str, tuple[str, int]] = {
-    "threshold": ("halted", EXIT_THRESHOLD),
-    "deadline": ("halted", EXIT_BOUND),
-    "cost": ("halted", EXIT_BOUND),
-    "journal": ("halted", EXIT_BOUND),
-    "source": ("halted", EXIT_USAGE),
-    "fatal": ("fatal", EXIT_FATAL),
-    "sigint": ("interrupted", 130),
-    "sigterm": ("interrupted", 143),
-    "sighup": ("interrupted", 129),
-    "pipe": ("interrupted", EXIT_CLOSED_PIPE),
+    "threshold": ("halted", exit_codes.THRESHOLD),
+    "deadline": ("halted", exit_codes.BOUND),
+    "cost": ("halted", exit_codes.BOUND),
+    "journal": ("halted", exit_codes.BOUND),
+    "source": ("halted", exit_codes.USAGE),
+    "fatal": ("fatal", exit_codes.FATAL),
+    "sigint": ("interrupted", exit_codes.SIGINT),
+    "sigterm": ("interrupted", exit_codes.SIGTERM),
+    "sighup": ("interrupted", exit_codes.SIGHUP),
+    "pipe": ("interrupted", exit_codes.CLOSED_PIPE),
 }
 
 
@@ -64,4 +57,4 @@ def ending(stop: Stop | None, counts: Mapping[str, int]) -> tuple[str, int]:
     if stop is not None:
         return _STOPS[stop.reason]
     failed = sum(count for status, count in counts.items() if status not in OK_STATUSES)
-    return "finished", EXIT_FAILURES if failed else EXIT_OK
+    return "finished", exit_codes.FAILURES if failed else exit_codes.OK

@@ -9,13 +9,14 @@ from fanout.invoke_request import build_template
 from fanout.model import Verdict
 
 
-async def check_before_flight(dispatcher: Dispatcher) -> None:
+async def check_before_flight(dispatcher: Dispatcher, *, asks_lambda_first: bool = False) -> None:
     """One DryRun, and a look at what discovery found. Raises FatalRefusal, in one line, if either says no.
 
-    A throttled DryRun says nothing against the run: what throttles has let the caller in.
+    ``asks_lambda_first``: GetFunction's word alone stops nothing, as it is wrong for functions of other
+    accounts; the DryRun decides. A throttled DryRun says nothing against the run: what throttles has let the caller in.
     """
     options, quotas = dispatcher.options, dispatcher.budget.quotas
-    if quotas.function_missing:
+    if quotas.function_missing and not asks_lambda_first:
         where = f"no such function in {dispatcher.budget.region}"
         raise FatalRefusal(
             f"{options.function}: {where}: check its name and the Region",

@@ -189,8 +189,8 @@ class Run:
                     meta = _meta(dispatcher)
                     if self._watchers.on_started is not None:
                         self._watchers.on_started(dispatcher)
-                    if self._preflight:
-                        await check_before_flight(dispatcher)
+                    if self._preflight or dispatcher.budget.quotas.function_missing:
+                        await check_before_flight(dispatcher, asks_lambda_first=not self._preflight)
                     await self._drive(dispatcher)
         finally:
             if self._ledger is not None:

@@ -11,6 +11,8 @@ from typing import Self
 
 import msgspec
 
+from fanout.private_files import opener
+
 NAME = "timeline.jsonl"
 
 
@@ -43,7 +45,7 @@ class TimelineWriter:
         self.fault: str | None = None
         try:
             torn = path.exists() and not _ends_whole(path)
-            self._file = path.open("ab", buffering=0)
+            self._file = FileIO(path, "ab", opener=opener)
         except OSError as error:
             self._fail(error)
             return
