@@ -1,4 +1,4 @@
-"""``fanout emulate``: which function is served on this machine, and how."""
+"""``fanout emulate``: serve functions on this machine."""
 
 from __future__ import annotations
 

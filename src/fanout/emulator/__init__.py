@@ -1,4 +1,4 @@
-"""Lambda on this machine: which functions are served, under which limits, to any SDK.
+"""Lambda on this machine: serves functions to any SDK, under Lambda's limits.
 
 ``EmulatorProcess`` runs it as a child of the calling program. Importing this package is cheap: the
 server is imported by the child only.

@@ -1,4 +1,4 @@
-"""What the emulator tells of itself and what may be changed while it runs: ``/_fanout/``."""
+"""The emulator's own requests under ``/_fanout/``: stats, reset and limits."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from fanout.emulator.counters import Counters
 from fanout.emulator.events import EventQueue
-from fanout.emulator.exchange import Exchange
 from fanout.emulator.functions import Function, Registry
 from fanout.emulator.model import Account, ControlPlane, Reason
 from fanout.emulator.replies import Refusal, invalid
+from fanout.emulator.request import Request
 
 PREFIX = "/_fanout/"
 
@@ -34,17 +34,17 @@ class AdminApi:
         self._counters = counters
         self._denied = denied_operations
 
-    async def answer(self, exchange: Exchange) -> None:
+    async def answer(self, request: Request) -> None:
         """Answer one request; raises Refusal."""
-        match exchange.scope["method"], exchange.scope["path"].removeprefix(PREFIX):
+        match request.scope["method"], request.scope["path"].removeprefix(PREFIX):
             case "GET", "stats":
-                await exchange.reply_json(200, self._stats())
+                await request.reply_json(200, self._stats())
             case "POST", "reset":
                 self._reset()
-                await exchange.reply_json(200, {})
+                await request.reply_json(200, {})
             case "POST", "limits":
-                self._set_limits(await exchange.json())
-                await exchange.reply_json(200, self._limits())
+                self._set_limits(await request.json())
+                await request.reply_json(200, self._limits())
             case _:
                 raise Refusal(404, "UnknownOperationException", "try GET stats, POST reset or POST limits")
 

@@ -1,4 +1,4 @@
-"""Which part of the emulator answers a request: the ASGI application."""
+"""ASGI application: checks who asks and passes each request to the API that answers it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from fanout.emulator import admin
 from fanout.emulator.control import ControlApi
 from fanout.emulator.counters import Counters
 from fanout.emulator.events import EventQueue
-from fanout.emulator.exchange import Disconnected, Exchange
 from fanout.emulator.executor import Executor
 from fanout.emulator.functions import BadReference, Function, Registry, UnknownFunction
 from fanout.emulator.invoke import InvokeApi
 from fanout.emulator.model import Account, ControlPlane
 from fanout.emulator.pool import Pool
 from fanout.emulator.replies import Refusal, denied, not_found
+from fanout.emulator.request import Disconnected, Request
 from fanout.emulator.settings import ACCOUNT_ID, Settings
 from fanout.emulator.simulation import Dice
 from fanout.emulator.spawner import Spawner
@@ -60,34 +60,34 @@ class App:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        exchange = Exchange(scope, receive, send)
+        request = Request(scope, receive, send)
         try:
-            await self._route(exchange, scope["path"])
+            await self._route(request, scope["path"])
         except Disconnected:
             return
         except Refusal as refusal:
-            await exchange.refuse(refusal)
+            await request.refuse(refusal)
         except UnknownFunction as unknown:
-            await exchange.refuse(not_found(unknown.arn))
+            await request.refuse(not_found(unknown.arn))
         except BadReference as bad:
-            await exchange.refuse(Refusal(400, "ValidationException", str(bad), kind=""))
+            await request.refuse(Refusal(400, "ValidationException", str(bad), kind=""))
 
-    async def _route(self, exchange: Exchange, path: str) -> None:
-        self._check_host(exchange.headers.get(b"host", b""))
+    async def _route(self, request: Request, path: str) -> None:
+        self._check_host(request.headers.get(b"host", b""))
         for (start, end), operation, answer in (
             (_INVOKE, "Invoke", self._invoke.invoke),
             (_STREAM, "InvokeWithResponseStream", self._invoke.invoke_stream),
         ):
-            if path.endswith(end) and path.startswith(start) and exchange.scope["method"] == "POST":
+            if path.endswith(end) and path.startswith(start) and request.scope["method"] == "POST":
                 self._counters.operations[operation] += 1
                 if operation in self._denied:
                     raise denied("InvokeFunction")
-                await answer(exchange, path[len(start) : -len(end)])
+                await answer(request, path[len(start) : -len(end)])
                 return
         if path.startswith(admin.PREFIX):
-            await self._admin.answer(exchange)
+            await self._admin.answer(request)
         else:
-            await self._control.answer(exchange, self._count)
+            await self._control.answer(request, self._count)
 
     def _count(self, operation: str) -> None:
         self._counters.operations[operation] += 1

@@ -1,4 +1,4 @@
-"""How fast something may happen or grow: a token bucket and the scaling rule. Pure, as the model is."""
+"""Token bucket and scaling rule. Pure, as the model is."""
 
 from __future__ import annotations
 

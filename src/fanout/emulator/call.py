@@ -1,4 +1,4 @@
-"""What one call is, and what came of it: the data that pass between the API and the executions."""
+"""One call and its result: the data that pass between the API and the executions."""
 
 from __future__ import annotations
 

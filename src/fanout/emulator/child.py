@@ -1,4 +1,4 @@
-"""How a program starts an emulator of its own: a child process that dies with it."""
+"""``EmulatorProcess``: an emulator as a child process that dies with the program."""
 
 from __future__ import annotations
 

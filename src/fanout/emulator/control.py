@@ -1,4 +1,4 @@
-"""How the operations beside Invoke are answered: functions, limits, versions, aliases, events."""
+"""Operations beside Invoke: functions, limits, versions, aliases, event settings."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote
 
-from fanout.emulator.exchange import Exchange
 from fanout.emulator.functions import LATEST, PAGE, Function, Registry
 from fanout.emulator.model import KEPT_UNRESERVED, Account, ControlPlane, Reason
 from fanout.emulator.replies import Refusal, denied, invalid, not_found, throttled
+from fanout.emulator.request import Request
 from fanout.emulator.routes import route
 
 Answer = tuple[int, Any]
@@ -28,9 +28,9 @@ class ControlApi:
         self._plane = plane
         self._denied = denied_operations
 
-    async def answer(self, exchange: Exchange, count: Callable[[str], None]) -> None:
+    async def answer(self, request: Request, count: Callable[[str], None]) -> None:
         """Answer one request; raises Refusal."""
-        method, path = exchange.scope["method"], exchange.scope["raw_path"].decode("latin-1").rstrip("/")
+        method, path = request.scope["method"], request.scope["raw_path"].decode("latin-1").rstrip("/")
         operation, parts = route(method, path)
         count(operation)
         if operation in self._denied:
@@ -38,15 +38,15 @@ class ControlApi:
         if not self._plane.admit(operation, time.monotonic()):
             raise throttled(Reason.CALLER_RATE)
         handler: Callable[..., Awaitable[Answer]] = getattr(self, f"_{_snake(operation)}")
-        status, value = await handler(exchange, *(unquote(part) for part in parts))
-        await exchange.reply_json(status, value)
+        status, value = await handler(request, *(unquote(part) for part in parts))
+        await request.reply_json(status, value)
 
-    def _find(self, exchange: Exchange, reference: str) -> tuple[Function, str]:
-        function, qualifier, _ = self._registry.find(reference, exchange.query("Qualifier"))
+    def _find(self, request: Request, reference: str) -> tuple[Function, str]:
+        function, qualifier, _ = self._registry.find(reference, request.query("Qualifier"))
         return function, qualifier
 
-    async def _get_function(self, exchange: Exchange, reference: str) -> Answer:
-        function, qualifier = self._find(exchange, reference)
+    async def _get_function(self, request: Request, reference: str) -> Answer:
+        function, qualifier = self._find(request, reference)
         answer: dict[str, Any] = {
             "Configuration": function.configuration(qualifier),
             "Code": {"RepositoryType": "S3", "Location": "https://emulated.invalid/code.zip"},
@@ -56,13 +56,13 @@ class ControlApi:
             answer["Concurrency"] = {"ReservedConcurrentExecutions": function.load.reserved}
         return 200, answer
 
-    async def _get_function_configuration(self, exchange: Exchange, reference: str) -> Answer:
-        function, qualifier = self._find(exchange, reference)
+    async def _get_function_configuration(self, request: Request, reference: str) -> Answer:
+        function, qualifier = self._find(request, reference)
         return 200, function.configuration(qualifier)
 
-    async def _update_function_configuration(self, exchange: Exchange, reference: str) -> Answer:
-        function, _ = self._find(exchange, reference)
-        changes = await exchange.json()
+    async def _update_function_configuration(self, request: Request, reference: str) -> Answer:
+        function, _ = self._find(request, reference)
+        changes = await request.json()
         if "Timeout" in changes:
             function.settings.timeout_s = float(_within(changes, "Timeout", 1, 900))
         if "MemorySize" in changes:
@@ -70,14 +70,14 @@ class ControlApi:
         function.last_modified_s = time.time()
         return 200, function.configuration()
 
-    async def _list_functions(self, exchange: Exchange) -> Answer:
-        asked = exchange.query("MaxItems") or str(PAGE)
+    async def _list_functions(self, request: Request) -> Answer:
+        asked = request.query("MaxItems") or str(PAGE)
         if not asked.isdigit() or not 1 <= int(asked) <= 10_000:
             raise invalid(f"Value {asked!r} at 'maxItems' must be from 1 to 10000")
-        functions, marker = self._registry.page(exchange.query("Marker"), int(asked))
+        functions, marker = self._registry.page(request.query("Marker"), int(asked))
         return 200, {"Functions": [function.configuration() for function in functions], "NextMarker": marker}
 
-    async def _get_account_settings(self, _exchange: Exchange) -> Answer:
+    async def _get_account_settings(self, _exchange: Request) -> Answer:
         return 200, {
             "AccountLimit": {
                 "TotalCodeSize": 80_530_636_800,
@@ -89,14 +89,14 @@ class ControlApi:
             "AccountUsage": {"TotalCodeSize": 0, "FunctionCount": len(self._registry.functions)},
         }
 
-    async def _get_function_concurrency(self, exchange: Exchange, reference: str) -> Answer:
-        function, _ = self._find(exchange, reference)
+    async def _get_function_concurrency(self, request: Request, reference: str) -> Answer:
+        function, _ = self._find(request, reference)
         reserved = function.load.reserved
         return 200, {} if reserved is None else {"ReservedConcurrentExecutions": reserved}
 
-    async def _put_function_concurrency(self, exchange: Exchange, reference: str) -> Answer:
-        function, _ = self._find(exchange, reference)
-        reserved = _within(await exchange.json(), "ReservedConcurrentExecutions", 0, 10**9)
+    async def _put_function_concurrency(self, request: Request, reference: str) -> Answer:
+        function, _ = self._find(request, reference)
+        reserved = _within(await request.json(), "ReservedConcurrentExecutions", 0, 10**9)
         if not self._account.may_reserve(function.load, reserved):
             raise invalid(
                 "Specified ReservedConcurrentExecutions for function decreases account's "
@@ -105,14 +105,14 @@ class ControlApi:
         self._account.set_reserved(function.load, reserved, time.monotonic())
         return 200, {"ReservedConcurrentExecutions": reserved}
 
-    async def _delete_function_concurrency(self, exchange: Exchange, reference: str) -> Answer:
-        function, _ = self._find(exchange, reference)
+    async def _delete_function_concurrency(self, request: Request, reference: str) -> Answer:
+        function, _ = self._find(request, reference)
         self._account.set_reserved(function.load, None, time.monotonic())
         return 204, None
 
-    async def _get_provisioned_concurrency_config(self, exchange: Exchange, reference: str) -> Answer:
-        function, qualifier = self._find(exchange, reference)
-        if exchange.query("List"):
+    async def _get_provisioned_concurrency_config(self, request: Request, reference: str) -> Answer:
+        function, qualifier = self._find(request, reference)
+        if request.query("List"):
             configs = [
                 {"FunctionArn": function.arn(name), **_provisioned(count)}
                 for name, count in function.load.provisioned.items()
@@ -122,35 +122,35 @@ class ControlApi:
             raise _no_provisioned(function.settings.name)
         return 200, _provisioned(function.load.provisioned[qualifier])
 
-    async def _put_provisioned_concurrency_config(self, exchange: Exchange, reference: str) -> Answer:
-        function, qualifier = self._find(exchange, reference)
+    async def _put_provisioned_concurrency_config(self, request: Request, reference: str) -> Answer:
+        function, qualifier = self._find(request, reference)
         if qualifier in {"", LATEST}:
             raise invalid(
                 "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
             )
-        count = _within(await exchange.json(), "ProvisionedConcurrentExecutions", 1, 10**9)
+        count = _within(await request.json(), "ProvisionedConcurrentExecutions", 1, 10**9)
         self._account.set_provisioned(function.load, qualifier, count)
         return 202, _provisioned(count)
 
-    async def _delete_provisioned_concurrency_config(self, exchange: Exchange, reference: str) -> Answer:
-        function, qualifier = self._find(exchange, reference)
+    async def _delete_provisioned_concurrency_config(self, request: Request, reference: str) -> Answer:
+        function, qualifier = self._find(request, reference)
         if qualifier not in function.load.provisioned:
             raise _no_provisioned(function.settings.name)
         self._account.set_provisioned(function.load, qualifier, None)
         return 204, None
 
-    async def _get_function_event_invoke_config(self, exchange: Exchange, reference: str) -> Answer:
-        function, qualifier = self._find(exchange, reference)
+    async def _get_function_event_invoke_config(self, request: Request, reference: str) -> Answer:
+        function, qualifier = self._find(request, reference)
         if function.event_config is None:
             arn = function.arn(qualifier or LATEST)
             message = f"The function {arn} doesn't have an EventInvokeConfig"
             raise Refusal(404, "ResourceNotFoundException", message, member="Message")
         return 200, function.event_config
 
-    async def _put_function_event_invoke_config(self, exchange: Exchange, reference: str) -> Answer:
-        function, qualifier = self._find(exchange, reference)
-        asked = await exchange.json()
-        config = {} if exchange.scope["method"] == "PUT" else dict(function.event_config or {})
+    async def _put_function_event_invoke_config(self, request: Request, reference: str) -> Answer:
+        function, qualifier = self._find(request, reference)
+        asked = await request.json()
+        config = {} if request.scope["method"] == "PUT" else dict(function.event_config or {})
         if asked.get("MaximumRetryAttempts") is not None:
             config["MaximumRetryAttempts"] = _within(asked, "MaximumRetryAttempts", 0, 2)
         if asked.get("MaximumEventAgeInSeconds") is not None:
@@ -162,25 +162,25 @@ class ControlApi:
 
     _update_function_event_invoke_config = _put_function_event_invoke_config
 
-    async def _delete_function_event_invoke_config(self, exchange: Exchange, reference: str) -> Answer:
-        self._find(exchange, reference)[0].event_config = None
+    async def _delete_function_event_invoke_config(self, request: Request, reference: str) -> Answer:
+        self._find(request, reference)[0].event_config = None
         return 204, None
 
-    async def _publish_version(self, exchange: Exchange, reference: str) -> Answer:
-        function, _ = self._find(exchange, reference)
+    async def _publish_version(self, request: Request, reference: str) -> Answer:
+        function, _ = self._find(request, reference)
         version = str(len(function.versions) + 1)
         function.versions.append(version)
         return 201, function.configuration(version)
 
-    async def _list_versions_by_function(self, exchange: Exchange, reference: str) -> Answer:
-        function, _ = self._find(exchange, reference)
+    async def _list_versions_by_function(self, request: Request, reference: str) -> Answer:
+        function, _ = self._find(request, reference)
         return 200, {
             "Versions": [function.configuration(version) for version in [LATEST, *function.versions]]
         }
 
-    async def _create_alias(self, exchange: Exchange, reference: str) -> Answer:
-        function, _ = self._find(exchange, reference)
-        asked = await exchange.json()
+    async def _create_alias(self, request: Request, reference: str) -> Answer:
+        function, _ = self._find(request, reference)
+        asked = await request.json()
         name = str(asked.get("Name", ""))
         if not re.fullmatch(r"(?!\d+$)[a-zA-Z0-9_-]{1,128}", name):
             raise invalid(
@@ -190,25 +190,25 @@ class ControlApi:
             raise Refusal(409, "ResourceConflictException", f"Alias already exists: {function.arn(name)}")
         return 201, self._point(function, name, str(asked.get("FunctionVersion", "")))
 
-    async def _get_alias(self, exchange: Exchange, reference: str, name: str) -> Answer:
-        function, _ = self._find(exchange, reference)
+    async def _get_alias(self, request: Request, reference: str, name: str) -> Answer:
+        function, _ = self._find(request, reference)
         if name not in function.aliases:
             raise not_found(function.arn(name))
         return 200, self._alias(function, name)
 
-    async def _list_aliases(self, exchange: Exchange, reference: str) -> Answer:
-        function, _ = self._find(exchange, reference)
+    async def _list_aliases(self, request: Request, reference: str) -> Answer:
+        function, _ = self._find(request, reference)
         return 200, {"Aliases": [self._alias(function, name) for name in sorted(function.aliases)]}
 
-    async def _update_alias(self, exchange: Exchange, reference: str, name: str) -> Answer:
-        function, _ = self._find(exchange, reference)
+    async def _update_alias(self, request: Request, reference: str, name: str) -> Answer:
+        function, _ = self._find(request, reference)
         if name not in function.aliases:
             raise not_found(function.arn(name))
-        asked = await exchange.json()
+        asked = await request.json()
         return 200, self._point(function, name, str(asked.get("FunctionVersion") or function.aliases[name]))
 
-    async def _delete_alias(self, exchange: Exchange, reference: str, name: str) -> Answer:
-        self._find(exchange, reference)[0].aliases.pop(name, None)
+    async def _delete_alias(self, request: Request, reference: str, name: str) -> Answer:
+        self._find(request, reference)[0].aliases.pop(name, None)
         return 204, None
 
     def _point(self, function: Function, name: str, version: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What is counted beside the admission model: executions, also by key, tenants, events."""
+"""Counts beside the admission model: executions, also by key, tenants, events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When an environment is started, handed a call, found dead or killed: one process, one call at a time."""
+"""One execution environment: a process that serves one call at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fanout.emulator.call import Call, Result
-from fanout.emulator.endings import describe_exit, died, error_type_of
+from fanout.emulator.function_errors import describe_exit, died, error_type_of
 from fanout.emulator.logs import TAIL_BYTES, Measures, render, timeout_line
 from fanout.emulator.runtime_api import Connection
 from fanout.emulator.settings import FunctionSettings, environment_variables

@@ -1,4 +1,4 @@
-"""What becomes of Event calls: tried again after errors and throttles, then told as a record."""
+"""Queue of Event calls: tries, retries, and the record of how each ended."""
 
 from __future__ import annotations
 

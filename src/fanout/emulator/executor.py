@@ -1,4 +1,4 @@
-"""How an admitted call runs, and when its place is free again: after the reply and a linger."""
+"""Execution of an admitted call, and the release of its place after the reply and a linger."""
 
 from __future__ import annotations
 

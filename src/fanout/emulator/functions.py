@@ -1,4 +1,4 @@
-"""Which function, version or alias a name in a request means, and what the API tells about it."""
+"""Registry of functions, versions and aliases, and how the API describes them."""
 
 from __future__ import annotations
 

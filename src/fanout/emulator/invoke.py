@@ -1,4 +1,4 @@
-"""Which Invoke requests are valid, and how each is answered: in full, as a stream, as an event, or dry."""
+"""Invoke and InvokeWithResponseStream: checks of a request, and its answer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fanout.emulator.call import Call, Result, new_trace_id
 from fanout.emulator.counters import Counters
 from fanout.emulator.events import EventQueue
 from fanout.emulator.eventstream import CONTENT_TYPE, frame, payload_chunks
-from fanout.emulator.exchange import Exchange
 from fanout.emulator.executor import Executor
 from fanout.emulator.functions import Function, Registry
 from fanout.emulator.logs import tail
 from fanout.emulator.model import Account, Grant, Reason
 from fanout.emulator.replies import Headers, Refusal, invalid, simulated_status, throttled
+from fanout.emulator.request import Request
 from fanout.emulator.simulation import Draw, Fault
 
 MAX_REQUEST_BYTES = 6_291_456
@@ -44,67 +44,67 @@ class InvokeApi:
         self._events = events
         self._counters = counters
 
-    async def invoke(self, exchange: Exchange, reference: str) -> None:
+    async def invoke(self, request: Request, reference: str) -> None:
         """Answer Invoke; raises Refusal."""
-        kind = exchange.header(b"x-amz-invocation-type") or "RequestResponse"
+        kind = request.header(b"x-amz-invocation-type") or "RequestResponse"
         if kind not in {"RequestResponse", "Event", "DryRun"}:
             raise invalid(f"InvocationType {kind}: must be RequestResponse, Event or DryRun")
-        function, call = await self._read(exchange, reference, kind)
+        function, call = await self._read(request, reference, kind)
         if kind == "DryRun":
-            await exchange.reply(204, b"", [(b"x-amz-executed-version", call.version.encode())])
+            await request.reply(204, b"", [(b"x-amz-executed-version", call.version.encode())])
             return
         draw = self._draw(function)
-        headers = self._headers(exchange, function, call, version=kind != "Event")
+        headers = self._headers(request, function, call, version=kind != "Event")
         if kind == "Event":
             self._events.submit(function, call)
-            await exchange.reply(202, b"", headers)
+            await request.reply(202, b"", headers)
             return
         grant = self._admit(function, call)
         result = await self._executor.run(function, call, grant, draw)
         if draw is not None and draw.fault in (Fault.LOST, Fault.RESET):
-            await exchange.hang_up(reset=draw.fault is Fault.RESET)
+            await request.hang_up(reset=draw.fault is Fault.RESET)
             return
         headers.append(_JSON)
         if result.error_type:
             headers.append((b"x-amz-function-error", b"Unhandled"))
         if call.wants_log:
             headers.append((b"x-amz-log-result", tail(result.log)))
-        await exchange.reply(200, result.payload, headers)
+        await request.reply(200, result.payload, headers)
 
-    async def invoke_stream(self, exchange: Exchange, reference: str) -> None:
+    async def invoke_stream(self, request: Request, reference: str) -> None:
         """Answer InvokeWithResponseStream; raises Refusal."""
-        kind = exchange.header(b"x-amz-invocation-type") or "RequestResponse"
+        kind = request.header(b"x-amz-invocation-type") or "RequestResponse"
         if kind not in {"RequestResponse", "DryRun"}:
             raise invalid(f"InvocationType {kind}: must be RequestResponse or DryRun")
-        function, call = await self._read(exchange, reference, kind)
+        function, call = await self._read(request, reference, kind)
         if kind == "DryRun":
-            await exchange.reply(204, b"", [(b"x-amz-executed-version", call.version.encode())])
+            await request.reply(204, b"", [(b"x-amz-executed-version", call.version.encode())])
             return
         draw = self._draw(function)
-        headers = self._headers(exchange, function, call)
+        headers = self._headers(request, function, call)
         grant = self._admit(function, call)
         chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
         call.sink = chunks.put_nowait
         running = asyncio.ensure_future(self._executor.run(function, call, grant, draw))
         running.add_done_callback(lambda _: chunks.put_nowait(None))
-        await exchange.start_stream([*headers, (b"content-type", CONTENT_TYPE)])
+        await request.start_stream([*headers, (b"content-type", CONTENT_TYPE)])
         breaks = draw is not None and draw.fault in (Fault.LOST, Fault.RESET)
         while (chunk := await chunks.get()) is not None:
-            await exchange.send_chunk(payload_chunks(chunk))
+            await request.send_chunk(payload_chunks(chunk))
         result = running.result()
         if breaks:
-            await exchange.hang_up(reset=draw is not None and draw.fault is Fault.RESET)
+            await request.hang_up(reset=draw is not None and draw.fault is Fault.RESET)
             return
-        await exchange.send_chunk(self._stream_end(result, call), is_last=True)
+        await request.send_chunk(self._stream_end(result, call), is_last=True)
 
-    async def _read(self, exchange: Exchange, reference: str, kind: str) -> tuple[Function, Call]:
+    async def _read(self, request: Request, reference: str, kind: str) -> tuple[Function, Call]:
         """Check a request, in the order in which Lambda is known to, and make the call of it."""
         limit = MAX_EVENT_BYTES if kind == "Event" else MAX_REQUEST_BYTES
-        body = await exchange.body(limit)
-        query = exchange.query("Qualifier") if exchange.scope["query_string"] else ""
+        body = await request.body(limit)
+        query = request.query("Qualifier") if request.scope["query_string"] else ""
         function, qualifier, version = self._registry.find(reference, query)
         if body is None:
-            size = exchange.header(b"content-length") or f"more than {limit}"
+            size = request.header(b"content-length") or f"more than {limit}"
             message = f"{size} byte payload is too large for the {kind} invocation type (limit {limit} bytes)"
             raise Refusal(413, "RequestTooLargeException", message)
         if body:
@@ -114,26 +114,26 @@ class InvokeApi:
                 message = f"Could not parse request body into json: {error}"
                 raise Refusal(400, "InvalidRequestContentException", message) from error
         call = Call(
-            request_id=exchange.request_id,
+            request_id=request.request_id,
             payload=body or b"{}",
             function_arn=function.arn(qualifier),
             version=version,
             qualifier=qualifier,
         )
-        headers = exchange.headers
+        headers = request.headers
         if b"x-amz-log-type" in headers:
-            self._read_log_type(exchange.header(b"x-amz-log-type"), kind, call)
+            self._read_log_type(request.header(b"x-amz-log-type"), kind, call)
         if b"x-amz-client-context" in headers:
             if kind == "Event":
                 raise invalid("ClientContext is not supported for the Event invocation type")
             call.client_context = _client_context(headers[b"x-amz-client-context"])
         if b"x-amz-tenant-id" in headers:
-            call.tenant_id = exchange.header(b"x-amz-tenant-id")
+            call.tenant_id = request.header(b"x-amz-tenant-id")
             if not 1 <= len(call.tenant_id) <= 256:
                 raise invalid("TenantId must have 1 to 256 characters")
             self._counters.tenants[call.tenant_id] += 1
         if function.pool is not None:
-            call.trace_id = exchange.header(b"x-amzn-trace-id") or new_trace_id(time.time())
+            call.trace_id = request.header(b"x-amzn-trace-id") or new_trace_id(time.time())
         return function, call
 
     @staticmethod
@@ -160,14 +160,14 @@ class InvokeApi:
         return grant
 
     @staticmethod
-    def _headers(exchange: Exchange, function: Function, call: Call, *, version: bool = True) -> Headers:
+    def _headers(request: Request, function: Function, call: Call, *, version: bool = True) -> Headers:
         headers = []
         if version:
             headers.append((b"x-amz-executed-version", call.version.encode()))
         if call.trace_id:
             headers.append((b"x-amzn-trace-id", call.trace_id.encode("latin-1")))
-        if b"x-amz-durable-execution-name" in exchange.headers:
-            name = exchange.header(b"x-amz-durable-execution-name")
+        if b"x-amz-durable-execution-name" in request.headers:
+            name = request.header(b"x-amz-durable-execution-name")
             if not _DURABLE_NAME.fullmatch(name):
                 raise invalid("DurableExecutionName must have 1 to 64 letters, digits, hyphens, underscores")
             execution = uuid.uuid5(uuid.NAMESPACE_URL, f"{function.arn(call.version)}/{name}")

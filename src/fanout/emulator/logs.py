@@ -1,4 +1,4 @@
-"""What a call's log looks like: START, the function's own lines, END, REPORT, as text or JSON; last 4 KB."""
+"""Log of one call: START, the function's own lines, END, REPORT, as text or JSON; the last 4 KB."""
 
 from __future__ import annotations
 

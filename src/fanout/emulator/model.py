@@ -1,4 +1,4 @@
-"""Which calls Lambda admits, and with which reason it refuses the others.
+"""Admission: which calls Lambda takes, and the reason it gives for refusing the others.
 
 Pure: no clock, no I/O. Every method takes ``now_s``, seconds of any one monotonic clock. The rules
 are those of AWS's developer guide ("Lambda quotas", "Understanding function scaling"): reserved and

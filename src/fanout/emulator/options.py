@@ -1,4 +1,4 @@
-"""Which options the emulator has: one table, for ``fanout emulate`` and for ``python -m fanout.emulator``."""
+"""Options of the emulator: one table, for ``fanout emulate`` and for ``python -m fanout.emulator``."""
 
 from __future__ import annotations
 

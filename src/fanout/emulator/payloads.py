@@ -1,4 +1,4 @@
-"""Which bytes are JSON to Lambda, and what they mean: tolerant where its parser is known to be."""
+"""Payload check and decoding, tolerant where Lambda's parser is known to be."""
 
 from __future__ import annotations
 

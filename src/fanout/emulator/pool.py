@@ -1,4 +1,4 @@
-"""Which environment takes a call: a free one of its version, else a new one."""
+"""Pool of a function's environments: a free one of the version takes the call, else a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API's refusals look like on the wire: status, error type, body members."""
+"""Refusals of the API on the wire: status, error type, body members."""
 
 from __future__ import annotations
 

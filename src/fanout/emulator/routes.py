@@ -1,4 +1,4 @@
-"""Which operation of the control plane a method and a path mean."""
+"""Routes of the control plane: method and path to operation."""
 
 from __future__ import annotations
 

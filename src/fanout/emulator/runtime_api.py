@@ -1,4 +1,4 @@
-"""How an environment's runtime client is answered: Lambda's Runtime API, one small server each.
+"""Lambda's Runtime API for one environment's runtime client.
 
 One port per environment, as each has its own on Lambda: clients know it by AWS_LAMBDA_RUNTIME_API
 alone, which has room for a host and a port but not for a path.

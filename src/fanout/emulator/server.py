@@ -1,4 +1,4 @@
-"""How the emulator starts, says that it is ready, and ends: always quietly, and its environments with it."""
+"""Start, readiness and end of the emulator, and of its environments with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the emulator is asked to be: functions, limits, and an environment's variables."""
+"""Settings of the emulator and its functions, and the variables of an environment."""
 
 from __future__ import annotations
 

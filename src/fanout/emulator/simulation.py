@@ -1,4 +1,4 @@
-"""How a simulated function behaves: its latency, its faults and its output, drawn from a seed.
+"""Simulated functions: latency, faults and output, drawn from a seed.
 
 Pure: ``draw`` decides, the caller sleeps and answers. Two random numbers per call, in order of
 arrival, whatever the outcome: with one seed, the n-th call of a function always fares the same.

@@ -1,4 +1,4 @@
-"""How the emulator talks to the process that forks environments, and learns that one has left."""
+"""Link to the process that forks environments: starts, kills and exits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Spawner:
         ours.setblocking(False)
         config = {"fd": theirs.fileno(), "bootstrap": self._bootstrap, "files": self._files}
         self._process = subprocess.Popen(  # noqa: S603 - our own script
-            [sys.executable, "-P", str(Path(__file__).parent / "inside" / "zygote.py"), json.dumps(config)],
+            [sys.executable, "-P", str(Path(__file__).parent / "runtime" / "zygote.py"), json.dumps(config)],
             stdin=subprocess.DEVNULL,
             env=self._environ,
             pass_fds=[theirs.fileno()],

@@ -1,4 +1,4 @@
-"""How one HTTP request is read and answered: the body with its limit, headers, and connections that break."""
+"""One HTTP request and its answer: bounded body, headers, and connections that break."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Disconnected(Exception):
     """The client left before its request was whole: nothing runs."""
 
 
-class Exchange:
+class Request:
     """One request and its answer, over ASGI."""
 
     __slots__ = ("_receive", "_send", "headers", "request_id", "scope")

@@ -1,4 +1,4 @@
-"""How a Python handler is loaded and called: the loop of our runtime client.
+"""Runtime client for Python: loads the handler, then serves calls.
 
 Messages, error shapes and log lines follow AWS's own Python runtime: code that works here meets the
 same words on Lambda.

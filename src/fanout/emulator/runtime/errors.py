@@ -1,4 +1,4 @@
-"""What a handler's exception looks like to Lambda, and how its answers become JSON."""
+"""Error objects made of exceptions, and answers made into JSON."""
 
 from __future__ import annotations
 

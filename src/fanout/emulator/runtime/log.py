@@ -1,4 +1,4 @@
-"""How a handler's log lines look: errors and the logging module, as text or JSON."""
+"""Log lines of a handler: errors and the logging module, as text or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the Runtime API is asked: one keep-alive connection, no HTTP library to import."""
+"""Client of the Runtime API: one keep-alive connection, no HTTP library to import."""
 
 from __future__ import annotations
 

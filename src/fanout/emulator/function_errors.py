@@ -1,4 +1,4 @@
-"""How the end of a process, or an error object, becomes a function error in Lambda's words."""
+"""Function errors in Lambda's words, made from a process's exit or an error object."""
 
 from __future__ import annotations
 

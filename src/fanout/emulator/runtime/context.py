@@ -1,4 +1,4 @@
-"""What a handler's second argument holds: the members that AWS's Python runtime gives it."""
+"""Context object, the handler's second argument, with the members of AWS's Python runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How environments start and die: one template process that forks them, and outlives none of them.
+"""Template process: forks environments, and outlives none of them.
 
 A script of its own, standard library only: the emulator starts it once, with a Unix socket on a
 file descriptor. A fork costs about a millisecond where a new interpreter costs thirty.
@@ -202,11 +202,11 @@ def _load_bootstrap() -> Any:
     # Under a name of our own, and by its file: handlers may have a module called bootstrap.
     here = Path(__file__).parent
     spec = importlib.util.spec_from_file_location(
-        "_lambda_inside", here / "__init__.py", submodule_search_locations=[str(here)]
+        "_lambda_runtime", here / "__init__.py", submodule_search_locations=[str(here)]
     )
     assert spec is not None
-    sys.modules["_lambda_inside"] = importlib.util.module_from_spec(spec)
-    return importlib.import_module("_lambda_inside.bootstrap")
+    sys.modules["_lambda_runtime"] = importlib.util.module_from_spec(spec)
+    return importlib.import_module("_lambda_runtime.bootstrap")
 
 
 if __name__ == "__main__":
