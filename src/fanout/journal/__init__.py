@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
-from fanout.journal.lock import RunLock
+from fanout.journal.lock import RunLock, is_held
 from fanout.journal.replaying import Replay, iter_lines, iter_outcomes, replay
 from fanout.journal.run_dir import BEGUN_FILES, FORMAT, OUTCOMES_FILE, SPOOL_FILE, STATE_FILE, RunDir
 from fanout.journal.samples import Samples, check_samples
@@ -28,6 +28,7 @@ __all__ = [
     "StoredOutcome",
     "check_samples",
     "decode_line",
+    "is_held",
     "iter_lines",
     "iter_outcomes",
     "replay",

@@ -71,6 +71,23 @@ class RunLock:
         self.release()
 
 
+def is_held(directory: Path) -> bool:
+    """Whether a process holds the directory. Looks by taking the lock for a moment: not to be asked often."""
+    try:
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        _lock(descriptor)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _holder(path: Path) -> str:
     try:
         return f"process {int(path.read_text())}"

@@ -52,7 +52,7 @@ def read_blocks(run_dir: Path) -> Iterator[list[Outcome]]:
     SentTwice at the second outcome of a record.
     """
     seen = SeqSet()
-    for block in _blocks(run_dir):
+    for block in JournalTail(run_dir).read():
         if not seen.add_many([outcome.seq for outcome in block]):
             raise SentTwice
         yield block
@@ -65,21 +65,31 @@ def read_latest_blocks(run_dir: Path, *, latest: bool = True) -> Iterator[list[O
         yield block
 
 
-def _blocks(run_dir: Path) -> Iterator[list[Outcome]]:
-    path = run_dir / OUTCOMES_FILE
-    done, rest = 0, b""
-    try:
-        with path.open("rb", buffering=0) as file:
-            while chunk := file.read(_READ_BYTES):
-                whole, line_break, tail = chunk.rpartition(b"\n")
-                if not line_break:
-                    rest += chunk
-                    continue
-                block = _decoded(rest + whole, path, done)
-                done, rest = done + len(block), tail
-                yield block
-    except OSError as error:
-        raise JournalError(f"{path}: cannot be read: {error.strerror}") from error
+class JournalTail:
+    """A journal that is read as far as it goes, and on from there when it has grown."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / OUTCOMES_FILE
+        self._at = self._done = 0
+
+    def read(self) -> Iterator[list[Outcome]]:
+        """The outcomes of all whole lines that were not read yet, in blocks. Raises JournalError."""
+        rest = b""
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                file.seek(self._at)
+                while chunk := file.read(_READ_BYTES):
+                    whole, line_break, tail = chunk.rpartition(b"\n")
+                    if not line_break:
+                        rest += chunk
+                        continue
+                    lines, rest = rest + whole, tail
+                    block = _decoded(lines, self._path, self._done)
+                    self._done += len(block)
+                    self._at += len(lines) + 1
+                    yield block
+        except OSError as error:
+            raise JournalError(f"{self._path}: cannot be read: {error.strerror}") from error
 
 
 def _decoded(lines: bytes, path: Path, done: int) -> list[Outcome]:
@@ -98,4 +108,4 @@ def _decoded(lines: bytes, path: Path, done: int) -> list[Outcome]:
     return block
 
 
-__all__ = ["SentTwice", "read_blocks", "read_latest_blocks", "read_run"]
+__all__ = ["JournalTail", "SentTwice", "read_blocks", "read_latest_blocks", "read_run"]

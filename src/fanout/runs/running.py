@@ -22,7 +22,7 @@ from fanout.runs.stopping import StopRules
 from fanout.errors import JournalError, SourceError
 from fanout.model import OK_STATUSES, Outcome
 from fanout.inputs import Selector, Source
-from fanout.stats import Snapshot, Stats, TimelineWriter
+from fanout.stats import Sample, Snapshot, Stats, TimelineWriter
 
 _log = logging.getLogger("fanout")
 
@@ -399,8 +399,15 @@ class Run:
             rate_per_s=engine.pacer.rate_now,
         )
         if self.timeline is not None:
-            with suppress(OSError):
-                self.timeline.append(sample)
+            self._add_progress(sample, self.snapshot(now_s))
+            self.timeline.append(sample)
+
+    @staticmethod
+    def _add_progress(sample: Sample, seen: Snapshot) -> None:
+        """What the display shows beside the figures of outcomes, for those who watch from elsewhere."""
+        sample.total, sample.fraction, sample.cost_usd = seen.total, seen.fraction, seen.cost_usd
+        sample.lingering, sample.linger_until = seen.lingering, seen.linger_until
+        sample.draining = seen.draining
 
     def _result(self, meta: dict[str, object]) -> RunResult:
         counts = {status: count for status, count in self.stats.counts.items() if count}

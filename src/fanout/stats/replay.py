@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from fanout.model import Outcome
@@ -30,20 +30,11 @@ def replay_blocks(
     Within a block, times are taken to rise, so that few of them need to be read: where the system's
     clock was set back, some outcomes are told a bin too early or too late, and each of them once.
     """
-    stats = Stats(started_s=started_s)
-    story = _Story(stats, iter(samples), started_s)
+    story = Story(samples, started_s=started_s)
     for block in blocks:
-        begin, last_s = 0, _last_end_s(block)
-        while last_s > story.next_s:
-            cut = _first_after(block, begin, story.next_s)
-            stats.add_many(block[begin:cut])
-            story.note_end(_last_end_s(block[begin:cut]))
-            story.advance(last_s if cut == len(block) else max(_end_s(block[cut]), story.next_s + 1e-6))
-            begin = cut
-        stats.add_many(block[begin:])
-        story.note_end(last_s)
+        story.tell(block)
     story.finish()
-    return stats
+    return story.stats
 
 
 def _end_s(outcome: Outcome) -> float:
@@ -72,44 +63,71 @@ def _first_after(block: Sequence[Outcome], begin: int, moment_s: float) -> int:
     return begin
 
 
-class _Story:
-    """Where the replay is in the timeline. ``next_s`` is when the next sample is due, in Unix time."""
+class Story:
+    """A run that is told again: outcomes are given to ``tell``, samples are drawn as their time comes.
 
-    def __init__(self, stats: Stats, samples: Iterator[Sample], started_s: float) -> None:
-        self._stats = stats
-        self._samples = samples
-        self._next = next(samples, None)
-        self._has_samples = self._next is not None
+    ``samples`` may have more to give after it ended once, as those of a run that goes on do. ``next_s``
+    is when the next sample is due, in Unix time.
+    """
+
+    def __init__(self, samples: Iterable[Sample], *, started_s: float, is_watched: bool = False) -> None:
+        self.stats = Stats(started_s=started_s)
+        self.latest: Sample | None = None
+        self._samples = iter(samples)
+        self._next = next(self._samples, None)
+        self._has_samples = is_watched or self._next is not None
         self._seen: dict[str, int] = {}
         self.finished_s = started_s  # when the last outcome that was told finished
         self._is_first = True
         self.next_s = started_s + BIN_S if self._next is None else self._next.t
+
+    def tell(self, block: Sequence[Outcome]) -> None:
+        """Count outcomes, in order of finishing, with the samples of that time."""
+        begin, last_s = 0, _last_end_s(block)
+        while last_s > self.next_s:
+            cut = _first_after(block, begin, self.next_s)
+            self.stats.add_many(block[begin:cut])
+            self._note_end(_last_end_s(block[begin:cut]))
+            self.advance(last_s if cut == len(block) else max(_end_s(block[cut]), self.next_s + 1e-6))
+            begin = cut
+        self.stats.add_many(block[begin:])
+        self._note_end(last_s)
+
+    def catch_up(self) -> None:
+        """Apply every sample that there is now."""
+        if self._next is None:
+            self._draw()
+        while self._next is not None:
+            self._apply(self._next)
+            self._draw()
+
+    def _draw(self) -> None:
+        self._next = next(self._samples, None)
+        self.next_s = float("inf") if self._next is None else self._next.t
 
     def advance(self, until_s: float) -> None:
         """Apply every sample up to a moment; empty seconds of a run without samples are one bin."""
         while self.next_s < until_s:
             if self._next is not None:
                 self._apply(self._next)
-                self._next = next(self._samples, None)
-                self.next_s = float("inf") if self._next is None else self._next.t
+                self._draw()
             elif self._has_samples:
                 return
             else:
-                self._stats.sample(now_s=self.next_s, in_flight=None, limit=None, cause=None)
+                self.stats.sample(now_s=self.next_s, in_flight=None, limit=None, cause=None)
                 self.next_s += max(BIN_S, (until_s - self.next_s) // BIN_S * BIN_S)
 
-    def note_end(self, end_s: float) -> None:
+    def _note_end(self, end_s: float) -> None:
         """An outcome that was told finished then."""
         self.finished_s = max(self.finished_s, end_s)
 
     def finish(self) -> None:
         """Apply what is left, and close the last bin."""
-        stats = self._stats
+        stats = self.stats
         last_s = self.finished_s
-        while self._next is not None:
-            last_s = max(last_s, self._next.t)
-            self._apply(self._next)
-            self._next = next(self._samples, None)
+        self.catch_up()
+        if self.latest is not None:
+            last_s = max(last_s, self.latest.t)
         if not stats.series.bins:
             stats.sample(now_s=last_s, in_flight=None, limit=None, cause=None)
         self._close_bin(last_s)
@@ -117,11 +135,12 @@ class _Story:
             stats.throttles["unknown"] = stats.outcome_throttles
 
     def _close_bin(self, now_s: float) -> None:
-        if sum(bin_.finished for bin_ in self._stats.series.bins) < self._stats.done:
-            self._stats.sample(now_s=now_s, in_flight=None, limit=None, cause=None)
+        if sum(bin_.finished for bin_ in self.stats.series.bins) < self.stats.done:
+            self.stats.sample(now_s=now_s, in_flight=None, limit=None, cause=None)
 
     def _apply(self, sample: Sample) -> None:
-        stats = self._stats
+        stats = self.stats
+        self.latest = sample
         if sample.begins:
             if self._is_first:
                 stats.clock.set_start(sample.t)

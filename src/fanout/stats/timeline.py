@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from io import FileIO
@@ -14,11 +15,13 @@ import msgspec
 from fanout.private_files import opener
 
 NAME = "timeline.jsonl"
+_READ_BYTES = 1 << 20
 
 
 class Sample(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One line. ``t`` is Unix time; ``done`` and ``throttles`` count from the start of the run or session.
 
+    What ``Snapshot`` knows beside the figures of outcomes is there too, for those who watch from elsewhere.
     ``begins`` marks the first line of a session: the time before it is a pause.
     """
 
@@ -29,7 +32,16 @@ class Sample(msgspec.Struct, kw_only=True, omit_defaults=True):
     cause: str | None = None
     rate_per_s: float | None = None
     done: int = 0
+    total: int | None = None
+    fraction: float | None = None
+    cost_usd: float | None = None
+    lingering: int = 0
+    linger_until: float | None = None
+    draining: bool = False
     throttles: dict[str, int] = {}
+
+
+_decode = msgspec.json.Decoder(Sample).decode
 
 
 class TimelineWriter:
@@ -84,22 +96,45 @@ class TimelineWriter:
         self.close()
 
 
-def read_timeline(path: Path) -> Iterator[Sample]:
-    """The samples of a timeline in order; lines that are torn or strange are passed over.
+class TimelineTail:
+    """The samples of a timeline in order; an iterator that has more to give when the file has grown.
 
-    A timeline that is not there, or cannot be read, has no samples.
+    Lines that are torn or strange are passed over. A timeline that is not there, or cannot be read,
+    has no samples.
     """
-    decode = msgspec.json.Decoder(Sample).decode
-    try:
-        file = path.open("rb")
-    except OSError:
-        return
-    with file:
-        for line in file:
-            try:
-                yield decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                continue
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+        self._held: deque[Sample] = deque()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Sample:
+        if not self._held:
+            self._read()
+        if not self._held:
+            raise StopIteration
+        return self._held.popleft()
+
+    def _read(self) -> None:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                lines = file.read(_READ_BYTES)
+        except OSError:
+            return
+        whole = lines.rfind(b"\n") + 1
+        self._at += whole
+        for line in lines[:whole].splitlines():
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                self._held.append(_decode(line))
+
+
+def read_timeline(path: Path) -> Iterator[Sample]:
+    """The samples of a timeline in order, as far as it goes now."""
+    return iter(TimelineTail(path))
 
 
 def _ends_whole(path: Path) -> bool:
