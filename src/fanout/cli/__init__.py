@@ -22,6 +22,7 @@ VERBS = {
     "run": "One call per record of INPUT.",
     "resume": "Go on where a run stopped.",
     "redrive": "Send the failed records of a run again.",
+    "watch": "Follow a run from another terminal.",
     "report": "What became of a run; --html for a page.",
     "export": "Inputs or outcomes of a run, by status.",
     "limits": "What the account allows FUNCTION, and why.",

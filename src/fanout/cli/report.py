@@ -60,7 +60,7 @@ def command(run_dir: Path, as_html: bool, as_json: bool, output: Path | None, pr
         report.write_html(path)
         click.echo(os.fspath(path))
         return
-    text = _json(report.to_dict()) if as_json else _summary(report, to_file=output is not None)
+    text = _json(report.to_dict()) if as_json else summary_text(report, to_file=output is not None)
     if output is None:
         click.echo(text, nl=False)
         return
@@ -74,7 +74,8 @@ def _json(summary: dict[str, object]) -> str:
     return msgspec.json.format(msgspec.json.encode(summary), indent=2).decode() + "\n"
 
 
-def _summary(report: RunReport, *, to_file: bool) -> str:
+def summary_text(report: RunReport, *, to_file: bool = False) -> str:
+    """The summary as stdout shows it: as wide as the terminal, in its colours, plain elsewhere."""
     is_terminal = sys.stdout.isatty() and not to_file
     color = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return report.render(shutil.get_terminal_size().columns if is_terminal else 100, color=color)

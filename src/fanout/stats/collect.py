@@ -253,6 +253,7 @@ class Stats:
         self._pace.note(now_s, done)
         if total:
             fraction = min(done / total, 1.0)
+        mean_per_s = done / elapsed_s if elapsed_s > 0 else 0.0
         p50, p95, p99 = self.latencies.quantiles_ms((0.5, 0.95, 0.99))
         return Snapshot(
             elapsed_s=elapsed_s,
@@ -263,8 +264,8 @@ class Stats:
             in_flight=in_flight,
             limit=limit,
             cause=cause,
-            rate_now_per_s=self._pace.per_s(5.0),
-            rate_mean_per_s=done / elapsed_s if elapsed_s > 0 else 0.0,
+            rate_now_per_s=self._pace.per_s(5.0) if self._pace.is_known else mean_per_s,
+            rate_mean_per_s=mean_per_s,
             eta_s=self._pace.eta_s(done, fraction),
             throttles=sum(self.throttles.values()),
             retries=self.retries,

@@ -55,6 +55,11 @@ class Pace:
         while len(seen) > 2 and now_s - seen[1][0] >= _HORIZON_S:
             seen.popleft()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there were two looks."""
+        return len(self._seen) > 1
+
     def per_s(self, window_s: float) -> float:
         """Records per second over about the last ``window_s``; 0 before two looks."""
         if len(self._seen) < 2:

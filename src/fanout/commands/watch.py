@@ -1,0 +1,83 @@
+"""A run that is followed from another process: its files are read as they grow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fanout.journal import RunDir, is_held
+from fanout.model import STATUSES, Outcome
+from fanout.report.outcomes import JournalTail
+from fanout.stats import Snapshot
+from fanout.stats.replay import Story, unix_s
+from fanout.stats.timeline import NAME as TIMELINE
+from fanout.stats.timeline import TimelineTail
+
+STALE_S = 5.0  # a run that is alive writes a sample every second
+_MOST_RECORDS = 200_000_000  # a byte each; of records past these, one sent again counts twice
+_NUMBERS = {status: number for number, status in enumerate(STATUSES, 1)}
+
+
+class Follower:
+    """Follows the run in a directory. It writes nothing there, and ``look`` reads what is new.
+
+    Raises JournalError for what is no run, and where the journal is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state: dict[str, Any] = RunDir.open(path).state
+        self._tail = JournalTail(path)
+        started_s = unix_s(str(self.state.get("started_at") or ""))
+        self._story = Story(TimelineTail(path / TIMELINE), started_s=started_s, is_watched=True)
+        self._statuses = bytearray()  # of each record with an outcome, so that one sent again counts once
+        self._probed_at_s = 0.0
+
+    def look(self, now_s: float) -> Snapshot:
+        """How the run stands. Unix time."""
+        for block in self._tail.read():
+            self._take_back(block)
+            self._story.tell(block)
+        self._story.catch_up()
+        stats, latest = self._story.stats, self._story.latest
+        if latest is None:
+            return stats.snapshot(now_s=now_s, in_flight=0, limit=None, cause="")
+        return stats.snapshot(
+            now_s=min(now_s, latest.t + 1.0),
+            in_flight=latest.in_flight or 0,
+            limit=latest.limit,
+            cause=latest.cause or "",
+            total=latest.total,
+            fraction=latest.fraction,
+            cost_usd=latest.cost_usd,
+            draining=latest.draining,
+            lingering=latest.lingering,
+            linger_until=latest.linger_until,
+        )
+
+    def has_ended(self, now_s: float) -> bool:
+        """Whether nothing more will come: the run ended, or its process is gone."""
+        self.state = RunDir.open(self.path).state
+        if self.state.get("state") != "running":
+            return True
+        latest = self._story.latest
+        is_fresh = latest is not None and now_s - latest.t < STALE_S
+        if is_fresh or now_s - self._probed_at_s < STALE_S:
+            return False
+        self._probed_at_s = now_s
+        return not is_held(self.path)
+
+    def _take_back(self, block: Sequence[Outcome]) -> None:
+        """What counted for a record before it was sent again counts no more."""
+        counts, statuses = self._story.stats.counts, self._statuses
+        highest = max((outcome.seq for outcome in block), default=-1)
+        if len(statuses) <= highest < _MOST_RECORDS:
+            statuses.extend(bytes(highest + highest // 2 + 1000 - len(statuses)))
+        known = len(statuses)
+        for outcome in block:
+            if outcome.seq < known:
+                before = statuses[outcome.seq]
+                if before:
+                    counts[STATUSES[before - 1]] -= 1
+                statuses[outcome.seq] = _NUMBERS[outcome.status]

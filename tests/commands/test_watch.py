@@ -1,0 +1,123 @@
+"""A run that is followed from elsewhere: what is new is read, each record counts once, nothing is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from fanout.cli import cli
+from fanout.commands.watch import STALE_S, Follower
+from fanout.errors import JournalError
+from fanout.journal import RunDir
+from fanout.model import Outcome, Status
+from fanout.stats import Sample
+
+START_S = 1_795_248_000.0
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A run that has just begun."""
+    RunDir.create(
+        tmp_path / "run", {"function": "f", "state": "running", "started_at": "2026-11-21T08:00:00.000Z"}
+    )
+    (tmp_path / "run" / "outcomes.jsonl").touch()
+    (tmp_path / "run" / "lock").write_text("1\n")
+    return tmp_path / "run"
+
+
+def line(seq: int, status: Status = "succeeded", second: int = 0, generation: int = 0) -> bytes:
+    """A line of the journal."""
+    outcome = Outcome(
+        seq=seq,
+        status=status,
+        attempts=1,
+        throttles=0,
+        started_at=f"2026-11-21T08:00:{second:02}.000Z",
+        duration_ms=100.0,
+        generation=generation,
+    )
+    return msgspec.json.encode(outcome) + b"\n"
+
+
+def append(run_dir: Path, *lines: bytes) -> None:
+    """The run goes on."""
+    with (run_dir / "outcomes.jsonl").open("ab") as file:
+        file.write(b"".join(lines))
+
+
+def tick(run_dir: Path, second: float, **members: object) -> None:
+    """The run writes a sample."""
+    with (run_dir / "timeline.jsonl").open("ab") as file:
+        file.write(msgspec.json.encode(Sample(t=START_S + second, **members)) + b"\n")  # type: ignore[arg-type]
+
+
+def test_what_is_new_is_read(run_dir: Path) -> None:
+    """Whole lines count as they come, a torn one when it is whole; the rest is what the last sample says."""
+    follower = Follower(run_dir)
+    assert follower.look(START_S).done == 0
+    tick(run_dir, 0, begins=True)
+    append(run_dir, line(0), line(1)[:20])
+    tick(
+        run_dir,
+        1,
+        in_flight=5,
+        limit=10.0,
+        cause="fixed",
+        total=40,
+        cost_usd=0.5,
+        lingering=2,
+        linger_until=9.0,
+    )
+    seen = follower.look(START_S + 1.5)
+    assert (seen.done, seen.total, seen.in_flight, seen.limit, seen.cause) == (1, 40, 5, 10.0, "fixed")
+    assert (seen.cost_usd, seen.lingering, seen.linger_until) == (0.5, 2, 9.0)
+    append(run_dir, line(1)[20:], line(2, "function_error", second=1))
+    seen = follower.look(START_S + 2)
+    assert (seen.done, seen.counts["function_error"]) == (3, 1)
+    assert seen.elapsed_s == pytest.approx(2.0)
+
+
+def test_a_record_sent_again_counts_once(run_dir: Path) -> None:
+    """A redrive's outcome takes the place of the one before."""
+    append(run_dir, line(0, "function_error"), line(1))
+    follower = Follower(run_dir)
+    assert follower.look(START_S + 1).counts["function_error"] == 1
+    append(run_dir, line(0, generation=1))
+    seen = follower.look(START_S + 2)
+    assert (seen.done, seen.counts["function_error"], seen.counts["succeeded"]) == (2, 0, 2)
+
+
+def test_a_run_whose_process_is_gone_has_ended(run_dir: Path) -> None:
+    """As long as samples come it lives; without them, whether its lock is held decides."""
+    follower = Follower(run_dir)
+    tick(run_dir, 1)
+    follower.look(START_S + 1)
+    assert not follower.has_ended(START_S + 2)
+    late_s = START_S + 2 + 2 * STALE_S
+    with RunDir.open(run_dir).lock():
+        assert not follower.has_ended(late_s)
+    assert follower.has_ended(late_s + STALE_S + 1)
+
+
+def test_the_command_on_a_run_that_is_over(run_dir: Path) -> None:
+    """One line, JSON, or the summary; the run directory stays as it was."""
+    append(run_dir, line(0), line(1))
+    RunDir.open(run_dir).write_state({"state": "finished", "records_read": 2})
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
+    runner = CliRunner()
+    assert "2 records, " in runner.invoke(cli, ["watch", str(run_dir), "--once"]).stdout
+    assert json.loads(runner.invoke(cli, ["watch", str(run_dir), "--json"]).stdout)["done"] == 2
+    shown = runner.invoke(cli, ["watch", str(run_dir)])
+    assert (shown.exit_code, shown.stdout[:12]) == (0, "f: 2 records")
+    assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
+
+
+def test_no_run_there(tmp_path: Path) -> None:
+    """One line."""
+    with pytest.raises(JournalError, match="is no run directory"):
+        Follower(tmp_path)
