@@ -260,3 +260,57 @@ async def test_the_hot_path_is_cheap(tmp_path: Path) -> None:
     await asyncio.wait([runner])
     await journal.aclose()
     assert best_us < 6
+
+
+class Listening:
+    """Notes what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.synced: list[int] = []
+
+    def before_sync(self) -> None:
+        self.told.append("before")
+
+    def on_synced(self, outcomes: list[Outcome]) -> None:
+        self.told.append("synced")
+        self.synced += [outcome.seq for outcome in outcomes]
+
+
+async def test_a_listener_hears_of_outcomes_only_when_they_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is deleted elsewhere for a line's sake must outlive a loss of power here."""
+    directory = new_run(tmp_path).path
+    listener = Listening()
+    sizes: list[int] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        sizes.append(os.fstat(descriptor).st_size)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    journal = await Journal.open(directory, sync_listener=listener)
+    journal.write(succeeded(0))
+    await journal.flush()
+    assert (listener.told, listener.synced) == (["before", "synced"], [0])
+    assert (directory / "outcomes.jsonl").stat().st_size in sizes
+    await journal.aclose()
+
+
+async def test_a_listener_hears_nothing_after_a_sync_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows then what the disk has: not even a sync that works afterwards says so."""
+    directory = new_run(tmp_path).path
+    listener = Listening()
+    journal = await Journal.open(directory, sync_listener=listener)
+    journal.write(succeeded(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        await journal.flush()
+    await journal.flush()
+    await journal.aclose()
+    assert listener.synced == []
+    assert "Input/output error" in str(journal.failure)

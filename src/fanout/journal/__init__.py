@@ -8,7 +8,7 @@ from fanout.journal.replaying import Replay, iter_lines, iter_outcomes, replay
 from fanout.journal.run_dir import BEGUN_FILES, FORMAT, OUTCOMES_FILE, SPOOL_FILE, STATE_FILE, RunDir
 from fanout.journal.samples import Samples, check_samples
 from fanout.journal.seqs import SeqSet
-from fanout.journal.writing import Fsync, Journal
+from fanout.journal.writing import Fsync, Journal, SyncListener
 
 __all__ = [
     "BEGUN_FILES",
@@ -26,6 +26,7 @@ __all__ = [
     "Samples",
     "SeqSet",
     "StoredOutcome",
+    "SyncListener",
     "check_samples",
     "decode_line",
     "is_held",

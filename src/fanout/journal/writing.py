@@ -10,7 +10,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import anyio
 import anyio.to_thread
@@ -32,6 +32,16 @@ MARK_CHUNK = 16  # the records of one that were not sent count as may-have-run: 
 SYNCED_MARK_CHUNK = 256  # each one waits for the disk, so they are fewer
 
 
+class SyncListener(Protocol):
+    """Waits for outcomes that are on the disk itself."""
+
+    def before_sync(self) -> None:
+        """Called in a thread before each sync: what must be on the disk no later than the outcomes."""
+
+    def on_synced(self, outcomes: list[Outcome]) -> None:
+        """Called in the event loop: these outcomes outlive a loss of power."""
+
+
 class Journal:
     """The outcomes of a run, append-only. Made by ``open``; ``run`` writes what ``write`` gathers.
 
@@ -47,6 +57,7 @@ class Journal:
         fsync: Fsync,
         on_commit: Callable[[list[Outcome]], None] | None,
         on_failure: Callable[[JournalError], None] | None,
+        sync_listener: SyncListener | None = None,
     ) -> None:
         """Open the files; ``open`` does so off the event loop."""
         self.failure: JournalError | None = None
@@ -54,6 +65,8 @@ class Journal:
         self._fsync = fsync
         self._on_commit = on_commit
         self._on_failure = on_failure
+        self._sync_listener = sync_listener
+        self._unsynced: list[Outcome] = []  # written; kept for the listener alone
         self._lines = bytearray()
         self._outcomes: list[Outcome] = []
         self._samples = bytearray()
@@ -79,18 +92,21 @@ class Journal:
         fsync: Fsync = "second",
         on_commit: Callable[[list[Outcome]], None] | None = None,
         on_failure: Callable[[JournalError], None] | None = None,
+        sync_listener: SyncListener | None = None,
     ) -> Journal:
         """Open a run's journal to go on writing; a last line cut short by a crash is cut off.
 
         The caller holds the directory's lock. Raises JournalError when it cannot be written.
         """
-        return await anyio.to_thread.run_sync(cls, directory, generation, fsync, on_commit, on_failure)
+        return await anyio.to_thread.run_sync(
+            cls, directory, generation, fsync, on_commit, on_failure, sync_listener
+        )
 
     def write(self, outcome: Outcome) -> None:
         """Take an outcome. It is written within 50 ms while ``run`` runs, and at ``flush``."""
         is_first = not self._lines
         append_line(self._lines, outcome)
-        if self._on_commit is not None:
+        if self._on_commit is not None or self._sync_listener is not None:
             self._outcomes.append(outcome)
         if is_first:
             self._wake.set()
@@ -180,6 +196,8 @@ class Journal:
         while self._written:
             batch = self._written.popleft()
             self._batches_bytes -= len(batch.lines)
+            if self._sync_listener is not None:
+                self._unsynced += batch.outcomes
             if self._on_commit is not None and batch.outcomes:
                 self._on_commit(batch.outcomes)
 
@@ -193,9 +211,22 @@ class Journal:
             await self._sync()
 
     async def _sync(self) -> None:
-        syncs = self._fsync != "never"
-        await anyio.to_thread.run_sync(self._files.sync, syncs, limiter=self._limiter)
+        syncs, listener = self._fsync != "never", self._sync_listener
+        outcomes, self._unsynced = self._unsynced, []
+        try:
+            if listener is not None:
+                await anyio.to_thread.run_sync(listener.before_sync, limiter=self._limiter)
+            await anyio.to_thread.run_sync(self._files.sync, syncs, limiter=self._limiter)
+        except JournalError as error:
+            self._fail(error)
+            return
+        except BaseException:  # cancelled: the next sync covers them
+            self._unsynced[:0] = outcomes
+            raise
         self._tell()
+        # After a failure nobody knows what the disk has.
+        if listener is not None and outcomes and syncs and self.failure is None:
+            listener.on_synced(outcomes)
 
     def _fail(self, error: JournalError) -> None:
         if self.failure is None:
