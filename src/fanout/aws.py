@@ -98,6 +98,26 @@ class AwsSession:
             )
         )
 
+    async def endpoint_of(self, service: str, region: str | None = None) -> str:
+        """Where another service of AWS is: by its own settings, for ``endpoint_url`` is Lambda's alone.
+
+        Raises ConfigError.
+        """
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            await asyncio.to_thread(
+                self._session.get_component("data_loader").load_service_model, service, "service-2"
+            )
+            async with self._session.create_client(
+                service, region_name=region or self._region_or_default(), verify=self.verify
+            ) as client:
+                url = str(client.meta.endpoint_url)
+        except (BotoCoreError, ValueError) as error:
+            raise _settings_fault(error, f"no endpoint for {service}") from error
+        _check_endpoint(url)
+        return url
+
     async def frozen_credentials(self) -> Any:
         """Credentials good for a call now: ``access_key``, ``secret_key``, ``token``.
 

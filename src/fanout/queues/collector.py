@@ -1,0 +1,260 @@
+"""The collection of results: messages of destinations and dead-letter queues become outcomes of a run.
+
+A message is deleted only after the sync that covers its outcome's line; so whatever ends a collection,
+the next one comes to the same outcomes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+import msgspec
+
+from fanout.errors import FanoutError, SourceError
+from fanout.journal import LineFault, StoredOutcome, decode_line
+from fanout.model import ErrorDetail, Outcome
+from fanout.queues.accepted import RESULT_MISSING, AcceptedCalls, OpenCall
+from fanout.queues.client import SqsClient
+from fanout.queues.hold import VISIBILITY_S, Hold
+from fanout.queues.message import Message
+from fanout.queues.results import CallResult, read_result
+
+_WAIT_S = 5  # of a long poll
+_LIVE_WAIT_S = 1
+_RECEIVERS = 4  # for each queue
+_EARLY_S = 30.0  # how long a result may come before its accepted line
+_STRANGER_FIRST_S = 60
+_STRANGER_MOST_S = 3600
+_FINISH_WITHIN_S = 20.0
+_stored = msgspec.json.Decoder(StoredOutcome)
+
+Complete = Callable[[list[Outcome], CallResult], list[Outcome]]
+
+
+class Sink(Protocol):
+    """Where outcomes go: the run's journal, which calls ``Collector.on_synced`` later."""
+
+    @property
+    def is_backed_up(self) -> bool: ...
+
+    def write(self, outcomes: list[Outcome]) -> None: ...
+
+
+class _Early(msgspec.Struct):
+    """A result that no accepted line has claimed yet."""
+
+    queue: int
+    number: int
+    message: Message
+    result: CallResult
+    came_s: float
+
+
+class Counts(msgspec.Struct):
+    """What a collection did. ``open`` is how many records wait for their result."""
+
+    open: int = 0
+    collected: int = 0
+    duplicates: int = 0
+    strangers: int = 0
+    successes: int = 0
+
+
+class Collector:
+    """Collects until every result is there, or ``deadline_s`` of the monotonic clock has passed.
+
+    ``is_live`` says whether the run still makes calls, so that accepted lines may follow; its journal is
+    read again and again then. ``carries_successes`` says whether successes reach these queues: without
+    them a missing result says nothing. Results of batches are told apart by ``complete``.
+    """
+
+    def __init__(
+        self,
+        queues: list[SqsClient],
+        calls: AcceptedCalls,
+        sink: Sink,
+        *,
+        complete: Complete,
+        is_live: Callable[[], bool] = lambda: False,
+        carries_successes: bool = False,
+        allow_strangers: bool = False,
+        on_progress: Callable[[Counts], None] | None = None,
+    ) -> None:
+        self._queues = queues
+        self._calls = calls
+        self._sink = sink
+        self._complete = complete
+        self._is_live = is_live
+        self._allow_strangers = allow_strangers
+        self._on_progress = on_progress
+        self._holds = [Hold(queue, time.monotonic) for queue in queues]
+        self._next = 0
+        self._completing: dict[int, list[tuple[int, int]]] = {}  # seq: messages to delete at its sync
+        self._early: dict[str, list[_Early]] = {}
+        self._failure: FanoutError | None = None
+        self.deadline_s = float("inf")
+        self.carries_successes = carries_successes
+        self.counts = Counts()
+
+    async def run(self) -> None:
+        """Collect to the end. Raises SourceError, JournalError or FatalRefusal; ``finish`` must follow."""
+        await anyio.to_thread.run_sync(self._calls.update)
+        self.counts.open = self._calls.open_count
+        try:
+            async with anyio.create_task_group() as tasks:
+                for hold in self._holds:
+                    tasks.start_soon(hold.run)
+                for at in range(len(self._queues)):
+                    for _ in range(_RECEIVERS):
+                        tasks.start_soon(self._receive, at)
+                await self._watch()
+                tasks.cancel_scope.cancel()
+        finally:
+            for early in [each for several in self._early.values() for each in several]:
+                self._put_back(early.queue, early.number, early.message)
+        if self._failure is not None:
+            raise self._failure
+
+    async def finish(self) -> None:
+        """Delete what was synced last, and put everything else back. After the journal was closed."""
+        for hold in self._holds:
+            await hold.finish(_FINISH_WITHIN_S)
+
+    def on_synced(self, outcomes: list[Outcome]) -> None:
+        """The lines of these outcomes are on the disk: their messages are not needed any more."""
+        for outcome in outcomes:
+            for queue, number in self._completing.get(outcome.seq, ()):
+                if not self._is_awaited(queue, number, outcome.seq):
+                    self._holds[queue].delete(number)
+            self._completing.pop(outcome.seq, None)
+
+    def _is_awaited(self, queue: int, number: int, but: int) -> bool:
+        """Whether a message has outcomes that are not synced yet, as one of a batch may have."""
+        return any((queue, number) in waiting for seq, waiting in self._completing.items() if seq != but)
+
+    async def _watch(self) -> None:
+        """Until all is done: take up new lines, and say how far it has come."""
+        while True:
+            is_live = self._is_live()  # before the update: what was written until then is in it
+            if is_live or self._early or self._completing:
+                await anyio.to_thread.run_sync(self._calls.update)
+            self._retry_early(is_live)
+            self.counts.open = self._calls.open_count
+            if self._on_progress is not None:
+                self._on_progress(self.counts)
+            for hold in self._holds:
+                self._failure = self._failure or hold.failure
+            if self._failure is not None:
+                return
+            if not (is_live or self.counts.open or self._early or self._completing):
+                return
+            if time.monotonic() >= self.deadline_s and not is_live:
+                self._give_up_missing()
+                return
+            await anyio.sleep(0.2)
+
+    async def _receive(self, at: int) -> None:
+        queue, hold = self._queues[at], self._holds[at]
+        try:
+            while True:
+                while self._sink.is_backed_up:  # noqa: ASYNC110 - it tells nobody when it is not
+                    await anyio.sleep(0.05)
+                asked_s = time.monotonic()
+                messages = await queue.receive(
+                    10,
+                    visibility_s=VISIBILITY_S,
+                    wait_s=_LIVE_WAIT_S if self._is_live() else _WAIT_S,
+                    with_attributes=True,
+                )
+                for message in messages:
+                    self._next += 1
+                    hold.take(self._next, message.receipt_handle, asked_s=asked_s)
+                    self._take(at, self._next, message)
+        except FanoutError as error:
+            self._failure = self._failure or error
+
+    def _take(self, at: int, number: int, message: Message) -> None:
+        result = read_result(message)
+        if result is None:
+            self._put_back(at, number, message)
+        elif not self._settle(at, number, result):
+            if self._is_live():
+                early = _Early(at, number, message, result, time.monotonic())
+                self._early.setdefault(result.request_id, []).append(early)
+            else:
+                self._put_back(at, number, message)
+
+    def _settle(self, at: int, number: int, result: CallResult) -> bool:
+        """Make outcomes of a result, or count it as a duplicate; False if the call is not this run's."""
+        open_calls, is_known = self._calls.find(result.request_id)
+        if not is_known:
+            return False
+        if result.kind == "destination" and result.status == "succeeded":
+            self.counts.successes += 1
+            self.carries_successes = True
+        waiting = [call.seq for call in open_calls if call.seq in self._completing]
+        fresh = [call for call in open_calls if call.seq not in self._completing]
+        if fresh:
+            self._write(at, number, fresh, result)
+        else:
+            self.counts.duplicates += 1
+            if waiting:  # this copy goes with the first
+                self._completing[waiting[0]].append((at, number))
+            else:
+                self._holds[at].delete(number)
+        return True
+
+    def _write(self, at: int, number: int, calls: list[OpenCall], result: CallResult) -> None:
+        outcomes = self._complete([self._accepted(call) for call in calls], result)
+        for outcome in outcomes:
+            self._completing[outcome.seq] = [(at, number)]
+        self.counts.collected += len(outcomes)
+        self._sink.write(outcomes)
+
+    def _accepted(self, call: OpenCall) -> Outcome:
+        try:
+            return decode_line(self._calls.line_of(call), _stored)
+        except LineFault as fault:
+            raise SourceError(f"the journal's line of record {call.seq} is damaged: {fault}") from fault
+
+    def _retry_early(self, is_live: bool) -> None:
+        now_s = time.monotonic()
+        for request_id, several in list(self._early.items()):
+            for early in list(several):
+                if self._settle(early.queue, early.number, early.result):
+                    several.remove(early)
+                elif not is_live or now_s - early.came_s > _EARLY_S:
+                    several.remove(early)
+                    self._put_back(early.queue, early.number, early.message)
+            if not several:
+                del self._early[request_id]
+
+    def _put_back(self, at: int, number: int, message: Message) -> None:
+        """A stranger's message: it comes again later, for whoever it is for."""
+        queue, hold = self._queues[at], self._holds[at]
+        self.counts.strangers += 1
+        delay_s = min(_STRANGER_FIRST_S << min(message.receive_count - 1, 10), _STRANGER_MOST_S)
+        hold.forget(number)
+        if queue.redrives and not self._allow_strangers:
+            hold.give_back(message.receipt_handle)
+            self._failure = self._failure or SourceError(
+                f"{queue} holds messages of others, and its redrive policy counts each receive: give the "
+                "run a queue of its own, or --allow-strangers"
+            )
+            return
+        hold.give_back(message.receipt_handle, after_s=delay_s)
+
+    def _give_up_missing(self) -> None:
+        """What a success queue should have brought has not come in time."""
+        if not self.carries_successes:
+            return
+        for call in self._calls.open_calls():
+            if call.seq in self._completing:
+                continue
+            accepted = self._accepted(call)
+            if accepted.status == "accepted":
+                error = ErrorDetail(RESULT_MISSING, "no result came in the time that it could take")
+                self._sink.write([msgspec.structs.replace(accepted, status="unknown", error=error)])
