@@ -52,7 +52,7 @@ async def _case(url: str, calls: int) -> dict[str, float]:
     through_us: list[float] = []
     body = b'{"order":12345678}'
     async with fanout.Dispatcher("lab-100000", concurrency=64, endpoint_url=url) as dispatcher:
-        transport, template = dispatcher.budget.transport, dispatcher.jobs.template
+        transport, template = dispatcher.budget.transport, dispatcher.calls.template
         for _ in range(20):
             await dispatcher.invoke(body)
         for _ in range(calls):

@@ -113,8 +113,10 @@ async def _bare(records: int) -> float:
 async def _stages(calls: int, rounds: int) -> dict[str, dict[str, float | int]]:
     """Median microseconds of each stage, alone."""
     from fanout.classify import classify
-    from fanout.dispatcher.jobs import JobMaker
+    from fanout.dispatcher.call import Attempt, Call
+    from fanout.dispatcher.calls import CallMaker
     from fanout.dispatcher.outcomes import OutcomeMaker
+    from fanout.dispatcher.record import InputRecord
     from fanout.gate import Gate, Release
     from fanout.inputs import open_source
     from fanout.journal import Journal, RunDir
@@ -130,19 +132,19 @@ async def _stages(calls: int, rounds: int) -> dict[str, dict[str, float | int]]:
     body = b'{"order":12345678,"note":"' + b"x" * 70 + b'"}'
 
     async with fanout.Dispatcher("lab", transport=NullTransport(), concurrency=64) as dispatcher:
-        jobs, engine = JobMaker(dispatcher.options), dispatcher.engine
+        calls_of, engine = CallMaker(dispatcher.options), dispatcher.engine
         maker, stats = OutcomeMaker(keeps_tail_of_successes=False), Stats()
+        feed: Any = object()
 
-        class _Feed:
-            pass
+        def make_call() -> Attempt:
+            return Attempt(calls_of.of_record(feed, InputRecord(7, body, None, 8), engine.clock()), len(body))
 
-        feed: Any = _Feed()
-        feed.engine = engine
-        job = jobs.of_bytes(feed, 7, body, line=8)
-        job.sent_s = job.first_sent_s = job.pulled_s = engine.clock()
-        job.sent_wall_s = time.time()
-        job.attempts = 1
-        outcome = maker.of_success(job, reply, engine.clock() + 0.1)
+        attempt = make_call()
+        call: Call = attempt.call
+        attempt.sent_s = call.first_sent_s = engine.clock()
+        attempt.sent_wall_s = time.time()
+        call.attempts = 1
+        outcome = maker.of_success(attempt, reply, engine.clock() + 0.1)
 
         def pass_gate() -> None:
             now_s = engine.clock()
@@ -166,7 +168,7 @@ async def _stages(calls: int, rounds: int) -> dict[str, dict[str, float | int]]:
                 seq = next(seqs)
                 journal.mark(seq)
                 journal.sample(seq, body)
-                journal.write(outcome)
+                journal.write([outcome])
 
             async def after_writing() -> None:
                 await journal.flush()
@@ -174,9 +176,11 @@ async def _stages(calls: int, rounds: int) -> dict[str, dict[str, float | int]]:
             results = {
                 "gate and limit": _timed(pass_gate, calls, rounds),
                 "pacer": _timed(pass_pacer, calls, rounds),
-                "job": _timed(lambda: jobs.of_bytes(feed, 7, body, line=8), calls, rounds),
-                "classify": _timed(lambda: classify(reply, job.template), calls, rounds),
-                "outcome": _timed(lambda: maker.of_success(job, reply, job.sent_s + 0.1), calls, rounds),
+                "call": _timed(make_call, calls, rounds),
+                "classify": _timed(lambda: classify(reply, call.template), calls, rounds),
+                "outcome": _timed(
+                    lambda: maker.of_success(attempt, reply, attempt.sent_s + 0.1), calls, rounds
+                ),
                 "stats": _timed(lambda: stats.add(outcome), calls, rounds),
                 "journal": await _timed_with(write, after_writing, calls, rounds),
             }

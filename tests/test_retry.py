@@ -93,7 +93,7 @@ def test_patience_begins_again_with_any_progress() -> None:
     patience.note_throttle(10.0)
     patience.note_throttle(200.0)
     seen = [patience.since_s]
-    patience.note_progress(250.0)
+    patience.note_progress()
     seen.append(patience.since_s)
     patience.note_throttle(260.0)
     assert [*seen, patience.since_s] == [10.0, None, 260.0]

@@ -125,6 +125,7 @@ class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
     input: msgspec.Raw | None = None
     input_encoding: Literal["text", "base64"] | None = None  # when the input was no JSON
     line: int | None = None  # 1-based line of the input, where it has lines
+    is_fault: bool = False  # the record itself is at fault, and can never be sent
     log_tail: str | None = None
     history: list[AttemptEnd] | None = None
     generation: int = 0

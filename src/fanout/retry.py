@@ -65,7 +65,7 @@ class ThrottlePatience:
         """When the present stretch of nothing but throttles began; None outside one."""
         return self._since_s
 
-    def note_progress(self, now_s: float) -> None:  # noqa: ARG002 - the pair of note_throttle
+    def note_progress(self) -> None:
         """A call was answered with something else than a throttle."""
         self._since_s = None
 

@@ -65,16 +65,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seq, body in enumerate(INPUTS):
             journal.sample(seq, b"not json" if seq == 9 else body)
             if seq == 9:
-                journal.write(failure(seq, "rejected", "InvalidJson", b"not json", line=10))
+                journal.write([failure(seq, "rejected", "InvalidJson", b"not json", line=10)])
             elif seq in (3, 4):
-                journal.write(failure(seq, "function_error", "ValueError", body))
+                journal.write([failure(seq, "function_error", "ValueError", body)])
             elif seq == 5:
-                journal.write(failure(seq, "function_error", "Sandbox.Timedout", body))
+                journal.write([failure(seq, "function_error", "Sandbox.Timedout", body)])
             elif seq == 6:
-                journal.write(failure(seq, "unknown", "ReplyLost", body))
+                journal.write([failure(seq, "unknown", "ReplyLost", body)])
             else:
-                journal.write(succeeded(seq))
-        journal.write(succeeded(3, generation=1))
+                journal.write([succeeded(seq)])
+        journal.write([succeeded(3, generation=1)])
         await journal.aclose()
 
     loop = asyncio.new_event_loop()

@@ -8,22 +8,22 @@ from typing import Any
 import pytest
 
 import fanout
-from fanout.dispatcher.jobs import JobMaker
+from fanout.dispatcher.calls import CallMaker
 from tests.scripted import Scripted, ok
 
-OF_PAYLOAD = JobMaker.of_payload
+OF_RECORD = CallMaker.of_record
 
 
 @pytest.fixture(autouse=True)
 def _defect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The record with the payload 3 cannot be made a job of."""
+    """No call can be made of the record with the payload 3."""
 
-    def of_payload(maker: JobMaker, feed: Any, seq: int, payload: Any, **more: Any) -> Any:
-        if payload == 3:
+    def of_record(maker: CallMaker, feed: Any, record: Any, *more: Any) -> Any:
+        if record.body == b"3":
             raise RuntimeError("a defect")
-        return OF_PAYLOAD(maker, feed, seq, payload, **more)
+        return OF_RECORD(maker, feed, record, *more)
 
-    monkeypatch.setattr(JobMaker, "of_payload", of_payload)
+    monkeypatch.setattr(CallMaker, "of_record", of_record)
 
 
 @pytest.mark.looptime

@@ -40,5 +40,5 @@ async def journaled(
     for seq in range(mark_to):
         journal.mark(seq)
     for outcome in outcomes:
-        journal.write(outcome)
+        journal.write([outcome])
     await journal.aclose()

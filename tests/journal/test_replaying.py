@@ -61,8 +61,8 @@ async def test_finished_may_have_run_and_never_started(tmp_path: Path) -> None:
     for seq in range(10):
         journal.mark(seq)
     for seq in (0, 1, 5):
-        journal.write(succeeded(seq))
-    journal.write(failed(2))
+        journal.write([succeeded(seq)])
+    journal.write([failed(2)])
     await journal.flush()  # and then it is killed
     known = replay(run_dir.path)
     assert known.counts == {"succeeded": 3, "function_error": 1}

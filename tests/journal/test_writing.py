@@ -43,7 +43,7 @@ async def test_outcomes_are_in_the_file_within_50_ms(tmp_path: Path, fsync: Fsyn
     for start in range(0, 30, 10):
         began_s = time.monotonic()
         for seq in range(start, start + 10):
-            journal.write(succeeded(seq))
+            journal.write([succeeded(seq)])
         while len(committed) < start + 10:
             await asyncio.sleep(0.001)
         took_s.append(time.monotonic() - began_s)
@@ -65,7 +65,7 @@ async def test_a_cancelled_flusher_neither_loses_nor_repeats(tmp_path: Path) -> 
     for round_ in range(60):
         runner = asyncio.create_task(journal.run())
         for seq in range(round_ * 100, round_ * 100 + 100):
-            journal.write(succeeded(seq))
+            journal.write([succeeded(seq)])
         await asyncio.sleep(0.0201 if round_ % 3 else 0)
         runner.cancel()
         await asyncio.wait([runner])
@@ -80,7 +80,7 @@ async def test_closing_writes_everything_and_an_exact_mark(tmp_path: Path) -> No
     journal = await Journal.open(run_dir.path)
     for seq in range(70):
         journal.mark(seq)
-        journal.write(succeeded(seq))
+        journal.write([succeeded(seq)])
     assert journal.unwritten == 70
     await journal.aclose()
     await journal.aclose()
@@ -120,7 +120,7 @@ async def test_back_pressure(tmp_path: Path) -> None:
     big = msgspec.Raw(b'"' + b"x" * 1_000_000 + b'"')
     for seq in range(BACKED_UP_BYTES // 1_000_000 + 1):
         states.append(journal.is_backed_up)
-        journal.write(succeeded(seq, output=big))
+        journal.write([succeeded(seq, output=big)])
     states.append(journal.is_backed_up)
     await journal.flush()
     states.append(journal.is_backed_up)
@@ -165,7 +165,7 @@ async def test_a_removed_directory_is_noticed(tmp_path: Path) -> None:
     failures: list[JournalError] = []
     journal = await Journal.open(run_dir.path, on_failure=failures.append)
     shutil.rmtree(run_dir.path)
-    journal.write(succeeded(0))
+    journal.write([succeeded(0)])
     await journal.flush()
     await journal.flush()
     assert failures == [journal.failure]
@@ -181,11 +181,11 @@ async def test_a_full_file_fails_once_and_keeps_what_fits(tmp_path: Path) -> Non
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for seq in range(200):
         journal.mark(seq)
-        journal.write(succeeded(seq))
+        journal.write([succeeded(seq)])
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard))
         await journal.flush()
-        journal.write(succeeded(200))
+        journal.write([succeeded(200)])
         await journal.flush()
         assert failures == [journal.failure]
         assert "cannot be written: File too large" in str(failures[0])
@@ -217,7 +217,7 @@ async def test_a_full_disk_keeps_the_outcomes_of_calls_in_flight(tmp_path: Path)
             while True:
                 other.write(bytes(4096))
         for seq in range(2000):
-            journal.write(failed(seq))
+            journal.write([failed(seq)])
         await journal.flush()
         assert "No space left on device" in str(journal.failure)
         assert journal.unwritten == 0
@@ -252,7 +252,7 @@ async def test_the_hot_path_is_cheap(tmp_path: Path) -> None:
         for seq in range(start, start + 10_000):
             journal.mark(seq)
             journal.sample(seq, payload)
-            journal.write(outcomes[seq])
+            journal.write([outcomes[seq]])
             if not seq % 500:
                 await asyncio.sleep(0.001)
         best_us = min(best_us, (time.thread_time() - began_s) / 10_000 * 1e6)

@@ -47,8 +47,8 @@ async def test_outcomes_are_lines_and_soon(pipe: Pipe) -> None:
         descriptor=writing.fileno(), on_commit=lambda batch: committed.extend(o.seq for o in batch)
     )
     runner = asyncio.create_task(sink.run())
-    sink.write(outcome(0))
-    sink.write(outcome(1, b'{"a":\n1}'))
+    sink.write([outcome(0)])
+    sink.write([outcome(1, b'{"a":\n1}')])
     lines = await asyncio.wait_for(asyncio.to_thread(reading.read, 10_000), 1)
     assert [json.loads(line)["seq"] for line in lines.splitlines()] == [0, 1]
     while len(committed) < 2:
@@ -67,11 +67,11 @@ async def test_order_is_kept_when_asked(tmp_path: Path) -> None:
         sink = StdoutSink(descriptor=file.fileno(), keep_order=True)
         runner = asyncio.create_task(sink.run())
         for seq in seqs:
-            sink.write(outcome(seq))
+            sink.write([outcome(seq)])
             if seq % 50 == 0:
                 await asyncio.sleep(0.002)
         for seq in (509, 503):
-            sink.write(outcome(seq))
+            sink.write([outcome(seq)])
         runner.cancel()
         await asyncio.wait([runner])
         await sink.aclose()
@@ -86,7 +86,7 @@ async def test_a_slow_reader_holds_up_nothing_but_admission(pipe: Pipe) -> None:
     runner = asyncio.create_task(sink.run())
     seq = 0
     while not sink.is_backed_up:
-        sink.write(outcome(seq, b'"' + b"x" * 10_000 + b'"'))
+        sink.write([outcome(seq, b'"' + b"x" * 10_000 + b'"')])
         seq += 1
     began_s = time.monotonic()
     await asyncio.sleep(0.05)
@@ -116,11 +116,11 @@ async def test_a_reader_that_goes_away_ends_it_quietly(pipe: Pipe) -> None:
     failures: list[OSError] = []
     sink = StdoutSink(descriptor=writing.fileno(), on_failure=failures.append)
     runner = asyncio.create_task(sink.run())
-    sink.write(outcome(0))
+    sink.write([outcome(0)])
     while not sink.closed:
         await asyncio.sleep(0.001)
     for seq in range(1, 100_000):
-        sink.write(outcome(seq))
+        sink.write([outcome(seq)])
     assert not sink.is_backed_up
     runner.cancel()
     await asyncio.wait([runner])
@@ -133,7 +133,7 @@ async def test_a_full_disk_is_told(tmp_path: Path) -> None:
     """`> file` on a full disk is a failure that is no closed pipe."""
     with Path("/dev/full").open("wb", buffering=0) as full:
         sink = StdoutSink(descriptor=full.fileno())
-        sink.write(outcome(0))
+        sink.write([outcome(0)])
         await sink.aclose()
     assert not sink.closed
     assert sink.failure is not None
@@ -147,7 +147,7 @@ async def test_what_utf8_cannot_carry_is_escaped(tmp_path: Path) -> None:
         odd = outcome(0, b'{"a":"\\ud800"}')
         odd.key = "\ud800"
         odd.error = ErrorDetail("E", "\udfff")
-        sink.write(odd)
+        sink.write([odd])
         await sink.aclose()
     line = json.loads((tmp_path / "out").read_bytes())
     assert (line["key"], line["error"]["message"], line["output"]) == ("\ud800", "\udfff", {"a": "\ud800"})
@@ -163,7 +163,7 @@ async def main():
     runner = asyncio.create_task(sink.run())
     for seq in range(200):
         output = msgspec.Raw(b'"' + b"x" * 10000 + b'"')
-        sink.write(Outcome(seq=seq, status="succeeded", attempts=1, throttles=0, output=output))
+        sink.write([Outcome(seq=seq, status="succeeded", attempts=1, throttles=0, output=output)])
     await asyncio.sleep(0.1)
     runner.cancel()
 asyncio.run(main())
@@ -184,6 +184,6 @@ def test_backed_up_is_a_bound_in_bytes() -> None:
     sink = StdoutSink(descriptor=-1)
     count = 0
     while not sink.is_backed_up:
-        sink.write(outcome(count))
+        sink.write([outcome(count)])
         count += 1
     assert BACKED_UP_BYTES / 100 < count < BACKED_UP_BYTES / 50

@@ -21,7 +21,7 @@ from fanout.inputs import Selector
 from fanout.journal import Replay, RunDir, Samples, SeqSet, check_samples, iter_outcomes, replay
 from fanout.report.outcomes import read_latest_blocks
 from fanout.report.summary import RunReport
-from fanout.runs import Redrive, RunResult, Work, statuses_of
+from fanout.runs import Intake, Redrive, RunResult, statuses_of
 from fanout.runs.ending import ending
 from fanout.runs.reopening import another_input, reopen_input
 from fanout.stats import Stats, read_timeline
@@ -227,26 +227,26 @@ async def _resume(
         read_timeline(run_dir.path / TIMELINE),
         started_s=unix_s(str(run_dir.state.get("started_at") or "")),
     )
-    work = Work(
-        source=source,
-        payloads=payloads,
-        selector=Selector(asked.run_options.key, asked.run_options.select, asked.run_options.durable_expr),
-        take=asked.run_options.take,
-        skip=_Finished(known, refused),
-        suspects=suspects,
-        records_read_before=int(run_dir.state.get("records_read") or 0),
-    )
     session = _ResumeSession(
         asked,
         options,
-        work,
         audience,
         stats=stats,
         samples=check_samples(run_dir.path),
         location="" if source is None else source.location,
         path=run_dir.path,
     )
-    return await session.go(run_dir)
+    intake = Intake(
+        source=source,
+        payloads=payloads,
+        selector=Selector(asked.run_options.key, asked.run_options.select, asked.run_options.durable_expr),
+        take=asked.run_options.take,
+        skip=_Finished(known, refused),
+        suspects=suspects,
+        on_record=session.note_record,
+        records_read_before=int(run_dir.state.get("records_read") or 0),
+    )
+    return await session.go(intake, run_dir)
 
 
 async def _redrive(
@@ -274,11 +274,11 @@ async def _redrive(
     if count and _decide(count, asked, changes) == "skip":
         suspects = _Below(mark, known.not_sent)
     run_dir.write_state({"state": "running", "finished_at": None})
-    work = Work(
+    intake = Intake(
         again=found.records(suspects), records_read_before=int(run_dir.state.get("records_read") or 0)
     )
-    session = _RedriveSession(asked, options, work, audience, generation=generation, filters=filters)
-    return await session.go(run_dir)
+    session = _RedriveSession(asked, options, audience, generation=generation, filters=filters)
+    return await session.go(intake, run_dir)
 
 
 class _Below:
@@ -295,11 +295,9 @@ class _Below:
 class _LaterSession(RunSession):
     """A session of a run that began before: function, options and transport are those asked for then."""
 
-    def __init__(
-        self, asked: _Asked, options: dict[str, Any], work: Work, audience: Audience, **more: Any
-    ) -> None:
+    def __init__(self, asked: _Asked, options: dict[str, Any], audience: Audience, **more: Any) -> None:
         super().__init__(
-            asked.function, options, work, asked.run_options, audience, transport=asked.transport, **more
+            asked.function, options, asked.run_options, audience, transport=asked.transport, **more
         )
 
 
@@ -312,7 +310,6 @@ class _ResumeSession(_LaterSession):
         self,
         asked: _Asked,
         options: dict[str, Any],
-        work: Work,
         audience: Audience,
         *,
         stats: Stats,
@@ -320,11 +317,10 @@ class _ResumeSession(_LaterSession):
         location: str,
         path: Path,
     ) -> None:
-        super().__init__(asked, options, work, audience, stats=stats)
+        super().__init__(asked, options, audience, stats=stats)
         self._samples = samples
         self._location = location
         self._path = path
-        work.on_record = self.note_record
 
     def _on_started(self, dispatcher: Dispatcher) -> None:
         """What was spent before counts, in the summary and for the spending cap."""
@@ -354,13 +350,12 @@ class _RedriveSession(_LaterSession):
         self,
         asked: _Asked,
         options: dict[str, Any],
-        work: Work,
         audience: Audience,
         *,
         generation: int,
         filters: dict[str, Any],
     ) -> None:
-        super().__init__(asked, options, work, audience, generation=generation)
+        super().__init__(asked, options, audience, generation=generation)
         self._before = filters["before"]
         self._not_sent = frozenset(filters.get("not_sent") or ())
         self._refused = frozenset(filters.get("refused") or ())

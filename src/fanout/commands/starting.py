@@ -29,7 +29,7 @@ from fanout.model import Outcome
 from fanout.outputs.stdout import StdoutSink
 from fanout.report.summary import RunReport
 from fanout.report.totals import SessionTotals
-from fanout.runs import OutputFiles, PassingLedger, Run, RunResult, Watchers, Work
+from fanout.runs import Intake, Ledger, OutputFiles, PassingLedger, Run, RunResult, Watchers
 from fanout.stats import Stats, TimelineWriter
 from fanout.stats.timeline import NAME as TIMELINE
 
@@ -48,16 +48,10 @@ async def start(request: Request, audience: Audience) -> RunReport:
         source = None if request.location is None or is_spooled else _open(request.location, options)
         if source is not None:
             stack.push_async_callback(source.aclose)  # what follows may refuse
-        work = Work(
-            source=source,
-            payloads=request.payloads,
-            selector=Selector(options.key, options.select, options.durable_expr),
-            take=options.take,
-        )
+        selector = Selector(options.key, options.select, options.durable_expr)
         session = RunSession(
             request.function,
             {**request.options, **local},
-            work,
             options,
             audience,
             transport=request.transport,
@@ -70,10 +64,16 @@ async def start(request: Request, audience: Audience) -> RunReport:
             stack.enter_context(run_dir.lock())
             if is_spooled:
                 assert request.location is not None
-                work.source = open_source(request.location, format=options.format, spool=run_dir.spool)
-            work.on_record = session.note_record
+                source = open_source(request.location, format=options.format, spool=run_dir.spool)
+        intake = Intake(
+            source=source,
+            payloads=request.payloads,
+            selector=selector,
+            take=options.take,
+            on_record=None if run_dir is None else session.note_record,
+        )
         try:
-            return await session.go(run_dir, to_stdout=request.to_stdout)
+            return await session.go(intake, run_dir, to_stdout=request.to_stdout)
         except (ConfigError, FatalRefusal):  # only before the first record is read
             if run_dir is not None:
                 discard(run_dir, made)
@@ -120,7 +120,6 @@ class RunSession:
         self,
         function: str,
         options: dict[str, Any],
-        work: Work,
         run_options: RunOptions,
         audience: Audience,
         *,
@@ -129,7 +128,6 @@ class RunSession:
         transport: Any = "direct",
     ) -> None:
         self._function = function
-        self._work = work
         self._run_options = run_options
         self._audience = audience
         self._generation = generation
@@ -157,7 +155,6 @@ class RunSession:
         self.run = Run(
             function,
             options,
-            work,
             open_ledger=self._open_ledger,
             rules=run_options.rules(),
             watchers=watchers,
@@ -173,7 +170,7 @@ class RunSession:
         if self._journal is not None:
             self._journal.sample(seq, payload)
 
-    async def go(self, run_dir: RunDir | None, *, to_stdout: bool = False) -> RunReport:
+    async def go(self, intake: Intake, run_dir: RunDir | None, *, to_stdout: bool = False) -> RunReport:
         """Execute, and leave run.json and the page behind."""
         self._run_dir = run_dir
         self._to_stdout = to_stdout
@@ -186,19 +183,18 @@ class RunSession:
                     if timeline.fault is not None:
                         self._audience.say(timeline.fault)
                     self.run.timeline = timeline
-                    result = await self._execute(run_dir)
+                    result = await self._execute(intake, run_dir)
             else:
-                result = await self._execute(None)
+                result = await self._execute(intake, None)
         finally:
             if detach is not None:
                 detach()
-            if self._work.source is not None:
-                await self._work.source.aclose()
+            await intake.aclose()
         return self._report(run_dir, result)
 
-    async def _execute(self, run_dir: RunDir | None) -> RunResult:
+    async def _execute(self, intake: Intake, run_dir: RunDir | None) -> RunResult:
         try:
-            return await self.run.execute()
+            return await self.run.execute(intake)
         except FatalRefusal as error:
             if run_dir is None:
                 raise
@@ -213,7 +209,7 @@ class RunSession:
 
     async def _open_ledger(
         self, on_commit: Callable[[list[Outcome]], None], on_failure: Callable[[Exception], None]
-    ) -> Any:
+    ) -> Ledger:
         if self._run_dir is not None:
             self._journal = await Journal.open(
                 self._run_dir.path,

@@ -15,13 +15,16 @@ from anyio.abc import TaskGroup
 from fanout.breaker import Breaker
 from fanout.config import Options
 from fanout.dispatcher.budget import Budget
+from fanout.dispatcher.call import Call, Feed
+from fanout.dispatcher.calls import CallMaker
 from fanout.dispatcher.engine import Engine, Hooks
-from fanout.dispatcher.feeds import CallFeed, Feed, PullFeed
-from fanout.dispatcher.job import Job
-from fanout.dispatcher.jobs import JobMaker
-from fanout.dispatcher.mapping import MapFeed, Outcomes
+from fanout.dispatcher.feed import CallFeed, Receiver, RecordFeed
+from fanout.dispatcher.intake import Intake, PayloadIntake
+from fanout.dispatcher.mapping import Mapping, MapReceiver, Outcomes
 from fanout.dispatcher.outcomes import OutcomeMaker
+from fanout.dispatcher.record import InputRecord, record_of
 from fanout.dispatcher.streaming import ReplyStream, StreamFeed
+from fanout.dispatcher.supply import AsyncSupply, SyncSupply
 from fanout.errors import ConfigError, FanoutError
 from fanout.gate import Gate
 from fanout.model import Outcome
@@ -29,7 +32,17 @@ from fanout.retry import RetryPolicy, ThrottlePatience
 from fanout.stats.telemetry import Telemetry, inject_trace
 from fanout.transports import Transport
 
-__all__ = ["Dispatcher", "Hooks", "Job", "Outcomes", "PullFeed", "ReplyStream"]
+__all__ = [
+    "Call",
+    "Dispatcher",
+    "Hooks",
+    "InputRecord",
+    "Intake",
+    "Outcomes",
+    "Receiver",
+    "RecordFeed",
+    "ReplyStream",
+]
 
 
 class Dispatcher:
@@ -58,10 +71,10 @@ class Dispatcher:
         if isinstance(transport, str):
             options["transport"] = transport
         self.options = make_options(function, options)
-        self.jobs = JobMaker(self.options)
+        self.calls = CallMaker(self.options)
         self._hooks = hooks
         self._generation = generation
-        self._calls = 0
+        self._call_count = 0
         self._stack = AsyncExitStack()
         self._group: TaskGroup | None = None
         self._leaving = asyncio.Event()
@@ -80,10 +93,13 @@ class Dispatcher:
             budget = Budget(options, self._own_transport)
             await stack.enter_async_context(budget)
             self._budget = budget
+            telemetry = Telemetry(options.function, region=budget.region, in_flight=lambda: gate.in_flight)
+            hooks = self._hooks or Hooks()
+            gate = Gate(budget.limit, max_bytes_in_flight=options.max_bytes_in_flight)
             self._engine = engine = Engine(
                 transport=budget.transport,
                 limit=budget.limit,
-                gate=Gate(budget.limit, max_bytes_in_flight=options.max_bytes_in_flight),
+                gate=gate,
                 pacer=budget.pacer,
                 policy=RetryPolicy(
                     retries=options.retries,
@@ -99,25 +115,15 @@ class Dispatcher:
                     keeps_tail_of_successes=options.log_type == "Tail", generation=self._generation
                 ),
                 breaker=None if options.breaker is None else Breaker(options.breaker),
-                hooks=self._hooks,
+                hooks=_Telling(hooks, telemetry) if telemetry.is_enabled else hooks,
+                on_outcome=telemetry.on_outcome if telemetry.is_enabled else None,
                 linger_s=budget.linger_s,
             )
-            self._tell(engine)
             started = asyncio.Event()
             self._background = asyncio.create_task(self._work_in_background(budget, engine, started))
             await started.wait()
             self._stack = stack.pop_all()
         return self
-
-    def _tell(self, engine: Engine) -> None:
-        """Tell OpenTelemetry of outcomes and throttles, where the program has set it up."""
-        assert self._budget is not None
-        telemetry = Telemetry(
-            self.options.function, region=self._budget.region, in_flight=lambda: engine.gate.in_flight
-        )
-        if telemetry.is_enabled:
-            engine.on_outcome = telemetry.on_outcome
-            engine.on_throttle = telemetry.on_throttle
 
     async def _work_in_background(self, budget: Budget, engine: Engine, started: asyncio.Event) -> None:
         # A task of its own, so that the caller's exceptions do not come back in an ExceptionGroup.
@@ -178,7 +184,7 @@ class Dispatcher:
         """
         engine = self._open_engine()
         seq = self._next_seq()
-        feed = CallFeed(engine, lambda feed: self.jobs.of_payload(feed, seq, payload, key=key))
+        feed = CallFeed(engine, self.calls, record_of(seq, payload, key=key))
         feed.trace_id = self._trace_id()
         self._expire_later(feed, feed.expire)
         engine.queue(feed)
@@ -198,25 +204,27 @@ class Dispatcher:
         if not isinstance(payloads, (AsyncIterable, Iterable)):
             raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable or an async iterable")
 
-        def start() -> MapFeed:
-            source = aiter(payloads) if isinstance(payloads, AsyncIterable) else iter(payloads)
-            feed = MapFeed(self._open_engine(), source, self.jobs.of_payload, is_ordered=ordered)
-            self.start_feed(feed)
+        def start() -> Mapping:
+            engine = self._open_engine()
+            intake = PayloadIntake(
+                AsyncSupply(aiter(payloads))
+                if isinstance(payloads, AsyncIterable)
+                else SyncSupply(iter(payloads))
+            )
+            receiver = MapReceiver(engine, intake, is_ordered=ordered)
+            feed = self.start_feed(intake, receiver)
             self._expire_later(feed, feed.expire)
-            return feed
+            return Mapping(feed, receiver)
 
         return Outcomes(start)
 
     def stream(self, payload: Any, *, key: str | None = None) -> ReplyStream:
         """One call with a streamed reply: an async iterator of chunks, then ``.outcome``."""
-        template = self.jobs.stream_template()
         seq = self._next_seq()
 
         def start() -> StreamFeed:
             engine = self._open_engine()
-            feed = StreamFeed(
-                engine, lambda feed: self.jobs.of_payload(feed, seq, payload, key=key, template=template)
-            )
+            feed = StreamFeed(engine, self.calls, record_of(seq, payload, key=key))
             feed.trace_id = self._trace_id()
             self._expire_later(feed, feed.expire)
             engine.register(feed)
@@ -227,14 +235,19 @@ class Dispatcher:
 
     # --- for feeds of other layers -----------------------------------------------------------
 
-    def start_feed(self, feed: PullFeed) -> None:
-        """Let a feed take part, until it is finished or the dispatcher is left."""
+    def start_feed(
+        self, intake: Intake, receiver: Receiver, *, deadline_s: float | None = None
+    ) -> RecordFeed:
+        """Let an intake take part, until it has ended or the dispatcher is left."""
         assert self._group is not None
+        engine = self.engine
+        feed = RecordFeed(engine, self.calls, intake, receiver)
         feed.trace_id = self._trace_id()
-        self.engine.register(feed)
-        if feed.needs_fetching:
-            self._group.start_soon(feed.fetch)
-        self.engine.queue(feed)
+        feed.deadline_s = deadline_s
+        engine.register(feed)
+        self._group.start_soon(feed.fill)
+        engine.queue(feed)
+        return feed
 
     def _open_engine(self) -> Engine:
         engine = self.engine
@@ -252,8 +265,8 @@ class Dispatcher:
             feed.timer = asyncio.get_running_loop().call_at(feed.deadline_s, expire)
 
     def _next_seq(self) -> int:
-        seq = self._calls
-        self._calls = seq + 1
+        seq = self._call_count
+        self._call_count = seq + 1
         return seq
 
 
@@ -271,3 +284,15 @@ def make_options(function: str, options: dict[str, Any]) -> Options:
         known = ", ".join(sorted(Options.names() - {"function"}))
         raise TypeError(f"unknown option {unknown[0]!r}: there are {known}")
     return Options(function=function, **options)
+
+
+class _Telling(Hooks):
+    """The caller's hooks, and OpenTelemetry's."""
+
+    def __init__(self, hooks: Hooks, telemetry: Telemetry) -> None:
+        self._hooks = hooks
+        self._telemetry = telemetry
+
+    def on_throttle(self, reason: str) -> None:
+        self._hooks.on_throttle(reason)
+        self._telemetry.on_throttle(reason)

@@ -1,9 +1,9 @@
 """Which call goes out next, and what follows when one comes back: the loop.
 
-One synchronous pump decides (permit, token, due retry or next feed) and hands jobs to workers. A
-worker is a task that sends its job, settles it and takes the next one itself; so in the steady
+One synchronous pump decides (permit, token, due retry or next feed) and hands attempts to workers. A
+worker is a task that sends its call, settles it and takes the next one itself; so in the steady
 state a record costs no task, no queue and no wake-up. Only when nothing may go out does a worker
-wait; a timer, a token or a new feed then makes the pump hand it a job, or start another worker.
+wait; a timer, a token or a new feed then makes the pump hand it a call, or start another worker.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from typing import Any
 
 from fanout.breaker import Breaker
 from fanout.classify import classify, classify_failure
-from fanout.dispatcher.feeds import Feed
-from fanout.dispatcher.job import Job
+from fanout.dispatcher.call import Attempt, Call, Feed
 from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.errors import FatalRefusal, TransportError
 from fanout.gate import Gate, Release
@@ -34,8 +33,8 @@ _log = logging.getLogger("fanout")
 
 _SYNC_FAULTS = 256  # records rejected unsent before the event loop gets a turn
 _LEAST_WAIT_S = 0.001
-_TURNS_MASK = 63  # a worker yields once in 64 jobs
-_PARKED_MOST = 1_000  # workers that wait for a job instead of ending; a new one costs three times as much
+_TURNS_MASK = 63  # a worker yields once in 64 calls
+_PARKED_MOST = 1_000  # workers that wait for a call instead of ending; a new one costs three times as much
 _FAILED = ErrorDetail("Stopped")
 
 
@@ -61,6 +60,7 @@ class Engine:
         outcomes: OutcomeMaker,
         breaker: Breaker | None = None,
         hooks: Hooks | None = None,
+        on_outcome: Callable[[Outcome], None] | None = None,
         linger_s: float = 0.0,
     ) -> None:
         self.transport = transport
@@ -69,26 +69,23 @@ class Engine:
         self.pacer = pacer
         self.outcomes = outcomes
         self.linger_s = linger_s  # how long a function whose reply was lost may run on
-        self.retries = 0
-        self.idle_cause = "source"  # what holds calls back when limit and rate do not
         self._policy = policy
         self._patience = patience
         self._breaker = breaker
         self._hooks = hooks or Hooks()
-        self.on_outcome: Callable[[Outcome], None] | None = None  # telemetry, where it is set up
-        self.on_throttle: Callable[[str], None] | None = None
+        self._on_outcome = on_outcome  # telemetry, where it is set up
         self._loop = asyncio.get_running_loop()
         # uvloop's own clock has steps of 1 ms and stands still within an iteration; it is CLOCK_MONOTONIC
         # all the same, so the finer one fits its timers. Any other loop (virtual time) keeps its clock.
         self.clock = time.monotonic if type(self._loop).__module__.startswith("uvloop") else self._loop.time
         self._has_answered = False  # whether any reply ever came, whatever it said
         self._queue: deque[Feed] = deque()
-        self._waiting: list[tuple[float, int, Job]] = []  # retries, by due time
+        self._waiting: list[tuple[float, int, Call]] = []  # retries, by due time
         self._waiting_count = 0
-        self._taken_s = 0.0  # when a job was looked for last
+        self._taken_s = 0.0  # when a call was looked for last
         self._workers: set[asyncio.Task[None]] = set()
-        self._starting: dict[asyncio.Task[Any], Job] = {}  # workers whose job they have not begun
-        self._parked: list[tuple[asyncio.Task[Any], asyncio.Future[Job | None]]] = []  # without a job
+        self._starting: dict[asyncio.Task[Any], Attempt] = {}  # workers whose attempt they have not begun
+        self._parked: list[tuple[asyncio.Task[Any], asyncio.Future[Attempt | None]]] = []  # without one
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
         self._is_pumping = False
@@ -105,10 +102,10 @@ class Engine:
             self._queue.append(feed)
         self.pump()
 
-    def undelivered(self, job: Job, error_type: str, message: str) -> Outcome:
-        """The outcome of a job that fanout itself gives up before it ran."""
-        failure = Classification(Verdict.TRANSIENT, error=ErrorDetail(error_type, message))
-        return self.outcomes.of_failure(job, None, failure, self.clock())
+    def undelivered(self, call: Call, error: ErrorDetail) -> list[Outcome]:
+        """The outcomes of a call that fanout itself gives up before it ran."""
+        failure = Classification(Verdict.TRANSIENT, error=error)
+        return self.outcomes.of_failure(call, call.last, None, failure, self.clock())
 
     def new_future(self) -> asyncio.Future[None]:
         """A future of the engine's event loop."""
@@ -142,35 +139,35 @@ class Engine:
             return
         self._is_pumping = True
         try:
-            while (job := self._take()) is not None:
-                worker = self._unpark(job)
+            while (attempt := self._take()) is not None:
+                worker = self._unpark(attempt)
                 if worker is None:
-                    worker = self._loop.create_task(self._work(job))
+                    worker = self._loop.create_task(self._work(attempt))
                     self._workers.add(worker)
                     worker.add_done_callback(self._on_worker_done)
-                self._starting[worker] = job
+                self._starting[worker] = attempt
         finally:
             self._is_pumping = False
 
-    def _unpark(self, job: Job | None) -> asyncio.Task[Any] | None:
-        """Hand a job to a worker that waits for one; None when none does."""
+    def _unpark(self, attempt: Attempt | None) -> asyncio.Task[Any] | None:
+        """Hand an attempt to a worker that waits for one; None when none does."""
         while self._parked:
             worker, future = self._parked.pop()
             if not future.done():  # cancelled ones are
-                future.set_result(job)
+                future.set_result(attempt)
                 return worker
         return None
 
-    def _take(self) -> Job | None:
-        """The next job that may go out now, with its permit and its token taken; else None."""
+    def _take(self) -> Attempt | None:
+        """An attempt of the next call that may go out now, with its permit and its token; else None."""
         now_s = self._taken_s = self.clock()
         faults = 0
+        breaker = self._breaker
         while True:
             is_retry_due = bool(self._waiting) and self._waiting[0][0] <= now_s
             if not is_retry_due and not self._queue:
                 self._arm(now_s)
                 return None
-            breaker = self._breaker
             if breaker is not None and not breaker.admits(now_s):
                 self._arm(now_s)
                 return None
@@ -181,50 +178,49 @@ class Engine:
                 self._arm(now_s)
                 return None
             self.gate.acquire(now_s)
-            job = self._due_retry() if is_retry_due else self._next_of_feeds(now_s)
-            if job is None or job.fault is not None:
+            call = self._due_retry() if is_retry_due else self._next_of_feeds(now_s)
+            if call is None or call.records[0].fault is not None:
                 self.gate.release(Release.IGNORED, 0, now_s, now_s)
                 self.pacer.give_back()
-                if job is None:
+                if call is None:
                     continue
-                self._reject(job, now_s)
+                self._reject(call, now_s)
                 faults += 1
                 if faults >= _SYNC_FAULTS:
                     self._loop.call_soon(self.pump)
                     return None
                 continue
-            self.gate.add_bytes(len(job.body))
-            if breaker is not None:
-                job.is_probe = breaker.on_sent()
-            return job
+            n_bytes = len(call.body)
+            self.gate.add_bytes(n_bytes)
+            return Attempt(call, n_bytes, breaker is not None and breaker.on_sent())
 
-    def _due_retry(self) -> Job | None:
-        job = heapq.heappop(self._waiting)[2]
-        if job.feed.is_abandoned:
-            self._give_up(job, self.clock())
+    def _due_retry(self) -> Call | None:
+        call = heapq.heappop(self._waiting)[2]
+        if call.feed.is_abandoned:
+            self._give_up(call, self.clock())
             return None
-        job.is_waiting = False
-        return job
+        call.is_waiting = False
+        return call
 
-    def _next_of_feeds(self, now_s: float) -> Job | None:
+    def _next_of_feeds(self, now_s: float) -> Call | None:
         """One turn of the feed at the head of the queue, which then goes to its end."""
         feed = self._queue.popleft()
         try:
-            job = feed.pull(now_s)
-        except Exception as error:  # noqa: BLE001 - a defect, told to who waits: the loop would only log it
-            _log.error("a record could not be taken up", exc_info=error)
+            call = feed.pull(now_s)
+        except Exception as error:  # noqa: BLE001 - an unexpected error, reported to the waiter
+            _log.error("a record could not be read", exc_info=error)
             feed.close()
             feed.on_broken(error)
-            job = None
-        if job is None:
+            call = None
+        if call is None:
             feed.is_queued = False
             return None
-        feed.outstanding += 1
+        feed.outstanding += len(call.records)
         if feed.is_single:
             feed.is_queued = False
         else:
             self._queue.append(feed)
-        return job
+        return call
 
     def _arm(self, now_s: float) -> None:
         """Set the timer for the next moment at which the pump may do more without an event."""
@@ -253,7 +249,7 @@ class Engine:
 
     # --- one call ----------------------------------------------------------------------------
 
-    async def _work(self, job: Job | None) -> None:
+    async def _work(self, attempt: Attempt | None) -> None:
         worker = asyncio.current_task()
         assert worker is not None
         self._starting.pop(worker, None)
@@ -261,206 +257,212 @@ class Engine:
         clock = self.clock
         gate = self.gate
         turns = 0
-        while job is not None:
-            job.attempts += 1
-            now_s = job.sent_s = clock()
-            if not job.was_sent:
-                job.first_sent_s = now_s
+        while attempt is not None:
+            call = attempt.call
+            call.attempts += 1
+            now_s = attempt.sent_s = clock()
+            if call.first_sent_s == 0.0:
+                call.first_sent_s = now_s
                 self._policy.budget.on_fresh_call()
-            job.sent_wall_s = time.time()
-            template = job.template
-            if job.feed.trace_id is not None:
-                template = job.feed.traced(template)
+            attempt.sent_wall_s = time.time()
+            template = call.template
+            if call.feed.trace_id is not None:
+                template = call.feed.traced(template)
             try:
                 if template.streaming:
-                    reply = await send(template, job.body, job.feed.chunk_writer(job))
+                    reply = await send(template, call.body, call.feed.chunk_writer(call))
                 else:
-                    reply = await send(template, job.body)
+                    reply = await send(template, call.body)
             except TransportError as error:
-                self._settle(job, None, classify_failure(error))
+                self._settle(attempt, None, classify_failure(error))
             except FatalRefusal as error:
                 detail = ErrorDetail(error.code or "NoCredentials", str(error))
-                self._settle(job, None, Classification(Verdict.FATAL, error=detail))
+                self._settle(attempt, None, Classification(Verdict.FATAL, error=detail))
             except BaseException as error:
-                self._abandon(job, error)
+                self._abandon(attempt, error)
                 raise
             else:
                 self._has_answered = True
-                self._settle(job, reply, classify(reply, template))
+                self._settle(attempt, reply, classify(reply, template))
             turns += 1
             if not turns & _TURNS_MASK:
                 await asyncio.sleep(0)  # a transport that never waits must not starve the loop
-            job = self._take()
-            if job is not None:
+            attempt = self._take()
+            if attempt is not None:
                 if gate.has_room(self._taken_s):
                     self.pump()
             elif len(self._parked) < _PARKED_MOST and not self._is_closing:
-                future: asyncio.Future[Job | None] = self._loop.create_future()
+                future: asyncio.Future[Attempt | None] = self._loop.create_future()
                 self._parked.append((worker, future))
-                job = await future
+                attempt = await future
                 self._starting.pop(worker, None)
 
     def _on_worker_done(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
-        job = self._starting.pop(worker, None)
-        if job is not None:  # cancelled before it began: nothing was sent
+        attempt = self._starting.pop(worker, None)
+        if attempt is not None:  # cancelled before it began: nothing was sent
             now_s = self.clock()
-            self.gate.release(Release.IGNORED, len(job.body), now_s, now_s)
-            job.is_waiting = job.last is not None
-            self._give_up(job, now_s)
+            self.gate.release(Release.IGNORED, attempt.n_bytes, now_s, now_s)
+            attempt.call.is_waiting = attempt.call.last is not None
+            self._give_up(attempt.call, now_s)
         if not worker.cancelled() and (error := worker.exception()) is not None:
             self._break(error)
 
-    def _settle(self, job: Job, reply: Reply | None, classification: Classification) -> None:
-        """Give the permit back, let limit and pacer learn, and end or repeat the record."""
+    def _settle(self, attempt: Attempt, reply: Reply | None, classification: Classification) -> None:
+        """Give the permit back, let limit and pacer learn, and end or repeat the call."""
         now_s = self.clock()
+        call = attempt.call
         verdict = classification.verdict
-        n_bytes = len(job.body)
+        n_bytes = attempt.n_bytes
         if verdict is Verdict.SUCCESS:
             assert reply is not None
-            self.gate.release(Release.SUCCESS, n_bytes, job.sent_s, now_s)
+            self.gate.release(Release.SUCCESS, n_bytes, attempt.sent_s, now_s)
             self.pacer.on_success(now_s)
-            self._patience.note_progress(now_s)
-            if job.attempts > 1:
-                self._policy.budget.on_recovery(job.attempts - 1)
-            self._finish(job, self.outcomes.of_success(job, reply, now_s), now_s)
+            self._patience.note_progress()
+            if call.attempts > 1:
+                self._policy.budget.on_recovery(call.attempts - 1)
+            self._finish(call, [self.outcomes.of_success(attempt, reply, now_s)], now_s, attempt)
             return
-        job.last_http_status = None if reply is None else reply.status
+        call.last_http_status = None if reply is None else reply.status
         if verdict is not Verdict.THROTTLED:
-            self._patience.note_progress(now_s)
+            self._patience.note_progress()
         if verdict is Verdict.THROTTLED:
-            self._on_throttle(job, classification, now_s)
+            self._on_throttle(attempt, classification, now_s)
         elif verdict is Verdict.AMBIGUOUS:
-            job.may_have_run = True
-            until_s = job.sent_s + self.linger_s
+            call.may_have_run = True
+            until_s = attempt.sent_s + self.linger_s
             if until_s > now_s:
                 self.gate.linger(until_s, n_bytes, now_s)
             else:
-                self.gate.release(Release.IGNORED, n_bytes, job.sent_s, now_s)
+                self.gate.release(Release.IGNORED, n_bytes, attempt.sent_s, now_s)
         elif verdict is Verdict.FUNCTION_ERROR:
-            self.gate.release(Release.SUCCESS, n_bytes, job.sent_s, now_s)
+            self.gate.release(Release.SUCCESS, n_bytes, attempt.sent_s, now_s)
             self.pacer.on_success(now_s)
         else:
-            self.gate.release(Release.IGNORED, n_bytes, job.sent_s, now_s)
+            self.gate.release(Release.IGNORED, n_bytes, attempt.sent_s, now_s)
         if verdict is Verdict.FATAL:
-            self._on_fatal(job, classification)
-        delay_s = None if verdict is Verdict.FATAL else self._delay_of_retry(job, classification, now_s)
+            self._on_fatal(call, classification)
+        delay_s = None if verdict is Verdict.FATAL else self._delay_of_retry(call, classification, now_s)
         if delay_s is None:
             if verdict is Verdict.TRANSIENT and reply is None and not self._has_answered:
-                self._on_unreachable(job, classification)
-            self._finish(job, self.outcomes.of_failure(job, reply, classification, now_s), now_s)
+                self._on_unreachable(call, classification)
+            outcomes = self.outcomes.of_failure(call, attempt, reply, classification, now_s)
+            self._finish(call, outcomes, now_s, attempt)
         else:
-            self._retry(job, reply, classification, delay_s, now_s)
+            self._retry(attempt, reply, classification, delay_s, now_s)
 
-    def _on_throttle(self, job: Job, classification: Classification, now_s: float) -> None:
-        job.attempts -= 1  # a throttle ran nothing: it costs no attempt
-        job.throttles += 1
+    def _on_throttle(self, attempt: Attempt, classification: Classification, now_s: float) -> None:
+        attempt.call.attempts -= 1  # a throttle ran nothing: it costs no attempt
+        attempt.call.throttles += 1
         self._patience.note_throttle(now_s)
         kind = classification.throttle or ThrottleKind.UNKNOWN
-        n_bytes = len(job.body)
         retry_after_s = classification.retry_after_s
         if kind is ThrottleKind.RATE:
-            self.gate.release(Release.IGNORED, n_bytes, job.sent_s, now_s)
+            self.gate.release(Release.IGNORED, attempt.n_bytes, attempt.sent_s, now_s)
         else:
-            self.gate.release(Release.DROPPED, n_bytes, job.sent_s, now_s, kind, retry_after_s)
+            self.gate.release(Release.DROPPED, attempt.n_bytes, attempt.sent_s, now_s, kind, retry_after_s)
         if kind in (ThrottleKind.RATE, ThrottleKind.UNKNOWN):
-            self.pacer.on_throttle(now_s, retry_after_s, job.sent_s)
+            self.pacer.on_throttle(now_s, retry_after_s, attempt.sent_s)
         error = classification.error
-        reason = "" if error is None else error.reason or error.type
-        self._hooks.on_throttle(reason)
-        if self.on_throttle is not None:
-            self.on_throttle(reason)
+        self._hooks.on_throttle("" if error is None else error.reason or error.type)
 
-    def _on_fatal(self, job: Job, classification: Classification) -> None:
-        if job.own is not None and (job.own.qualifier or job.own.tenant_id):
+    def _on_fatal(self, call: Call, classification: Classification) -> None:
+        own = call.records[0].own
+        if own is not None and (own.qualifier or own.tenant_id):
             return  # asked for by this record alone: its fault, not the run's
         error = classification.error or _FAILED
         message = f"{error.type}: {error.message}" if error.message else error.type
-        job.feed.on_fatal(FatalRefusal(message, code=error.type, http_status=job.last_http_status))
-        self.give_up_retries(job.feed)
+        call.feed.on_fatal(FatalRefusal(message, code=error.type, http_status=call.last_http_status))
+        self.give_up_retries(call.feed)
 
-    def _on_unreachable(self, job: Job, classification: Classification) -> None:
-        """A record found nobody at every attempt, and nobody ever answered: so will it be for every other."""
+    def _on_unreachable(self, call: Call, classification: Classification) -> None:
+        """No connection at any attempt, and nothing ever answered: the others would fail alike."""
         error = classification.error or _FAILED
-        job.feed.on_fatal(FatalRefusal(error.message or error.type, code=error.type))
-        self.give_up_retries(job.feed)
+        call.feed.on_fatal(FatalRefusal(error.message or error.type, code=error.type))
+        self.give_up_retries(call.feed)
 
-    def _delay_of_retry(self, job: Job, classification: Classification, now_s: float) -> float | None:
-        if not job.feed.may_repeat:
+    def _delay_of_retry(self, call: Call, classification: Classification, now_s: float) -> float | None:
+        if not call.feed.may_repeat:
             return None
         is_throttle = classification.verdict is Verdict.THROTTLED
         if is_throttle and self._patience.is_exhausted(now_s):
             error = classification.error or _FAILED
             reason = error.reason or error.type
-            job.feed.on_fatal(
+            call.feed.on_fatal(
                 FatalRefusal(f"nothing but throttles ({reason})", code=error.type, http_status=429)
             )
-            self.give_up_retries(job.feed)
+            self.give_up_retries(call.feed)
             return None
         delay_s = self._policy.decide(
             classification,
-            attempts=job.attempts,
-            function_error_retries=job.function_error_retries,
-            throttles=job.throttles,
+            attempts=call.attempts,
+            function_error_retries=call.function_error_retries,
+            throttles=call.throttles,
             throttled_since_s=self._patience.since_s,
             now_s=now_s,
         )
-        if delay_s is not None and job.feed.deadline_s is not None and now_s + delay_s >= job.feed.deadline_s:
+        deadline_s = call.feed.deadline_s
+        if delay_s is not None and deadline_s is not None and now_s + delay_s >= deadline_s:
             return None
         return delay_s
 
     def _retry(
-        self, job: Job, reply: Reply | None, classification: Classification, delay_s: float, now_s: float
+        self,
+        attempt: Attempt,
+        reply: Reply | None,
+        classification: Classification,
+        delay_s: float,
+        now_s: float,
     ) -> None:
+        call = attempt.call
         verdict = classification.verdict
-        job.note_attempt(self.outcomes.attempt_end(job, classification, reply, now_s))
-        job.last = classification
-        job.is_waiting = True
-        if job.is_probe:
-            self._on_probe_repeated(job, verdict, now_s)
-        if job.feed.is_closed or self._is_closing:
-            self._give_up(job, now_s)
+        call.note_attempt(self.outcomes.attempt_end(attempt, classification, reply, now_s))
+        call.last, call.last_end = attempt, classification
+        call.is_waiting = True
+        if attempt.is_probe:
+            self._on_probe_repeated(attempt, verdict, now_s)
+        if call.feed.is_closed or self._is_closing:
+            self._give_up(call, now_s)
             return
         if verdict is Verdict.FUNCTION_ERROR:
             assert reply is not None
-            job.ran = reply, classification.error
-            job.function_error_retries += 1
-        if verdict is not Verdict.THROTTLED:
-            self.retries += 1
+            call.ran = reply, classification.error
+            call.function_error_retries += 1
         self._waiting_count += 1
-        heapq.heappush(self._waiting, (now_s + delay_s, self._waiting_count, job))
+        heapq.heappush(self._waiting, (now_s + delay_s, self._waiting_count, call))
 
-    def _on_probe_repeated(self, job: Job, verdict: Verdict, now_s: float) -> None:
+    def _on_probe_repeated(self, attempt: Attempt, verdict: Verdict, now_s: float) -> None:
         assert self._breaker is not None
         if verdict is Verdict.THROTTLED:
             self._breaker.on_silent_probe()
         else:
             self._breaker.on_outcome(False, now_s, is_probe=True)
-        job.is_probe = False
+        attempt.is_probe = False
 
-    def _reject(self, job: Job, now_s: float) -> None:
-        self._finish(
-            job,
-            self.outcomes.of_failure(job, None, Classification(job.fault_verdict, error=job.fault), now_s),
-            now_s,
-        )
+    def _reject(self, call: Call, now_s: float) -> None:
+        record = call.records[0]
+        fault = Classification(record.fault_verdict, error=record.fault)
+        self._finish(call, self.outcomes.of_failure(call, None, None, fault, now_s), now_s)
 
-    def _finish(self, job: Job, outcome: Outcome, now_s: float) -> None:
-        if self._breaker is not None and job.was_sent:
-            self._breaker.on_outcome(outcome.ok, now_s, is_probe=job.is_probe)
-        feed = job.feed
-        feed.outstanding -= 1
-        if self.on_outcome is not None:
-            self.on_outcome(outcome)
-        feed.deliver(job, outcome)
+    def _finish(
+        self, call: Call, outcomes: list[Outcome], now_s: float, attempt: Attempt | None = None
+    ) -> None:
+        if self._breaker is not None and attempt is not None:
+            self._breaker.on_outcome(outcomes[0].ok, now_s, is_probe=attempt.is_probe)
+        feed = call.feed
+        feed.outstanding -= len(outcomes)
+        if self._on_outcome is not None:
+            for outcome in outcomes:
+                self._on_outcome(outcome)
+        feed.deliver(call, outcomes)
         feed.settled()
 
     # --- stopping ----------------------------------------------------------------------------
 
     def give_up_retries(self, feed: Feed | None = None, *, error: ErrorDetail | None = None) -> None:
-        """End the jobs that wait for another attempt (of one feed, or all).
+        """End the calls that wait for another attempt (of one feed, or all).
 
-        A job that may have run, or did, gets the outcome of its last attempt. One that certainly
+        A call that may have run, or did, gets the outcome of its last attempt. One that certainly
         did not is given up without an outcome, or with ``error`` becomes undelivered.
         """
         now_s = self.clock()
@@ -469,40 +471,42 @@ class Engine:
             return
         self._waiting = [entry for entry in self._waiting if not (feed is None or entry[2].feed is feed)]
         heapq.heapify(self._waiting)
-        for job in ended:
-            self._give_up(job, now_s, error)
+        for call in ended:
+            self._give_up(call, now_s, error)
 
-    def _give_up(self, job: Job, now_s: float, error: ErrorDetail | None = None) -> None:
-        last = job.last
+    def _give_up(self, call: Call, now_s: float, error: ErrorDetail | None = None) -> None:
+        last = call.last_end
         did_not_run = last is None or (
             last.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT)
-            and not job.may_have_run
-            and job.ran is None
+            and not call.may_have_run
+            and call.ran is None
         )
         if did_not_run and error is None:
-            feed = job.feed
-            feed.outstanding -= 1
-            feed.give_up(job)
+            feed = call.feed
+            feed.outstanding -= len(call.records)
+            feed.give_up(call)
             feed.settled()
             return
         if did_not_run or last is None:
             last = Classification(Verdict.TRANSIENT, error=error)
-        self._finish(job, self.outcomes.of_failure(job, None, last, now_s), now_s)
+        self._finish(call, self.outcomes.of_failure(call, call.last, None, last, now_s), now_s, call.last)
 
-    def _abandon(self, job: Job, error: BaseException) -> None:
-        """A call was cut off by cancellation or a defect: the function may have run."""
+    def _abandon(self, attempt: Attempt, error: BaseException) -> None:
+        """A call was cut off by cancellation or an unexpected error: the function may have run."""
         now_s = self.clock()
-        self.gate.linger(job.sent_s + self.linger_s, len(job.body), now_s)
+        self.gate.linger(attempt.sent_s + self.linger_s, attempt.n_bytes, now_s)
         kind = "Cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
         detail = ErrorDetail(kind, "the call was cut off: the function may have run")
+        lost = Classification(Verdict.AMBIGUOUS, error=detail)
         self._finish(
-            job,
-            self.outcomes.of_failure(job, None, Classification(Verdict.AMBIGUOUS, error=detail), now_s),
+            attempt.call,
+            self.outcomes.of_failure(attempt.call, attempt, None, lost, now_s),
             now_s,
+            attempt,
         )
 
     def _break(self, error: BaseException) -> None:
-        _log.error("a call ended in a defect", exc_info=error)
+        _log.error("a call ended in an unexpected error", exc_info=error)
         for feed in list(self._feeds):
             feed.close()
             feed.on_broken(error)

@@ -4,91 +4,93 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
 
-from fanout.dispatcher.feeds import DEADLINE_MESSAGE, Feed, PullFeed
-from fanout.dispatcher.job import Job
+from fanout.dispatcher.call import Call
+from fanout.dispatcher.engine import Engine
+from fanout.dispatcher.feed import RecordFeed
+from fanout.dispatcher.intake import Intake
+from fanout.dispatcher.record import InputRecord
 from fanout.errors import FanoutError
-from fanout.model import ErrorDetail, Outcome
-
-if TYPE_CHECKING:
-    from fanout.dispatcher.engine import Engine
+from fanout.model import ErrorDetail, OnChunk, Outcome
 
 _LEAST_BACKLOG = 16
 _ORDERED_WINDOW = 10  # times the ceiling: how far a slow record lets the others run ahead
 
 
-class MapFeed(PullFeed):
-    """The feed of one ``Dispatcher.map``.
+class MapReceiver:
+    """The consumer's side of one ``Dispatcher.map``.
 
     As-completed, pulling stops while as many outcomes wait for the consumer as calls may be in
     flight. Ordered, it stops ten times that many records ahead of the one the consumer waits for.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        source: Iterator[Any] | AsyncIterator[Any],
-        make_job: Callable[[Feed, int, Any], Job],
-        *,
-        is_ordered: bool,
-    ) -> None:
-        super().__init__(engine, source, make_job)
+    def __init__(self, engine: Engine, intake: Intake, *, is_ordered: bool) -> None:
+        self._engine = engine
+        self._intake = intake
         self._is_ordered = is_ordered
         self._finished: deque[Outcome] = deque()
         self._early: dict[int, Outcome] = {}  # ordered: finished before their turn
         self._taken = 0
-        self._is_abandoned = False
         self._waiters: list[asyncio.Future[None]] = []
-
-    def has_room(self) -> bool:
-        ceiling = max(self.engine.limit.ceiling(self.engine.clock()), _LEAST_BACKLOG)
-        if self._is_ordered:
-            return self.pulled - self._taken < ceiling * _ORDERED_WINDOW
-        return len(self._finished) < ceiling
-
-    def deliver(self, job: Job, outcome: Outcome) -> None:
-        if self._is_abandoned:
-            return
-        if not self._is_ordered:
-            self._finished.append(outcome)
-        elif job.seq == self._taken + len(self._finished):
-            self._finished.append(outcome)
-            while (following := self._early.pop(self._taken + len(self._finished), None)) is not None:
-                self._finished.append(following)
-        else:
-            self._early[job.seq] = outcome
-        self._wake()
-
-    def give_up(self, job: Job) -> None:
-        self.deliver(job, self.engine.undelivered(job, "Stopped", "stopped before another attempt"))
-
-    def expire(self) -> None:
-        """The deadline has passed: pull nothing more, and end what waits for another attempt."""
-        self.close()
-        self.engine.give_up_retries(self, error=ErrorDetail("DeadlineExceeded", DEADLINE_MESSAGE))
+        self.is_abandoned = False
+        self.is_ended = False
+        self.failure: BaseException | None = None
 
     @property
-    def is_abandoned(self) -> bool:
-        return self._is_abandoned
+    def has_room(self) -> bool:
+        ceiling = max(self._engine.limit.ceiling(self._engine.clock()), _LEAST_BACKLOG)
+        if self._is_ordered:
+            return self._intake.records_read - self._taken < ceiling * _ORDERED_WINDOW
+        return len(self._finished) < ceiling
+
+    def admit(self, record: InputRecord) -> bool:  # noqa: ARG002 - nothing is kept of it
+        return True
+
+    def deliver(self, call: Call, outcomes: list[Outcome]) -> None:  # noqa: ARG002 - outcomes say it all
+        if self.is_abandoned:
+            return
+        for outcome in outcomes:
+            if not self._is_ordered:
+                self._finished.append(outcome)
+            elif outcome.seq == self._taken + len(self._finished):
+                self._finished.append(outcome)
+                while (following := self._early.pop(self._taken + len(self._finished), None)) is not None:
+                    self._finished.append(following)
+            else:
+                self._early[outcome.seq] = outcome
+        self._wake()
+
+    def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:
+        self.deliver(call, undelivered(ErrorDetail("Stopped", "stopped before another attempt")))
+
+    def end(self) -> None:
+        self.is_ended = True
+        self._wake()
+
+    def break_off(self, error: BaseException) -> None:
+        self.failure = self.failure or FanoutError(f"the dispatcher stopped: {error!r}")
+        self._wake()
+
+    def chunk_writer(self, call: Call) -> OnChunk | None:  # noqa: ARG002 - replies are joined
+        return None
 
     def abandon(self) -> None:
         """Nobody will take another outcome."""
-        self._is_abandoned = True
+        self.is_abandoned = True
         self._finished.clear()
         self._early.clear()
-        self.close()
-        self.engine.give_up_retries(self)
 
-    def on_finished(self) -> None:
-        super().on_finished()
-        self.engine.forget(self)
-        self._wake()
-
-    def on_broken(self, error: BaseException) -> None:
-        self.failure = self.failure or FanoutError(f"the dispatcher stopped: {error!r}")
-        self._wake()
+    async def take(self) -> Outcome | None:
+        """The next outcome; None when there will be no more."""
+        while not self._finished:
+            if self.is_ended:
+                return None
+            waiter = self._engine.new_future()
+            self._waiters.append(waiter)
+            await waiter
+        self._taken += 1
+        return self._finished.popleft()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -96,19 +98,29 @@ class MapFeed(PullFeed):
             if not waiter.done():
                 waiter.set_result(None)
 
+
+class Mapping:
+    """One ``Dispatcher.map`` under way: the feed, and the consumer's side of it."""
+
+    def __init__(self, feed: RecordFeed, receiver: MapReceiver) -> None:
+        self.feed = feed
+        self._receiver = receiver
+
     async def take(self) -> Outcome | None:
         """The next outcome; None when there will be no more."""
-        while not self._finished:
-            if self.is_finished:
-                return None
-            waiter = self.engine.new_future()
-            self._waiters.append(waiter)
-            await waiter
-        outcome = self._finished.popleft()
-        self._taken += 1
-        if not self.is_queued and not self.is_closed and self.has_room():
-            self.engine.queue(self)
+        outcome = await self._receiver.take()
+        self.feed.wake()
         return outcome
+
+    def failure(self) -> BaseException | None:
+        """Why it ended before its input did, if it did."""
+        return self._receiver.failure or self.feed.failure or self.feed.fatal
+
+    def abandon(self) -> None:
+        """Nobody will take another outcome: pull nothing more, repeat nothing."""
+        self._receiver.abandon()
+        self.feed.close()
+        self.feed.engine.give_up_retries(self.feed)
 
 
 class Outcomes(AsyncIterator[Outcome]):
@@ -119,33 +131,31 @@ class Outcomes(AsyncIterator[Outcome]):
     payload iterator is raised as it was, and FatalRefusal when every record would be refused.
     """
 
-    def __init__(self, start: Callable[[], MapFeed]) -> None:
+    def __init__(self, start: Callable[[], Mapping]) -> None:
         self._start = start
-        self._feed: MapFeed | None = None
+        self._mapping: Mapping | None = None
+        self._is_over = False
 
     def __aiter__(self) -> Outcomes:
         return self
 
     async def __anext__(self) -> Outcome:
-        if self._feed is None:
-            self._feed = self._start()
-        outcome = await self._feed.take()
+        if self._mapping is None:
+            self._mapping = self._start()
+        outcome = await self._mapping.take()
         if outcome is not None:
             return outcome
-        feed = self._feed
-        if feed.failure is not None:
-            failure, feed.failure = feed.failure, None
+        failure = self._mapping.failure()
+        if failure is not None and not self._is_over:
+            self._is_over = True
             raise failure
-        if feed.fatal is not None:
-            fatal, feed.fatal = feed.fatal, None
-            raise fatal
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Pull nothing more. What is in flight finishes in the background."""
-        if self._feed is not None:
-            self._feed.close()
+        if self._mapping is not None:
+            self._mapping.feed.close()
 
     def __del__(self) -> None:
-        if self._feed is not None:
-            self._feed.engine.call(self._feed.abandon)
+        if self._mapping is not None:
+            self._mapping.feed.engine.call(self._mapping.abandon)

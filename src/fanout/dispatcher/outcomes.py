@@ -1,11 +1,12 @@
-"""Which outcome a job's last attempt becomes: the status, and what of the reply is kept."""
+"""The making of outcomes, from a call's last attempt: the status, and what of the reply is kept."""
 
 from __future__ import annotations
 
 import time
 
 from fanout.classify import STATUS_OF_FAILURE, status_of
-from fanout.dispatcher.job import Job
+from fanout.dispatcher.call import Attempt, Call
+from fanout.dispatcher.record import InputRecord
 from fanout.log_tail import add_log
 from fanout.model import AttemptEnd, Classification, ErrorDetail, Outcome, Reply, Verdict
 from fanout.payload import embed
@@ -37,21 +38,23 @@ class OutcomeMaker:
         self._generation = generation
         self.timestamps = Timestamps()
 
-    def of_success(self, job: Job, reply: Reply, now_s: float) -> Outcome:
-        """The hot path: a reply whose verdict is SUCCESS."""
+    def of_success(self, attempt: Attempt, reply: Reply, now_s: float) -> Outcome:
+        """The hot path: a reply whose verdict is SUCCESS, to a call of one record."""
+        call = attempt.call
+        record = call.records[0]
         raw, encoding = embed(reply.body)
         outcome = Outcome(
-            seq=job.seq,
-            key=job.key,
+            seq=record.seq,
+            key=record.key,
             status=status_of(reply.status),
-            attempts=job.attempts,
-            throttles=job.throttles,
+            attempts=call.attempts,
+            throttles=call.throttles,
             request_id=reply.request_id,
             http_status=reply.status,
             executed_version=reply.executed_version,
-            started_at=self.timestamps.format(job.sent_wall_s),
-            queued_ms=_ms(job.first_sent_s - job.pulled_s),
-            duration_ms=_ms(now_s - job.sent_s),
+            started_at=self.timestamps.format(attempt.sent_wall_s),
+            queued_ms=_ms(call.first_sent_s - call.pulled_s),
+            duration_ms=_ms(now_s - attempt.sent_s),
             trace_id=reply.trace_id,
             durable_execution_arn=reply.durable_execution_arn,
             output=raw,
@@ -60,77 +63,99 @@ class OutcomeMaker:
         )
         if reply.log_result is not None:
             add_log(outcome, reply.log_result, keeps_tail=self._keeps_tail_of_successes)
-        if job.history is not None:
-            self._add_history(outcome, job, Verdict.SUCCESS, None, reply)
+        if call.history is not None:
+            self._add_history(outcome, call, Verdict.SUCCESS, None, reply)
         return outcome
 
     def of_failure(
-        self, job: Job, reply: Reply | None, classification: Classification, now_s: float
+        self,
+        call: Call,
+        attempt: Attempt | None,
+        reply: Reply | None,
+        classification: Classification,
+        now_s: float,
+    ) -> list[Outcome]:
+        """Whatever is no success: the input is kept, so that each record can be sent again.
+
+        ``attempt`` is the one that ended last; None for a call that was never sent.
+        """
+        return [
+            self._failure_of(record, call, attempt, reply, classification, now_s) for record in call.records
+        ]
+
+    def _failure_of(
+        self,
+        record: InputRecord,
+        call: Call,
+        attempt: Attempt | None,
+        reply: Reply | None,
+        classification: Classification,
+        now_s: float,
     ) -> Outcome:
-        """Whatever is no success: the input is kept, so that the record can be sent again."""
         verdict = classification.verdict
         status = STATUS_OF_FAILURE[verdict]
-        error, told_by = classification.error, reply
+        error, last_reply = classification.error, reply
         if status in ("undelivered", "rejected"):  # neither may be said of what ran, or may have run
-            if job.may_have_run:
+            if call.may_have_run:
                 status = "unknown"
-            elif job.ran is not None:
+            elif call.ran is not None:
                 status = "function_error"
-                told_by, error = job.ran
-        elif verdict is Verdict.FUNCTION_ERROR and reply is None and job.ran is not None:
-            told_by = job.ran[0]
-        raw_input, input_encoding = embed(job.body)
+                last_reply, error = call.ran
+        elif verdict is Verdict.FUNCTION_ERROR and reply is None and call.ran is not None:
+            last_reply = call.ran[0]
+        raw_input, input_encoding = embed(record.body)
         outcome = Outcome(
-            seq=job.seq,
-            key=job.key,
+            seq=record.seq,
+            key=record.key,
             status=status,
-            attempts=job.attempts,
-            throttles=job.throttles,
-            http_status=job.last_http_status if told_by is None else told_by.status,
+            attempts=call.attempts,
+            throttles=call.throttles,
+            http_status=call.last_http_status if last_reply is None else last_reply.status,
             error=error or ErrorDetail(verdict.value),
             input=raw_input,
             input_encoding=input_encoding,
-            line=job.line,
+            line=record.line,
             generation=self._generation,
+            is_fault=record.fault is not None and record.fault_verdict is Verdict.REJECTED,
         )
-        if job.was_sent:
-            outcome.started_at = self.timestamps.format(job.sent_wall_s)
-            outcome.queued_ms = _ms(job.first_sent_s - job.pulled_s)
-            if job.is_waiting and job.history:
-                outcome.duration_ms = job.history[-1].duration_ms  # without the wait
+        if attempt is not None:
+            outcome.started_at = self.timestamps.format(attempt.sent_wall_s)
+            outcome.queued_ms = _ms(call.first_sent_s - call.pulled_s)
+            if call.is_waiting and call.history:
+                outcome.duration_ms = call.history[-1].duration_ms  # without the wait
             else:
-                outcome.duration_ms = _ms(now_s - job.sent_s)
-        if told_by is not None:
-            outcome.request_id = told_by.request_id
-            outcome.executed_version = told_by.executed_version
-            outcome.trace_id = told_by.trace_id
-            outcome.durable_execution_arn = told_by.durable_execution_arn
-            if told_by.log_result is not None:
-                add_log(outcome, told_by.log_result, keeps_tail=True)
-        if job.own is not None:
-            self._add_own(outcome, job)
-        if job.history is not None:
-            if not job.is_waiting:  # a job given up while it waits has its last end in the history
-                self._add_history(outcome, job, verdict, classification.error, reply)
-            outcome.history = job.history
+                outcome.duration_ms = _ms(now_s - attempt.sent_s)
+        if last_reply is not None:
+            outcome.request_id = last_reply.request_id
+            outcome.executed_version = last_reply.executed_version
+            outcome.trace_id = last_reply.trace_id
+            outcome.durable_execution_arn = last_reply.durable_execution_arn
+            if last_reply.log_result is not None:
+                add_log(outcome, last_reply.log_result, keeps_tail=True)
+        if record.own is not None:
+            self._add_own(outcome, record, call)
+        if call.history is not None:
+            if not call.is_waiting:  # a call given up while it waits has its last end in the history
+                self._add_history(outcome, call, verdict, classification.error, reply)
+            outcome.history = call.history
         return outcome
 
     def attempt_end(
-        self, job: Job, classification: Classification, reply: Reply | None, now_s: float
+        self, attempt: Attempt, classification: Classification, reply: Reply | None, now_s: float
     ) -> AttemptEnd:
         """One line of a history, for an attempt that another follows."""
         return AttemptEnd(
             verdict=classification.verdict.value,
-            at=self.timestamps.format(job.sent_wall_s),
-            duration_ms=_ms(now_s - job.sent_s),
+            at=self.timestamps.format(attempt.sent_wall_s),
+            duration_ms=_ms(now_s - attempt.sent_s),
             error=_in_words(classification.error),
             request_id=None if reply is None else reply.request_id,
         )
 
     def _add_history(
-        self, outcome: Outcome, job: Job, verdict: Verdict, error: ErrorDetail | None, reply: Reply | None
+        self, outcome: Outcome, call: Call, verdict: Verdict, error: ErrorDetail | None, reply: Reply | None
     ) -> None:
-        job.note_attempt(
+        call.note_attempt(
             AttemptEnd(
                 verdict=verdict.value,
                 at=outcome.started_at or "",
@@ -139,18 +164,18 @@ class OutcomeMaker:
                 request_id=None if reply is None else reply.request_id,
             )
         )
-        outcome.history = job.history
+        outcome.history = call.history
 
     @staticmethod
-    def _add_own(outcome: Outcome, job: Job) -> None:
+    def _add_own(outcome: Outcome, record: InputRecord, call: Call) -> None:
         # What was refused is kept as text too, so that a redrive does not send the record without it.
-        own = job.own
+        own = record.own
         assert own is not None
         outcome.qualifier = _as_text(own.qualifier)
         outcome.tenant_id = _as_text(own.tenant_id)
         outcome.durable_name = _as_text(own.durable_name)
         if own.client_context is not None:
-            encoded = None if job.fault is not None else job.template.sdk_params.get("ClientContext")
+            encoded = None if record.fault is not None else call.template.sdk_params.get("ClientContext")
             outcome.client_context = encoded or _as_text(own.client_context)
 
 

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Callable
 
 import anyio
 
+from fanout.dispatcher.call import Call
+from fanout.dispatcher.calls import CallMaker
 from fanout.dispatcher.engine import Engine
-from fanout.dispatcher.feeds import CallFeed, Feed
-from fanout.dispatcher.job import Job
+from fanout.dispatcher.feed import CallFeed
+from fanout.dispatcher.record import InputRecord
 from fanout.errors import FanoutError
 from fanout.model import OnChunk, Outcome
 
@@ -17,18 +19,18 @@ from fanout.model import OnChunk, Outcome
 class StreamFeed(CallFeed):
     """One call of ``Dispatcher.stream``. A slow consumer holds the reply back, chunk by chunk."""
 
-    def __init__(self, engine: Engine, make_job: Callable[[Feed], Job]) -> None:
-        super().__init__(engine, make_job)
+    def __init__(self, engine: Engine, calls: CallMaker, record: InputRecord) -> None:
+        super().__init__(engine, calls, record, calls.stream_template())
         self.is_cut = False  # the dispatcher was left before the consumer had taken every chunk
         self._has_begun = False
         self._sender, self._chunks = anyio.create_memory_object_stream[bytes](max_buffer_size=1)
         self.future.add_done_callback(lambda _: self._on_done())
 
     @property
-    def may_repeat(self) -> bool:
+    def may_repeat(self) -> bool:  # type: ignore[override]
         return not self._has_begun  # a second attempt's chunks would follow the first one's
 
-    def chunk_writer(self, job: Job) -> OnChunk:  # noqa: ARG002
+    def chunk_writer(self, call: Call) -> OnChunk:  # noqa: ARG002
         return self._write
 
     async def take(self) -> bytes | None:

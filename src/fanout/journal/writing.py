@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -102,12 +102,13 @@ class Journal:
             cls, directory, generation, fsync, on_commit, on_failure, sync_listener
         )
 
-    def write(self, outcome: Outcome) -> None:
-        """Take an outcome. It is written within 50 ms while ``run`` runs, and at ``flush``."""
+    def write(self, outcomes: Sequence[Outcome]) -> None:
+        """Take outcomes. They are written in one piece within 50 ms while ``run`` runs, and at ``flush``."""
         is_first = not self._lines
-        append_line(self._lines, outcome)
+        for outcome in outcomes:
+            append_line(self._lines, outcome)
         if self._on_commit is not None or self._sync_listener is not None:
-            self._outcomes.append(outcome)
+            self._outcomes.extend(outcomes)
         if is_first:
             self._wake.set()
 

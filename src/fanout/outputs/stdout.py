@@ -6,8 +6,7 @@ import asyncio
 import os
 import queue
 import threading
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import anyio
 
@@ -17,31 +16,6 @@ from fanout.payload import append_line
 BACKED_UP_BYTES = 1024 * 1024
 BACKED_UP_HELD = 10_000  # outcomes waiting for one before them
 GATHER_S = 0.01
-
-
-class Sink(Protocol):
-    """What outcomes are written to: the journal, or a stream."""
-
-    @property
-    def is_backed_up(self) -> bool:
-        """Whether so much waits that no new record should be pulled."""
-        ...
-
-    def write(self, outcome: Outcome) -> None:
-        """Take an outcome; never waits, never raises."""
-        ...
-
-    def mark(self, seq: int) -> None:
-        """Say that a record is about to be sent."""
-        ...
-
-    async def run(self) -> None:
-        """Write what was taken, until cancelled."""
-        ...
-
-    async def aclose(self) -> None:
-        """Write the rest."""
-        ...
 
 
 class StdoutSink:
@@ -87,14 +61,16 @@ class StdoutSink:
         """Whether the reader is so far behind that no new record should be pulled."""
         return len(self._lines) + self._sent_bytes > BACKED_UP_BYTES or len(self._held) > BACKED_UP_HELD
 
-    def write(self, outcome: Outcome) -> None:
-        """Take an outcome. It is written within some 20 ms if the reader reads."""
+    def write(self, outcomes: Sequence[Outcome]) -> None:
+        """Take outcomes. They are written within some 20 ms if the reader reads."""
         if self.failure is not None:
             return
         if not self._keep_order:
-            self._append(outcome)
+            for outcome in outcomes:
+                self._append(outcome)
             return
-        self._held[outcome.seq] = outcome
+        for outcome in outcomes:
+            self._held[outcome.seq] = outcome
         while (due := self._held.pop(self._next_seq, None)) is not None:
             self._append(due)
             self._next_seq += 1

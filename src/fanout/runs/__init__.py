@@ -6,13 +6,16 @@ from fanout.runs.ending import (
     RunResult,
     Stop,
 )
-from fanout.runs.ledgers import PassingLedger
 from fanout.outputs.files import OutputFiles
+from fanout.runs.intake import Intake
+from fanout.runs.ledger import Ledger, PassingLedger
 from fanout.runs.redriving import Redrive, statuses_of
-from fanout.runs.running import Run, Watchers, Work
+from fanout.runs.running import Run, Watchers
 from fanout.runs.stopping import StopRules
 
 __all__ = [
+    "Intake",
+    "Ledger",
     "OutputFiles",
     "PassingLedger",
     "Redrive",
@@ -21,6 +24,5 @@ __all__ = [
     "Stop",
     "StopRules",
     "Watchers",
-    "Work",
     "statuses_of",
 ]

@@ -22,6 +22,7 @@ _STOPS: dict[str, tuple[str, int]] = {
     "sigterm": ("interrupted", exit_codes.SIGTERM),
     "sighup": ("interrupted", exit_codes.SIGHUP),
     "pipe": ("interrupted", exit_codes.CLOSED_PIPE),
+    "pending": ("halted", exit_codes.BOUND),
 }
 
 
@@ -33,6 +34,9 @@ class Stop:
     message: str = ""
 
 
+PENDING = Stop("pending", "some records that were read have no outcome")
+
+
 @dataclass(slots=True, kw_only=True)
 class RunResult:
     """What is known when a run has ended. ``counts`` are of the latest outcome of each record."""
@@ -42,6 +46,7 @@ class RunResult:
     stop: Stop | None
     counts: dict[str, int]
     records_read: int
+    pending: int  # records read that have no outcome
     is_input_exhausted: bool
     records_total: int | None  # of the input, where that is certain
     input_share: float | None  # of its bytes whose records are finished, while it is being read
@@ -52,8 +57,10 @@ class RunResult:
     meta: dict[str, object] = field(default_factory=dict)  # of the function: memory, timeout, limit …
 
 
-def ending(stop: Stop | None, counts: Mapping[str, int]) -> tuple[str, int]:
-    """State and exit code of a run. Pure."""
+def ending(stop: Stop | None, counts: Mapping[str, int], pending: int = 0) -> tuple[str, int]:
+    """State and exit code of a run. Pure. No run with a pending record is finished, or exits 0."""
+    if stop is None and pending:
+        stop = PENDING
     if stop is not None:
         return _STOPS[stop.reason]
     failed = sum(count for status, count in counts.items() if status not in OK_STATUSES)

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import msgspec
 
-from fanout.runs.feeding import Again
 from fanout.errors import ConfigError, JournalError
-from fanout.journal import OUTCOMES_FILE, StoredOutcome, decode_line, iter_lines
-from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, Record
+from fanout.journal import OUTCOMES_FILE, Head, StoredOutcome, decode_line, iter_lines
+from fanout.dispatcher import InputRecord
+from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, Outcome, Record, Verdict
 from fanout.payload import unembed
+from fanout.runs.intake import MAY_HAVE_RUN
 
+# Faults of a record itself, in journals of version 0.1.
+FAULT_TYPES = frozenset({"InvalidJson", "InvalidCsv", "InvalidPayload", "InvalidParameter", "SelectionFailed"})
 DEFAULT_STATUSES = STATUS_GROUPS["failed"]  # ``unknown`` only by name: it may have run
 
 
@@ -29,6 +32,21 @@ def statuses_of(names: Collection[str]) -> frozenset[str]:
             allowed = ", ".join([*STATUS_GROUPS, *(s for s in STATUSES if s not in OK_STATUSES)])
             raise ConfigError(f"status is {name!r}: to send again there are {allowed}")
     return frozenset(chosen) or DEFAULT_STATUSES
+
+
+def is_fault(outcome: Outcome) -> bool:
+    """Whether a record can never be sent: what stands in its outcome is not what would be sent.
+
+    Journals of version 0.1 do not say so, but their error types do.
+    """
+    if outcome.is_fault:
+        return True
+    return (
+        outcome.status == "rejected"
+        and outcome.attempts == 0
+        and outcome.error is not None
+        and outcome.error.type in FAULT_TYPES
+    )
 
 
 class Redrive:
@@ -54,7 +72,7 @@ class Redrive:
             if (
                 head.generation < before_generation
                 and head.status in statuses
-                and self._fits(line, error_types)
+                and self._is_wanted(head, line, error_types)
             ):
                 places[head.seq] = at
             else:
@@ -70,7 +88,7 @@ class Redrive:
         """How many of them may have been sent already, in a redrive that was cut off."""
         return sum(1 for seq in self._seqs if seq < mark and seq not in not_sent)
 
-    def records(self, suspects: Container[int] = ()) -> Iterator[Again]:
+    def records(self, suspects: Container[int] = ()) -> Iterator[InputRecord]:
         """The records, in the order of the input; ``suspects`` are marked as such. Raises JournalError."""
         try:
             with self._path.open("rb") as file:
@@ -80,13 +98,15 @@ class Redrive:
         except OSError as error:
             raise JournalError(f"{self._path}: cannot be read: {error.strerror}") from error
 
-    def _fits(self, line: bytes, error_types: Collection[str]) -> bool:
-        if not error_types:
+    def _is_wanted(self, head: Head, line: bytes, error_types: Collection[str]) -> bool:
+        if head.status != "rejected" and not error_types:
             return True
-        error = decode_line(line, self._decoder).error
-        return error is not None and error.type in error_types
+        outcome = decode_line(line, self._decoder)
+        if is_fault(outcome):
+            return False
+        return not error_types or (outcome.error is not None and outcome.error.type in error_types)
 
-    def _again(self, line: bytes, *, is_suspect: bool) -> Again:
+    def _again(self, line: bytes, *, is_suspect: bool) -> InputRecord:
         outcome = decode_line(line, self._decoder)
         own: Record | None = None
         parameters = (outcome.qualifier, outcome.tenant_id, outcome.durable_name, outcome.client_context)
@@ -98,12 +118,13 @@ class Redrive:
                 tenant_id=outcome.tenant_id,
                 durable_name=outcome.durable_name,
             )
-        return Again(
-            seq=outcome.seq,
-            payload=unembed(outcome.input, outcome.input_encoding),
+        record = InputRecord(
+            outcome.seq,
+            unembed(outcome.input, outcome.input_encoding),
             key=outcome.key,
             line=outcome.line,
             own=own,
-            is_no_json=outcome.input_encoding is not None,
-            is_suspect=is_suspect,
         )
+        if is_suspect:
+            record.fault, record.fault_verdict = MAY_HAVE_RUN, Verdict.AMBIGUOUS
+        return record

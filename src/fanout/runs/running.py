@@ -1,27 +1,28 @@
-"""One run from its first record to its last outcome: a feed, a dispatcher, a ledger, and why it stops."""
+"""One run from its first record to its last outcome: an intake, a dispatcher, a ledger, and why it stops."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Mapping, Sized
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 
-from fanout.dispatcher import Dispatcher, Hooks
-from fanout.runs.ending import RunResult, Stop, ending
-from fanout.runs.feeding import MAY_HAVE_RUN, Again, InputFeed, Ledger, RedriveFeed, RunFeed
-from fanout.outputs.files import OutputFiles
-from fanout.runs.preflight import check_before_flight
-from fanout.runs.stopping import StopRules
+from fanout.dispatcher import Dispatcher, Hooks, RecordFeed
 from fanout.errors import JournalError, SourceError
 from fanout.model import OK_STATUSES, Outcome
-from fanout.inputs import Selector, Source
+from fanout.outputs.files import OutputFiles
+from fanout.runs.ending import PENDING, RunResult, Stop, ending
+from fanout.runs.intake import MAY_HAVE_RUN, Intake
+from fanout.runs.ledger import Ledger, OnCommit, OnFailure
+from fanout.runs.preflight import check_before_flight
+from fanout.runs.receiver import RunReceiver
+from fanout.runs.stopping import StopRules
 from fanout.stats import Sample, Snapshot, Stats, TimelineWriter
 
 _log = logging.getLogger("fanout")
@@ -30,29 +31,6 @@ SAMPLE_EVERY_S = 1.0
 CLOSING_S = 3.0
 FINELY_S = 5.0  # at the beginning a sample every tick, so that short runs have a course too
 TICK_S = 0.1
-
-
-class WrittenLedger(Ledger, Protocol):
-    """A ledger with a task that writes, and an end."""
-
-    async def run(self) -> None: ...
-
-    async def aclose(self) -> None: ...
-
-
-@dataclass(slots=True, kw_only=True)
-class Work:
-    """What there is to do: exactly one of ``source``, ``payloads`` and ``again`` is set."""
-
-    source: Source | None = None
-    payloads: Any = None  # an iterable or an async iterable
-    again: Iterator[Again] | None = None
-    selector: Selector | None = None
-    take: int | None = None
-    skip: Container[int] = ()
-    suspects: Container[int] = ()
-    on_record: Callable[[int, bytes], None] | None = None
-    records_read_before: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,7 +62,7 @@ class _CutOff(Exception):
 
 
 class Run:
-    """Executes ``work`` once. ``stop`` drains it, ``cut`` ends it at once; both may come at any time.
+    """Executes an intake's records once. ``stop`` drains it, ``cut`` ends it at once; both may come at any time.
 
     ``open_ledger`` makes the ledger, given what to call with each batch of committed outcomes and with
     a failure to write. The caller holds the run directory and keeps its run.json. Raises ConfigError
@@ -95,9 +73,8 @@ class Run:
         self,
         function: str,
         options: Mapping[str, Any],
-        work: Work,
         *,
-        open_ledger: Callable[[Callable[[list[Outcome]], None], Callable[[Exception], None]], Any],
+        open_ledger: Callable[[OnCommit, OnFailure], Awaitable[Ledger]],
         rules: StopRules,
         watchers: Watchers | None = None,
         stats: Stats | None = None,
@@ -109,7 +86,7 @@ class Run:
         self.stats = stats or Stats()
         self._options = dict(options)
         self._deadline_s: float | None = self._options.pop("deadline", None)
-        self._work = work
+        self._intake: Intake | None = None
         self._open_ledger = open_ledger
         self._rules = rules
         self._watchers = watchers or Watchers()
@@ -125,11 +102,13 @@ class Run:
             **{name: value for name, value in self._options.items() if name != "transport"},
         )
         self._stop: Stop | None = None
-        self._feed: RunFeed | None = None
-        self._ledger: WrittenLedger | None = None
+        self._feed: RecordFeed | None = None
+        self._receiver: RunReceiver | None = None
+        self._ledger: Ledger | None = None
         self._is_cut = False
         self._done = anyio.Event()
         self.started_s = time.time()
+        self._committed = 0
         self._finished = 0
         self._failed = 0
         self._watcher_error: Exception | None = None  # of a callback: it ends the run
@@ -157,8 +136,8 @@ class Run:
     def cut(self) -> None:
         """End at once: records in flight stay without an outcome, as ones that may have run."""
         self._is_cut = True
-        if self._feed is not None:
-            self._feed.is_cut = True
+        if self._receiver is not None:
+            self._receiver.is_cut = True
         self._done.set()
 
     @property
@@ -169,17 +148,18 @@ class Run:
     @property
     def not_sent(self) -> list[int]:
         """Records that were read but certainly did not run, and have no outcome."""
-        return [] if self._feed is None else self._feed.not_sent
+        return [] if self._receiver is None else self._receiver.not_sent
 
     @property
     def refused(self) -> list[int]:
         """Records whose outcome is the refusal that stopped the run: a resume sends them again."""
-        return [] if self._feed is None else self._feed.refused
+        return [] if self._receiver is None else self._receiver.refused
 
     # --- the run -------------------------------------------------------------------------------
 
-    async def execute(self) -> RunResult:
+    async def execute(self, intake: Intake) -> RunResult:
         """Run to the end, whichever it is. Raises ConfigError and FatalRefusal before the first call only."""
+        self._intake = intake
         dispatcher = self._dispatcher
         meta: dict[str, object] = {}
         self.stats.begin_session(self.started_s)  # a pause since an earlier session has no length
@@ -191,7 +171,7 @@ class Run:
                         self._watchers.on_started(dispatcher)
                     if self._preflight or dispatcher.budget.quotas.function_missing:
                         await check_before_flight(dispatcher, asks_lambda_first=not self._preflight)
-                    await self._drive(dispatcher)
+                    await self._drive(dispatcher, intake)
         finally:
             if self._ledger is not None:
                 # A reader of standard output who never reads must not hold up who wants to stop at once.
@@ -203,67 +183,48 @@ class Run:
             self._watchers.on_snapshot(self.snapshot(time.time()))
         return self._result(meta)
 
-    async def _drive(self, dispatcher: Dispatcher) -> None:
+    async def _drive(self, dispatcher: Dispatcher, intake: Intake) -> None:
         self._ledger = ledger = await self._open_ledger(self._on_commit, self._on_ledger_failure)
-        self._feed = feed = self._make_feed(dispatcher, ledger)
-        feed.is_cut = self._is_cut
-        if self.outputs is not None:
-            feed.open_output, feed.close_output = self.outputs.open, self.outputs.close
+        self._receiver = receiver = RunReceiver(ledger, self.outputs, self._close_feed)
+        receiver.is_cut = self._is_cut
         timer: asyncio.TimerHandle | None = None
+        deadline_s: float | None = None
         if self._deadline_s is not None:
-            feed.deadline_s = dispatcher.engine.clock() + self._deadline_s
+            deadline_s = dispatcher.engine.clock() + self._deadline_s
             timer = asyncio.get_running_loop().call_at(
-                feed.deadline_s, self.stop, "deadline", "the deadline passed"
+                deadline_s, self.stop, "deadline", "the deadline passed"
             )
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(ledger.run)
                 group.start_soon(self._tick)
-                group.start_soon(self._await_feed, feed)
                 if self._stop is None:
-                    dispatcher.start_feed(feed)
-                else:
-                    feed.close()
-                await self._done.wait()
+                    group.start_soon(self._await_end, receiver)
+                    self._feed = dispatcher.start_feed(intake, receiver, deadline_s=deadline_s)
+                    if receiver.failure is not None:
+                        self._feed.close()
+                    await self._done.wait()
                 group.cancel_scope.cancel()
         except BaseException as error:  # noqa: BLE001 - raised again
-            feed.is_cut = True  # cancelled, or a watcher's error: what is in flight may have run
+            receiver.is_cut = True  # cancelled, or a watcher's error: what is in flight may have run
             raise _only(error) from None
         finally:
             if timer is not None:
                 timer.cancel()
         self._sample(time.time())
-        self._note_failures_of(feed)
+        self._note_failures(receiver)
         if self._watcher_error is not None:
-            feed.is_cut = True
+            receiver.is_cut = True
             raise self._watcher_error
         if self._is_cut:
             raise _CutOff
 
-    def _make_feed(self, dispatcher: Dispatcher, ledger: Ledger) -> RunFeed:
-        work, engine, jobs = self._work, dispatcher.engine, dispatcher.jobs
-        if work.again is not None:
-            return RedriveFeed(engine, work.again, jobs, ledger)
-        source: Iterator[Any] | AsyncIterator[Any]
-        if work.source is not None:
-            source = work.source.batches()
-        else:
-            source = iter(work.payloads) if isinstance(work.payloads, Iterable) else aiter(work.payloads)
-        return InputFeed(
-            engine,
-            source,
-            jobs,
-            ledger,
-            is_batched=work.source is not None,
-            selector=work.selector,
-            take=work.take,
-            skip=work.skip,
-            suspects=work.suspects,
-            on_record=work.on_record,
-        )
+    def _close_feed(self) -> None:
+        if self._feed is not None:
+            self._feed.close()
 
-    async def _await_feed(self, feed: RunFeed) -> None:
-        await feed.finished.wait()
+    async def _await_end(self, receiver: RunReceiver) -> None:
+        await receiver.finished.wait()
         self._done.set()
 
     async def _tick(self) -> None:
@@ -283,11 +244,11 @@ class Run:
             await anyio.sleep(TICK_S)
 
     def _wake_feed(self) -> None:
-        feed = self._feed
-        if feed is not None and not feed.is_queued and not feed.is_closed and feed.has_room():
-            self._dispatcher.engine.queue(feed)
+        if self._feed is not None:
+            self._feed.wake()
 
     def _on_commit(self, outcomes: list[Outcome]) -> None:
+        self._committed += len(outcomes)
         self.stats.add_many(outcomes)
         try:
             if self._watcher_error is None:
@@ -315,9 +276,12 @@ class Run:
     def _on_ledger_failure(self, error: Exception) -> None:
         self.stop("pipe" if isinstance(error, BrokenPipeError) else "journal", str(error))
 
-    def _note_failures_of(self, feed: RunFeed) -> None:
-        """Why a feed ended early, if nobody else has said so: a fatal refusal, or its source."""
-        failure = feed.failure
+    def _note_failures(self, receiver: RunReceiver) -> None:
+        """Why the feed ended early, if nobody else has said so: a fatal refusal, or its input."""
+        feed = self._feed
+        if feed is None:
+            return
+        failure = receiver.failure or feed.failure
         if feed.fatal is not None and (self._stop is None or self._stop.reason.startswith("sig")):
             self._stop = Stop("fatal", str(feed.fatal))
         elif failure is not None and self._stop is None:
@@ -351,7 +315,7 @@ class Run:
             in_flight=engine.gate.in_flight,
             limit=engine.limit.ceiling(engine.clock()),
             cause=self.holding_cause(),
-            total=self._total(),
+            total=None if self._intake is None else self._intake.records_expected,
             fraction=self._fraction(),
             cost_usd=self._watchers.cost_usd(),
             draining=self._stop is not None,
@@ -359,35 +323,10 @@ class Run:
             linger_until=None if lingers_s is None else now_s + lingers_s - engine.clock(),
         )
 
-    def _total(self) -> int | None:
-        feed, take = self._feed, self._work.take
-        if feed is None or not (feed.has_ended or (feed.is_closed and feed.pulled == take)):
-            return take
-        total = feed.pulled + len(feed.at_hand)
-        return total if take is None else min(total, take)
-
-    def _records_total(self) -> int | None:
-        """How many records the input has, where that is certain: it has ended, or says its length."""
-        feed, payloads = self._feed, self._work.payloads
-        if self._work.again is not None:
-            return None
-        if self._work.source is None and isinstance(payloads, Sized):
-            total = len(payloads)
-        elif feed is not None and feed.has_ended:
-            total = feed.pulled + len(feed.at_hand)
-        else:
-            return None
-        return total if self._work.take is None else min(total, self._work.take)
-
     def _fraction(self) -> float | None:
-        """Share of the input whose records are finished, by the position in the file."""
-        source, feed = self._work.source, self._feed
-        if source is None or feed is None or not source.bytes_total or not feed.pulled or feed.has_ended:
+        if self._intake is None or self._feed is None:
             return None
-        read = source.bytes_read / source.bytes_total
-        waiting = feed.outstanding + len(feed.at_hand)
-        records_read = feed.pulled + len(feed.at_hand)
-        return min(1.0, read * max(0, records_read - waiting) / records_read)
+        return self._intake.finished_share(self._feed.outstanding)
 
     def _sample(self, now_s: float) -> None:
         engine = self._dispatcher.engine
@@ -411,26 +350,35 @@ class Run:
 
     def _result(self, meta: dict[str, object]) -> RunResult:
         counts = {status: count for status, count in self.stats.counts.items() if count}
-        feed = self._feed
+        intake = self._intake
+        assert intake is not None
         if self._is_cut and self._stop is None:
             self._stop = Stop("sigint")
-        state, exit_code = ending(self._stop, counts)
+        pending = self._pending()
+        if self._stop is None and pending:
+            self._stop = PENDING
+        state, exit_code = ending(self._stop, counts, pending)
         _log.info("%s: %s", state, ", ".join(f"{count} {status}" for status, count in counts.items()))
-        pulled = 0 if feed is None or self._work.again is not None else feed.pulled
         return RunResult(
             state=state,
             exit_code=exit_code,
             stop=self._stop,
             counts=counts,
-            records_read=max(pulled, self._work.records_read_before),
-            is_input_exhausted=feed is not None and feed.has_ended and not feed.at_hand,
-            records_total=self._records_total(),
+            records_read=intake.records_read,
+            pending=pending,
+            is_input_exhausted=intake.is_exhausted,
+            records_total=intake.records_total,
             input_share=self._fraction(),
             started_s=self.started_s,
             elapsed_s=time.time() - self.started_s,
             stats=self.stats,
             meta=meta,
         )
+
+    def _pending(self) -> int:
+        """How many records of this session were handed out and have no outcome in the ledger."""
+        assert self._intake is not None
+        return self._intake.handed_out - self._committed
 
 
 def _only(error: BaseException) -> BaseException:

@@ -1,0 +1,123 @@
+"""Calls, their attempts, and the feeds that they belong to: what the loop carries."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from fanout.dispatcher.record import InputRecord
+from fanout.errors import FatalRefusal
+from fanout.model import AttemptEnd, Classification, ErrorDetail, InvokeTemplate, OnChunk, Outcome, Reply
+
+HISTORY_KEPT = 5
+
+
+class Feed:
+    """One customer of the engine: it holds one place in the queue, and is asked when its turn comes.
+
+    The engine calls ``pull`` only with a permit in hand, and then exactly one of ``deliver`` (an outcome
+    for each record of the call) and ``give_up`` (stopped first: no outcome, the records stay pending).
+    """
+
+    is_single = False  # has one call: it need not be asked for another
+    is_abandoned = False  # nobody waits for outcomes any more: nothing of this feed is sent again
+    may_repeat = True  # another attempt may still be made
+    deadline_s: float | None = None  # of the engine's clock
+    trace_id: str | None = None  # the caller's trace, where it asked to pass it on
+    timer: asyncio.TimerHandle | None = None  # of the deadline
+
+    def __init__(self) -> None:
+        self.is_queued = False
+        self.is_closed = False  # pulls nothing more
+        self.outstanding = 0  # records pulled, and without an outcome yet
+        self.fatal: FatalRefusal | None = None
+        self._traced: tuple[InvokeTemplate, InvokeTemplate] | None = None
+
+    def pull(self, now_s: float) -> Call | None:
+        """The next call; None when there is none now (the feed queues itself again when there is)."""
+        raise NotImplementedError
+
+    def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
+        """Take the outcomes of a call's records. Must not block; raises nothing."""
+        raise NotImplementedError
+
+    def give_up(self, call: Call) -> None:
+        """A call that certainly did not run ends without an outcome, as the run was stopped."""
+        raise NotImplementedError
+
+    def settled(self) -> None:
+        """A call of this feed came to its end (after ``deliver`` or ``give_up``)."""
+
+    def disarm(self) -> None:
+        """Nothing waits for the deadline any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def traced(self, template: InvokeTemplate) -> InvokeTemplate:
+        """The template with the caller's trace; the last one is kept, for feeds of many records."""
+        kept = self._traced
+        if kept is None or kept[0] is not template:
+            kept = self._traced = (template, msgspec.structs.replace(template, trace_id=self.trace_id))
+        return kept[1]
+
+    def on_fatal(self, error: FatalRefusal) -> None:
+        """Every record would be refused alike: stop pulling."""
+        if self.fatal is None:
+            self.fatal = error
+        self.close()
+
+    def close(self) -> None:
+        """Pull nothing more; what is out comes back."""
+        self.is_closed = True
+
+    def on_broken(self, error: BaseException) -> None:
+        """The engine cannot go on: a defect, or its task was cancelled."""
+
+    def chunk_writer(self, call: Call) -> OnChunk | None:  # noqa: ARG002 - for those that want chunks
+        """Where a streamed reply's chunks go; None joins them."""
+        return None
+
+
+class Call(msgspec.Struct):
+    """One Invoke: a payload, its parameters and the records it carries. It has one or more attempts.
+
+    ``attempts`` are those that counted, without throttled ones. Times ending in ``_s`` are of the
+    engine's monotonic clock.
+    """
+
+    feed: Feed
+    records: tuple[InputRecord, ...]
+    body: bytes
+    template: InvokeTemplate
+    pulled_s: float
+    attempts: int = 0
+    throttles: int = 0
+    function_error_retries: int = 0
+    first_sent_s: float = 0.0
+    last: Attempt | None = None  # the one that ended last, while another is to come
+    last_end: Classification | None = None  # and how it ended
+    last_http_status: int | None = None
+    may_have_run: bool = False  # some attempt ended without a reply
+    history: list[AttemptEnd] | None = None
+    is_waiting: bool = False  # among the retries
+    ran: tuple[Reply, ErrorDetail | None] | None = None  # the last function error, while it is repeated
+
+    def note_attempt(self, end: AttemptEnd) -> None:
+        """Keep how an attempt ended; the last five stay."""
+        if self.history is None:
+            self.history = []
+        elif len(self.history) >= HISTORY_KEPT:
+            del self.history[0]
+        self.history.append(end)
+
+
+class Attempt(msgspec.Struct):
+    """One sending of a call: it holds a permit, and ends with a reply or a failure."""
+
+    call: Call
+    n_bytes: int
+    is_probe: bool = False  # the breaker's
+    sent_s: float = 0.0
+    sent_wall_s: float = 0.0  # Unix time; 0 before it is sent

@@ -1,0 +1,80 @@
+"""The making of calls: the template and the size check of a record, before anything is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fanout.config import Options
+from fanout.dispatcher.call import Call, Feed
+from fanout.dispatcher.record import InputRecord
+from fanout.errors import ConfigError
+from fanout.invoke_request import EVENT_PAYLOAD_BYTES, build_template, payload_fault
+from fanout.model import ErrorDetail, InvokeTemplate, Record
+
+_TEMPLATES_KEPT = 4096
+
+
+class CallMaker:
+    """Makes calls for one dispatcher. Templates of records with parameters of their own are kept."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._templates: dict[tuple[str, bool], InvokeTemplate] = {}
+        self.template = self._build(stream=options.stream)
+
+    def stream_template(self) -> InvokeTemplate:
+        """The dispatcher's template, with a streamed reply."""
+        return self.template if self.template.streaming else self._build(stream=True)
+
+    def of_record(
+        self, feed: Feed, record: InputRecord, now_s: float, template: InvokeTemplate | None = None
+    ) -> Call:
+        """The call of one record. What is wrong with its parameters or its size becomes its fault."""
+        template = template or self.template
+        body = record.body
+        if record.own is not None and record.fault is None:
+            template, record.fault = self._template_of(record.own, template)
+        if len(body) > EVENT_PAYLOAD_BYTES and record.fault is None:
+            record.fault = payload_fault(template, body)
+        return Call(feed, (record,), body, template, now_s)
+
+    def _template_of(self, record: Record, base: InvokeTemplate) -> tuple[InvokeTemplate, ErrorDetail | None]:
+        """The template of a record's own parameters, or ``base`` and what is wrong with them."""
+        try:
+            own = repr((record.client_context, record.qualifier, record.tenant_id, record.durable_name))
+            name = (own, base.streaming)  # not the values themselves: they may be of any type
+            template = self._templates.get(name)
+            if template is not None:
+                return template, None
+            template = self._build(
+                stream=base.streaming,
+                client_context=record.client_context,
+                qualifier=record.qualifier,
+                tenant_id=record.tenant_id,
+                durable_name=record.durable_name,
+            )
+        except ConfigError as error:
+            return base, ErrorDetail("InvalidParameter", str(error))
+        except Exception as error:  # noqa: BLE001 - the values' own code
+            return base, ErrorDetail("InvalidParameter", f"a parameter raised {type(error).__name__}")
+        if len(self._templates) >= _TEMPLATES_KEPT:
+            self._templates.clear()
+        self._templates[name] = template
+        return template, None
+
+    def _build(self, *, stream: bool, **own: Any) -> InvokeTemplate:
+        options = self._options
+        asked = {name: value for name, value in own.items() if value is not None}
+        return build_template(
+            function=options.function,
+            invocation_type=options.invocation_type,
+            log_type=options.log_type,
+            stream=stream,
+            **{
+                "qualifier": options.qualifier,
+                "client_context": options.client_context,
+                "tenant_id": options.tenant_id,
+                "durable_name": options.durable_name,
+                **asked,
+            },
+        )

@@ -1,0 +1,203 @@
+"""Feeds: one call for a future, or the records of an intake for a receiver."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+
+from fanout.dispatcher.call import Call, Feed
+from fanout.dispatcher.calls import CallMaker
+from fanout.dispatcher.engine import Engine
+from fanout.dispatcher.intake import Intake
+from fanout.dispatcher.record import InputRecord
+from fanout.errors import FanoutError
+from fanout.model import ErrorDetail, InvokeTemplate, OnChunk, Outcome
+
+PAST_DEADLINE = ErrorDetail("DeadlineExceeded", "the deadline passed before the record was delivered")
+
+
+class CallFeed(Feed):
+    """One call of ``Dispatcher.invoke``: its outcome goes to a future."""
+
+    is_single = True
+
+    def __init__(
+        self, engine: Engine, calls: CallMaker, record: InputRecord, template: InvokeTemplate | None = None
+    ) -> None:
+        super().__init__()
+        self.engine = engine
+        self._calls = calls
+        self._record: InputRecord | None = record  # until its turn has come
+        self._template = template
+        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def pull(self, now_s: float) -> Call | None:
+        record, self._record = self._record, None
+        if record is None or self.future.done():  # the caller was cancelled before its turn came
+            return None
+        return self._calls.of_record(self, record, now_s, self._template)
+
+    @property
+    def is_abandoned(self) -> bool:  # type: ignore[override]
+        return self.future.cancelled()
+
+    def deliver(self, call: Call, outcomes: list[Outcome]) -> None:  # noqa: ARG002 - there is one
+        if not self.future.done():
+            self.future.set_result(outcomes[0])
+
+    def give_up(self, call: Call) -> None:
+        stopped = ErrorDetail("Stopped", "the dispatcher was closed before the call")
+        self.deliver(call, self.engine.undelivered(call, stopped))
+
+    def close(self) -> None:
+        super().close()
+        call = self.pull(self.engine.clock())
+        if call is not None:  # its turn never came
+            self.give_up(call)
+
+    def on_broken(self, error: BaseException) -> None:
+        if not self.outstanding and not self.future.done():
+            self.future.set_exception(FanoutError(f"the dispatcher stopped: {error!r}"))
+
+    def expire(self) -> None:
+        """The deadline has passed: a call that is not out, or waits for another attempt, is undelivered."""
+        call = self.pull(self.engine.clock())
+        if call is not None:
+            self.deliver(call, self.engine.undelivered(call, PAST_DEADLINE))
+        self.engine.give_up_retries(self, error=PAST_DEADLINE)
+
+
+class Receiver(Protocol):
+    """Where the outcomes of a record feed go, and what holds its pulling back. Nothing here may block."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the consumer keeps up; without room nothing is pulled."""
+        ...
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody waits for outcomes any more."""
+        ...
+
+    def admit(self, record: InputRecord) -> bool:
+        """A record is about to be sent. False: it must not be, and counts as given up."""
+        ...
+
+    def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
+        """Take the outcomes of a call, one for each of its records."""
+        ...
+
+    def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:
+        """A call certainly did not run, and will not: its records stay pending, or become undelivered."""
+        ...
+
+    def end(self) -> None:
+        """No record is out, and none will come."""
+        ...
+
+    def break_off(self, error: BaseException) -> None:
+        """The engine cannot go on."""
+        ...
+
+    def chunk_writer(self, call: Call) -> OnChunk | None:
+        """Where a streamed reply's chunks go; None joins them."""
+        ...
+
+
+class RecordFeed(Feed):
+    """The records of an intake, for a receiver.
+
+    It pulls until the intake has ended, which is the end of the input, or until it is closed, which is
+    the stopping of whoever asked; what waits for another attempt is repeated after the one, not after
+    the other.
+    """
+
+    def __init__(self, engine: Engine, calls: CallMaker, intake: Intake, receiver: Receiver) -> None:
+        super().__init__()
+        self.engine = engine
+        self.intake = intake
+        self.receiver = receiver
+        self._calls = calls
+        self._filling: anyio.CancelScope | None = None
+        self._is_finished = False
+
+    @property
+    def is_abandoned(self) -> bool:  # type: ignore[override]
+        return self.receiver.is_abandoned
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the input before its end."""
+        return self.intake.failure
+
+    @property
+    def is_finished(self) -> bool:
+        """No record of this feed is out, and none will come."""
+        return self.outstanding == 0 and (self.is_closed or self.intake.has_ended)
+
+    def pull(self, now_s: float) -> Call | None:
+        if self.is_closed or not self.receiver.has_room:
+            return None
+        record = self.intake.next(now_s)
+        if record is None:
+            if self.intake.has_ended:
+                self._check_finished()
+            return None
+        call = self._calls.of_record(self, record, now_s)
+        return call if self.receiver.admit(record) else None
+
+    def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
+        self.receiver.deliver(call, outcomes)
+
+    def give_up(self, call: Call) -> None:
+        self.receiver.give_up(call, lambda error: self.engine.undelivered(call, error))
+
+    async def fill(self) -> None:
+        """Run the intake beside the engine, until it has ended or the feed is closed."""
+        with anyio.CancelScope() as self._filling:
+            if self.is_closed:
+                self._filling.cancel()
+            await self.intake.fill(self._on_ready)
+        with anyio.CancelScope(shield=True):
+            await self.intake.aclose()
+
+    def wake(self) -> None:
+        """Queue again, where the receiver held the feed back and does so no more."""
+        if not self.is_queued and not self.is_closed and self.receiver.has_room:
+            self.engine.queue(self)
+
+    def expire(self) -> None:
+        """The deadline has passed: pull nothing more, and end what waits for another attempt."""
+        self.close()
+        self.engine.give_up_retries(self, error=PAST_DEADLINE)
+
+    def close(self) -> None:
+        self.is_closed = True
+        if self._filling is not None:
+            self._filling.cancel()
+        self._check_finished()
+
+    def settled(self) -> None:
+        if self.outstanding == 0:
+            self._check_finished()
+
+    def on_broken(self, error: BaseException) -> None:
+        self.receiver.break_off(error)
+
+    def chunk_writer(self, call: Call) -> OnChunk | None:
+        return self.receiver.chunk_writer(call)
+
+    def _on_ready(self) -> None:
+        self.engine.queue(self)
+        self._check_finished()
+
+    def _check_finished(self) -> None:
+        if self.is_finished and not self._is_finished:
+            self._is_finished = True
+            self.disarm()
+            self.engine.forget(self)
+            self.receiver.end()

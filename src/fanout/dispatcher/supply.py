@@ -1,0 +1,275 @@
+"""Supplies: an iterator, an async iterator or a source of blocks, read one element at a time without waiting.
+
+A plain iterator is read where the engine runs, as long as it is quick. One that is slow is read by a
+thread of its own from then on, so that it holds up no call and no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import enum
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from typing import Generic, Literal, Protocol, TypeVar
+
+import anyio
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+LOW_WATER = 256  # elements of a block source below which the next block is fetched
+SLOW_S = 0.05  # an iterator that takes this long for an element …
+SLOW_TIMES = 2  # … so often is read in a thread
+
+
+class Nothing(enum.Enum):
+    """No element: None is one."""
+
+    NOTHING = enum.auto()
+
+
+NOTHING: Literal[Nothing.NOTHING] = Nothing.NOTHING
+
+
+class Supply(Protocol[T_co]):
+    """Elements in order. ``failure`` is what the iterator raised; it has ended then."""
+
+    @property
+    def has_ended(self) -> bool: ...
+
+    @property
+    def failure(self) -> BaseException | None: ...
+
+    @property
+    def ready(self) -> int:
+        """How many elements ``next`` has for certain."""
+        ...
+
+    def next(self) -> T_co | Literal[Nothing.NOTHING]:
+        """The next element, or NOTHING when none is ready (one is wanted then) or none will come."""
+        ...
+
+    async def fill(self, on_ready: Callable[[], None]) -> None:
+        """Read what ``next`` could not, until the end or cancelled; ``on_ready`` follows each reading."""
+        ...
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        ...
+
+
+class SyncSupply(Generic[T]):
+    """An iterator. ``ready`` is 0: whether there is one more is known by asking for it."""
+
+    def __init__(self, source: Iterator[T]) -> None:
+        self._source = source
+        self._read: T | Literal[Nothing.NOTHING] = NOTHING  # by the thread, not handed out yet
+        self._slow_times = 0
+        self._wanted = asyncio.Event()
+        self.has_ended = False
+        self.failure: BaseException | None = None
+
+    @property
+    def ready(self) -> int:
+        return int(self._read is not NOTHING)
+
+    def next(self) -> T | Literal[Nothing.NOTHING]:
+        if self.has_ended:
+            return NOTHING
+        if self._slow_times >= SLOW_TIMES:
+            element, self._read = self._read, NOTHING
+            if element is NOTHING:
+                self._wanted.set()
+            return element
+        began_s = time.perf_counter()
+        try:
+            element = next(self._source)
+        except StopIteration:
+            self.has_ended = True
+        except Exception as error:  # noqa: BLE001 - whatever the user's iterator raises
+            self.failure = error
+            self.has_ended = True
+        else:
+            if time.perf_counter() - began_s > SLOW_S:
+                self._slow_times += 1
+            return element
+        self._wanted.set()  # ``fill`` may end
+        return NOTHING
+
+    async def fill(self, on_ready: Callable[[], None]) -> None:
+        await self._wanted.wait()
+        if self.has_ended:
+            return
+        reader = _ThreadReader(self._source)
+        try:
+            while not self.has_ended:
+                await self._wanted.wait()
+                try:
+                    element = await reader.next()
+                except Exception as error:  # noqa: BLE001 - as above
+                    self.failure = error
+                    self.has_ended = True
+                else:
+                    self._wanted.clear()
+                    self._read = element
+                    self.has_ended = element is NOTHING
+                on_ready()
+        finally:
+            reader.stop()
+
+    async def aclose(self) -> None:
+        """Nothing to let go of: a generator ends when it is collected."""
+
+
+class _ThreadReader(Generic[T]):
+    """Reads an iterator in a thread. A daemon: one that never returns must not keep the process."""
+
+    def __init__(self, source: Iterator[T]) -> None:
+        self._source = source
+        self._loop = asyncio.get_running_loop()
+        self._asked: queue.SimpleQueue[asyncio.Future[T | Literal[Nothing.NOTHING]] | None] = (
+            queue.SimpleQueue()
+        )
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(self._serve,), name="fanout-iterator", daemon=True).start()
+
+    async def next(self) -> T | Literal[Nothing.NOTHING]:
+        future: asyncio.Future[T | Literal[Nothing.NOTHING]] = self._loop.create_future()
+        self._asked.put(future)
+        return await future
+
+    def stop(self) -> None:
+        self._asked.put(None)
+
+    def _serve(self) -> None:
+        while (future := self._asked.get()) is not None:
+            element: T | Literal[Nothing.NOTHING] = NOTHING
+            failure: BaseException | None = None
+            try:
+                element = next(self._source)
+            except StopIteration:
+                pass
+            except BaseException as error:  # noqa: BLE001 - handed to who asked
+                failure = error
+            try:
+                self._loop.call_soon_threadsafe(_settle, future, element, failure)
+            except RuntimeError:  # the loop is gone, and with it whoever asked
+                return
+
+
+def _settle(
+    future: asyncio.Future[T | Literal[Nothing.NOTHING]],
+    element: T | Literal[Nothing.NOTHING],
+    failure: BaseException | None,
+) -> None:
+    if future.done():
+        return
+    if failure is None:
+        future.set_result(element)
+    elif isinstance(failure, Exception):
+        future.set_exception(failure)
+    else:
+        future.set_exception(RuntimeError(f"the iterator raised {type(failure).__name__}"))
+
+
+class AsyncSupply(Generic[T]):
+    """An async iterator, read one element ahead at the most, and only after one was asked for in vain."""
+
+    def __init__(self, source: AsyncIterator[T]) -> None:
+        self._source = source
+        self._ready: deque[T] = deque()
+        self._wanted = asyncio.Event()
+        self._is_exhausted = False
+        self.failure: BaseException | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self._is_exhausted and not self._ready
+
+    @property
+    def ready(self) -> int:
+        return len(self._ready)
+
+    def next(self) -> T | Literal[Nothing.NOTHING]:
+        if self._ready:
+            return self._ready.popleft()
+        self._wanted.set()
+        return NOTHING
+
+    async def fill(self, on_ready: Callable[[], None]) -> None:
+        source = self._source
+        try:
+            while True:
+                await self._wanted.wait()
+                element = await anext(source)
+                self._wanted.clear()
+                self._ready.append(element)
+                on_ready()
+        except StopAsyncIteration:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever the user's iterator raises
+            self.failure = error
+        self._is_exhausted = True
+        on_ready()
+
+    async def aclose(self) -> None:
+        """Run a generator's own ``finally`` now, and not when it is collected."""
+        await _aclose(self._source)
+
+
+class BlockSupply(Generic[T]):
+    """An async iterator of lists, fetched while few elements are ready."""
+
+    def __init__(self, source: AsyncIterator[list[T]]) -> None:
+        self._source = source
+        self._ready: deque[T] = deque()
+        self._wanted = asyncio.Event()
+        self.is_exhausted = False
+        self.failure: BaseException | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.is_exhausted and not self._ready
+
+    @property
+    def ready(self) -> int:
+        return len(self._ready)
+
+    def next(self) -> T | Literal[Nothing.NOTHING]:
+        ready = self._ready
+        if len(ready) < LOW_WATER:
+            self._wanted.set()
+            if not ready:
+                return NOTHING
+        return ready.popleft()
+
+    async def fill(self, on_ready: Callable[[], None]) -> None:
+        source = self._source
+        try:
+            while True:
+                await self._wanted.wait()
+                block = await anext(source)
+                self._wanted.clear()
+                self._ready.extend(block)
+                on_ready()
+        except StopAsyncIteration:
+            pass
+        except Exception as error:  # noqa: BLE001 - the source maps what it can; this is the rest
+            self.failure = error
+        self.is_exhausted = True
+        on_ready()
+
+    async def aclose(self) -> None:
+        await _aclose(self._source)
+
+
+async def _aclose(source: object) -> None:
+    aclose = getattr(source, "aclose", None)
+    if aclose is not None:
+        with anyio.CancelScope(shield=True), suppress(Exception):
+            await aclose()

@@ -1,0 +1,192 @@
+"""The intake of a run: which records it has, in which order, and what each of them is.
+
+One object, made whole: of an input, of an iterable, or of an earlier run's failures. It counts ``seq``,
+passes over what is finished, applies the selection, marks suspects, and ends with the input or with
+``take``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Container, Iterable, Iterator, Sized
+from typing import Any
+
+from fanout.dispatcher.record import InputRecord, record_of
+from fanout.dispatcher.supply import NOTHING, AsyncSupply, BlockSupply, Supply, SyncSupply
+from fanout.errors import SourceError
+from fanout.inputs import Item, SelectionFailed, Selector, Source
+from fanout.model import ErrorDetail, Record, Verdict
+
+MAY_HAVE_RUN = ErrorDetail(
+    "MayHaveRun",
+    "it may have been sent before the run was cut off, and was not sent again (--may-have-run skip)",
+)
+OnRecord = Callable[[int, bytes], None]
+
+
+class Intake:
+    """The records of one run. Exactly one of ``source``, ``payloads`` and ``again`` is given.
+
+    ``payloads``: an iterable or an async iterable. ``again``: records of an earlier generation.
+    ``take``: only the first so many records. ``skip``: seqs that have an outcome. ``suspects``: seqs
+    that may have run before and are not to be sent again: their outcome is ``unknown``. ``on_record``
+    is called with the bytes of each record as read, and raises SourceError for one that is not what it
+    was.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source | None = None,
+        payloads: Any = None,
+        again: Iterator[InputRecord] | None = None,
+        selector: Selector | None = None,
+        take: int | None = None,
+        skip: Container[int] = (),
+        suspects: Container[int] = (),
+        on_record: OnRecord | None = None,
+        records_read_before: int = 0,
+    ) -> None:
+        self.source = source
+        self.records_read_before = records_read_before
+        self._supply = _supply_of(source, payloads, again)
+        self._length = len(payloads) if source is None and isinstance(payloads, Sized) else None
+        self._is_again = again is not None
+        self._selector = None if selector is None or selector.is_identity else selector
+        self._take = take
+        self._skip = skip
+        self._suspects = suspects
+        self._skips_any = skip != () or suspects != ()
+        self._on_record = on_record
+        self._seq = 0  # of the next record
+        self.handed_out = 0  # records that ``next`` returned, each of which gets an outcome or stays pending
+        self._failure: BaseException | None = None
+
+    # --- the records ---------------------------------------------------------------------------
+
+    @property
+    def has_ended(self) -> bool:
+        """No further record will come: the input has ended, or ``take`` was reached."""
+        return self._seq == self._take or self._failure is not None or self._supply.has_ended
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the input before its end."""
+        return self._failure or self._supply.failure
+
+    def next(self, now_s: float) -> InputRecord | None:  # noqa: ARG002 - for those with a clock
+        """The next record to send or to reject."""
+        while self._seq != self._take:
+            found = self._supply.next()
+            if found is NOTHING or self._failure is not None:
+                return None
+            if isinstance(found, InputRecord):  # again
+                self._seq += 1
+                self.handed_out += 1
+                return found
+            seq = self._seq
+            if isinstance(found, Item) and self._on_record is not None and not self._is_same(seq, found):
+                return None
+            self._seq = seq + 1
+            if self._skips_any:
+                if seq in self._skip:
+                    continue
+                self.handed_out += 1
+                record = self._record_of(seq, found)
+                if record.fault is None and seq in self._suspects:
+                    record.fault, record.fault_verdict = MAY_HAVE_RUN, Verdict.AMBIGUOUS
+                return record
+            self.handed_out += 1
+            return self._record_of(seq, found)
+        return None
+
+    async def fill(self, on_ready: Callable[[], None]) -> None:
+        """Read the input as its records are wanted."""
+        await self._supply.fill(on_ready)
+
+    async def aclose(self) -> None:
+        """Let go of the input. Harmless the second time."""
+        await self._supply.aclose()
+        if self.source is not None:
+            await self.source.aclose()
+
+    def _is_same(self, seq: int, item: Item) -> bool:
+        assert self._on_record is not None
+        try:
+            self._on_record(seq, item.payload)
+        except SourceError as error:
+            self._failure = error
+            return False
+        return True
+
+    def _record_of(self, seq: int, found: Any) -> InputRecord:
+        if not isinstance(found, Item):
+            return record_of(seq, found)
+        if found.error is not None or self._selector is None:
+            return InputRecord(seq, found.payload, None, found.line, None, None, found.error)
+        try:
+            body, key, durable_name = self._selector.apply(found.payload)
+        except SelectionFailed as error:
+            fault = ErrorDetail("SelectionFailed", str(error))
+            return InputRecord(seq, found.payload, line=found.line, fault=fault)
+        except Exception as error:  # noqa: BLE001 - whatever is raised is this record's outcome
+            fault = ErrorDetail("SelectionFailed", f"{type(error).__name__}: {error}")
+            return InputRecord(seq, found.payload, line=found.line, fault=fault)
+        own = None if durable_name is None else Record(None, durable_name=durable_name)
+        return InputRecord(seq, body, key, found.line, None, own)
+
+    # --- what is known of the input ------------------------------------------------------------
+
+    @property
+    def records_read(self) -> int:
+        """Records handed out or passed over, in this session or an earlier one."""
+        return self.records_read_before if self._is_again else max(self._seq, self.records_read_before)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the input itself has no more records, ``take`` or not."""
+        return self._supply.has_ended and self.failure is None
+
+    @property
+    def records_total(self) -> int | None:
+        """How many records there are, where that is certain: the input has ended, or says its length."""
+        total = self._length
+        if self._is_again:
+            return None
+        if total is None and self._is_read:
+            total = self._seq + self._supply.ready
+        if total is None:
+            return None
+        return total if self._take is None else min(total, self._take)
+
+    @property
+    def records_expected(self) -> int | None:
+        """As ``records_total``, and before the input has ended ``take``: the most there can be."""
+        return self._take if self.records_total is None else self.records_total
+
+    def finished_share(self, outstanding: int) -> float | None:
+        """Share of the input whose records are finished, by the bytes read; None when it is not known."""
+        source, seq = self.source, self._seq
+        if source is None or not source.bytes_total or not seq or self._is_read:
+            return None
+        found = seq + self._supply.ready
+        waiting = outstanding + self._supply.ready
+        return min(1.0, source.bytes_read / source.bytes_total * max(0, found - waiting) / found)
+
+    @property
+    def _is_read(self) -> bool:
+        supply = self._supply
+        return supply.is_exhausted if isinstance(supply, BlockSupply) else supply.has_ended
+
+
+def _supply_of(
+    source: Source | None,
+    payloads: Any,
+    again: Iterator[InputRecord] | None,
+) -> Supply[Any]:
+    if source is not None:
+        return BlockSupply(source.batches())
+    if again is not None:
+        return SyncSupply(again)
+    if isinstance(payloads, AsyncIterable):
+        return AsyncSupply(aiter(payloads))
+    return SyncSupply(iter(payloads))
