@@ -292,7 +292,7 @@ async def test_a_listener_hears_of_outcomes_only_when_they_are_on_the_disk(
 
     monkeypatch.setattr(os, "fsync", noted)
     journal = await Journal.open(directory, sync_listener=listener)
-    journal.write(succeeded(0))
+    journal.write([succeeded(0)])
     await journal.flush()
     assert (listener.told, listener.synced) == (["before", "synced"], [0])
     assert (directory / "outcomes.jsonl").stat().st_size in sizes
@@ -306,7 +306,7 @@ async def test_a_listener_hears_nothing_after_a_sync_that_failed(
     directory = new_run(tmp_path).path
     listener = Listening()
     journal = await Journal.open(directory, sync_listener=listener)
-    journal.write(succeeded(0))
+    journal.write([succeeded(0)])
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(5, "Input/output error")))
         await journal.flush()
