@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from fanout.errors import ConfigError
 from fanout.runs import Stop, StopRules, statuses_of
 from fanout.runs.ending import ending
-from fanout.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from fanout.outputs.files import OutputFiles
 from fanout.runs.ending import (
     RunResult,
     Stop,
 )
-from fanout.outputs.files import OutputFiles
 from fanout.runs.intake import Intake
 from fanout.runs.ledger import Ledger, PassingLedger
 from fanout.runs.redriving import Redrive, statuses_of

@@ -7,7 +7,7 @@ passes over what is finished, applies the selection, marks suspects, and ends wi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Container, Iterable, Iterator, Sized
+from collections.abc import AsyncIterable, Callable, Container, Iterator, Sized
 from typing import Any
 
 from fanout.dispatcher.record import InputRecord, record_of

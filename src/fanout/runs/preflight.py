@@ -13,7 +13,8 @@ async def check_before_flight(dispatcher: Dispatcher, *, asks_lambda_first: bool
     """One DryRun, and a look at what discovery found. Raises FatalRefusal, in one line, if either says no.
 
     ``asks_lambda_first``: GetFunction's word alone stops nothing, as it is wrong for functions of other
-    accounts; the DryRun decides. A throttled DryRun says nothing against the run: what throttles has let the caller in.
+    accounts; the DryRun decides. A throttled DryRun says nothing against the run: what throttles has let
+    the caller in.
     """
     options, quotas = dispatcher.options, dispatcher.budget.quotas
     if quotas.function_missing and not asks_lambda_first:

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import msgspec
 
+from fanout.dispatcher import InputRecord
 from fanout.errors import ConfigError, JournalError
 from fanout.journal import OUTCOMES_FILE, Head, StoredOutcome, decode_line, iter_lines
-from fanout.dispatcher import InputRecord
 from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, Outcome, Record, Verdict
 from fanout.payload import unembed
 from fanout.runs.intake import MAY_HAVE_RUN
 
 # Faults of a record itself, in journals of version 0.1.
-FAULT_TYPES = frozenset({"InvalidJson", "InvalidCsv", "InvalidPayload", "InvalidParameter", "SelectionFailed"})
+FAULT_TYPES = frozenset(
+    {"InvalidJson", "InvalidCsv", "InvalidPayload", "InvalidParameter", "SelectionFailed"}
+)
 DEFAULT_STATUSES = STATUS_GROUPS["failed"]  # ``unknown`` only by name: it may have run
 
 

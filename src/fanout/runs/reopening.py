@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fanout.errors import JournalError, SourceError
-from fanout.journal import RunDir
 from fanout.inputs import Source, fingerprint, fingerprint_difference, open_source, open_spool
+from fanout.journal import RunDir
 
 
 def reopen_input(run_dir: RunDir, input_format: str | None) -> Source:

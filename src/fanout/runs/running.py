@@ -62,7 +62,7 @@ class _CutOff(Exception):
 
 
 class Run:
-    """Executes an intake's records once. ``stop`` drains it, ``cut`` ends it at once; both may come at any time.
+    """Executes an intake's records once. ``stop`` drains it, ``cut`` ends it at once, at any time.
 
     ``open_ledger`` makes the ledger, given what to call with each batch of committed outcomes and with
     a failure to write. The caller holds the run directory and keeps its run.json. Raises ConfigError

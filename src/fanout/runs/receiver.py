@@ -1,0 +1,94 @@
+"""The receiver of a run's outcomes: marks, the ledger, files of streamed replies, and what stays pending."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fanout.dispatcher import Call, InputRecord
+from fanout.errors import FanoutError, JournalError, ReplyLost
+from fanout.model import ErrorDetail, OnChunk, Outcome
+from fanout.outputs.files import OutputFiles
+from fanout.runs.ledger import Ledger
+
+
+class RunReceiver:
+    """Writes outcomes to a ledger.
+
+    ``not_sent`` collects the seqs that were pulled and certainly did not run when the run stopped;
+    ``refused`` those whose outcome is the refusal that stopped it. ``stop`` is called when the feed must
+    pull nothing more.
+    """
+
+    def __init__(self, ledger: Ledger, outputs: OutputFiles | None, stop: Callable[[], None]) -> None:
+        self.ledger = ledger
+        self.finished = asyncio.Event()
+        self.not_sent: list[int] = []
+        self.refused: list[int] = []
+        self.delivered = 0
+        self.cut_off = 0
+        self.failure: BaseException | None = None
+        self.is_abandoned = False
+        self.is_cut = False  # what is in flight stays without a line, as records that may have run
+        self._outputs = outputs
+        self._stop = stop
+
+    @property
+    def has_room(self) -> bool:
+        return not self.ledger.is_backed_up
+
+    def admit(self, record: InputRecord) -> bool:
+        """Tell the ledger that a record may be sent now; if it cannot keep that, nothing is sent."""
+        try:
+            self.ledger.mark(record.seq)
+        except JournalError as error:
+            self.not_sent.append(record.seq)
+            self._fail(error)
+            return False
+        return True
+
+    def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
+        error = outcomes[0].error
+        if error is not None:
+            if self.is_cut and error.type == "Cancelled":
+                self.cut_off += len(outcomes)
+                return  # cut off by the user: it stays without a line
+            fatal = call.feed.fatal
+            if fatal is not None and error.type == fatal.code:
+                self.refused.extend(outcome.seq for outcome in outcomes)
+        if self._outputs is not None and call.template.streaming:
+            for outcome in outcomes:
+                try:
+                    self._outputs.close(outcome)
+                except JournalError as problem:
+                    self._fail(problem)
+        self.delivered += len(outcomes)
+        self.ledger.write(outcomes)
+
+    def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:  # noqa: ARG002
+        self.not_sent.extend(record.seq for record in call.records)
+
+    def end(self) -> None:
+        self.finished.set()
+
+    def break_off(self, error: BaseException) -> None:
+        self.failure = self.failure or FanoutError(f"the dispatcher stopped: {error!r}")
+        self.finished.set()
+
+    def chunk_writer(self, call: Call) -> OnChunk | None:
+        if self._outputs is None:
+            return None
+        write = self._outputs.open(call.records[0].seq)
+
+        async def write_or_stop(chunk: bytes) -> None:
+            try:
+                await write(chunk)
+            except JournalError as error:  # the disk is full: what comes after would be lost too
+                self._fail(error)
+                raise ReplyLost(str(error)) from error
+
+        return write_or_stop
+
+    def _fail(self, error: JournalError) -> None:
+        self.failure = self.failure or error
+        self._stop()
