@@ -76,7 +76,10 @@ COMPLETIONS = {
 def test_bash_completes(tmp_path: Path) -> None:
     """The line that the reference gives for bash completes commands, options and values."""
     (line,) = (
-        line for block in blocks(REFERENCE, "sh") for line in block.text.splitlines() if "=bash" in line
+        line
+        for block in blocks(REFERENCE, "sh")
+        for line in block.text.splitlines()
+        if "completion bash" in line
     )
     (tmp_path / "fanout").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m fanout "$@"\n')
     (tmp_path / "fanout").chmod(0o755)

@@ -69,7 +69,7 @@ def test_the_installed_command_runs(installed: Path, tmp_path: Path) -> None:
     summary = json.loads(run(installed / "fanout", "run", "f", "in.jsonl", *asked, cwd=tmp_path))
     assert summary["counts"]["succeeded"] == 3
     assert summary["cost"]["usd"] > 0
-    assert (tmp_path / "r" / "report.html").stat().st_size > 100_000
+    assert (tmp_path / "r" / "report.html").stat().st_size > 10_000
     assert run(installed / "fanout", "--version", cwd=tmp_path).startswith("fanout, version ")
     checked = "import fanout, sys; assert 'site-packages' in fanout.__file__; print(sys.version_info[:2])"
     assert run(installed / "python", "-c", checked, cwd=tmp_path).strip() == str(sys.version_info[:2])

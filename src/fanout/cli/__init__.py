@@ -25,11 +25,13 @@ VERBS = {
     "watch": "Follow a run from another terminal.",
     "report": "What became of a run; --html for a page.",
     "export": "Inputs or outcomes of a run, by status.",
+    "runs": "The runs there are, with state and counts.",
     "limits": "What the account allows FUNCTION, and why.",
     "functions": "What there is to invoke.",
     "plan": "A canary, then projected time and cost.",
     "emulate": "Lambda on this machine.",
     "invoke": "One call, as `aws lambda invoke`.",
+    "completion": "A script that completes commands in a shell.",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,6 +13,7 @@ from fanout.errors import JournalError
 from fanout.private_files import FILE_MODE
 
 LOCK_FILE = "lock"
+_LOOK_TAKES_S = 0.05
 
 if sys.platform == "win32":
     import msvcrt
@@ -24,11 +26,17 @@ if sys.platform == "win32":
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError as error:
             raise BlockingIOError from error
+
+    def _look(descriptor: int) -> None:
+        _lock(descriptor)
 else:
     import fcntl
 
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _look(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 class RunLock:
@@ -44,7 +52,7 @@ class RunLock:
         except OSError as error:
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
         try:
-            _lock(self._descriptor)
+            self._take(self._descriptor)
             os.ftruncate(self._descriptor, 0)
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             os.write(self._descriptor, b"%d\n" % os.getpid())
@@ -55,6 +63,14 @@ class RunLock:
         except OSError as error:
             self.release()
             raise JournalError(f"{path}: cannot be locked: {error.strerror}") from error
+
+    @staticmethod
+    def _take(descriptor: int) -> None:
+        try:
+            _lock(descriptor)
+        except BlockingIOError:
+            time.sleep(_LOOK_TAKES_S)  # somebody may only have looked whether it is held
+            _lock(descriptor)
 
     def release(self) -> None:
         """Let go. The file stays: to remove it would race with the next holder."""
@@ -83,6 +99,21 @@ def is_held(directory: Path) -> bool:
         return True
     except OSError:
         return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process holds this run directory now. Changes nothing."""
+    try:
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        _look(descriptor)
+    except BlockingIOError:
+        return True
     finally:
         os.close(descriptor)
     return False

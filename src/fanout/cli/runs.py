@@ -1,0 +1,93 @@
+"""``fanout runs``: the runs there are, with state and counts."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from fanout.journal import RunDir
+
+_EXAMPLES = """
+\b
+Examples:
+  1. The runs below runs/, the latest first:
+       fanout runs
+  2. Those of another place, as data:
+       fanout runs /data/runs --json
+"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="The runs there are, with state and counts.")
+@click.argument("directory", type=click.Path(path_type=Path), default=Path("runs"), metavar="[DIR]")
+@click.option("--json", "as_json", is_flag=True, help="A JSON array on stdout.")
+def command(directory: Path, as_json: bool) -> None:
+    """List the runs whose directories lie in DIR (default: runs/), the latest first."""
+    from fanout.journal.listing import list_runs
+
+    rows = [_row(run) for run in list_runs(directory)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        click.echo(f"fanout: there is no run in {directory}", err=True)
+        return
+    if sys.stdout.isatty():
+        _show_table(rows)
+        return
+    for row in rows:
+        click.echo("\t".join(_cells(row)))
+
+
+def _row(run: RunDir) -> dict[str, Any]:
+    from fanout.journal.listing import live_state
+
+    state = run.state
+    return {
+        "name": state.get("name") or run.path.name,
+        "run_dir": str(run.path),
+        "id": state.get("id"),
+        "function": state.get("function"),
+        "state": live_state(run),
+        "halted_by": state.get("halted_by"),
+        "exit_code": state.get("exit_code"),
+        "records_read": state.get("records_read"),
+        "counts": state.get("counts") or {},
+        "labels": state.get("labels") or {},
+        "started_at": state.get("started_at"),
+        "finished_at": state.get("finished_at"),
+        "size_bytes": sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file()),
+    }
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    counts = ", ".join(f"{count:,} {status}" for status, count in row["counts"].items())
+    size = f"{row['size_bytes'] / 1e6:,.1f} MB"
+    return [row["name"], str(row["function"]), row["state"], counts, _age(row["started_at"]), size]
+
+
+def _age(started_at: str | None) -> str:
+    from fanout.quantities import seconds
+
+    if not started_at:
+        return ""
+    begun = datetime.fromisoformat(started_at).astimezone(UTC).timestamp()
+    return f"{seconds(max(0.0, time.time() - begun))} ago"
+
+
+def _show_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("name", "function", "state", "records", "begun", "size"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*_cells(row))
+    Console(highlight=False, markup=False).print(table)

@@ -1,0 +1,50 @@
+"""Which runs there are below a directory, and the latest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fanout.errors import JournalError
+from fanout.journal.lock import is_locked
+from fanout.journal.run_dir import STATE_FILE, RunDir
+
+DEFAULT_PARENT = Path("runs")
+
+
+def list_runs(parent: Path) -> list[RunDir]:
+    """The runs that lie directly below ``parent``, the latest first. Raises JournalError.
+
+    The latest is the one begun last, by its ``started_at``. What is damaged is left out.
+    """
+    try:
+        found = [path for path in parent.iterdir() if (path / STATE_FILE).is_file()]
+    except OSError as error:
+        raise JournalError(f"{parent}: cannot be read: {error.strerror}: give a directory of runs") from error
+    return sorted(_opened(found), key=_begun, reverse=True)
+
+
+def latest_run(parent: Path = DEFAULT_PARENT) -> Path:
+    """The directory of the latest run below ``parent``. Raises JournalError when there is none."""
+    runs = list_runs(parent) if parent.is_dir() else []
+    if not runs:
+        raise JournalError(f"there is no run below {parent}/: give RUN_DIR")
+    return runs[0].path
+
+
+def live_state(run: RunDir) -> str:
+    """The state of a run; ``interrupted`` where run.json says that it is running, and nobody runs it."""
+    state = str(run.state.get("state") or "")
+    return "interrupted" if state == "running" and not is_locked(run.path) else state
+
+
+def _opened(paths: list[Path]) -> Iterator[RunDir]:
+    for path in paths:
+        with suppress(JournalError):
+            yield RunDir.open(path)
+
+
+def _begun(run: RunDir) -> tuple[str, Any]:
+    return str(run.state.get("started_at") or ""), run.path.name
