@@ -16,7 +16,14 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from fanout.aws import AwsSession
-from fanout.errors import ConfigError, FatalRefusal, SourceError, TransportError
+from fanout.errors import (
+    ConfigError,
+    ConnectFailed,
+    FatalRefusal,
+    RequestNotSent,
+    SourceError,
+    TransportError,
+)
 from fanout.queues.hold import Entry
 from fanout.queues.http import SignedHttp, host_header
 from fanout.queues.location import QueueLocation
@@ -88,7 +95,7 @@ class SqsClient:
     policy counts its receives (None where that may not be read).
 
     ``lost_receive_s`` is when a message whose handing out got lost on the way can be seen again, of
-    ``time.monotonic``.
+    the loop's clock.
     """
 
     def __init__(self, http: SignedHttp, location: QueueLocation, region: str) -> None:
@@ -236,8 +243,10 @@ class SqsClient:
                 if not refusal.may_pass or time.monotonic() >= give_up_s:
                     raise
             except (ConnectionError, TimeoutError, TransportError) as error:
-                if hides_s:  # the reply may have held messages, which nobody has now
-                    self.lost_receive_s = time.monotonic() + hides_s
+                if hides_s and not isinstance(
+                    error, (ConnectFailed, RequestNotSent)
+                ):  # the reply may have held messages, which nobody has now
+                    self.lost_receive_s = asyncio.get_running_loop().time() + hides_s
                 if time.monotonic() >= give_up_s:
                     raise SourceError(f"{self} cannot be reached: {error}") from error
             await asyncio.sleep(self._random.uniform(0, pause_s))

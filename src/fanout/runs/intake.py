@@ -119,20 +119,9 @@ class Intake:
         return True
 
     def _record_of(self, seq: int, found: Any) -> InputRecord:
-        if not isinstance(found, Item):
-            return record_of(seq, found)
-        if found.error is not None or self._selector is None:
-            return InputRecord(seq, found.payload, None, found.line, None, None, found.error)
-        try:
-            body, key, durable_name = self._selector.apply(found.payload)
-        except SelectionFailed as error:
-            fault = ErrorDetail("SelectionFailed", str(error))
-            return InputRecord(seq, found.payload, line=found.line, fault=fault)
-        except Exception as error:  # noqa: BLE001 - whatever is raised is this record's outcome
-            fault = ErrorDetail("SelectionFailed", f"{type(error).__name__}: {error}")
-            return InputRecord(seq, found.payload, line=found.line, fault=fault)
-        own = None if durable_name is None else Record(None, durable_name=durable_name)
-        return InputRecord(seq, body, key, found.line, None, own)
+        return (
+            record_of_item(self._selector, seq, found) if isinstance(found, Item) else record_of(seq, found)
+        )
 
     # --- what is known of the input ------------------------------------------------------------
 
@@ -176,6 +165,22 @@ class Intake:
     def _is_read(self) -> bool:
         supply = self._supply
         return supply.is_exhausted if isinstance(supply, BlockSupply) else supply.has_ended
+
+
+def record_of_item(selector: Selector | None, seq: int, item: Item) -> InputRecord:
+    """The record of an item of the input, after the selection. Never raises."""
+    if item.error is not None or selector is None:
+        return InputRecord(seq, item.payload, None, item.line, None, None, item.error)
+    try:
+        body, key, durable_name = selector.apply(item.payload)
+    except SelectionFailed as error:
+        fault = ErrorDetail("SelectionFailed", str(error))
+        return InputRecord(seq, item.payload, line=item.line, fault=fault)
+    except Exception as error:  # noqa: BLE001 - whatever is raised is this record's outcome
+        fault = ErrorDetail("SelectionFailed", f"{type(error).__name__}: {error}")
+        return InputRecord(seq, item.payload, line=item.line, fault=fault)
+    own = None if durable_name is None else Record(None, durable_name=durable_name)
+    return InputRecord(seq, body, key, item.line, None, own)
 
 
 def _supply_of(
