@@ -104,7 +104,8 @@ async def test_the_end_gives_back_what_is_held_and_deletes_what_is_owed() -> Non
     queue = Queue()
     async with holding(queue) as hold:
         take(hold, queue, *range(15))
-        hold.keep(3)
+        for seq in range(1, 15):
+            hold.keep(seq)
         await asyncio.sleep(1)
         hold.delete(0)
         await hold.finish(20)

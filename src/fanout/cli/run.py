@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fanout.cli.run_options import run_options, split
+from fanout.cli.run_options import DURATION, run_options, split
 from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
 from fanout.commands.request import Request, RunOptions
@@ -46,6 +46,13 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
     help="The run directory (default runs/<function>-<UTC time>); - streams outcomes to stdout.",
 )
 @click.option("--take", type=click.IntRange(min=0), metavar="N", help="Only the first N records.")
+@click.option("--follow", is_flag=True, help="Of a queue: go on when it is empty, until stopped.")
+@click.option(
+    "--empty-after",
+    type=DURATION,
+    metavar="DURATION",
+    help="Of a queue: it counts as empty when nothing came for so long (20s).",
+)
 @click.option("--keep-order", is_flag=True, help="With --out -: outcomes in the order of the input.")
 @click.option(
     "--spool/--no-spool", default=None, help="Keep standard input, so that the run can be resumed (default)."
@@ -57,6 +64,8 @@ def command(
     input: str,  # noqa: A002 - the argument's name in the help
     out: str | None,
     take: int | None,
+    follow: bool,
+    empty_after: float | None,
     keep_order: bool,
     spool: bool | None,
     preflight: bool,
@@ -66,7 +75,8 @@ def command(
 ) -> None:
     """Invoke FUNCTION once for each record of INPUT.
 
-    INPUT is a path, - (standard input) or a URL: .jsonl, .json or .csv, plain or .gz.
+    INPUT is a path, - (standard input) or a URL: .jsonl, .json or .csv, plain or .gz; or a queue,
+    sqs://NAME.
     """
     if input == "-" and sys.stdin.isatty():
         raise click.UsageError("no INPUT: give a file, a URL, or pipe records into it")
@@ -79,6 +89,8 @@ def command(
         {
             **chosen,
             "take": take,
+            "follow": follow or None,
+            "empty_after": empty_after,
             "keep_order": keep_order or None,
             "spool": spool,
             "preflight": preflight or None,

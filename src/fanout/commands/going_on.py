@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection, Container
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,14 @@ from typing import Any, Literal
 from fanout.commands.audience import Audience
 from fanout.commands.keeping import counts_of
 from fanout.commands.local import local_function
+from fanout.commands.queue import (
+    check_no_queue,
+    check_queue_run,
+    known_of,
+    noted_messages,
+    open_queue,
+    queue_intake,
+)
 from fanout.commands.request import KEPT_ON_RESUME, RunOptions
 from fanout.commands.starting import RunSession
 from fanout.config import Options
@@ -19,6 +27,7 @@ from fanout.dispatcher import Dispatcher
 from fanout.errors import ConfigError, JournalError
 from fanout.inputs import Selector
 from fanout.journal import Replay, RunDir, Samples, SeqSet, check_samples, iter_outcomes, replay
+from fanout.queues import is_queue
 from fanout.report.outcomes import read_latest_blocks
 from fanout.report.summary import RunReport
 from fanout.runs import Intake, Redrive, RunResult, statuses_of
@@ -205,9 +214,19 @@ async def _resume(
     audience: Audience,
     payloads: Any,
 ) -> RunReport:
-    source = reopen_input(run_dir, asked.run_options.format) if payloads is None else None
+    location = str((run_dir.state.get("input") or {}).get("location"))
+    has_queue = is_queue(location) and payloads is None
+    if has_queue:
+        check_queue_run(location, asked.options, asked.run_options)
+        source = None
+    else:
+        check_no_queue(asked.run_options)
+        source = reopen_input(run_dir, asked.run_options.format) if payloads is None else None
     suspects: Container[int] = ()
     count = known.may_have_run_count
+    noted = noted_messages(run_dir.path, known) if has_queue else None
+    if noted is not None:
+        count -= max(0, known.mark - noted)  # the mark is ahead of what there was to send
     decision = _decide(count, asked, changes)
     if known.is_mark_lost and decision == "skip":
         suspects = _Suspects(known)
@@ -236,6 +255,27 @@ async def _resume(
         location="" if source is None else source.location,
         path=run_dir.path,
     )
+    if noted is not None:
+        settled = await known_of(
+            run_dir.path, known, noted, skips_suspects=decision == "skip", refused=refused
+        )
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(
+                open_queue(location, function=asked.function, options=asked.options)
+            )
+            queue = await stack.enter_async_context(
+                queue_intake(
+                    client,
+                    run_dir.path,
+                    asked.run_options,
+                    say=audience.say,
+                    not_sent=lambda: session.run.not_sent,
+                    settled=settled,
+                    at_least=known.finished.max + 1,
+                )
+            )
+            session.sync_listener = queue
+            return await session.go(queue, run_dir)
     intake = Intake(
         source=source,
         payloads=payloads,

@@ -15,6 +15,7 @@ from fanout.commands.request import Request
 from fanout.errors import FanoutError
 from fanout.inputs import fingerprint, is_url
 from fanout.journal import BEGUN_FILES, Replay, RunDir
+from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 from fanout.runs import Run, RunResult
 
@@ -45,6 +46,8 @@ def first_state(request: Request) -> dict[str, Any]:
             "fingerprint": (
                 {"kind": "iterable"}
                 if location is None
+                else {"kind": "queue"}
+                if is_queue(location)
                 else fingerprint(location, format=request.run_options.format)
             ),
         },
@@ -59,7 +62,7 @@ def first_state(request: Request) -> dict[str, Any]:
 
 def _path(location: str | None) -> dict[str, str]:
     """Where a file lies, for a resume from another directory."""
-    if location is None or location == "-" or is_url(location):
+    if location is None or location == "-" or is_url(location) or is_queue(location):
         return {}
     return {"path": str(Path(location).absolute())}
 

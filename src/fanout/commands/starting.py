@@ -18,18 +18,20 @@ from fanout.commands.keeping import (
     write_page,
 )
 from fanout.commands.local import local_function
+from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, queue_intake
 from fanout.commands.request import Request, RunOptions
 from fanout.cost import CostMeter, load_prices
 from fanout.dispatcher import Dispatcher
 from fanout.errors import ConfigError, FanoutError, FatalRefusal
 from fanout.inputs import Selector, Source, open_source
 from fanout.invoke_request import build_template
-from fanout.journal import STATE_FILE, Journal, RunDir
+from fanout.journal import STATE_FILE, Journal, RunDir, SyncListener
 from fanout.model import Outcome
 from fanout.outputs.stdout import StdoutSink
+from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 from fanout.report.totals import SessionTotals
-from fanout.runs import Intake, Ledger, OutputFiles, PassingLedger, Run, RunResult, Watchers
+from fanout.runs import Intake, Ledger, OutputFiles, PassingLedger, Run, RunIntake, RunResult, Watchers
 from fanout.stats import Stats, TimelineWriter
 from fanout.stats.timeline import NAME as TIMELINE
 
@@ -42,6 +44,9 @@ async def start(request: Request, audience: Audience) -> RunReport:
     if request.out is not None and is_planned(request):
         return await _go_on_after_canary(request, audience)
     options = request.run_options
+    if is_queue(request.location):
+        return await _start_with_queue(request, audience)
+    check_no_queue(options)
     async with AsyncExitStack() as stack:
         local = stack.enter_context(local_function(request.function, options, request.options))
         is_spooled = request.location == "-" and request.out is not None and options.spool
@@ -77,6 +82,40 @@ async def start(request: Request, audience: Audience) -> RunReport:
         except (ConfigError, FatalRefusal):  # only before the first record is read
             if run_dir is not None:
                 discard(run_dir, made)
+            raise
+
+
+async def _start_with_queue(request: Request, audience: Audience) -> RunReport:
+    location, options = request.location, request.run_options
+    assert location is not None
+    if request.out is None:
+        raise ConfigError(
+            f"{location} is a queue: its run needs a directory, for the numbers of its messages"
+        )
+    check_queue_run(location, request.options, options)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            open_queue(location, function=request.function, options=request.options)
+        )
+        local = stack.enter_context(local_function(request.function, options, request.options))
+        session = RunSession(
+            request.function,
+            {**request.options, **local},
+            options,
+            audience,
+            transport=request.transport,
+        )
+        made = missing(request.out)
+        run_dir = RunDir.create(request.out, first_state(request))
+        stack.enter_context(run_dir.lock())
+        try:
+            async with queue_intake(
+                client, run_dir.path, options, say=audience.say, not_sent=lambda: session.run.not_sent
+            ) as intake:
+                session.sync_listener = intake
+                return await session.go(intake, run_dir)
+        except (ConfigError, FatalRefusal):  # only before the first record is read
+            discard(run_dir, made)
             raise
 
 
@@ -134,6 +173,7 @@ class RunSession:
         self._meter: CostMeter | None = None
         self._prices = load_prices(None if run_options.prices is None else Path(run_options.prices))
         self._journal: Journal | None = None
+        self.sync_listener: SyncListener | None = None
         self._run_dir: RunDir | None = None
         self._to_stdout = False
         self._finished = self._failed = 0
@@ -170,7 +210,7 @@ class RunSession:
         if self._journal is not None:
             self._journal.sample(seq, payload)
 
-    async def go(self, intake: Intake, run_dir: RunDir | None, *, to_stdout: bool = False) -> RunReport:
+    async def go(self, intake: RunIntake, run_dir: RunDir | None, *, to_stdout: bool = False) -> RunReport:
         """Execute, and leave run.json and the page behind."""
         self._run_dir = run_dir
         self._to_stdout = to_stdout
@@ -192,7 +232,7 @@ class RunSession:
             await intake.aclose()
         return self._report(run_dir, result)
 
-    async def _execute(self, intake: Intake, run_dir: RunDir | None) -> RunResult:
+    async def _execute(self, intake: RunIntake, run_dir: RunDir | None) -> RunResult:
         try:
             return await self.run.execute(intake)
         except FatalRefusal as error:
@@ -217,6 +257,7 @@ class RunSession:
                 fsync=self._run_options.fsync,
                 on_commit=on_commit,
                 on_failure=on_failure,
+                sync_listener=self.sync_listener,
             )
             return self._journal
         if self._to_stdout:

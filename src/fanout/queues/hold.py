@@ -56,7 +56,7 @@ class Held(msgspec.Struct):
 class Hold:
     """Every message in hand, by its record's seq. ``clock`` is monotonic, in seconds.
 
-    ``run`` does the work until cancelled; ``finish`` deletes what is owed and releases the rest.
+    ``run`` does the work until cancelled; ``finish`` deletes what is owed and releases what is kept.
     ``lost_s`` is when the last message that SQS took out of this run's hands can be seen again.
     ``failure`` is set when SQS refuses deletes or extensions for good.
     """
@@ -88,6 +88,11 @@ class Hold:
     def __len__(self) -> int:
         """How many messages are in hand."""
         return len(self._held)
+
+    @property
+    def failed(self) -> int:
+        """How many of them are kept for the end."""
+        return len(self._failed)
 
     def __contains__(self, seq: object) -> bool:
         return seq in self._held
@@ -175,8 +180,8 @@ class Hold:
         return max(0.0, self._due[0][0] - now_s) if self._due else inf
 
     async def finish(self, within_s: float) -> None:
-        """Delete what is owed and make all the rest visible, for so long at the most."""
-        for seq in list(self._held):
+        """Delete what is owed and make what is kept visible, for so long at the most."""
+        for seq in list(self._failed):
             self.release(seq)
         with anyio.move_on_after(within_s, shield=True):
             while self._under_way:  # noqa: ASYNC110 - whichever of several ends last

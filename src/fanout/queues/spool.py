@@ -131,5 +131,13 @@ class MessageSpool:
         return JournalError(f"{self._path}: cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
+def count_messages(directory: Path) -> int:
+    """How many messages of a run have a number; 0 where there is no spool."""
+    try:
+        return (directory / MESSAGES_FILE).stat().st_size // _ENTRY_BYTES
+    except OSError:
+        return 0
+
+
 def _hash(message_id: str) -> bytes:
     return hashlib.blake2b(message_id.encode(), digest_size=_ENTRY_BYTES).digest()

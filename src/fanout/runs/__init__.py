@@ -7,7 +7,7 @@ from fanout.runs.ending import (
     RunResult,
     Stop,
 )
-from fanout.runs.intake import Intake
+from fanout.runs.intake import Intake, RunIntake
 from fanout.runs.ledger import Ledger, PassingLedger
 from fanout.runs.redriving import Redrive, statuses_of
 from fanout.runs.running import Run, Watchers
@@ -20,6 +20,7 @@ __all__ = [
     "PassingLedger",
     "Redrive",
     "Run",
+    "RunIntake",
     "RunResult",
     "Stop",
     "StopRules",

@@ -7,9 +7,10 @@ passes over what is finished, applies the selection, marks suspects, and ends wi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Container, Iterator, Sized
-from typing import Any
+from collections.abc import AsyncIterable, Callable, Container, Iterator, Sequence, Sized
+from typing import Any, Protocol
 
+from fanout.dispatcher.intake import Intake as EngineIntake
 from fanout.dispatcher.record import InputRecord, record_of
 from fanout.dispatcher.supply import NOTHING, AsyncSupply, BlockSupply, Supply, SyncSupply
 from fanout.errors import SourceError
@@ -23,6 +24,31 @@ MAY_HAVE_RUN = ErrorDetail(
 OnRecord = Callable[[int, bytes], None]
 
 
+class RunIntake(EngineIntake, Protocol):
+    """What a run asks of its intake, beyond what the engine asks."""
+
+    @property
+    def handed_out(self) -> int:
+        """Records that ``next`` returned, each of which gets an outcome or stays pending."""
+        ...
+
+    @property
+    def not_sent(self) -> Sequence[int]:
+        """Records that were read and never handed out, where they may stand before others that were."""
+        ...
+
+    @property
+    def is_exhausted(self) -> bool: ...
+
+    @property
+    def records_total(self) -> int | None: ...
+
+    @property
+    def records_expected(self) -> int | None: ...
+
+    def finished_share(self, outstanding: int) -> float | None: ...
+
+
 class Intake:
     """The records of one run. Exactly one of ``source``, ``payloads`` and ``again`` is given.
 
@@ -32,6 +58,8 @@ class Intake:
     is called with the bytes of each record as read, and raises SourceError for one that is not what it
     was.
     """
+
+    not_sent: Sequence[int] = ()
 
     def __init__(
         self,

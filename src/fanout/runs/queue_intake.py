@@ -89,7 +89,6 @@ class QueueIntake:
         syncs_spool: bool = False,
         settled: Settled | None = None,
     ) -> None:
-        self.source = None
         self.handed_out = 0
         self.redelivered = 0
         self._queue = queue
@@ -113,6 +112,7 @@ class QueueIntake:
         self._gone: deque[int] = deque()
         self._under_way = 0  # receives
         self._target = 2
+        self._is_wanted = False
         self._is_closed = False
         self._has_ended = False
         self._changed = anyio.Event()
@@ -188,6 +188,9 @@ class QueueIntake:
     async def fill(self, on_ready: Callable[[], None]) -> None:
         """Wait for the end; ``serve`` receives."""
         self._on_ready = on_ready
+        self._is_wanted = True
+        self._last_new_s = self._clock()
+        self._changed.set()
         try:
             await self._ended.wait()
         finally:
@@ -220,7 +223,7 @@ class QueueIntake:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._hold.run)
             while True:
-                if not self._is_closed and not self._has_ended:
+                if self._is_wanted and not self._is_closed and not self._has_ended:
                     self._start_receives(tasks)
                     if self._is_empty(self._clock()):
                         self._end()
@@ -230,13 +233,20 @@ class QueueIntake:
                     await self._changed.wait()
                 self._changed = anyio.Event()
 
-    async def finish(self) -> None:
-        """Delete what is owed, and give back all the rest. The journal is closed by now."""
+    async def finish(self, not_sent: Iterable[int] = ()) -> int:
+        """Delete what is owed, and give back what failed or was never sent; returns how many were given back.
+
+        The journal is closed by now. What may still be running is left to reappear by itself.
+        """
         await self.aclose()
         with anyio.move_on_after(_LAST_RECEIVES_S, shield=True):
             while self._under_way:  # noqa: ASYNC110 - whichever of several ends last
                 await anyio.sleep(0.02)
+        for seq in [*(seq for seq, _ in self._waiting), *not_sent]:
+            self._hold.keep(seq)
+        left = self._hold.failed
         await self._hold.finish(_FINISH_WITHIN_S)
+        return left
 
     def _start_receives(self, tasks: anyio.abc.TaskGroup) -> None:
         if self._take is not None and len(self._spool) >= self._take and not self._unsettled:

@@ -18,7 +18,7 @@ from fanout.errors import JournalError, SourceError
 from fanout.model import OK_STATUSES, Outcome
 from fanout.outputs.files import OutputFiles
 from fanout.runs.ending import PENDING, RunResult, Stop, ending
-from fanout.runs.intake import MAY_HAVE_RUN, Intake
+from fanout.runs.intake import MAY_HAVE_RUN, RunIntake
 from fanout.runs.ledger import Ledger, OnCommit, OnFailure
 from fanout.runs.preflight import check_before_flight
 from fanout.runs.receiver import RunReceiver
@@ -86,7 +86,7 @@ class Run:
         self.stats = stats or Stats()
         self._options = dict(options)
         self._deadline_s: float | None = self._options.pop("deadline", None)
-        self._intake: Intake | None = None
+        self._intake: RunIntake | None = None
         self._open_ledger = open_ledger
         self._rules = rules
         self._watchers = watchers or Watchers()
@@ -148,7 +148,8 @@ class Run:
     @property
     def not_sent(self) -> list[int]:
         """Records that were read but certainly did not run, and have no outcome."""
-        return [] if self._receiver is None else self._receiver.not_sent
+        unread = [] if self._intake is None else self._intake.not_sent
+        return [*([] if self._receiver is None else self._receiver.not_sent), *unread]
 
     @property
     def refused(self) -> list[int]:
@@ -157,7 +158,7 @@ class Run:
 
     # --- the run -------------------------------------------------------------------------------
 
-    async def execute(self, intake: Intake) -> RunResult:
+    async def execute(self, intake: RunIntake) -> RunResult:
         """Run to the end, whichever it is. Raises ConfigError and FatalRefusal before the first call only."""
         self._intake = intake
         dispatcher = self._dispatcher
@@ -183,7 +184,7 @@ class Run:
             self._watchers.on_snapshot(self.snapshot(time.time()))
         return self._result(meta)
 
-    async def _drive(self, dispatcher: Dispatcher, intake: Intake) -> None:
+    async def _drive(self, dispatcher: Dispatcher, intake: RunIntake) -> None:
         self._ledger = ledger = await self._open_ledger(self._on_commit, self._on_ledger_failure)
         self._receiver = receiver = RunReceiver(ledger, self.outputs, self._close_feed)
         receiver.is_cut = self._is_cut

@@ -1,0 +1,156 @@
+"""A run over a queue: what it refuses, the queue's client, and the intake with all that works beside it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from fanout.aws import AwsSession
+from fanout.commands.request import RunOptions
+from fanout.errors import ConfigError, JournalError
+from fanout.inputs import Selector
+from fanout.journal import Replay, iter_lines
+from fanout.model import OK_STATUSES
+from fanout.queues import parse_queue
+from fanout.queues.client import SqsClient
+from fanout.queues.hold import Hold
+from fanout.queues.spool import MessageSpool, count_messages
+from fanout.runs.queue_intake import EMPTY_AFTER_S, QueueIntake, Settled
+
+
+def check_queue_run(location: str, options: Mapping[str, Any], run_options: RunOptions) -> None:
+    """Raise ConfigError for options that cannot hold where the input is a queue."""
+    parse_queue(location)
+    if options.get("invocation_type") == "DryRun":
+        raise ConfigError(
+            f"{location} is a queue: a DryRun runs nothing, and its messages would be deleted as done"
+        )
+    if run_options.fsync == "never":
+        raise ConfigError(
+            f"{location}: messages are deleted once their line is on the disk: --fsync never cannot be"
+        )
+    if run_options.format not in (None, "lines"):
+        raise ConfigError(f"format is {run_options.format!r}: messages are JSON, or with format lines text")
+    if not run_options.spool:
+        raise ConfigError(f"{location} is a queue: what was read of it is always kept, so no_spool cannot be")
+
+
+@asynccontextmanager
+async def open_queue(
+    location: str, *, function: str, options: Mapping[str, Any], deletes: bool = True
+) -> AsyncIterator[SqsClient]:
+    """The client of a queue, after a look at what is allowed. Raises ConfigError or FatalRefusal."""
+    session = AwsSession(
+        function=function,
+        profile=options.get("profile"),
+        region=options.get("region"),
+        verify=options.get("verify"),
+    )
+    async with session:
+        client = await SqsClient.open(session, parse_queue(location))
+        try:
+            await client.check_access(deletes=deletes)
+            yield client
+        finally:
+            await client.aclose()
+
+
+def check_no_queue(run_options: RunOptions) -> None:
+    """Raise ConfigError for options that hold for queues alone."""
+    for name, is_given in (
+        ("follow", run_options.follow),
+        ("empty_after", run_options.empty_after is not None),
+    ):
+        if is_given:
+            raise ConfigError(f"{name} goes with a queue: give sqs://NAME as the input")
+
+
+def noted_messages(directory: Path, known: Replay) -> int:
+    """How many messages of a run have a number, by its spool and by its journal."""
+    return max(count_messages(directory), known.finished.max + 1)
+
+
+async def known_of(
+    directory: Path, known: Replay, noted: int, *, skips_suspects: bool, refused: frozenset[int]
+) -> Settled:
+    """What the journal of a run knows of its first ``noted`` records. ``refused`` are sent again."""
+    settled = Settled()
+
+    def read() -> None:
+        for head, _ in iter_lines(directory):
+            if head.seq not in refused:
+                (settled.ok if head.status in OK_STATUSES else settled.failed).add(head.seq)
+
+    await anyio.to_thread.run_sync(read)
+    settled.may_have_run = _MayHaveRun(known, noted)
+    settled.suspects = settled.may_have_run if skips_suspects else ()
+    return settled
+
+
+class _MayHaveRun:
+    """Records that may have run before the run was cut off."""
+
+    def __init__(self, known: Replay, noted: int) -> None:
+        self._known = known
+        self._noted = noted
+
+    def __contains__(self, seq: object) -> bool:
+        return isinstance(seq, int) and seq < self._noted and self._known.may_have_run(seq)
+
+
+@asynccontextmanager
+async def queue_intake(
+    client: SqsClient,
+    directory: Path,
+    run_options: RunOptions,
+    *,
+    say: Callable[[str], None],
+    not_sent: Callable[[], Iterable[int]],
+    settled: Settled | None = None,
+    at_least: int = 0,
+) -> AsyncIterator[QueueIntake]:
+    """The intake, served while the block runs; afterwards messages are deleted or given back.
+
+    ``not_sent``: the records that certainly did not run, asked for at the end. Raises JournalError.
+    """
+    clock = anyio.current_time
+    spool = await anyio.to_thread.run_sync(lambda: MessageSpool(directory, at_least=at_least))
+    try:
+        hold = Hold(client, clock)
+        intake = QueueIntake(
+            client,
+            hold,
+            spool,
+            clock=clock,
+            selector=Selector(run_options.key, run_options.select, run_options.durable_expr),
+            take=run_options.take,
+            follow=run_options.follow,
+            empty_after_s=EMPTY_AFTER_S if run_options.empty_after is None else run_options.empty_after,
+            is_text=run_options.format == "lines",
+            syncs_spool=run_options.fsync == "always",
+            settled=settled,
+        )
+        failure: BaseException | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(intake.serve)
+            try:
+                yield intake
+            except BaseException as error:  # noqa: BLE001 - raised again, not in a group
+                failure = error
+            with anyio.CancelScope(shield=True):
+                left = await intake.finish(not_sent())
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if left:
+            say(f"{left:,} messages stay in {client}")
+    finally:
+        try:
+            await anyio.to_thread.run_sync(spool.sync)
+        except JournalError as error:
+            say(str(error))
+        spool.close()
