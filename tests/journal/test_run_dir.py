@@ -17,10 +17,10 @@ from tests.journal.outcomes import new_run
 
 
 def test_a_run_is_made_with_its_parents(tmp_path: Path) -> None:
-    """`--out a/b/c` makes what is missing; a directory that has other files is taken."""
+    """`--out a/b/c` makes what is missing; an empty directory, or a new disk's, is taken."""
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "notes.txt").touch()
-    for path in (tmp_path / "a" / "b" / "c", tmp_path / "a"):
+    (tmp_path / "a" / "lost+found").mkdir()
+    for path in (tmp_path / "a", tmp_path / "b" / "c" / "d"):
         run_dir = new_run(path)
         assert json.loads((path / "run.json").read_text()) == run_dir.state
         assert re.fullmatch(r"[\w-]{22}", run_dir.state["id"])
@@ -33,15 +33,29 @@ def test_a_directory_with_a_run_is_refused(tmp_path: Path) -> None:
     new_run(tmp_path / "run")
     with pytest.raises(JournalError, match=r"holds a run already: go on with `fanout resume "):
         new_run(tmp_path / "run")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "today.txt").touch()
+    with pytest.raises(JournalError, match="is not empty and holds no run: choose another --out"):
+        new_run(tmp_path / "notes")
     (tmp_path / "run" / "run.json").unlink()
-    with pytest.raises(JournalError, match="holds a run already"):
+    (tmp_path / "run" / "outcomes.jsonl").write_text("{}\n")
+    with pytest.raises(JournalError, match=r"has outcomes but no run\.json"):
         new_run(tmp_path / "run")
+
+
+def test_what_a_kill_left_before_there_was_a_run_is_no_obstacle(tmp_path: Path) -> None:
+    """Killed at any line of its beginning, a run has no run.json yet, and the next begins in its place."""
+    left = new_run(tmp_path / "run").path
+    (left / "run.json").rename(left / "run.json.new")
+    (left / "spool").write_bytes(b"half of")
+    assert new_run(left).state["state"] == "running"
+    assert sorted(path.name for path in left.iterdir()) == ["lock", "mark", "outcomes.jsonl", "run.json"]
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """One line, with what to do."""
     (tmp_path / "file").touch()
-    with pytest.raises(JournalError, match="is no directory: choose another --out"):
+    with pytest.raises(JournalError, match="is not a directory: choose another --out"):
         new_run(tmp_path / "file")
     with pytest.raises(JournalError, match=r"cannot be written: .*: choose another --out"):
         new_run(tmp_path / "file" / "run")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +44,27 @@ class RunDir:
         """
         try:
             make_directory(path)
-            claimed = STATE_FILE if (path / STATE_FILE).exists() else OUTCOMES_FILE
-            with open(path / claimed, "xb", opener=opener):
-                pass  # of two processes that begin here at once, one fails
+            _refuse_other_files(path)
+            with RunLock(path):  # of two processes that begin here at once, the second finds a run
+                _refuse_a_run(path)
+                return cls._begin(path, state)
         except FileExistsError:
-            if path.exists() and not path.is_dir():
-                raise JournalError(f"{path}: is no directory: choose another --out") from None
-            if not path.exists():
-                raise JournalError(
-                    f"{path}: cannot be written: a directory above it is a file: choose another --out"
-                ) from None
+            if path.exists():
+                raise JournalError(f"{path} is not a directory: choose another --out") from None
             raise JournalError(
-                f"{path}: holds a run already: go on with `fanout resume {path}`, or choose another --out"
+                f"{path} cannot be written: a directory above it is a file: choose another --out"
             ) from None
         except OSError as error:
-            raise JournalError(
-                f"{path}: cannot be written: {error.strerror}: choose another --out"
-            ) from error
+            raise JournalError(f"{path} cannot be written: {error.strerror}: choose another --out") from error
+
+    @classmethod
+    def _begin(cls, path: Path, state: dict[str, Any]) -> RunDir:
+        """run.json comes last: a directory without it holds no run, and the next one may begin there."""
+        for name in BEGUN_FILES:
+            if name != LOCK_FILE:
+                (path / name).unlink(missing_ok=True)
+        with open(path / OUTCOMES_FILE, "xb", opener=opener):
+            pass
         run_dir = cls(path, {})
         try:
             # The mark is whole before run.json says "running": no kill can leave one without the other.
@@ -112,6 +117,26 @@ class RunDir:
 def new_run_id() -> str:
     """128 random bits as 22 characters of ``[a-zA-Z0-9-_]``: the name that a run has for ever."""
     return secrets.token_urlsafe(16)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """A run's files go into a directory of their own, not among somebody's."""
+    for name in sorted(each.name for each in path.iterdir()):
+        if name not in (*BEGUN_FILES, STATE_FILE + ".new", MARK_FILE + ".new", "lost+found"):
+            if (path / STATE_FILE).exists():
+                return
+            if not name.startswith("."):
+                raise JournalError(f"{path} is not empty and holds no run: choose another --out")
+
+
+def _refuse_a_run(path: Path) -> None:
+    """Nothing of an earlier run is ever overwritten; one killed before its run.json was there is none."""
+    if (path / STATE_FILE).exists():
+        how = f"go on with `fanout resume {shlex.quote(str(path.absolute()))}`, or choose another --out"
+        raise JournalError(f"{path} holds a run already: {how}")
+    outcomes = path / OUTCOMES_FILE
+    if outcomes.exists() and outcomes.stat().st_size:
+        raise JournalError(f"{path} has outcomes but no {STATE_FILE}: choose another --out")
 
 
 def _read_state(directory: Path) -> dict[str, Any]:
