@@ -56,7 +56,7 @@ def finish(inside: Inside, again: tuple[str, ...]) -> None:
     """What a person does: begin again where there is no run, else go on, until nothing is left."""
     if not (inside.directory / "run" / "run.json").exists():
         assert inside.run(*again).code in (0, 1)
-    resumed = inside.run("resume", "run", "--may-have-run", "send", "--no-report")
+    resumed = inside.run("resume", "run", "--may-have-run", "send", "--no-report", "--deadline", "1m")
     assert resumed.code in (0, 1), resumed
     state = inside.state()
     assert (state["state"], state.get("redrive")) == ("finished", None)
@@ -89,22 +89,26 @@ def six(inside: Inside) -> Inside:
     return inside
 
 
+@pytest.mark.slow
 def test_run(six: Inside) -> None:
     """A run killed at any of its writes is begun again, or resumed to its end."""
     assert each_kill(six, RUN, lambda: None) >= 9
 
 
+@pytest.mark.slow
 def test_resume(six: Inside) -> None:
     """So is the resume of one."""
     assert each_kill(six, ("resume", "run", "--no-report"), lambda: six.run(*RUN, "--deadline", "1ms")) >= 6
 
 
+@pytest.mark.slow
 def test_plan(six: Inside) -> None:
     """A canary is one that a run, or a resume, goes on with."""
     words = ("plan", "fast", "in.jsonl", "--canary", "3", "--out", "run", "--yes", "--no-report")
     assert each_kill(six, words, lambda: None) >= 9
 
 
+@pytest.mark.slow
 def test_redrive(six: Inside) -> None:
     """A redrive too; and what it had not sent is still sent, by the resume or by the next redrive."""
     first = ("run", "errors", "in.jsonl", "--out", "run", "--no-report")

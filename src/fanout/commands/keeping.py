@@ -51,6 +51,9 @@ def first_state(request: Request) -> dict[str, Any]:
                 else fingerprint(location, format=request.run_options.format)
             ),
         },
+        **(
+            {} if request.canary is None else {"is_planned": True, "records_planned": request.records_planned}
+        ),
         "state": "running",
         "records_read": 0,
         "counts": {},

@@ -16,11 +16,8 @@ from fanout.commands.starting import start
 from fanout.cost import CostEstimate, meter_of
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.inputs import open_source
-from fanout.journal import RunDir
 from fanout.model import OK_STATUSES, Outcome
 from fanout.report.summary import RunReport
-
-WHAT_IFS = ("concurrency", "rate")
 
 
 class Plan(msgspec.Struct, kw_only=True):
@@ -70,30 +67,12 @@ async def plan(
         raise ConfigError(f"{request.location}: has no records: nothing to plan")
     outcomes: list[Outcome] = []
     watched = replace(audience, on_outcome=outcomes.append)
-    options = replace(request.run_options, take=min(canary, records), preflight=True, report=False)
-    report = await start(replace(request, run_options=options), watched)
+    canaries = replace(request, canary=min(canary, records), records_planned=records)
+    report = await start(canaries, watched)
     if report.state == "fatal":
         raise FatalRefusal(str(report.run.get("message") or "refused"))
-    _leave_open(request, records)
     made = _plan(request, records, outcomes, report, what_ifs)
     return made, report
-
-
-def _leave_open(request: Request, records: int) -> None:
-    """Make the run one that a later ``fanout run --out`` of the same function and input goes on with."""
-    assert request.out is not None
-    run_dir = RunDir.open(request.out)
-    with run_dir.lock():
-        state = run_dir.state
-        is_whole = state.get("records_read") == records
-        run_dir.write_state(
-            {
-                "state": state["state"] if is_whole else "interrupted",
-                "is_planned": not is_whole,
-                "options": request.kept(),
-                "records_planned": records,
-            }
-        )
 
 
 def _plan(

@@ -72,6 +72,8 @@ class Request:
     run_options: RunOptions = field(default_factory=RunOptions)
     options: dict[str, Any] = field(default_factory=dict)  # the dispatcher's
     transport: Any = "direct"
+    canary: int | None = None  # of a plan: send so many records, and leave the rest to the run proper
+    records_planned: int | None = None  # how many the input has, where a plan counted them
 
     def chosen_run(self) -> dict[str, Any]:
         """The run's options that are not the default."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +48,8 @@ async def start(request: Request, audience: Audience) -> RunReport:
     if is_queue(request.location):
         return await _start_with_queue(request, audience)
     check_no_queue(options)
+    if request.canary is not None:
+        options = replace(options, take=request.canary, preflight=True, report=False)
     async with AsyncExitStack() as stack:
         local = stack.enter_context(local_function(request.function, options, request.options))
         is_spooled = request.location == "-" and request.out is not None and options.spool
@@ -60,6 +63,7 @@ async def start(request: Request, audience: Audience) -> RunReport:
             options,
             audience,
             transport=request.transport,
+            records_planned=request.records_planned,
         )
         run_dir: RunDir | None = None
         made: list[Path] = []
@@ -165,7 +169,9 @@ class RunSession:
         stats: Stats | None = None,
         generation: int = 0,
         transport: Any = "direct",
+        records_planned: int | None = None,
     ) -> None:
+        self._records_planned = records_planned
         self._function = function
         self._run_options = run_options
         self._audience = audience
@@ -332,9 +338,13 @@ class RunSession:
     def _settle(self, run_dir: RunDir, result: RunResult) -> None:
         """Where the directory knows of more records than this session, state and counts are set right."""
 
-    def _own_state(self, result: RunResult) -> dict[str, Any]:  # noqa: ARG002 - for redrives
-        """What else run.json says at the end."""
-        return {}
+    def _own_state(self, result: RunResult) -> dict[str, Any]:
+        """What else run.json says at the end. A canary leaves a run that goes on, as if interrupted."""
+        planned = self._records_planned
+        if planned is None or result.stop is not None:
+            return {}
+        is_whole = result.records_read >= planned
+        return {"is_planned": False} if is_whole else {"state": "interrupted"}
 
     def _report_of(self, run_dir: RunDir, state: dict[str, Any], result: RunResult, cost: Any) -> RunReport:
         return RunReport.from_stats(
