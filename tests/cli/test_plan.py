@@ -80,7 +80,7 @@ def test_what_the_canary_cost_counts_in_the_run(
 
     again = fanout("run", "f", records, *where)
     assert again.returncode == 2
-    assert f"{out}: holds a run already" in again.stderr
+    assert f"{out} holds a run already" in again.stderr
 
 
 def test_a_plan_for_people_names_time_cost_and_the_next_command(

@@ -40,7 +40,7 @@ def test_a_run_leaves_its_directory_and_says_what_came_of_it(shell: Shell) -> No
     assert sum(shell.executions().values()) == 50
 
     again = shell.run("run", "fast", "in.jsonl", "--out", "run")
-    again.assert_one_line(2, "run: holds a run already", "fanout resume run")
+    again.assert_one_line(2, "run holds a run already", "fanout resume /")
     assert len(shell.outcomes()) == 50
 
     default = shell.run("run", "fast", "in.jsonl", "--quiet", "--take", "3", "--no-report")
