@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
+from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.progress import Progress, plain_line, render
+from fanout.progress import Closing, Progress, plain_line, progress_display, render
 from fanout.stats import Snapshot
 
 
@@ -66,6 +68,47 @@ def test_lost_calls_are_named_and_until_when() -> None:
     assert any(text in line for line in drawn(120, **lost))
     assert text in plain_line(snapshot(**lost))
     assert "lost" not in plain_line(snapshot())
+
+
+def test_a_program_without_a_terminal_gets_a_line_at_the_end() -> None:
+    """What stands when it closes, once; before that a line every ten seconds, as the command does."""
+    stream = io.StringIO()
+    shown = Closing(stderr=stream, is_terminal=False)
+    shown.update(snapshot(elapsed_s=1.0))
+    shown.update(snapshot(elapsed_s=2.0, done=40_000))
+    assert stream.getvalue() == ""
+    shown.close()
+    shown.close()
+    assert stream.getvalue().startswith("2.0s: 40,000 of 100,000")
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_a_notebook_has_one_line_that_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a kernel the first snapshot makes an output, and the later ones take its place; text is plain."""
+    told: list[tuple[str, str]] = []
+
+    class Handle:
+        def update(self, data: dict[str, str], *, raw: bool) -> None:
+            assert raw
+            told.append(("update", data["text/plain"]))
+
+    def display(data: dict[str, str], *, raw: bool, display_id: bool) -> Handle:
+        assert (raw, display_id) == (True, True)
+        told.append(("display", data["text/plain"]))
+        return Handle()
+
+    kernel = type("ZMQInteractiveShell", (), {})()
+    module, shown = ModuleType("IPython"), ModuleType("IPython.display")
+    module.get_ipython = lambda: kernel  # type: ignore[attr-defined]
+    shown.display = display  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", module)
+    monkeypatch.setitem(sys.modules, "IPython.display", shown)
+    line = progress_display()
+    line.update(snapshot())
+    line.update(snapshot(done=50_000))
+    line.close()
+    assert [kind for kind, _ in told] == ["display", "update"]
+    assert "50,000 of 100,000" in told[1][1]
 
 
 def test_120_columns() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from fanout.quantities import dollars, milliseconds, number, percent, seconds
 from fanout.stats.snapshot import Snapshot
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL_S = 10.0
 LIVE_INTERVAL_S = 0.2
+_NOTEBOOK_INTERVAL_S = 0.5
 _BAR_CHARS = 40
 _FAILED = ("function_error", "rejected", "undelivered", "unknown")
 _WORDS = {"function_error": "function errors"}
@@ -107,6 +109,76 @@ class Progress:
             self._live.start()
         assert self._console is not None
         self._live.update(render(snapshot, self._console.width, _is_unicode(self._stderr)), refresh=True)
+
+
+class Closing(Progress):
+    """A display that leaves its last line behind, also where there is no terminal: for programs."""
+
+    def __init__(self, *, stderr: TextIO, is_terminal: bool) -> None:
+        super().__init__(stderr=stderr, is_terminal=is_terminal, quiet=False)
+        self._last: Snapshot | None = None
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show a snapshot."""
+        self._last = snapshot
+        super().update(snapshot)
+
+    def close(self) -> None:
+        """Leave the last state behind."""
+        last, self._last = self._last, None
+        super().close()
+        if last is not None and not self._is_live:
+            self.message(plain_line(last))
+
+
+class NotebookLine:
+    """One line in a notebook's cell that is renewed in place. Text in it does nothing."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._last: Snapshot | None = None
+        self._shown_at_s = 0.0
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show a snapshot, twice a second at the most until the last."""
+        self._last = snapshot
+        now_s = time.monotonic()
+        if now_s - self._shown_at_s >= _NOTEBOOK_INTERVAL_S:
+            self._shown_at_s = now_s
+            self._draw()
+
+    def message(self, text: str) -> None:
+        """Print one line under the cell."""
+        print(printable(text, 2000))  # noqa: T201 - what a cell prints is its output
+
+    def close(self) -> None:
+        """Show the last state."""
+        self._draw()
+
+    def _draw(self) -> None:
+        from IPython.display import display
+
+        if self._last is None:
+            return
+        data = {"text/plain": plain_line(self._last)}
+        if self._handle is None:
+            self._handle = display(data, raw=True, display_id=True)
+        else:
+            self._handle.update(data, raw=True)
+
+
+def progress_display() -> Closing | NotebookLine:
+    """The display that suits where the program runs: a terminal, a notebook, or a log."""
+    if _is_notebook():
+        return NotebookLine()
+    return Closing(stderr=sys.stderr, is_terminal=sys.stderr is not None and sys.stderr.isatty())
+
+
+def _is_notebook() -> bool:
+    # A kernel has imported IPython; a program that has not is in no notebook.
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def render(snapshot: Snapshot, width: int, is_unicode: bool = True) -> RenderableType:

@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -395,3 +397,22 @@ def moto() -> Any:
     )
     yield url
     server.stop()
+
+
+def test_a_live_page_beside_the_run(shell: Shell) -> None:
+    """--dashboard 0: the address is printed first, answers while the run goes on, and is gone after it."""
+    shell.write("in.jsonl", 60)
+    process = shell.start(
+        "run", "steady", "in.jsonl", "-j", "3", "--out", "run", "--dashboard", "0", "--quiet"
+    )
+    with interrupted(process):
+        assert process.stderr is not None
+        address = process.stderr.readline().decode().strip().removeprefix("dashboard: ")
+        with urllib.request.urlopen(address) as reply:
+            assert b"<h1>steady" in reply.read()
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(address.partition("?")[0])
+        assert end(process).code == 0
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(address)
+    assert "dashboard" not in shell.state()["options"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ from fanout.stats.text import printable
 _MOST_POINTS = 300
 _MOST_BARS = 60
 _MOST_REASONS = 6
-_LEAST_BIN_S = 0.05
+_FEWEST_POINTS = 12
 _HUES = ("amber", "red", "violet", "teal", "blue", "grey")
 _LOOKS = {  # of an execution: the hue, and whether it is drawn as a square
     "succeeded": ("green", False),
@@ -51,19 +51,24 @@ class Course:
     longest_s: float
     ceilings: list[float | None]
 
-    @property
-    def best_per_s(self) -> float:
-        """Throughput of the best bin."""
-        return max((bin_.finished / _span(bin_) for bin_ in self.bins), default=0.0)
+    def timed(self) -> Course:
+        """Only the bins in which calls were timed."""
+        return replace(self, bins=[bin_ for bin_ in self.bins if sum(bin_.latencies[1])])
 
 
-def course_of(stats: Stats) -> Course:
-    """The course in at most some hundred bins; those too short to show a rate are left out."""
-    bins = [bin_ for bin_ in stats.series.bins if bin_.end_s - bin_.start_s >= _LEAST_BIN_S]
-    bins = bins or stats.series.bins
-    while len(bins) > _MOST_POINTS:
-        last = bins[-1:] if len(bins) % 2 else []
-        bins = [joined(bins[i], bins[i + 1]) for i in range(0, len(bins) - 1, 2)] + last
+def course_of(stats: Stats, most_points: int = _MOST_POINTS) -> Course:
+    """The course in at most some hundred bins, none so short that single calls show as peaks."""
+    longest_s = stats.elapsed_s
+    mean_s = stats.latencies.sum_ms / 1000 / max(stats.latencies.count, 1)
+    least_s = max(longest_s / most_points, min(mean_s, longest_s / _FEWEST_POINTS))
+    bins: list[Bin] = []
+    for bin_ in stats.series.bins:
+        if bins and bins[-1].end_s - bins[-1].start_s < least_s * 0.9:
+            bins[-1] = joined(bins[-1], bin_)
+        else:
+            bins.append(bin_)
+    if len(bins) > 1 and bins[-1].end_s - bins[-1].start_s < least_s / 2:
+        bins[-2:] = [joined(bins[-2], bins[-1])]
     return Course(bins, max((bin_.end_s for bin_ in bins), default=0.0), [_ceiling(bin_) for bin_ in bins])
 
 
@@ -87,6 +92,12 @@ def charts(stats: Stats, captions: dict[str, str]) -> dict[str, str]:
     if set(attempts) - {1}:
         drawn["attempts"] = bars([(f"{taken}", count) for taken, count in attempts.items()])
     return drawn
+
+
+def chart(stats: Stats, name: str, caption: str, *, most_points: int = _MOST_POINTS) -> str:
+    """One of the charts over time as HTML; "" where it would show nothing."""
+    drawing = _OVER_TIME[name](course_of(stats, most_points))
+    return "" if drawing is None else drawing.html(TITLES[name], printable(caption, 500))
 
 
 def bars(rows: Sequence[tuple[str, int]], hue: str = "teal") -> str:
@@ -152,13 +163,14 @@ def _throughput(course: Course) -> Drawing | None:
 
 
 def _latency(course: Course) -> Drawing | None:
-    found = [bin_.percentiles_ms() if sum(bin_.latencies[1]) else None for bin_ in course.bins]
+    # Seconds in which no call ended are passed over: the line goes on to the next that has some.
+    course = course.timed()
+    found = [bin_.percentiles_ms() for bin_ in course.bins]
     lines = []
     for place, name, hue in ((2, "p99", "red"), (1, "p95", "amber"), (0, "p50", "blue")):
-        values = [None if each is None else each[place] for each in found]
-        texts = ["" if value is None else milliseconds(value) for value in values]
-        lines.append(Line(name=name, hue=hue, values=values, texts=texts))
-    most = max((each[2] for each in found if each is not None), default=0.0)
+        values = [each[place] for each in found]
+        lines.append(Line(name=name, hue=hue, values=values, texts=list(map(milliseconds, values))))
+    most = max((each[2] for each in found), default=0.0)
     return _over_time(course, most, lines, _axis_ms) if most else None
 
 
@@ -304,3 +316,11 @@ def _per_second(values: Values) -> list[str]:
 
 def _span(bin_: Bin) -> float:
     return max(bin_.end_s - bin_.start_s, 0.001)
+
+
+_OVER_TIME = {
+    "throughput": _throughput,
+    "latency": _latency,
+    "flight": _flight,
+    "throttles": _throttles,
+}

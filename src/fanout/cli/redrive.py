@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from fanout.cli.resume import ask, may_have_run_option
-from fanout.cli.run_options import run_options, split
+from fanout.cli.run_options import dashboard_option, run_options, split
 from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
 
@@ -40,12 +40,14 @@ Examples:
     "--error-type", "error_types", multiple=True, metavar="TYPE", help="Only these error types (repeatable)."
 )
 @may_have_run_option
+@dashboard_option
 @run_options
 def command(
     run_dir: Path,
     statuses: tuple[str, ...],
     error_types: tuple[str, ...],
     may_have_run: Literal["send", "skip"] | None,
+    dashboard: int | None,
     as_json: bool,
     quiet: bool,
     **chosen: Any,
@@ -62,4 +64,4 @@ def command(
         changes = Changes(options=options, run_options=run_chosen, may_have_run=may_have_run, ask=ask)
         return await redrive(run_dir, changes, audience, statuses=statuses, error_types=error_types)
 
-    watch(begin, quiet=quiet, as_json=as_json)
+    watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=run_dir.name)

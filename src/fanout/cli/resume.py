@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from fanout.cli.run_options import run_options, split
+from fanout.cli.run_options import dashboard_option, run_options, split
 from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
 
@@ -54,9 +54,15 @@ Examples:
     "--take", type=click.IntRange(min=0), metavar="N", help="Only the first N records of the input."
 )
 @may_have_run_option
+@dashboard_option
 @run_options
 def command(
-    run_dir: Path, may_have_run: Literal["send", "skip"] | None, as_json: bool, quiet: bool, **chosen: Any
+    run_dir: Path,
+    may_have_run: Literal["send", "skip"] | None,
+    dashboard: int | None,
+    as_json: bool,
+    quiet: bool,
+    **chosen: Any,
 ) -> None:
     """Send every record of the run in RUN_DIR that has no outcome yet.
 
@@ -71,4 +77,4 @@ def command(
         changes = Changes(options=options, run_options=run_chosen, may_have_run=may_have_run, ask=ask)
         return await resume(run_dir, changes, audience)
 
-    watch(begin, quiet=quiet, as_json=as_json)
+    watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=run_dir.name)

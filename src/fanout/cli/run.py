@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fanout.cli.run_options import DURATION, run_options, split
+from fanout.cli.run_options import DURATION, dashboard_option, run_options, split
 from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
 from fanout.commands.request import Request, RunOptions
@@ -58,6 +58,7 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
     "--spool/--no-spool", default=None, help="Keep standard input, so that the run can be resumed (default)."
 )
 @click.option("--preflight", is_flag=True, help="Check permission and limits before the first real call.")
+@dashboard_option
 @run_options
 def command(
     function: str,
@@ -69,6 +70,7 @@ def command(
     keep_order: bool,
     spool: bool | None,
     preflight: bool,
+    dashboard: int | None,
     as_json: bool,
     quiet: bool,
     **chosen: Any,
@@ -112,4 +114,4 @@ def command(
         )
         return await start(request, audience)
 
-    watch(begin, quiet=quiet, as_json=as_json)
+    watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=function)

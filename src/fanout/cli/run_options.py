@@ -161,6 +161,13 @@ what_is_kept = _group(
     click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."),
 )
 
+dashboard_option = click.option(
+    "--dashboard",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="A live page of the run at this port of 127.0.0.1; 0 takes a free one.",
+)
+
 local_options = _group(
     click.option(
         "--local", metavar="FILE.py:HANDLER", help="Run this handler on this machine instead of Lambda."

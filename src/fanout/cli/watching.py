@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 def watch(
     begin: Callable[[Audience], Coroutine[Any, Any, RunReport]],
     *,
+    title: str = "",
+    dashboard: int | None = None,
     quiet: bool,
     as_json: bool,
     width: int | None = None,
 ) -> NoReturn:
-    """Run to the end with a progress display on stderr, then the summary; exits with the run's code."""
+    """Run to the end with a progress display on stderr, then the summary; exits with the run's code.
+
+    ``dashboard``: the port of a live page beside it, named ``title``.
+    """
     progress = Progress(stderr=sys.stderr, is_terminal=sys.stderr.isatty(), quiet=quiet)
     audience = Audience(
         on_snapshot=None if quiet else progress.update,
@@ -34,7 +39,12 @@ def watch(
         attach=lambda run: attach_signals(run, progress.message),
     )
     try:
-        report = run_blocking(lambda: begin(audience))
+        if dashboard is None:
+            report = run_blocking(lambda: begin(audience))
+        else:
+            from fanout.commands.live_page import with_live_page
+
+            report = run_blocking(lambda: with_live_page(begin, audience, port=dashboard, title=title))
     finally:
         progress.close()
     show(report, quiet=quiet, as_json=as_json, width=width)

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import os
+import sys
 import threading
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from fanout.commands.request import Request, RunOptions
 from fanout.errors import ConfigError
 from fanout.journal import STATE_FILE
 from fanout.model import Outcome
+from fanout.progress import progress_display
 from fanout.stats import Snapshot
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def run(
     resume: bool = False,
     on_outcome: Callable[[Outcome], None] | None = None,
     on_progress: Callable[[Snapshot], None] | None = None,
+    progress: bool = False,
+    dashboard: int | None = None,
     transport: str | Transport = "direct",
     **options: Any,
 ) -> RunReport:
@@ -50,7 +54,10 @@ def run(
     directory holds goes on with the records that have no outcome; ``payloads`` must be the same again.
 
     ``on_outcome`` is called with each outcome once it is written, ``on_progress`` five times a second;
-    both between calls, so they must be quick. Other options have the command's names.
+    both between calls, so they must be quick. ``progress`` shows a bar on a terminal, one live line in a
+    notebook, elsewhere a line on stderr now and then and one at the end. ``dashboard`` opens a live page
+    at that port of this machine (0: a free one) and prints its address on stderr. Other options have the
+    command's names.
 
     A record's failure is an outcome, and what stops a run stands in ``report.state`` and
     ``report.halted_by``. Raises ConfigError, SourceError, JournalError and FatalRefusal only when the
@@ -75,9 +82,18 @@ def run(
     )
     if out is not None and str(out) == "-":
         raise ConfigError("out is '-': only the command streams to stdout; use on_outcome")
-    audience = Audience(on_outcome=on_outcome, on_snapshot=on_progress)
+    shown = progress_display() if progress else None
+    audience = Audience(
+        on_outcome=on_outcome,
+        on_snapshot=_both(on_progress, None if shown is None else shown.update),
+        on_message=_say
+        if shown is None and dashboard is not None
+        else None
+        if shown is None
+        else shown.message,
+    )
 
-    async def main() -> RunReport:
+    async def begin(audience: Audience) -> RunReport:
         if resume and request.out is not None and (request.out / STATE_FILE).exists():
             from fanout.commands.going_on import Changes
             from fanout.commands.going_on import resume as go_on
@@ -90,7 +106,35 @@ def run(
 
         return await start(request, audience)
 
-    return run_blocking(main)
+    async def main() -> RunReport:
+        if dashboard is None:
+            return await begin(audience)
+        from fanout.commands.live_page import with_live_page
+
+        return await with_live_page(begin, audience, port=dashboard, title=function)
+
+    try:
+        return run_blocking(main)
+    finally:
+        if shown is not None:
+            shown.close()
+
+
+def _both(
+    one: Callable[[Snapshot], None] | None, other: Callable[[Snapshot], None] | None
+) -> Callable[[Snapshot], None] | None:
+    if one is None or other is None:
+        return one or other
+
+    def call(snapshot: Snapshot) -> None:
+        one(snapshot)
+        other(snapshot)
+
+    return call
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the address that the caller asked for
 
 
 def run_blocking(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:

@@ -1,0 +1,121 @@
+"""What the live page says: words and charts of a run, made from its latest snapshot and its stats."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from fanout.charts import TITLES, script, style
+from fanout.charts.captions import captions
+from fanout.charts.markup import cluster_items, safe
+from fanout.charts.run_charts import chart
+from fanout.model import OK_STATUSES
+from fanout.quantities import dollars, milliseconds, number, percent, seconds
+from fanout.stats import Snapshot, Stats
+
+LIVE_CHARTS = ("throughput", "latency", "flight")
+_LIVE_POINTS = 120
+_MOST_KINDS = 10
+_UNKNOWN = "not known"
+_SLOT = re.compile(r"\{\{(\w+)\}\}")
+
+
+class Controls(Protocol):
+    """Changes a run while it goes on: ``Run.tune``."""
+
+    def __call__(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Change options of the run; returns those now in force. Raises ConfigError for what cannot be."""
+
+
+class Watched(Protocol):
+    """A run that can be shown."""
+
+    @property
+    def stats(self) -> Stats:
+        """What is counted of it."""
+
+
+def page(function: str, *, has_controls: bool) -> str:
+    """The page before its first event."""
+    code = script() + _asset("dashboard.js")
+    name = safe(function or "run", 100)
+    figures = "".join(
+        f'<figure id="plot-{chart_name}"{" class=wide" if chart_name == "throughput" else ""}>'
+        f"<h2>{escape(TITLES[chart_name])}</h2></figure>"
+        for chart_name in LIVE_CHARTS
+    )
+    slots = {
+        "name": name,
+        "style": style() + _asset("dashboard.css"),
+        "script": code,
+        "hash": f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'",
+        "figures": figures,
+        "hide_controls": "" if has_controls else "hidden",
+    }
+    return _SLOT.sub(lambda found: slots[found[1]], _asset("dashboard.html"))
+
+
+def words(snapshot: Snapshot) -> dict[str, str]:
+    """The figures of the page as text, by the id of their place."""
+    failed = sum(count for status, count in snapshot.counts.items() if status not in OK_STATUSES)
+    of = "" if snapshot.total is None else f" of {snapshot.total:,}"
+    percentiles = f"p95 {milliseconds(snapshot.p95_ms)} · p99 {milliseconds(snapshot.p99_ms)}"
+    lost = f"{snapshot.lingering:,} more are lost and may still run" if snapshot.lingering else ""
+    return {
+        "records": f"{snapshot.done:,}",
+        "records-below": f"{of.strip()} in {seconds(snapshot.elapsed_s)}".strip(),
+        "rate": f"{number(snapshot.rate_now_per_s)}/s",
+        "rate-below": f"{number(snapshot.rate_mean_per_s)}/s on average",
+        "flight": f"{snapshot.in_flight:,}",
+        "flight-below": ("" if snapshot.limit is None else f"of {number(snapshot.limit)}; ")
+        + (lost or f"limit: {safe_cause(snapshot.cause)}"),
+        "p50": milliseconds(snapshot.p50_ms),
+        "p50-below": percentiles,
+        "failed": f"{failed:,}",
+        "failed-below": percent(failed / snapshot.done) if snapshot.done else "",
+        "throttles": f"{snapshot.throttles:,}",
+        "throttles-below": f"{snapshot.retries:,} retries",
+        "cost": _UNKNOWN if snapshot.cost_usd is None else dollars(snapshot.cost_usd),
+        "eta": _UNKNOWN if snapshot.eta_s is None else seconds(snapshot.eta_s),
+        "state": "draining" if snapshot.draining else "running",
+    }
+
+
+def safe_cause(cause: str) -> str:
+    """The cause of a limit as one word or two."""
+    return " ".join(cause.split())[:40] or "not known"
+
+
+def now_event(snapshot: Snapshot) -> bytes:
+    """The event that renews every figure."""
+    return _event("now", {"words": words(snapshot), "fraction": snapshot.fraction})
+
+
+def chart_event(stats: Stats, name: str) -> bytes:
+    """The event that renews one chart; of ``failures``, the list of kinds."""
+    if name == "failures":
+        return _event("part", {"id": "failures", "html": cluster_items(stats, _MOST_KINDS)})
+    said = captions(stats)[name]
+    drawn = chart(stats, name, said, most_points=_LIVE_POINTS)
+    html = f"<h2>{escape(TITLES[name])}</h2>{drawn}<figcaption>{safe(said)}</figcaption>"
+    return _event("part", {"id": f"plot-{name}", "html": html})
+
+
+def end_event(state: str, said: str) -> bytes:
+    """The event after which nothing more comes."""
+    return _event("end", {"state": state, "said": said})
+
+
+def _event(name: str, data: object) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(data))
+
+
+def _asset(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -1,0 +1,211 @@
+"""The live page: who may ask, what is sent, what may be changed, and that it ends with its run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanout.dashboard import Dashboard
+from fanout.errors import ConfigError
+from fanout.model import ErrorDetail, Outcome
+from fanout.stats import Stats
+from tests.dashboard.browser import CHROMIUM, opened
+
+HOSTILE = "</script><img src=x onerror=alert(1)>\x1b[2J"
+
+
+class Watched:
+    """A run that has begun."""
+
+    def __init__(self) -> None:
+        self.stats = Stats(started_s=0.0)
+        self.changes: list[Mapping[str, Any]] = []
+        error = ErrorDetail(type=HOSTILE, message=HOSTILE)
+        for seq in range(20):
+            status = "succeeded" if seq else "function_error"
+            self.stats.add(
+                Outcome(
+                    seq=seq,
+                    status=status,  # type: ignore[arg-type]
+                    attempts=1,
+                    throttles=0,
+                    duration_ms=100.0 + seq,
+                    error=None if seq else error,
+                )
+            )
+        self.stats.sample(now_s=1.0, in_flight=5, limit=10, cause="fixed")
+
+    def tune(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Changes what is asked, but for a rate."""
+        if "rate" in changes:
+            raise ConfigError("rate is 'x': give more than 0")
+        self.changes.append(changes)
+        return {"concurrency": 7}
+
+
+@pytest.fixture
+def watched() -> Watched:
+    """One of them."""
+    return Watched()
+
+
+@pytest.fixture
+async def dashboard(watched: Watched) -> AsyncIterator[Dashboard]:
+    """Its page."""
+    async with Dashboard("resize", port=0) as made:
+        made.attach(watched, watched.tune)
+        show(made, watched)
+        yield made
+
+
+def show(dashboard: Dashboard, watched: Watched) -> None:
+    """A snapshot."""
+    stats = watched.stats
+    dashboard.update(stats.snapshot(now_s=1.0, in_flight=5, limit=10, cause="fixed", total=40))
+
+
+async def ask(
+    dashboard: Dashboard,
+    method: str,
+    path: str,
+    *,
+    token: str | None = None,
+    body: bytes = b"",
+    **headers: str,
+) -> tuple[int, str]:
+    """Status and the whole reply, as a browser or a stranger would get it."""
+    found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)", dashboard.address)
+    assert found
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(found[1]))
+    lines = [f"{method} {path}?token={found[2] if token is None else token} HTTP/1.1"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    if "Host" not in headers:
+        lines.append(f"Host: 127.0.0.1:{found[1]}")
+    lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
+    writer.write("\r\n".join(lines).encode() + body)
+    reply = (await asyncio.wait_for(reader.read(), 20)).decode()
+    writer.close()
+    return int(reply.split(" ", 2)[1]), reply
+
+
+async def test_the_page_has_nothing_from_outside(dashboard: Dashboard) -> None:
+    """Whole, not to be framed, kept or referred from, with a script named by its hash alone."""
+    status, reply = await ask(dashboard, "GET", "/")
+    assert status == 200
+    assert "<h1>resize" in reply
+    assert not re.search(r"(src|href)=.(?!data:,)", reply)
+    assert "default-src 'none'; script-src 'sha256-" in reply
+    for header in ("cache-control: no-store", "referrer-policy: no-referrer", "x-frame-options: DENY"):
+        assert header in reply
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "status"),
+    [
+        ("/", {"token": ""}, 403),
+        ("/", {"token": "guess"}, 403),
+        ("/events", {"token": "guess"}, 403),
+        ("/", {"Origin": "http://evil.example"}, 403),
+        ("/events", {"Origin": "null"}, 403),
+        ("/events", {"Sec_Fetch_Site": "cross-site"}, 403),
+        ("/elsewhere", {}, 404),
+        ("/tune", {}, 404),
+        ("/", {"Host": "tunnel:9", "Origin": "http://tunnel:9"}, 200),
+    ],
+)
+async def test_who_may_ask(dashboard: Dashboard, path: str, asked: dict[str, str], status: int) -> None:
+    """Whoever has the token, from a page of the same origin or from none; through a tunnel too."""
+    assert (await ask(dashboard, "GET", path, **asked))[0] == status  # type: ignore[arg-type]
+
+
+async def test_a_stranger_changes_nothing(dashboard: Dashboard, watched: Watched) -> None:
+    """Neither a page of another origin that knows the token, nor anybody who does not."""
+    for asked in ({"token": "guess"}, {"Origin": "http://evil.example"}, {"Sec_Fetch_Site": "cross-site"}):
+        assert (await ask(dashboard, "POST", "/tune", body=b'{"concurrency":1}', **asked))[0] == 403
+    assert watched.changes == []
+
+
+async def test_changes(dashboard: Dashboard, watched: Watched) -> None:
+    """What is asked is done and said; what cannot be, and what is no JSON, is refused in one line."""
+    status, reply = await ask(dashboard, "POST", "/tune", body=b'{"concurrency":7}')
+    assert (status, json.loads(reply.rpartition("\r\n\r\n")[2])) == (200, {"concurrency": 7})
+    assert watched.changes == [{"concurrency": 7}]
+    assert (await ask(dashboard, "POST", "/tune", body=b'{"rate":"x"}'))[0] == 400
+    assert (await ask(dashboard, "POST", "/tune", body=b"[1"))[0] == 400
+    assert (await ask(dashboard, "POST", "/tune", body=b" " * 20_000))[0] == 413
+    dashboard.attach(watched, None)
+    assert (await ask(dashboard, "POST", "/tune", body=b"{}"))[0] == 409
+
+
+async def test_events_tell_the_run_and_end_with_it(watched: Watched) -> None:
+    """All at once for a new reader, then what is new, then the end: and the server is gone."""
+    async with Dashboard("resize", port=0) as dashboard:
+        dashboard.attach(watched)
+        show(dashboard, watched)
+        reading = asyncio.create_task(ask(dashboard, "GET", "/events"))
+        await asyncio.sleep(0.7)
+        dashboard.finish("finished", "It is over.")
+    status, reply = await reading
+    assert (status, "text/event-stream" in reply) == (200, True)
+    events = re.findall(r"event: (\w+)\r?\ndata: (.*)\n", reply)
+    assert [name for name, _ in events[:5]] == ["now", "part", "part", "part", "part"]
+    now = json.loads(events[0][1])
+    assert (now["words"]["records"], now["fraction"]) == ("20", 0.5)
+    assert "limit: fixed" in now["words"]["flight-below"]
+    failures = next(json.loads(data) for name, data in events if '"failures"' in data)
+    assert "<img" not in failures["html"]
+    assert "\x1b" not in failures["html"]
+    assert "onerror" in failures["html"]
+    assert (events[-1][0], json.loads(events[-1][1])["said"]) == ("end", "It is over.")
+    with pytest.raises(ConnectionRefusedError):
+        await ask(dashboard, "GET", "/")
+
+
+async def test_a_port_that_is_taken(dashboard: Dashboard) -> None:
+    """One line that names it."""
+    port = int(re.findall(r":(\d+)/", dashboard.address)[0])
+    with pytest.raises(ConfigError, match=f"dashboard {port}: .*choose another port"):
+        Dashboard("f", port=port)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+async def test_in_a_browser(watched: Watched, tmp_path: Path) -> None:
+    """It shows the run and goes on doing so, changes it, survives a reload, and says when it is over."""
+    async with Dashboard("resize", port=0) as dashboard:
+        dashboard.attach(watched, watched.tune)
+        show(dashboard, watched)
+        async with opened(dashboard.address, tmp_path / "profile", "--window-size=500,900") as tab:
+            await tab.wait("Number(document.body.dataset.events) > 2")
+            assert await tab.value("document.getElementById('records').textContent") == "20"
+            drawn = (
+                "[...document.querySelectorAll('figure svg')].map((svg) => svg.closest('figure').id).join()"
+            )
+            assert await tab.value(drawn) == "plot-throughput,plot-latency,plot-flight"
+            assert await tab.value("document.documentElement.scrollWidth <= innerWidth")
+            for second in range(2, 4):
+                watched.stats.add(Outcome(seq=second + 50, status="succeeded", attempts=1, throttles=0))
+                watched.stats.sample(now_s=float(second), in_flight=5, limit=10, cause="fixed")
+            show(dashboard, watched)
+            await tab.wait("document.getElementById('records').textContent === '22'")
+            await tab.value("document.querySelector('[name=concurrency]').value = '7'")
+            await tab.value("document.querySelector('#tune [type=submit]').click()")
+            await tab.wait("document.getElementById('answer').textContent === 'Now in force: concurrency 7'")
+            await tab.value("document.getElementById('pause').click()")
+            await tab.wait("document.getElementById('answer').textContent !== '…'")
+            await tab.call("Page.reload")
+            await tab.wait("Number(document.body?.dataset.events) > 1")
+            assert await tab.value("document.getElementById('records').textContent") == "22"
+            assert await tab.value("document.querySelectorAll('img').length") == 0
+            dashboard.finish("finished", "It is over.")
+            await tab.wait("document.getElementById('said').textContent === 'It is over.'")
+            assert await tab.value("document.title") == "resize: finished"
+            assert await tab.value("document.getElementById('controls').hidden")
+            assert tab.log == []
+    assert watched.changes == [{"concurrency": 7}, {"pause": True}]
