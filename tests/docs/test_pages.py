@@ -94,6 +94,10 @@ def check_command(arguments: list[str]) -> None:
     context = click.Context(cli)
     command = cli.get_command(context, arguments[0])
     assert command is not None, f"there is no `fanout {arguments[0]}`"
+    if arguments[0] == "emulate" and "--" in arguments:  # what follows is a command of its own
+        arguments, other = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
+        if other[0] == "fanout":
+            check_command(other[1:])
     known = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
     for argument in arguments[1:]:
         if argument.startswith("-") and argument != "-":

@@ -223,12 +223,11 @@ def test_parameters_that_break_a_rule(simulated: EmulatorProcess, headers: str, 
     assert json.loads(body)["Type"] == "User"
 
 
-def test_tenant_and_durable_name(client: Any, simulated: EmulatorProcess) -> None:
-    """Both are accepted; the durable execution's ARN comes back, the same for the same name."""
-    replies = [call(client, "echo", {}, TenantId="blue", DurableExecutionName="order-1")[0] for _ in range(2)]
-    arn = replies[0]["DurableExecutionArn"]
-    assert "function:echo:$LATEST/durable-execution/order-1/" in arn
-    assert replies[1]["DurableExecutionArn"] == arn
+def test_tenants_are_counted(client: Any, simulated: EmulatorProcess) -> None:
+    """A tenant id is accepted and counted; a name makes no function durable."""
+    for _ in range(2):
+        reply, _ = call(client, "echo", {}, TenantId="blue", DurableExecutionName="order-1")
+        assert "DurableExecutionArn" not in reply
     assert simulated.stats()["tenants"]["blue"] >= 2
 
 
@@ -311,17 +310,75 @@ def test_names_that_are_not_loopback_are_refused(simulated: EmulatorProcess) -> 
     assert b" 403 " in raw(simulated.endpoint_url, request).split(b"\r\n")[0]
 
 
+FOREIGN = [
+    "Origin: https://evil.example",
+    "Origin: null",
+    "Origin: http://localhost:3000",
+    "Origin: https://localhost:9001",
+    "Sec-Fetch-Site: cross-site",
+    "Sec-Fetch-Site: same-site",
+]
+OWN = [
+    "Accept: */*",
+    "Origin: http://LOCALHOST:9001",
+    "Origin: http://localhost:9001\r\nSec-Fetch-Site: same-origin",
+    "Sec-Fetch-Site: none",
+]
+
+
+@pytest.mark.parametrize("header", FOREIGN)
+def test_pages_of_another_origin_are_refused(simulated: EmulatorProcess, header: str) -> None:
+    """A page on the web, or on another port, can neither invoke nor change limits nor read."""
+    before = simulated.stats()["requests"]
+    for line in (f"POST {PATH.format('echo')}", "POST /_fanout/limits", "GET /2015-03-31/functions"):
+        request = (
+            f"{line} HTTP/1.1\r\nHost: localhost:9001\r\n{header}\r\n"
+            "Content-Type: text/plain\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+        )
+        assert b" 403 " in raw(simulated.endpoint_url, request.encode()).split(b"\r\n")[0]
+    assert simulated.stats()["requests"] == before
+
+
+@pytest.mark.parametrize("header", OWN)
+def test_what_is_no_foreign_page_is_answered(simulated: EmulatorProcess, header: str) -> None:
+    """Clients that are no browser, and a browser's own address bar."""
+    request = f"GET /_fanout/stats HTTP/1.1\r\nHost: localhost:9001\r\n{header}\r\nConnection: close\r\n\r\n"
+    assert b" 200 " in raw(simulated.endpoint_url, request.encode()).split(b"\r\n")[0]
+
+
+REFERENCES = [
+    "arn:aws-us-gov:lambda:us-gov-west-1:123456789012:function:echo",
+    "arn:aws-eusc:lambda:eusc-de-east-1:123456789012:function:echo:live",
+    "arn:aws-iso:lambda:us-iso-east-1:123456789012:function:echo",
+    "arn:aws-iso-e:lambda:eu-isoe-west-1:123456789012:function:echo",
+    "123456789012:function:echo:$LATEST",
+    "echo:$LATEST.PUBLISHED",
+]
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_names_of_every_partition(client: Any, reference: str) -> None:
+    """The API's own pattern, in invoking and in reading."""
+    assert call(client, reference, {"a": 1})[1] == {"a": 1}
+    assert client.get_function(FunctionName=reference)["Configuration"]["FunctionName"] == "echo"
+
+
+def test_a_qualifier_that_breaks_the_pattern(simulated: EmulatorProcess) -> None:
+    """400, not 404."""
+    for query in ("?Qualifier=a%20b", f"?Qualifier={'q' * 129}"):
+        status, head, _ = post(simulated, "echo", b"{}", query=query)
+        assert (status, "x-amzn-errortype: validationexception" in head) == (400, True)
+
+
 def test_the_request_rate_is_ten_times_the_concurrency() -> None:
-    """With concurrency 5 the sixtieth fast call of a second is refused, for its rate."""
-    with EmulatorProcess(simulate=["name=f"], concurrency=5) as emulator:
-        client = lambda_client(emulator.endpoint_url)
-        reasons = []
-        for _ in range(80):
-            try:
-                call(client, "f", {})
-            except ClientError as error:
-                reasons.append(error.response["Reason"])
-        assert set(reasons) == {"ReservedFunctionInvocationRateLimitExceeded"}
+    """With concurrency 1 the eleventh call of an instant is refused, for its rate; sent on one connection."""
+    with EmulatorProcess(simulate=["name=f"], concurrency=1) as emulator:
+        one = f"POST {PATH.format('f')} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
+        requests = f"{one}\r\n" * 79 + f"{one}Connection: close\r\n\r\n"
+        answer = raw(emulator.endpoint_url, requests.encode())
+        assert answer.count(b"HTTP/1.1 200 ") >= 10
+        throttles = emulator.stats()["throttles"]
+        assert set(throttles) == {"ReservedFunctionInvocationRateLimitExceeded"}
 
 
 def test_account_concurrency() -> None:

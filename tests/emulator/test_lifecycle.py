@@ -181,7 +181,7 @@ def test_the_command_greets_and_ends_quietly(how: signal.Signals) -> None:
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (0, "")
     assert ready["endpoint_url"] in err
-    assert f"aws lambda invoke --endpoint-url {ready['endpoint_url']} --function-name app" in err
+    assert f"AWS_ENDPOINT_URL_LAMBDA={ready['endpoint_url']}" in err
     assert "hello terminal\n" in err
     assert "REPORT RequestId" in err
     assert "Traceback" not in err
@@ -224,6 +224,8 @@ def test_both_commands_are_one() -> None:
         ({"extra": ["--count-by", "a[["]}, "JMESPath"),
         ({"simulate": ["name=f", "name=f"]}, "used twice"),
         ({"simulate": []}, "nothing to serve"),
+        ({"extra": ["--on-success", "queue"]}, "--on-success queue: write the ARN"),
+        ({"extra": ["--durable", "0s"]}, "--durable 0s: an execution may take 1s to 366d"),
         ({"extra": ["--bootstrap", "nosuchcommand"], "handler": APP, "simulate": []}, "nosuchcommand"),
     ],
 )

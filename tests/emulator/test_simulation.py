@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.emulator.simulation import (
-    Dice,
-    Fault,
+from fanout.emulator.lifecycle import Window
+from fanout.emulator.simulation import Dice, Fault
+from fanout.emulator.specification import (
     parse_duration,
     parse_latency,
     parse_simulation,
@@ -35,6 +35,21 @@ def test_a_specification_is_read_member_by_member() -> None:
     assert (simulation.concurrency, simulation.memory_mb, simulation.chunks) == (7, 512, 3)
     assert simulation.error_message == "no such key"
     assert simulation.aliases == {"live": "2"}
+
+
+def test_states_and_events_are_read_too() -> None:
+    """Windows, durations in hours and days, destinations."""
+    queue = "arn:aws:sqs:us-east-1:123456789012:q"
+    simulation = parse_simulation(
+        f"pending=8s,outage=10s@5s+1m@2m,refuse=1s@0s,durable=365d,retention=1h,poison_rate=1%,"
+        f"on_success={queue},dead_letter={queue},event_retries=0,event_age=6h"
+    )
+    assert (simulation.pending_s, simulation.retention_s) == (8.0, 3600.0)
+    assert simulation.outages == (Window(5, 10), Window(120, 60))
+    assert simulation.refusals == (Window(0, 1),)
+    assert simulation.durable_s == 365 * 86_400
+    assert (simulation.on_success, simulation.on_failure, simulation.dead_letter) == (queue, "", queue)
+    assert (simulation.event_retries, simulation.event_age_s) == (0, 21_600.0)
 
 
 def test_json_output_may_hold_commas() -> None:
@@ -69,6 +84,13 @@ def test_response_size_is_exact() -> None:
         ("alias=live", "alias=live:2"),
         ("status_200_rate=1", "known keys"),
         ("response_size=big", "no size"),
+        ("outage=5s", "LENGTH@START"),
+        ("durable=2000d", "1s to 366d"),
+        ("retention=91d", "at most 90d"),
+        ("on_failure=arn:aws:s3:::bucket", "ARN of an SQS queue"),
+        ("event_retries=3", "0, 1 or 2"),
+        ("event_age=5s", "60s to 6h"),
+        ("poison_rate=2", "a rate is 0 to 1"),
     ],
 )
 def test_a_wrong_part_is_named(text: str, part: str) -> None:

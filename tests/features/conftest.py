@@ -68,7 +68,7 @@ def featured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProce
     (folder / "app.py").write_text(HANDLER)
     with EmulatorProcess(
         handler=f"{folder}/app.py:handler",
-        simulate=["name=sim,latency=1ms,versions=2,alias=live:2"],
+        simulate=["name=sim,latency=1ms,versions=2,alias=live:2", "name=durable,durable=1h"],
         timeout_s=30,
     ) as emulator:
         yield emulator

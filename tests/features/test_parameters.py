@@ -48,7 +48,7 @@ def test_a_record_brings_parameters_of_its_own(
     assert (outcomes[0]["key"], outcomes[0]["output"]["custom"]) == ("named", {"name": "Zoë"})
     assert outcomes[1]["output"]["arn"].endswith(":app:$LATEST")
     assert outcomes[2]["output"]["tenant"] == "tenant-1"
-    assert "/durable-execution/order-17/" in outcomes[3]["durable_execution_arn"]
+    assert "durable_execution_arn" not in outcomes[3]  # the function is not durable
     assert outcomes[4]["key"] == "17"
     for seq in range(len(TAKEN), len(TAKEN) + len(REFUSED)):
         assert (outcomes[seq]["attempts"], outcomes[seq]["error"]["type"]) == (0, "InvalidParameter")
@@ -66,7 +66,7 @@ def test_a_redrive_never_drops_a_parameter_that_was_refused(
 
 @BOTH
 def test_a_runs_own_parameters_reach_the_function(user: Shell, transport: str) -> None:
-    """Client context, tenant and a durable name made of each record; a bad name rejects its record."""
+    """Client context and tenant; a bad durable name rejects its record."""
     (user.directory / "in.jsonl").write_text(
         '{"do":"context","id":"a-1"}\n{"do":"context","id":"a b"}\n{"do":"context"}\n'
     )
@@ -75,10 +75,19 @@ def test_a_runs_own_parameters_reach_the_function(user: Shell, transport: str) -
     named, refused, unnamed = done.lines
     assert done.code == 1
     assert (named["output"]["custom"], named["output"]["tenant"]) == ({"q": 1}, "t")
-    assert "/a-1/" in named["durable_execution_arn"]
+    assert named["status"] == "succeeded"
     assert (refused["status"], refused["durable_name"]) == ("rejected", "a b")
     assert "durable_name is 'a b'" in refused["error"]["message"]
-    assert "durable_execution_arn" not in unnamed
+    assert unnamed["status"] == "succeeded"
+
+
+@BOTH
+def test_a_durable_execution_is_named(at_emulator: EmulatorProcess, tmp_path: Path, transport: str) -> None:
+    """The name reaches a durable function; its execution's ARN stands in the outcome."""
+    records = [Record({"n": 1}, durable_name=f"order-17-{transport}")]
+    fanout.run("durable:$LATEST", records, out=tmp_path / "run", transport=transport)
+    (line,) = (tmp_path / "run" / "outcomes.jsonl").read_bytes().splitlines()
+    assert f"/durable-execution/order-17-{transport}/" in json.loads(line)["durable_execution_arn"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fanout.emulator.options import OPTIONS, settings_from
+from fanout.emulator.options import OPTIONS, settings_from, split_command
 
 _EPILOG = """\b
 Examples:
@@ -20,9 +20,12 @@ Examples:
      fanout emulate --simulate 'latency=50ms,lost_rate=0.01,runs_on=3s' --concurrency 50
   5. Run AWS's own runtime client, or any other:
      fanout emulate app.py:handler --bootstrap 'python -m awslambdaric app.handler'
-  6. See what it counted:
+  6. Run a command against it; the emulator ends with it, and so does the exit code:
+     fanout emulate app.py:handler -- python script.py
+  7. See what it counted:
      curl http://127.0.0.1:9001/_fanout/stats
 """
+_COMMAND = "fanout.emulate.command"
 
 
 def _decorate(function: Any) -> Any:
@@ -43,16 +46,27 @@ def _decorate(function: Any) -> Any:
     return function
 
 
-@click.command("emulate", epilog=_EPILOG)
+class _Emulate(click.Command):
+    """Keeps what stands behind ``--`` for the command: click would take its first word for the handler."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own, ctx.meta[_COMMAND] = split_command(args)
+        return super().parse_args(ctx, own)
+
+
+@click.command("emulate", cls=_Emulate, epilog=_EPILOG, options_metavar="[OPTIONS]")
 @click.argument("handler", metavar="[FILE.py:HANDLER]", required=False)
 @_decorate
-def command(**values: Any) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, **values: Any) -> int:
     """Lambda on this machine: serve FILE.py:HANDLER, or simulated functions, to any SDK.
+
+    With -- COMMAND [ARGUMENT…] at the end: run COMMAND, whose Lambda calls come here, and end with it.
 
     Handlers run in real processes, one call at a time each, with cold starts, timeouts and limits as
     on Lambda. For learning, tests and rehearsing a batch: it is no sandbox, and listens on loopback only.
     """
-    settings = settings_from(values)
+    settings = settings_from(values, ctx.meta[_COMMAND])
     from fanout.emulator.server import serve
 
-    serve(settings)
+    return serve(settings)

@@ -9,18 +9,17 @@ from fanout.errors import EmulatorError
 
 
 def main() -> int:
-    """Serve; 0 after an orderly end, 2 when it cannot start."""
+    """Serve; 0 after an orderly end, 2 when it cannot start, and a command's own exit code."""
     try:
         settings = parse(sys.argv[1:])
         from fanout.emulator.server import serve
 
-        serve(settings)
+        return serve(settings)
     except EmulatorError as error:
         sys.stderr.write(f"fanout: {error}\n")
         return 2
     except KeyboardInterrupt:
         return 0
-    return 0
 
 
 if __name__ == "__main__":

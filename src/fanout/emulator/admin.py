@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from fanout.emulator.counters import Counters
+from fanout.emulator.destinations import Destinations
 from fanout.emulator.events import EventQueue
 from fanout.emulator.functions import Function, Registry
 from fanout.emulator.model import Account, ControlPlane, Reason
@@ -25,6 +26,7 @@ class AdminApi:
         plane: ControlPlane,
         events: EventQueue,
         counters: Counters,
+        destinations: Destinations,
         denied_operations: set[str],
     ) -> None:
         self._registry = registry
@@ -32,6 +34,7 @@ class AdminApi:
         self._plane = plane
         self._events = events
         self._counters = counters
+        self._destinations = destinations
         self._denied = denied_operations
 
     async def answer(self, request: Request) -> None:
@@ -77,6 +80,8 @@ class AdminApi:
             "events": {
                 "pending": self._events.pending,
                 "conditions": counters.event_conditions,
+                "delivered": self._destinations.delivered,
+                "lost": self._destinations.lost,
                 "results": list(counters.event_results),
             },
             "limits": self._limits(),

@@ -39,6 +39,7 @@ class Call:
     tenant_id: str = ""
     trace_id: str = ""
     wants_log: bool = False
+    durable_name: str = ""
     sink: ChunkSink | None = None
 
 

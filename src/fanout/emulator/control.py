@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
+from fanout.emulator.durable import PAGE as EXECUTIONS_PAGE
+from fanout.emulator.durable import DurableExecutions
 from fanout.emulator.functions import LATEST, PAGE, Function, Registry
 from fanout.emulator.model import KEPT_UNRESERVED, Account, ControlPlane, Reason
 from fanout.emulator.replies import Refusal, denied, invalid, not_found, throttled
 from fanout.emulator.request import Request
 from fanout.emulator.routes import route
+from fanout.emulator.specification import DESTINATION
 
 Answer = tuple[int, Any]
 
@@ -21,12 +25,18 @@ class ControlApi:
     """Routes and answers the control plane, at most 100 GetFunction and 15 other requests a second."""
 
     def __init__(
-        self, registry: Registry, account: Account, plane: ControlPlane, denied_operations: set[str]
+        self,
+        registry: Registry,
+        account: Account,
+        plane: ControlPlane,
+        denied_operations: set[str],
+        executions: DurableExecutions,
     ) -> None:
         self._registry = registry
         self._account = account
         self._plane = plane
         self._denied = denied_operations
+        self._executions = executions
 
     async def answer(self, request: Request, count: Callable[[str], None]) -> None:
         """Answer one request; raises Refusal."""
@@ -67,14 +77,16 @@ class ControlApi:
             function.settings.timeout_s = float(_within(changes, "Timeout", 1, 900))
         if "MemorySize" in changes:
             function.settings.memory_mb = _within(changes, "MemorySize", 128, 32_768)
+        if "DeadLetterConfig" in changes:
+            target = changes["DeadLetterConfig"]
+            arn = target.get("TargetArn") if isinstance(target, dict) else None
+            function.dead_letter = _destination(arn) if arn else ""
         function.last_modified_s = time.time()
         return 200, function.configuration()
 
     async def _list_functions(self, request: Request) -> Answer:
-        asked = request.query("MaxItems") or str(PAGE)
-        if not asked.isdigit() or not 1 <= int(asked) <= 10_000:
-            raise invalid(f"Value {asked!r} at 'maxItems' must be from 1 to 10000")
-        functions, marker = self._registry.page(request.query("Marker"), int(asked))
+        limit = _max_items(request, PAGE, 10_000)
+        functions, marker = self._registry.page(request.query("Marker"), limit)
         return 200, {"Functions": [function.configuration() for function in functions], "NextMarker": marker}
 
     async def _get_account_settings(self, _exchange: Request) -> Answer:
@@ -141,30 +153,56 @@ class ControlApi:
 
     async def _get_function_event_invoke_config(self, request: Request, reference: str) -> Answer:
         function, qualifier = self._find(request, reference)
-        if function.event_config is None:
+        config = function.event_config(qualifier)
+        if config is None:
             arn = function.arn(qualifier or LATEST)
             message = f"The function {arn} doesn't have an EventInvokeConfig"
             raise Refusal(404, "ResourceNotFoundException", message, member="Message")
-        return 200, function.event_config
+        return 200, config
+
+    async def _list_function_event_invoke_configs(self, request: Request, reference: str) -> Answer:
+        function, _ = self._find(request, reference)
+        return 200, {"FunctionEventInvokeConfigs": list(function.event_configs.values())}
 
     async def _put_function_event_invoke_config(self, request: Request, reference: str) -> Answer:
         function, qualifier = self._find(request, reference)
         asked = await request.json()
-        config = {} if request.scope["method"] == "PUT" else dict(function.event_config or {})
+        known = function.event_config(qualifier)
+        config = {} if request.scope["method"] == "PUT" or known is None else dict(known)
         if asked.get("MaximumRetryAttempts") is not None:
             config["MaximumRetryAttempts"] = _within(asked, "MaximumRetryAttempts", 0, 2)
         if asked.get("MaximumEventAgeInSeconds") is not None:
             config["MaximumEventAgeInSeconds"] = _within(asked, "MaximumEventAgeInSeconds", 60, 21_600)
-        config["DestinationConfig"] = asked.get("DestinationConfig") or {"OnSuccess": {}, "OnFailure": {}}
+        if asked.get("DestinationConfig") is not None or "DestinationConfig" not in config:
+            config["DestinationConfig"] = _destinations(asked.get("DestinationConfig"))
         config |= {"FunctionArn": function.arn(qualifier or LATEST), "LastModified": time.time()}
-        function.event_config = config
+        function.event_configs[qualifier or LATEST] = config
         return 200, config
 
     _update_function_event_invoke_config = _put_function_event_invoke_config
 
     async def _delete_function_event_invoke_config(self, request: Request, reference: str) -> Answer:
-        self._find(request, reference)[0].event_config = None
+        function, qualifier = self._find(request, reference)
+        function.event_configs.pop(qualifier or LATEST, None)
+        function.event_configs.pop("", None)
         return 204, None
+
+    async def _list_durable_executions_by_function(self, request: Request, reference: str) -> Answer:
+        function, _ = self._find(request, reference)
+        executions, marker = self._executions.page(
+            function.settings.name,
+            name=request.query("DurableExecutionName"),
+            statuses=request.queries("Statuses"),
+            started_after_s=_moment(request, "StartedAfter", float("-inf")),
+            started_before_s=_moment(request, "StartedBefore", float("inf")),
+            is_reversed=request.query("ReverseOrder") == "true",
+            marker=request.query("Marker"),
+            limit=_max_items(request, EXECUTIONS_PAGE, EXECUTIONS_PAGE),
+        )
+        return 200, {"DurableExecutions": [one.summary() for one in executions], "NextMarker": marker}
+
+    async def _get_durable_execution(self, _request: Request, arn: str) -> Answer:
+        return 200, self._executions.get(arn).describe()
 
     async def _publish_version(self, request: Request, reference: str) -> Answer:
         function, _ = self._find(request, reference)
@@ -221,6 +259,45 @@ class ControlApi:
     def _alias(function: Function, name: str) -> dict[str, str]:
         version = function.aliases[name]
         return {"AliasArn": function.arn(name), "Name": name, "FunctionVersion": version, "Description": ""}
+
+
+def _max_items(request: Request, default: int, most: int) -> int:
+    asked = request.query("MaxItems") or str(default)
+    if not asked.isdecimal() or not asked.isascii() or not 1 <= int(asked[:9]) <= most:
+        raise invalid(f"Value {asked[:100]!r} at 'maxItems' must be from 1 to {most}")
+    return int(asked)
+
+
+def _moment(request: Request, name: str, default: float) -> float:
+    text = request.query(name)
+    if not text:
+        return default
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise invalid(
+            f"Value {text[:100]!r} at {name!r} must be a timestamp as 2026-11-21T08:00:00Z"
+        ) from None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _destinations(asked: Any) -> dict[str, Any]:
+    config: dict[str, Any] = {"OnSuccess": {}, "OnFailure": {}}
+    if asked is None:
+        return config
+    if not isinstance(asked, dict):
+        raise invalid("DestinationConfig must be an object")
+    for side in config:
+        arn = (asked.get(side) or {}).get("Destination") if isinstance(asked.get(side) or {}, dict) else None
+        if arn is not None:
+            config[side] = {"Destination": _destination(arn)}
+    return config
+
+
+def _destination(arn: Any) -> str:
+    if not isinstance(arn, str) or not DESTINATION.fullmatch(arn):
+        raise invalid(f"The destination {str(arn)[:200]!r} is not the ARN of an SQS queue or an SNS topic")
+    return arn
 
 
 def _within(asked: dict[str, Any], member: str, low: int, high: int) -> int:

@@ -13,10 +13,12 @@ from fanout.emulator.environments import Environment
 from fanout.emulator.functions import Function
 from fanout.emulator.logs import Measures, render, timeout_line
 from fanout.emulator.model import Account, Grant
+from fanout.emulator.record_faults import Verdict
 from fanout.emulator.simulation import Draw, Fault
 
 MAX_RESPONSE_BYTES = 6_291_556
 MAX_STREAM_BYTES = 200 * 1024 * 1024
+_FINE = Verdict()
 _SIMULATED_MEMORY_MB = 64
 _TOO_LARGE = msgspec.json.encode(
     {
@@ -58,6 +60,8 @@ class Executor:
         simulation = function.settings.simulation
         assert simulation is not None
         timeout_s = function.settings.timeout_s
+        if function.durable is not None:
+            timeout_s = function.durable.execution_timeout_s
         has_timed_out = draw.latency_s > timeout_s
         run_s = min(draw.latency_s, timeout_s)
         init_s = simulation.init_s if grant.is_cold else 0.0
@@ -72,13 +76,17 @@ class Executor:
         finally:
             self._release_after(self._linger_s + runs_on_s, grant, function, None, is_lost=has_timed_out)
         error_type, payload = "", simulation.output or call.payload
+        verdict = _FINE if function.record_faults is None else function.record_faults.judge(call.payload)
         if has_timed_out:
             error_type = "Sandbox.Timedout"
             message = f"RequestId: {call.request_id} Error: Task timed out after {timeout_s:.2f} seconds"
             payload = msgspec.json.encode({"errorType": error_type, "errorMessage": message})
-        elif draw.fault is Fault.ERROR:
+        elif draw.fault is Fault.ERROR or verdict.raises:
             error_type = simulation.error_type
-            payload = _simulated_error(error_type, simulation.error_message, call.request_id)
+            message = simulation.error_message if draw.fault is Fault.ERROR else "poisonous record"
+            payload = _simulated_error(error_type, message, call.request_id)
+        elif verdict.reply is not None:
+            payload = verdict.reply
         elif call.sink is not None and simulation.chunks > 1:
             payload = b""
         result = Result(payload, error_type=error_type)

@@ -37,3 +37,12 @@ def error_type_of(body: bytes) -> str:
         if isinstance(error, dict) and error.get("errorType"):
             return str(error["errorType"])
     return "Unhandled"
+
+
+def error_message_of(body: bytes) -> str:
+    """Read the message out of an error object; the whole body if it has none."""
+    with contextlib.suppress(msgspec.DecodeError):
+        error = msgspec.json.decode(body)
+        if isinstance(error, dict) and "errorMessage" in error:
+            return str(error["errorMessage"])
+    return body.decode("utf-8", "replace")

@@ -8,18 +8,26 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from fanout.emulator.durable import DurableSettings
+from fanout.emulator.lifecycle import Lifecycle, Window
 from fanout.emulator.model import FunctionLoad
 from fanout.emulator.pool import Pool
+from fanout.emulator.record_faults import RecordFaults
 from fanout.emulator.settings import FunctionSettings
 from fanout.emulator.simulation import Dice
 
 LATEST = "$LATEST"
+LATEST_PUBLISHED = "$LATEST.PUBLISHED"
 PAGE = 50
 # The pattern of the API model; the account and the Region of an ARN are not compared with ours.
 _REFERENCE = re.compile(
-    r"(?:arn:aws[a-zA-Z-]*:lambda:)?(?:[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d:)?(?:\d{12}:)?(?:function:)?"
-    r"(?P<name>[a-zA-Z0-9-_.]+)(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"
+    r"(?:arn:(?:aws[a-zA-Z-]*)?:lambda:)?(?:(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d:)?(?:\d{12}:)?"
+    r"(?:function:)?(?P<name>[a-zA-Z0-9-_.]+)(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
+    re.ASCII,
 )
+
+
+_QUALIFIER = re.compile(r"[a-zA-Z0-9$_.-]{1,128}")
 
 
 class UnknownFunction(Exception):
@@ -40,19 +48,30 @@ class Function:
 
     settings: FunctionSettings
     load: FunctionLoad
+    lifecycle: Lifecycle
     pool: Pool | None = None
     dice: Dice | None = None
     versions: list[str] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
-    event_config: dict[str, Any] | None = None
+    event_configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dead_letter: str = ""
+    durable: DurableSettings | None = None
+    record_faults: RecordFaults | None = None
+    refusals: tuple[Window, ...] = ()
     last_modified_s: float = field(default_factory=time.time)
 
     def resolve(self, qualifier: str) -> str | None:
         """Find the version that a qualifier means; None if there is none such."""
         if not qualifier or qualifier == LATEST:
             return LATEST
+        if qualifier == LATEST_PUBLISHED:
+            return self.versions[-1] if self.versions else None
         version = self.aliases.get(qualifier, qualifier)
         return version if version in self.versions else None
+
+    def event_config(self, qualifier: str) -> dict[str, Any] | None:
+        """Find how Event calls to a qualifier are treated: as set for it, or as the function began."""
+        return self.event_configs.get(qualifier or LATEST) or self.event_configs.get("")
 
     def arn(self, qualifier: str = "") -> str:
         """Make the ARN, qualified if asked."""
@@ -62,8 +81,9 @@ class Function:
         """Describe the function as FunctionConfiguration."""
         settings = self.settings
         version = version or self.resolve(qualifier) or LATEST
+        state = self.lifecycle.state(time.monotonic())
         modified = time.strftime("%Y-%m-%dT%H:%M:%S.000+0000", time.gmtime(self.last_modified_s))
-        return {
+        described: dict[str, Any] = {
             "FunctionName": settings.name,
             "FunctionArn": self.arn(qualifier),
             "Runtime": settings.runtime,
@@ -79,7 +99,7 @@ class Function:
             "PackageType": "Zip",
             "Architectures": ["x86_64"],
             "EphemeralStorage": {"Size": 512},
-            "State": "Active",
+            "State": state.name,
             "LastUpdateStatus": "Successful",
             "TracingConfig": {"Mode": "PassThrough"},
             "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
@@ -88,6 +108,13 @@ class Function:
                 "LogGroup": f"/aws/lambda/{settings.name}",
             },
         }
+        if state.code:
+            described |= {"StateReason": state.reason, "StateReasonCode": state.code}
+        if self.dead_letter:
+            described["DeadLetterConfig"] = {"TargetArn": self.dead_letter}
+        if self.durable is not None:
+            described["DurableConfig"] = self.durable.as_json()
+        return described
 
 
 class Registry:
@@ -104,6 +131,11 @@ class Registry:
     def find(self, reference: str, query_qualifier: str = "") -> tuple[Function, str, str]:
         """Find function, qualifier and executed version; raises UnknownFunction or BadReference."""
         function, qualifier = self.functions.get(reference), query_qualifier
+        if query_qualifier and not _QUALIFIER.fullmatch(query_qualifier):
+            raise BadReference(
+                f"1 validation error detected: Value '{query_qualifier[:300]}' at 'qualifier' failed to "
+                "satisfy constraint: Member must have 1 to 128 letters, digits, $, hyphens, underscores"
+            )
         if function is None:
             match = _REFERENCE.fullmatch(reference)
             if match is None or len(reference) > 256:

@@ -8,13 +8,14 @@ import binascii
 import json
 import re
 import time
-import uuid
+from collections.abc import Callable
 
 import msgspec
 
 from fanout.emulator import payloads
 from fanout.emulator.call import Call, Result, new_trace_id
 from fanout.emulator.counters import Counters
+from fanout.emulator.durable import DurableExecutions, Execution
 from fanout.emulator.events import EventQueue
 from fanout.emulator.eventstream import CONTENT_TYPE, frame, payload_chunks
 from fanout.emulator.executor import Executor
@@ -36,13 +37,24 @@ class InvokeApi:
     """Answers Invoke and InvokeWithResponseStream."""
 
     def __init__(
-        self, registry: Registry, account: Account, executor: Executor, events: EventQueue, counters: Counters
+        self,
+        registry: Registry,
+        account: Account,
+        executor: Executor,
+        events: EventQueue,
+        counters: Counters,
+        executions: DurableExecutions,
+        go_away: Callable[[float], None],
     ) -> None:
         self._registry = registry
         self._account = account
         self._executor = executor
         self._events = events
         self._counters = counters
+        self._executions = executions
+        self._go_away = go_away
+        self._called: set[str] = set()
+        self._running: set[asyncio.Task[None]] = set()
 
     async def invoke(self, request: Request, reference: str) -> None:
         """Answer Invoke; raises Refusal."""
@@ -53,14 +65,55 @@ class InvokeApi:
         if kind == "DryRun":
             await request.reply(204, b"", [(b"x-amz-executed-version", call.version.encode())])
             return
+        self._check_state(function)
         draw = self._draw(function)
-        headers = self._headers(request, function, call, version=kind != "Event")
+        if function.durable is not None:
+            await self._invoke_durable(request, function, call, kind, draw)
+            return
+        headers = self._headers(call, version=kind != "Event")
         if kind == "Event":
             self._events.submit(function, call)
             await request.reply(202, b"", headers)
             return
         grant = self._admit(function, call)
         result = await self._executor.run(function, call, grant, draw)
+        await self._reply(request, call, result, draw, headers)
+
+    async def _invoke_durable(
+        self, request: Request, function: Function, call: Call, kind: str, draw: Draw | None
+    ) -> None:
+        """Start an execution, or find the one of this name, and answer with what became of it."""
+        assert function.durable is not None
+        if not call.qualifier:
+            raise invalid("You cannot invoke a durable function using an unqualified ARN.")
+        name = call.durable_name or call.request_id
+        execution = self._executions.find(function.settings.name, name, call.payload)
+        if execution is None:
+            grant = None if kind == "Event" else self._admit(function, call)
+            execution = self._executions.start(function.settings.name, name, call, function.durable)
+            if grant is None:
+                self._events.submit(function, call, execution)
+            else:
+                task = asyncio.ensure_future(self._execute(function, call, grant, draw, execution))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+        headers = self._headers(call, version=kind != "Event")
+        headers.append((b"x-amz-durable-execution-arn", execution.arn.encode()))
+        if kind == "Event":
+            await request.reply(202, b"", headers)
+            return
+        result = await asyncio.shield(execution.ended)
+        await self._reply(request, call, result, draw, headers)
+
+    async def _execute(
+        self, function: Function, call: Call, grant: Grant, draw: Draw | None, execution: Execution
+    ) -> None:
+        execution.end(await self._executor.run(function, call, grant, draw))
+
+    @staticmethod
+    async def _reply(
+        request: Request, call: Call, result: Result, draw: Draw | None, headers: Headers
+    ) -> None:
         if draw is not None and draw.fault in (Fault.LOST, Fault.RESET):
             await request.hang_up(reset=draw.fault is Fault.RESET)
             return
@@ -80,8 +133,9 @@ class InvokeApi:
         if kind == "DryRun":
             await request.reply(204, b"", [(b"x-amz-executed-version", call.version.encode())])
             return
+        self._check_state(function)
         draw = self._draw(function)
-        headers = self._headers(request, function, call)
+        headers = self._headers(call)
         grant = self._admit(function, call)
         chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
         call.sink = chunks.put_nowait
@@ -132,6 +186,10 @@ class InvokeApi:
             if not 1 <= len(call.tenant_id) <= 256:
                 raise invalid("TenantId must have 1 to 256 characters")
             self._counters.tenants[call.tenant_id] += 1
+        if b"x-amz-durable-execution-name" in headers:
+            call.durable_name = request.header(b"x-amz-durable-execution-name")
+            if not _DURABLE_NAME.fullmatch(call.durable_name):
+                raise invalid("DurableExecutionName must have 1 to 64 letters, digits, hyphens, underscores")
         if function.pool is not None:
             call.trace_id = request.header(b"x-amzn-trace-id") or new_trace_id(time.time())
         return function, call
@@ -143,6 +201,26 @@ class InvokeApi:
         call.wants_log = log_type == "Tail"
         if call.wants_log and kind == "Event":
             raise invalid("LogType Tail is not supported for the Event invocation type")
+
+    def _check_state(self, function: Function) -> None:
+        """Refuse calls of a function that is not active, or away; the first call starts its windows."""
+        if function.settings.name not in self._called:
+            self._called.add(function.settings.name)
+            loop = asyncio.get_running_loop()
+            for window in function.refusals:
+                loop.call_later(window.start_s, self._go_away, window.length_s)
+        now_s = time.monotonic()
+        state = function.lifecycle.on_call(now_s)
+        if state.name != "Active":
+            raise Refusal(
+                409,
+                "ResourceConflictException",
+                "The operation cannot be performed at this time. "
+                f"The function is currently in the following state: {state.name}",
+                member="Message",
+            )
+        if function.lifecycle.is_out(now_s):
+            raise simulated_status(503)
 
     def _draw(self, function: Function) -> Draw | None:
         """Throw the dice of a simulated function; a fault that keeps it from running is raised."""
@@ -160,19 +238,12 @@ class InvokeApi:
         return grant
 
     @staticmethod
-    def _headers(request: Request, function: Function, call: Call, *, version: bool = True) -> Headers:
+    def _headers(call: Call, *, version: bool = True) -> Headers:
         headers = []
         if version:
             headers.append((b"x-amz-executed-version", call.version.encode()))
         if call.trace_id:
             headers.append((b"x-amzn-trace-id", call.trace_id.encode("latin-1")))
-        if b"x-amz-durable-execution-name" in request.headers:
-            name = request.header(b"x-amz-durable-execution-name")
-            if not _DURABLE_NAME.fullmatch(name):
-                raise invalid("DurableExecutionName must have 1 to 64 letters, digits, hyphens, underscores")
-            execution = uuid.uuid5(uuid.NAMESPACE_URL, f"{function.arn(call.version)}/{name}")
-            arn = f"{function.arn(call.version)}/durable-execution/{name}/{execution}"
-            headers.append((b"x-amz-durable-execution-arn", arn.encode()))
         return headers
 
     @staticmethod

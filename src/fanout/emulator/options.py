@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fanout.emulator.settings import DEFAULT_TIMEOUT_S, Settings
+from fanout.errors import EmulatorError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +90,8 @@ OPTIONS = (
         flag="--port",
         name="port",
         kind=int,
-        default=9001,
         metavar="PORT",
-        help="0 finds a free one. Default: 9001.",
+        help="0 finds a free one. Default: 9001, and with -- COMMAND a free one.",
     ),
     Option(flag="--region", name="region", metavar="REGION", help="Default: AWS_REGION, or us-east-1."),
     Option(
@@ -117,6 +117,30 @@ OPTIONS = (
         default=1.0,
         metavar="X",
         help="Multiply the waits of Event retries (1 and 2 minutes) by X. Default: 1.",
+    ),
+    Option(
+        flag="--on-success",
+        name="on_success",
+        metavar="ARN",
+        help="Send a record of each Event call that succeeded to this SQS queue or SNS topic.",
+    ),
+    Option(
+        flag="--on-failure",
+        name="on_failure",
+        metavar="ARN",
+        help="Send a record of each Event call that failed to this SQS queue or SNS topic.",
+    ),
+    Option(
+        flag="--dead-letter",
+        name="dead_letter",
+        metavar="ARN",
+        help="Send the payload of each Event call that failed to this SQS queue or SNS topic.",
+    ),
+    Option(
+        flag="--durable",
+        name="durable",
+        metavar="DURATION",
+        help="Make the functions durable: calls of one name start one execution, which may take this long.",
     ),
     Option(
         flag="--count-by",
@@ -146,9 +170,21 @@ OPTIONS = (
 )
 
 
-def settings_from(values: dict[str, Any]) -> Settings:
+def split_command(arguments: Sequence[str]) -> tuple[list[str], tuple[str, ...] | None]:
+    """Split a command line at its first ``--``; None where there is none."""
+    arguments = list(arguments)
+    if "--" not in arguments:
+        return arguments, None
+    at = arguments.index("--")
+    return arguments[:at], tuple(arguments[at + 1 :])
+
+
+def settings_from(values: dict[str, Any], command: tuple[str, ...] | None = None) -> Settings:
     """Make settings of parsed options; raises EmulatorError for those that cannot work."""
+    if command is not None and not command:
+        raise EmulatorError("no command after --; write: fanout emulate … -- COMMAND [ARGUMENT…]")
     values = dict(values)
+    values["command"] = command or ()
     values["init_check"] = not values.pop("no_init_check")
     values["simulate"] = tuple(values["simulate"])
     values["log_format"] = {"text": "Text", "json": "JSON"}.get(
@@ -174,4 +210,5 @@ def parse(arguments: Sequence[str]) -> Settings:
                 metavar=option.metavar,
                 help=option.help.replace("%", "%%"),
             )
-    return settings_from(vars(parser.parse_args(arguments)))
+    own, command = split_command(arguments)
+    return settings_from(vars(parser.parse_args(own)), command)

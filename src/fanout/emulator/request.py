@@ -44,6 +44,11 @@ class Request:
             return ""
         return parse_qs(raw.decode("latin-1"), keep_blank_values=True).get(name, [""])[0]
 
+    def queries(self, name: str) -> list[str]:
+        """Read every value of a query parameter."""
+        raw: bytes = self.scope["query_string"]
+        return parse_qs(raw.decode("latin-1")).get(name, [])
+
     async def body(self, limit: int) -> bytes | None:
         """Read the whole body; None if it was larger than ``limit`` bytes; Disconnected if it never came."""
         pieces, size = [], 0

@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fanout.emulator.app import App
+from fanout.emulator.command import Command
 from fanout.emulator.settings import Settings
 from fanout.emulator.spawner import Spawner
 from fanout.errors import EmulatorError
@@ -50,6 +51,26 @@ class _Server(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), 1.0)
 
+    async def go_away(self, seconds: float) -> None:
+        """Break every connection and refuse new ones for a while, then listen again on the same port."""
+        (listening,) = (server.sockets[0] for server in self.servers)
+        family, address = listening.family, listening.getsockname()
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        held = socket.socket(family)  # bound, not listening: refuses, and keeps the port
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        while True:
+            with contextlib.suppress(OSError):
+                held.bind(address)
+                break
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(seconds)
+        held.listen(_BACKLOG)
+        if not self.should_exit:
+            await self.startup(sockets=[held])
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002
         for server in self.servers:
             server.close()
@@ -61,26 +82,40 @@ class _Server(uvicorn.Server):
         self._ended.set()
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGINT, SIGTERM or, with ``die_with_parent``, the end of stdin. Raises EmulatorError."""
+def serve(settings: Settings) -> int:
+    """Serve until SIGINT, SIGTERM or, with ``die_with_parent``, the end of stdin; returns 0.
+
+    With a command: until that has ended, and returns its exit code. Raises EmulatorError.
+    """
     if not hasattr(os, "fork"):
         raise EmulatorError("the emulator needs a system that forks: Linux, macOS or WSL")
+    command = None if not settings.command else Command(settings.command, region=settings.region or "")
     files = _raise_file_limit()
     listening = _bind(settings)
     try:
         import uvloop
     except ImportError:
-        run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run
+        run: Callable[[Coroutine[Any, Any, int]], int] = asyncio.run
     else:
         run = uvloop.run
     with contextlib.suppress(asyncio.CancelledError):
-        run(_serve(settings, listening, files))
+        return run(_serve(settings, listening, files, command))
+    return 0
 
 
-async def _serve(settings: Settings, listening: socket.socket, files: tuple[int, int] | None) -> None:
+async def _serve(
+    settings: Settings, listening: socket.socket, files: tuple[int, int] | None, command: Command | None
+) -> int:
     loop = asyncio.get_running_loop()
     spawner = Spawner(bootstrap=settings.bootstrap, files=files, environ=dict(os.environ))
-    app = App(settings, spawner, None if settings.quiet else _show_log)
+    show_log = None if settings.quiet or settings.command else _show_log
+    absence: list[asyncio.Task[None]] = []
+    server: _Server
+
+    def go_away(seconds: float) -> None:
+        absence.append(loop.create_task(server.go_away(seconds)))
+
+    app = App(settings, spawner, show_log, go_away)
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -95,7 +130,11 @@ async def _serve(settings: Settings, listening: socket.socket, files: tuple[int,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a client's bad HTTP is answered, not logged
     server = _Server(config)
-    _watch_signals(loop, server, settings)
+    if command is None:
+        _watch_signals(loop, server, settings)
+    else:
+        command.watch_signals(loop)
+    code = 0
     try:
         if settings.handler is not None:
             spawner.start()
@@ -103,11 +142,12 @@ async def _serve(settings: Settings, listening: socket.socket, files: tuple[int,
             if settings.init_check:
                 await _check_handler(app, settings)
         if not server.should_exit:
-            announcing = loop.create_task(_announce(server, settings, listening))
+            announcing = loop.create_task(_announce(server, settings, listening, command))
             await server.serve(sockets=[listening])
-            await announcing
+            code = await announcing
     finally:
         spawner.close()
+    return code
 
 
 async def _check_handler(app: App, settings: Settings) -> None:
@@ -141,10 +181,13 @@ async def _check_handler(app: App, settings: Settings) -> None:
     raise EmulatorError(f"cannot import {path}: {what}; {advice}")
 
 
-async def _announce(server: _Server, settings: Settings, listening: socket.socket) -> None:
+async def _announce(
+    server: _Server, settings: Settings, listening: socket.socket, command: Command | None
+) -> int:
+    """Say where it listens, or run the command and end the server after it; returns the exit code."""
     while not server.started:
         if server.should_exit:
-            return
+            return 0
         await asyncio.sleep(0.002)
     host, port = listening.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -152,12 +195,31 @@ async def _announce(server: _Server, settings: Settings, listening: socket.socke
     if settings.ready_json:
         sys.stdout.write(json.dumps({"endpoint_url": url, "functions": names, "pid": os.getpid()}) + "\n")
         sys.stdout.flush()
+    if command is not None:
+        try:
+            return await command.run(url)
+        finally:
+            server.end()
     if not settings.quiet:
-        sys.stderr.write(
-            f"Lambda on this machine: {url}  ({', '.join(names)})  "
-            f"try: aws lambda invoke --endpoint-url {url} --function-name {names[0]} /dev/stdout\n"
-        )
-        sys.stderr.flush()
+        _greet(url, names, settings)
+    return 0
+
+
+def _greet(url: str, names: list[str], settings: Settings) -> None:
+    """Write two lines that work when they are pasted into a fresh shell, with no AWS account set up."""
+    variables = {
+        "AWS_ENDPOINT_URL_LAMBDA": url,
+        "AWS_REGION": settings.region or "",
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+    exports = " ".join(f"{name}={value}" for name, value in variables.items())
+    sys.stderr.write(
+        f"Lambda on this machine: {url}  ({', '.join(names)})\n"
+        f"In another shell: export {exports}\n"
+        f"and then: echo '{{\"id\": 1}}' | fanout run {names[0]} - --out -\n"
+    )
+    sys.stderr.flush()
 
 
 def _watch_signals(loop: asyncio.AbstractEventLoop, server: _Server, settings: Settings) -> None:

@@ -10,11 +10,17 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fanout.emulator.simulation import Simulation, parse_simulation
+from fanout.emulator.simulation import Simulation
+from fanout.emulator.specification import (
+    parse_destination,
+    parse_execution_timeout,
+    parse_simulation,
+)
 from fanout.errors import EmulatorError
 
 ACCOUNT_ID = "123456789012"
 DEFAULT_ACCOUNT_CONCURRENCY = 1_000
+DEFAULT_PORT = 9_001
 DEFAULT_TIMEOUT_S = 60.0
 MAX_TIMEOUT_S = 900.0
 _PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -35,6 +41,11 @@ class FunctionSettings:
     memory_mb: int = 128
     is_log_json: bool = False
     runtime: str = _PYTHON
+    durable_s: float | None = None
+    retention_s: float | None = None
+    on_success: str = ""
+    on_failure: str = ""
+    dead_letter: str = ""
 
     @property
     def arn(self) -> str:
@@ -47,6 +58,7 @@ class Settings:
     """The whole emulator, as the command line has it. Raises EmulatorError for what cannot work."""
 
     handler: str | None = None
+    command: tuple[str, ...] = ()
     simulate: tuple[str, ...] = ()
     name: str | None = None
     concurrency: int | None = None
@@ -56,11 +68,15 @@ class Settings:
     bootstrap: str | None = None
     log_format: str = "Text"
     host: str = "127.0.0.1"
-    port: int = 9001
+    port: int | None = None
     region: str | None = None
     seed: int = 0
     linger_ms: float = 0.0
     event_wait_scale: float = 1.0
+    on_success: str | None = None
+    on_failure: str | None = None
+    dead_letter: str | None = None
+    durable: str | None = None
     count_by: str | None = None
     ready_json: bool = False
     die_with_parent: bool = False
@@ -74,6 +90,10 @@ class Settings:
         self.region = (
             self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         )
+        if self.port is None:
+            self.port = 0 if self.command else DEFAULT_PORT
+        if self.command and self.die_with_parent:
+            raise EmulatorError("--die-with-parent cannot be given with -- COMMAND: it ends with the command")
         if not re.fullmatch(r"127(\.\d{1,3}){3}|localhost|::1", self.host):
             raise EmulatorError(f"--host {self.host}: the emulator listens on loopback only; use 127.0.0.1")
         if not 0 < self.timeout <= MAX_TIMEOUT_S:
@@ -82,6 +102,7 @@ class Settings:
             raise EmulatorError(f"--concurrency {self.concurrency}: must be 0 or more")
         if self.log_format not in {"Text", "JSON"}:
             raise EmulatorError(f"--log-format {self.log_format}: must be Text or JSON")
+        self._check_destinations()
         if self.handler is not None:
             self.functions.append(self._handler_function(self.handler))
         self.functions += [self._simulated_function(text) for text in self.simulate]
@@ -104,6 +125,29 @@ class Settings:
         reserved = sum(function.concurrency or 0 for function in self.functions)
         return max(DEFAULT_ACCOUNT_CONCURRENCY, reserved + 100)
 
+    def _destinations(self) -> dict[str, str]:
+        return {
+            "on_success": self.on_success or "",
+            "on_failure": self.on_failure or "",
+            "dead_letter": self.dead_letter or "",
+        }
+
+    def _check_destinations(self) -> None:
+        for name, arn in self._destinations().items():
+            try:
+                if arn:
+                    parse_destination(arn)
+            except ValueError as error:
+                raise EmulatorError(f"--{name.replace('_', '-')} {arn}: {error}") from error
+
+    def _durable_s(self) -> float | None:
+        if self.durable is None:
+            return None
+        try:
+            return parse_execution_timeout(self.durable)
+        except ValueError as error:
+            raise EmulatorError(f"--durable {self.durable}: {error}") from error
+
     def _handler_function(self, handler: str) -> FunctionSettings:
         file, colon, attribute = handler.rpartition(":")
         if not colon or not file or not attribute:
@@ -125,6 +169,10 @@ class Settings:
             memory_mb=self.memory,
             is_log_json=self.log_format == "JSON",
             runtime="provided.al2023" if self.bootstrap else _PYTHON,
+            durable_s=self._durable_s(),
+            on_success=self.on_success or "",
+            on_failure=self.on_failure or "",
+            dead_letter=self.dead_letter or "",
         )
 
     def _simulated_function(self, text: str) -> FunctionSettings:
@@ -144,6 +192,11 @@ class Settings:
             timeout_s=simulation.timeout_s,
             memory_mb=simulation.memory_mb,
             is_log_json=self.log_format == "JSON",
+            durable_s=self._durable_s() if simulation.durable_s is None else simulation.durable_s,
+            retention_s=simulation.retention_s,
+            on_success=simulation.on_success or self.on_success or "",
+            on_failure=simulation.on_failure or self.on_failure or "",
+            dead_letter=simulation.dead_letter or self.dead_letter or "",
         )
 
 
