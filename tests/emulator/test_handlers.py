@@ -293,3 +293,27 @@ def test_a_handler_path_that_names_nothing_is_told(handler: str) -> None:
     """A missing file, a directory or a missing function name is one line."""
     with pytest.raises(EmulatorError, match=r"FILE\.py:HANDLER"):
         EmulatorProcess(handler=handler).start()
+
+
+def test_initialisation_does_not_count_against_the_timeout(tmp_path: Path) -> None:
+    """A module that takes longer to import than a call may last is served all the same, as on Lambda."""
+    (tmp_path / "m.py").write_text("import time\ntime.sleep(1)\n\n\ndef h(event, context):\n    return 1\n")
+    with EmulatorProcess(
+        handler=f"{tmp_path / 'm.py'}:h", timeout_s=0.5, extra=["--no-init-check"]
+    ) as emulator:
+        reply, answer = call(lambda_client(emulator.endpoint_url), "m", {}, LogType="Tail")
+        assert (answer, "FunctionError" in reply) == (1, False)
+        (init_ms,) = re.findall(r"Init Duration: ([\d.]+) ms", log_of(reply))
+        assert float(init_ms) >= 1_000
+
+
+@pytest.mark.slow
+def test_an_initialisation_without_end_is_a_timeout(tmp_path: Path) -> None:
+    """After Lambda's 10 seconds it counts; then the call ends as any that takes too long."""
+    (tmp_path / "m.py").write_text("import time\ntime.sleep(60)\n")
+    with EmulatorProcess(
+        handler=f"{tmp_path / 'm.py'}:h", timeout_s=0.5, extra=["--no-init-check"]
+    ) as emulator:
+        reply, error = call(lambda_client(emulator.endpoint_url), "m", {}, LogType="Tail")
+        assert (reply["FunctionError"], error["errorType"]) == ("Unhandled", "Sandbox.Timedout")
+        assert "Status: timeout" in log_of(reply)

@@ -12,7 +12,19 @@ from fanout.errors import ConfigError
 
 LOCAL_REGION = "us-east-1"
 _LOCAL_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
-_HIDDEN = ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_LAMBDA")
+_HIDDEN = (
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_LAMBDA",
+)
 
 
 @contextmanager
@@ -21,8 +33,9 @@ def local_function(
 ) -> Iterator[dict[str, Any]]:
     """Start the emulator that ``--local`` asks for; yields the options that lead calls to it.
 
-    Without ``--local`` nothing happens. Credentials of the user never reach the emulator. Raises
-    EmulatorError, in one line, when the handler cannot be started.
+    Without ``--local`` nothing happens. Credentials of the user reach neither the emulator nor the
+    handler, which finds keys that open nothing. Raises EmulatorError, in one line, when the handler
+    cannot be started.
     """
     if run_options.local is None:
         yield {}
@@ -37,6 +50,7 @@ def local_function(
         name=name,
         concurrency=run_options.local_concurrency,
         timeout_s=run_options.local_timeout,
+        env={name: value for name, value in os.environ.items() if name not in _HIDDEN} | _LOCAL_CREDENTIALS,
     )
     emulator.start()
     before = {variable: os.environ.get(variable) for variable in (*_LOCAL_CREDENTIALS, *_HIDDEN)}

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -23,7 +23,8 @@ class EmulatorProcess:
     """An emulator on a free port of 127.0.0.1, for the length of a ``with`` block.
 
     It dies with this process, however that ends. ``timeout_s`` and ``concurrency`` are those of the
-    function; ``extra`` are further arguments of ``fanout emulate``. Attributes after ``start``:
+    function; ``extra`` are further arguments of ``fanout emulate``; ``env`` is the environment that the
+    handler finds, by default the program's own. Attributes after ``start``:
     ``endpoint_url``, ``functions`` (their names), ``pid``.
     """
 
@@ -36,6 +37,7 @@ class EmulatorProcess:
         timeout_s: float | None = None,
         name: str | None = None,
         extra: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
     ) -> None:
         arguments = [handler] if handler is not None else []
         for spec in simulate:
@@ -45,6 +47,7 @@ class EmulatorProcess:
                 arguments += [flag, str(value)]
         if "--port" not in extra:
             arguments += ["--port", "0"]
+        self._env = env
         self._arguments = [*arguments, *extra, "--ready-json", "--die-with-parent", "--quiet"]
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
@@ -69,6 +72,7 @@ class EmulatorProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
+            env=self._env,
         )
         try:
             ready = json.loads(self._read_line())
