@@ -21,6 +21,7 @@ VISIBILITY_S = 60
 HELD_VISIBILITY_S = 900
 HELD_MOST = 100_000
 HELD_LONGEST_S = 11 * 3600.0
+_PARKED_MOST = 15_000  # SQS hands out no more than 120,000 at once
 _IN_TENS = 10
 _TICK_S = 0.05
 _DELETE_WITHIN_S = 0.2  # how long a delete waits for nine others
@@ -78,6 +79,7 @@ class Hold:
         self._due: list[tuple[float, int]] = []  # when to extend what
         self._deletes: deque[tuple[float, Entry]] = deque()
         self._releases: deque[Entry] = deque()
+        self._parked: deque[float] = deque()  # when messages were hidden that are not held
         self._under_way = 0
         self._wake = anyio.Event()
         self._limiter = anyio.CapacityLimiter(_WORKERS)
@@ -145,6 +147,24 @@ class Hold:
         self._wake.set()
         while len(self._failed) > self._held_most:
             self.release(next(iter(self._failed)))
+
+    def keep_again(self, seq: int, receipt: str, *, asked_s: float) -> None:
+        """A failed message came again after it was released: hold it where there is room.
+
+        Else it is hidden for a quarter of an hour without being held, within what SQS allows in flight.
+        """
+        now_s = self._clock()
+        if len(self._failed) < self._held_most:
+            self.take(seq, receipt, asked_s=asked_s)
+            self.keep(seq)
+            return
+        while self._parked and self._parked[0] <= now_s - HELD_VISIBILITY_S:
+            self._parked.popleft()
+        if len(self._parked) >= _PARKED_MOST:
+            self.give_back(receipt)
+            return
+        self._parked.append(now_s)
+        self.give_back(receipt, after_s=HELD_VISIBILITY_S)
 
     def release(self, seq: int) -> None:
         """Give a message back to the queue, visible at once."""

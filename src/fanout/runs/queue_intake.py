@@ -267,9 +267,7 @@ class QueueIntake:
             if self._is_closed:
                 for message in messages:
                     self._hold.give_back(message.receipt_handle)
-            elif messages:
-                await self._take_messages(messages, asked_s)
-            else:
+            elif not await self._take_messages(messages, asked_s):
                 self._last_empty_s = asked_s
                 self._target = max(1, self._target // 2)
         except FanoutError as error:
@@ -283,7 +281,10 @@ class QueueIntake:
             return 10
         return max(1, min(10, self._take - len(self._spool)))
 
-    async def _take_messages(self, messages: list[Message], asked_s: float) -> None:
+    async def _take_messages(self, messages: list[Message], asked_s: float) -> bool:
+        """Number what is new; returns whether any of it is to be run."""
+        if not messages:
+            return False
         was_empty = not self._waiting
         known = self._spool.find([message.message_id for message in messages])
         fresh: dict[str, Message] = {}
@@ -307,13 +308,14 @@ class QueueIntake:
             if again is not None and self._is_to_run(again, message, asked_s):
                 ready.append((again, message))
         if not ready:
-            return
+            return False
         self._last_new_s = self._clock()
         self._waiting += ready
         if was_empty:  # the engine waited for it
             if self._under_way >= self._target:
                 self._target = min(_RECEIVERS_MOST, 2 * self._target)
             self._on_ready()
+        return True
 
     def _is_to_run(self, seq: int, message: Message, asked_s: float) -> bool:
         """A message came again: whether its record is still to be sent."""
@@ -324,11 +326,11 @@ class QueueIntake:
         if seq in self._settled.ok:
             self._hold.delete_receipt(seq, message.receipt_handle)
             return False
-        self._hold.take(seq, message.receipt_handle, asked_s=asked_s)
         if seq in self._unsettled:
+            self._hold.take(seq, message.receipt_handle, asked_s=asked_s)
             self._unsettled.discard(seq)
             return True
-        self._hold.keep(seq)  # it failed, and was released meanwhile
+        self._hold.keep_again(seq, message.receipt_handle, asked_s=asked_s)  # it failed, and was released
         return False
 
     # --- the end -------------------------------------------------------------------------------
