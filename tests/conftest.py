@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -22,6 +23,13 @@ def _no_aws_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(autouse=True)
+def _no_recollections() -> None:
+    """What one test's Lambda answered says nothing about the next one's."""
+    if (quotas := sys.modules.get("fanout.quotas")) is not None:
+        quotas.RECOLLECTIONS.clear()
 
 
 @pytest_asyncio.fixture

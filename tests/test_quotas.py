@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from fanout.config import Concurrency
 from fanout.errors import ConfigError
+from fanout.function_name import split_qualifier
 from fanout.model import InvocationType
 from fanout.quotas import ConcurrencyFile, Quotas, assumed, discover, watch
 from fanout.quotas.decide import CLIENT_WIDTH, Replies, decide
-from fanout.quotas.discover import _split
 
 AUTO = Concurrency()
 FUNCTION = {
@@ -34,31 +34,32 @@ ACCOUNT = {"AccountLimit": {"ConcurrentExecutions": 1_000, "UnreservedConcurrent
 
 
 class ApiError(Exception):
-    """Shaped like botocore's ClientError."""
+    """Shaped like ``ControlRefusal``."""
 
     def __init__(self, code: str, status: int = 400) -> None:
         super().__init__(code)
-        self.response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        self.code = code
+        self.http_status = status
 
 
 class Api:
-    """The part of an aiobotocore client that is asked. A reply may be an exception, or seconds."""
+    """The limit-reading API. A reply may be an exception, or seconds."""
 
-    def __init__(self, function: Any = FUNCTION, account: Any = ACCOUNT, provisioned: Any = None) -> None:
-        self.replies = {"function": function, "account": account, "provisioned": provisioned or {}}
-        self.asked: list[tuple[str, dict[str, str]]] = []
+    def __init__(
+        self, function: Any = FUNCTION, account: Any = ACCOUNT, provisioned: Any = None, scaling: Any = None
+    ) -> None:
+        self.replies = {
+            "function": function,
+            "account": account,
+            "provisioned": provisioned or {},
+            "scaling": scaling or {},
+        }
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
 
-    async def get_function(self, **parameters: str) -> Any:
-        return await self._answer("function", parameters)
-
-    async def get_account_settings(self, **parameters: str) -> Any:
-        return await self._answer("account", parameters)
-
-    async def get_provisioned_concurrency_config(self, **parameters: str) -> Any:
-        return await self._answer("provisioned", parameters)
-
-    async def _answer(self, which: str, parameters: dict[str, str]) -> Any:
-        self.asked.append((which, parameters))
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        which = next((which for part, which in PATHS.items() if part in path), "function")
+        name = path.split("/")[3] if "/functions/" in path else ""
+        self.asked.append((which, name, dict(query or {})))
         await asyncio.sleep(0.05)
         reply = self.replies[which]
         if isinstance(reply, Exception):
@@ -66,6 +67,13 @@ class Api:
         if isinstance(reply, float):
             await asyncio.sleep(reply)
         return reply
+
+
+PATHS = {
+    "account-settings": "account",
+    "provisioned-concurrency": "provisioned",
+    "function-scaling-config": "scaling",
+}
 
 
 async def ask(
@@ -116,7 +124,7 @@ async def test_provisioned_concurrency_counts_where_a_qualifier_names_it(
     api = Api(RESERVED, provisioned={"AllocatedProvisionedConcurrentExecutions": 20})
     quotas = await ask(api, function=function, qualifier=qualifier)
     assert (quotas.budget, quotas.cause, quotas.rate_per_s) == (20, "provisioned", 200.0)
-    assert ("provisioned", {"FunctionName": "f", "Qualifier": "live"}) in api.asked
+    assert ("provisioned", "f", {"Qualifier": "live"}) in api.asked
 
 
 @pytest.mark.looptime
@@ -125,7 +133,7 @@ async def test_without_a_qualifier_provisioned_concurrency_is_not_asked_for() ->
     for qualifier in (None, "$LATEST"):
         api = Api()
         await ask(api, qualifier=qualifier)
-        assert {which for which, _ in api.asked} == {"function", "account"}
+        assert {which for which, _, _ in api.asked} == {"function", "account"}
 
 
 @pytest.mark.looptime
@@ -180,7 +188,7 @@ async def test_a_pool_alone_does_not_say_that_nothing_is_reserved() -> None:
 @pytest.mark.looptime
 async def test_an_api_that_does_not_exist_is_named_by_its_status() -> None:
     """An emulator of AWS without GetAccountSettings answers 404 with a page."""
-    quotas = await ask(Api(account=ApiError("404", 404)))
+    quotas = await ask(Api(account=ApiError("HTTP 404", 404)))
     assert "HTTP 404 for GetAccountSettings" in quotas.budget_source
 
 
@@ -206,14 +214,26 @@ async def test_reserved_zero_is_told_as_such() -> None:
     assert "Lambda throttles every call" in quotas.budget_source
 
 
-def test_a_number_is_the_users_word() -> None:
-    """Neither clamped nor questioned, but told where it is more than Lambda allows."""
+def test_a_number_is_bounded_by_what_was_read_and_never_by_what_is_assumed() -> None:
+    """The user's word beats a guess, and not what Lambda says; where it was bounded, that is shown."""
     quotas = decide(Replies(RESERVED, ACCOUNT), Concurrency(fixed=80))
-    assert (quotas.budget, quotas.cause, quotas.allowed) == (80, "fixed", 50)
+    assert (quotas.budget, quotas.cause, quotas.allowed) == (50, "fixed", 50)
     assert quotas.is_above_allowed
-    assert "above the 50 that Lambda allows" in quotas.budget_source
+    assert "bounded by the 50 that Lambda allows (reserved" in quotas.budget_source
     assert not decide(Replies(RESERVED, ACCOUNT), Concurrency(fixed=50)).is_above_allowed
-    assert not decide(Replies("denied", "denied"), Concurrency(fixed=5_000)).is_above_allowed
+    denied = decide(Replies("denied", "denied"), Concurrency(fixed=5_000))
+    assert (denied.budget, denied.is_above_allowed) == (5_000, False)
+    # Auto leaves a fifth of the pool to others; a number may take all of it, and no more.
+    assert decide(Replies(FUNCTION, ACCOUNT), Concurrency(fixed=850)).budget == 850
+    assert decide(Replies(FUNCTION, ACCOUNT), Concurrency(fixed=2_000)).budget == 900
+    # Without GetFunction a reservation may be above the pool, but nothing is above the account.
+    assert decide(Replies("denied", ACCOUNT), Concurrency(fixed=2_000)).budget == 1_000
+
+
+def test_which_rates_were_read_is_known() -> None:
+    """One that was assumed must not bound a rate that the user gave."""
+    assert decide(Replies(RESERVED, ACCOUNT), AUTO).is_rate_read
+    assert not decide(Replies(FUNCTION, "denied"), AUTO).is_rate_read
 
 
 def test_a_share_is_of_the_discovered_budget() -> None:
@@ -291,8 +311,8 @@ def test_a_qualifier_is_found_in_every_form_of_a_name(
     function: str, name: str, qualifier: str | None
 ) -> None:
     """Names, partial ARNs and ARNs; one given apart wins."""
-    assert _split(function, None) == (name, qualifier)
-    assert _split(function, "apart") == (name, "apart")
+    assert split_qualifier(function, None) == (name, qualifier)
+    assert split_qualifier(function, "apart") == (name, "apart")
 
 
 def void(_: object) -> None:

@@ -68,6 +68,8 @@ CODE_VERDICTS: Mapping[str, Verdict] = {
     # 409: states that do not pass by waiting.
     "CodeArtifactUserDeleted": Verdict.FATAL,
     "CodeArtifactUserFailed": Verdict.FATAL,
+    "RuntimeAliasDeleted": Verdict.FATAL,
+    "RuntimeVersionDeleted": Verdict.FATAL,
     "DurableExecutionAlreadyStarted": Verdict.REJECTED,
     # 502: set up wrongly, against the passing lack of a resource.
     "EC2AccessDenied": Verdict.FATAL,
@@ -100,6 +102,10 @@ STATUS_VERDICTS: Mapping[int, Verdict] = {
     504: Verdict.TRANSIENT,
     509: Verdict.TRANSIENT,
 }
+
+# A snapshot is made anew, which takes minutes: asking again at once would only use the attempts up.
+_LEAST_WAIT_S: Mapping[str, float] = {"SnapStartRegenerationFailure": 30.0}
+_LONGEST_RETRY_AFTER_S = 86_400.0
 
 _decode = msgspec.json.Decoder().decode
 _MAX_MESSAGE_CHARS = 2_000
@@ -147,11 +153,15 @@ def _classify_refusal(reply: Reply, template: InvokeTemplate) -> Classification:
     throttle = (
         THROTTLE_KINDS.get(reason or "", ThrottleKind.UNKNOWN) if verdict is Verdict.THROTTLED else None
     )
-    return Classification(verdict, detail, throttle, _seconds(reply.retry_after))
+    wait_s = _seconds(reply.retry_after)
+    least_s = _LEAST_WAIT_S.get(_short(code)) if verdict is Verdict.TRANSIENT else None
+    if least_s is not None:
+        wait_s = max(least_s, wait_s or 0.0)
+    return Classification(verdict, detail, throttle, wait_s)
 
 
 def _refusal_verdict(status: int, code: str) -> Verdict | None:
-    name = code.removesuffix("Exception").removesuffix("Error")
+    name = _short(code)
     if (by_code := CODE_VERDICTS.get(name)) is not None and 400 <= status < 600:
         return by_code
     if "TooLarge" in name and 400 <= status < 500:
@@ -160,6 +170,10 @@ def _refusal_verdict(status: int, code: str) -> Verdict | None:
     if 400 <= status < 600 and name in ("TooManyRequests", "Throttling", "ThrottledException", "Throttled"):
         return Verdict.THROTTLED
     return STATUS_VERDICTS.get(status)
+
+
+def _short(code: str) -> str:
+    return code.removesuffix("Exception").removesuffix("Error")
 
 
 def _code(reply: Reply, members: Mapping[str, Any]) -> str:
@@ -250,8 +264,9 @@ def _clip(text: str) -> str:
 
 
 def _seconds(retry_after: str | None) -> float | None:
+    """A number of seconds, at most a day; None for a date (Lambda sends none) and for nonsense."""
     try:
         seconds = float(retry_after) if retry_after else math.nan
     except ValueError:
         return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    return min(seconds, _LONGEST_RETRY_AFTER_S) if math.isfinite(seconds) and seconds >= 0 else None

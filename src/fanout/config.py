@@ -25,6 +25,7 @@ class Options:
     retry_on: Sequence[str] = ()  # error types; empty means any, once retry_function_errors > 0
     idempotent: bool = False
     timeout: float | None = None  # per call; default: the function's own plus slack
+    function_timeout: float | None = None  # the function's own, where it cannot be read
     connect_timeout: float = 5.0
     deadline: float | None = None  # for all of it, from the start
     throttle_patience: float = 300.0  # how long nothing but throttles is borne
@@ -57,7 +58,7 @@ class Options:
         for name in ("retries", "retry_function_errors"):
             value = getattr(self, name)
             _check(_is_count(value), name, value, "a whole number from 0")
-        for name in ("timeout", "deadline", "throttle_patience", "connect_timeout"):
+        for name in ("timeout", "function_timeout", "deadline", "throttle_patience", "connect_timeout"):
             value = getattr(self, name)
             _check(value is None or (_is_number(value) and value > 0), name, value, "more than 0 seconds")
         _check(

@@ -37,7 +37,12 @@ class TransportError(FanoutError):
 
 
 class ConnectFailed(TransportError):
-    """No connection: the request was certainly not sent, so the function did not run."""
+    """No connection: the request was certainly not sent, so the function did not run.
+
+    ``is_host_unknown``: the endpoint's name has no address, as with a Region that does not exist.
+    """
+
+    is_host_unknown = False
 
 
 class RequestNotSent(TransportError):

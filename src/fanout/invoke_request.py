@@ -15,20 +15,13 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from fanout.errors import ConfigError
+from fanout.function_name import parse_function_name
 from fanout.model import ErrorDetail, InvocationType, InvokeTemplate
 
 SYNC_PAYLOAD_BYTES = 6_291_456
 EVENT_PAYLOAD_BYTES = 1_048_576
 CLIENT_CONTEXT_BYTES = 3_583  # of base64
 
-_FUNCTION = re.compile(
-    r"(?:arn:(?:aws[a-zA-Z-]*)?:lambda:)?"
-    r"(?:(?P<region>(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d):)?"
-    r"(?:\d{12}:)?(?:function:)?"
-    r"(?P<name>[a-zA-Z0-9_.-]+)"
-    r"(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9_-]+))?",
-    re.ASCII,
-)
 _QUALIFIER = re.compile(r"\$(?:LATEST(?:\.PUBLISHED)?)|[a-zA-Z0-9_$-]+", re.ASCII)
 _TENANT_ID = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]+", re.ASCII)
 _DURABLE_NAME = re.compile(r"[a-zA-Z0-9_-]+", re.ASCII)
@@ -115,12 +108,12 @@ def payload_fault(template: InvokeTemplate, body: bytes) -> ErrorDetail | None:
 
 def region_of(function: str) -> str | None:
     """The Region that a full ARN names; None for a name or a partial ARN."""
-    match = _FUNCTION.fullmatch(function) if function.startswith("arn:") else None
+    match = parse_function_name(function) if function.startswith("arn:") else None
     return match["region"] if match else None
 
 
 def _check_function(function: object, qualifier: object) -> None:
-    match = _FUNCTION.fullmatch(function) if isinstance(function, str) and len(function) <= 256 else None
+    match = parse_function_name(function) if isinstance(function, str) else None
     # A path segment of dots alone would be resolved away before the request is sent.
     if match is None or match["name"] in (".", ".."):
         raise _refusal(

@@ -27,6 +27,7 @@ _CAUSES = {
     "reserved": "reserved concurrency",
     "account": "account concurrency",
     "provisioned": "provisioned concurrency",
+    "managed": "managed instances",
     "fixed": "as asked",
     "assumed": "assumed",
     "throttles": "throttles",

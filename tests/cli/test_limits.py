@@ -63,8 +63,8 @@ def test_json_is_for_scripts(emulator: EmulatorProcess) -> None:
 
 
 def test_a_number_above_what_is_allowed_is_told(emulator: EmulatorProcess) -> None:
-    """The user's word stands, and the table says that Lambda will throttle it."""
-    assert "above the 50 that Lambda allows" in limits(emulator, "orders:live", "-j", "80").stdout
+    """The table says that it was bounded, and by what."""
+    assert "bounded by the 50 that Lambda allows" in limits(emulator, "orders:live", "-j", "80").stdout
 
 
 def test_denied_apis_are_no_failure(emulator: EmulatorProcess) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fanout.classify import classify
+from fanout.errors import ReplyLost
 from fanout.invoke_request import build_template
 from fanout.model import Reply, ThrottleKind, Verdict
 from tests.transports.wire import chunk, complete, frame, http, stream, transport_to, wire
@@ -46,6 +47,8 @@ REFUSALS = [
     (409, "CodeArtifactUserPendingException", V.TRANSIENT),
     (409, "CodeArtifactUserDeletedException", V.FATAL),
     (409, "CodeArtifactUserFailedException", V.FATAL),
+    (409, "RuntimeAliasDeletedException", V.FATAL),
+    (409, "RuntimeVersionDeletedException", V.FATAL),
     (409, "DurableExecutionAlreadyStartedException", V.REJECTED),
     (410, "EFSIOException", V.AMBIGUOUS),
     (413, "RequestTooLargeException", V.REJECTED),
@@ -239,18 +242,29 @@ async def test_bytes_come_back_as_they_were_sent(kind: str) -> None:
         assert (await ask(kind, http(200, body))).body == body
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n1\r\nf\r\n0\r\n\r\n"
     assert (await ask(kind, chunked)).body == b"abcdef"
-    labelled = http(200, b"plain", {"Content-Encoding": "gzip"})
-    assert (await ask(kind, labelled)).body == b"plain"
 
 
 @both
-async def test_a_redirect_is_not_followed_to_a_success(kind: str) -> None:
-    """An endpoint that sends the call elsewhere has not answered it."""
-    template = build_template(function="f")
+async def test_an_encoding_that_was_not_asked_for_is_a_lost_reply(kind: str) -> None:
+    """Its bytes are not the function's; a refusal is one by its status all the same."""
+    for encoding in ("gzip", "br", "x-own"):
+        with pytest.raises(ReplyLost, match=f"encoded \\({encoding}\\)"):
+            await ask(kind, http(200, b"\x1f\x8b", {"Content-Encoding": encoding}))
+    assert (await ask(kind, http(200, b"{}", {"Content-Encoding": "identity"}))).body == b"{}"
+    assert (await ask(kind, http(503, b"\x1f\x8b", {"Content-Encoding": "gzip"}))).status == 503
+
+
+@both
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_redirect_carries_nothing_to_another_host(kind: str, stream: bool) -> None:
+    """Payload and session token would go along: the other host hears nothing at all."""
+    template = build_template(function="f", stream=stream)
     async with wire() as elsewhere, wire() as endpoint, transport_to(endpoint.url, kind) as transport:
         for status in (301, 302, 303, 307, 308):
             endpoint.answer(http(status, b"", {"Location": f"{elsewhere.url}/x"}))
-            assert classify(await transport.send(template, b"{}"), template).verdict is V.AMBIGUOUS
+            reply = await transport.send(template, b"{}")
+            assert (reply.status, classify(reply, template).verdict) == (status, V.AMBIGUOUS)
+        assert (elsewhere.connections, len(endpoint.received)) == (0, 5)
 
 
 @both

@@ -55,28 +55,34 @@ _COLUMNS = ("name", "runtime", "memory_mb", "timeout_s", "last_modified")
 
 
 async def _list(prefix: str, account: dict[str, Any]) -> list[dict[str, Any]]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
     from fanout.aws import AwsSession
+    from fanout.errors import TransportError
+    from fanout.transports.control import ControlClient, ControlRefusal
+    from fanout.transports.signed_http import SignedHttp
 
-    found = []
+    found: list[dict[str, Any]] = []
     async with AwsSession(function=prefix or "*", **account) as session:
+        http = await SignedHttp.open(session)
         try:
-            async for page in session.client.get_paginator("list_functions").paginate():
+            control, query = ControlClient(http), {"MaxItems": "50"}
+            while True:
+                page = await control.get("/2015-03-31/functions", query)
                 found += [
                     _row(function)
-                    for function in page["Functions"]
+                    for function in page.get("Functions") or []
                     if function["FunctionName"].startswith(prefix)
                 ]
-        except ClientError as error:
-            details = error.response.get("Error", {})
-            code, message = details.get("Code", ""), " ".join(str(details.get("Message", "")).split())
+                if not (marker := page.get("NextMarker")):
+                    break
+                query["Marker"] = marker
+        except ControlRefusal as error:
             raise FatalRefusal(
-                f"the functions cannot be listed: {code}: {message} (it takes lambda:ListFunctions)",
-                code=code,
+                f"the functions cannot be listed: {error} (it takes lambda:ListFunctions)", code=error.code
             ) from error
-        except BotoCoreError as error:
-            raise FatalRefusal(f"the functions cannot be listed: {' '.join(str(error).split())}") from error
+        except (TransportError, ConnectionError, TimeoutError) as error:
+            raise FatalRefusal(f"the functions cannot be listed: {error}") from error
+        finally:
+            await http.aclose()
     return sorted(found, key=lambda row: str(row["name"]))
 
 

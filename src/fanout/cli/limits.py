@@ -11,7 +11,7 @@ import click
 from fanout.cli.aws_options import aws_options
 from fanout.config import Concurrency, parse_concurrency
 from fanout.errors import FatalRefusal
-from fanout.quotas import Figure, Quotas, discover
+from fanout.quotas import Answer, Figure, Quotas, discover, read_event_config
 
 _EPILOG = """\b
 Examples:
@@ -51,20 +51,22 @@ def command(
     """
     asked = parse_concurrency(concurrency)
     try:
-        quotas = asyncio.run(_discover(function, qualifier, asked, profile, region, endpoint_url))
+        quotas, events = asyncio.run(_discover(function, qualifier, asked, profile, region, endpoint_url))
     except FatalRefusal as error:
         _refuse(str(error))
     if quotas.function_missing:
         where = f" with the qualifier {qualifier}" if qualifier else ""
         _refuse(f"{function}: no such function{where} in this account and Region")
+    if quotas.unreachable is not None:
+        _refuse(quotas.unreachable)
     if quotas.refusal is not None:
         _refuse(f"{function}: {quotas.refusal}; check --profile, and that the session has not expired")
     if as_json:
-        click.echo(_json(function, quotas))
+        click.echo(_json(function, quotas, events))
     elif sys.stdout.isatty():
-        _draw(function, quotas)
+        _draw(function, quotas, events)
     else:
-        for figure in [*quotas.figures, _budget(quotas)]:
+        for figure in [*quotas.figures, *_event_figures(quotas, events), _budget(quotas)]:
             click.echo(f"{figure.name}\t{_shown(figure.value)}\t{figure.source}")
 
 
@@ -75,13 +77,47 @@ async def _discover(
     profile: str | None,
     region: str | None,
     endpoint_url: str | None,
-) -> Quotas:
+) -> tuple[Quotas, Answer]:
     from fanout.aws import AwsSession
+    from fanout.transports.control import ControlClient
+    from fanout.transports.signed_http import SignedHttp
 
     async with AwsSession(
         function=function, profile=profile, region=region, endpoint_url=endpoint_url
     ) as session:
-        return await discover(session.client, function=function, qualifier=qualifier, concurrency=concurrency)
+        http = await SignedHttp.open(session)
+        try:
+            control = ControlClient(http)
+            return await asyncio.gather(
+                discover(control, function=function, qualifier=qualifier, concurrency=concurrency),
+                read_event_config(control, function, qualifier),
+            )
+        finally:
+            await http.aclose()
+
+
+def _event_figures(quotas: Quotas, events: Answer) -> list[Figure]:
+    """What becomes of Event calls: tries, age, where results and failures go."""
+    api = "GetFunctionEventInvokeConfig"
+    if isinstance(events, str):
+        return [Figure("Event calls", None, f"unknown: {events}")]
+    places = events.get("DestinationConfig")
+    places = places if isinstance(places, dict) else {}
+    rows: list[Figure] = []
+    for name, value, default in (
+        ("Event: more tries", events.get("MaximumRetryAttempts"), 2),
+        ("Event: greatest age (s)", events.get("MaximumEventAgeInSeconds"), 21_600),
+    ):
+        is_set = isinstance(value, int) and not isinstance(value, bool)
+        rows.append(Figure(name, value if is_set else default, api if is_set else f"{api}: Lambda's default"))
+    for name, which in (("Event: results to", "OnSuccess"), ("Event: failures to", "OnFailure")):
+        place = places.get(which)
+        target = place.get("Destination") if isinstance(place, dict) else None
+        rows.append(
+            Figure(name, target if isinstance(target, str) else None, api if target else f"{api}: none")
+        )
+    rows.append(Figure("Event: dead letters to", quotas.dead_letter_arn, "GetFunction"))
+    return rows
 
 
 def _refuse(line: str) -> NoReturn:
@@ -99,7 +135,7 @@ def _shown(value: float | str | None) -> str:
     return value if isinstance(value, str) else f"{value:,.15g}"
 
 
-def _draw(function: str, quotas: Quotas) -> None:
+def _draw(function: str, quotas: Quotas, events: Answer) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -107,7 +143,7 @@ def _draw(function: str, quotas: Quotas) -> None:
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_column("from", style="dim")
-    for figure in quotas.figures:
+    for figure in [*quotas.figures, *_event_figures(quotas, events)]:
         table.add_row(figure.name, _shown(figure.value), figure.source)
     table.add_section()
     budget = _budget(quotas)
@@ -115,7 +151,7 @@ def _draw(function: str, quotas: Quotas) -> None:
     Console(highlight=False).print(table)
 
 
-def _json(function: str, quotas: Quotas) -> str:
+def _json(function: str, quotas: Quotas, events: Answer) -> str:
     import msgspec
 
     members: dict[str, Any] = {
@@ -137,6 +173,11 @@ def _json(function: str, quotas: Quotas) -> str:
         "architecture": quotas.architecture,
         "ephemeral_mb": quotas.ephemeral_mb,
         "state": quotas.state,
-        "figures": [figure._asdict() for figure in quotas.figures],
+        "state_reason": quotas.state_reason,
+        "is_managed": quotas.is_managed,
+        "is_durable": quotas.is_durable,
+        "is_tenant_isolated": quotas.is_tenant_isolated,
+        "event_config": None if isinstance(events, str) else events,
+        "figures": [figure._asdict() for figure in (*quotas.figures, *_event_figures(quotas, events))],
     }
     return msgspec.json.encode(members).decode()

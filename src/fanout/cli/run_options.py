@@ -84,6 +84,12 @@ how_fast = _group(
         help="How long one call may take. Default: the function's own, and some.",
     ),
     click.option(
+        "--function-timeout",
+        type=DURATION,
+        metavar="SECONDS",
+        help="The function's timeout, where it cannot be read: how long a lost call's permit is kept.",
+    ),
+    click.option(
         "--max-bytes-in-flight",
         type=click.IntRange(min=1),
         metavar="BYTES",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -12,10 +13,12 @@ import anyio
 from fanout.aws import AwsSession
 from fanout.config import Concurrency, Options, parse_concurrency
 from fanout.errors import ConfigError, FatalRefusal
-from fanout.limit import AdaptiveLimit, Ramp
+from fanout.limit import AdaptiveLimit, ManagedRamp, Ramp, Scaling
 from fanout.pacer import Pacer
-from fanout.quotas import Quotas, assumed, discover, watch
+from fanout.quotas import RECOLLECTIONS, Memory, Quotas, assumed, discover, watch
 from fanout.transports import Transport, open_transport
+from fanout.transports.control import ControlClient
+from fanout.transports.signed_http import SignedHttp
 
 if TYPE_CHECKING:
     from fanout.dispatcher.engine import Engine
@@ -37,6 +40,9 @@ class Budget:
         self._asked: Concurrency = parse_concurrency(options.concurrency)
         self._own_transport = own_transport
         self._session: AwsSession | None = None
+        self._http: SignedHttp | None = None
+        self._control: ControlClient | None = None
+        self._memory: Memory | None = None
         self._stack = AsyncExitStack()
         self.quotas: Quotas
         self.limit: AdaptiveLimit
@@ -49,7 +55,11 @@ class Budget:
             if self._own_transport is not None:
                 if self._asked.fixed is None:
                     raise ConfigError("concurrency must be a number with a transport of your own")
-                self.quotas = assumed(self._asked, invocation_type=options.invocation_type)
+                self.quotas = assumed(
+                    self._asked,
+                    invocation_type=options.invocation_type,
+                    function_timeout_s=options.function_timeout,
+                )
             else:
                 self._session = await stack.enter_async_context(
                     AwsSession(
@@ -61,8 +71,11 @@ class Budget:
                         connect_timeout_s=options.connect_timeout,
                     )
                 )
+                await self._open_control(stack)
                 self.quotas = await self._read_quotas()
             quotas = self.quotas
+            if quotas.unreachable is not None and quotas.is_host_unknown:
+                raise FatalRefusal(quotas.unreachable, code="Unreachable")
             if quotas.refusal is not None:
                 raise FatalRefusal(quotas.refusal, code="Refused", http_status=403)
             if quotas.reserved == 0 and options.invocation_type == "RequestResponse":
@@ -75,8 +88,7 @@ class Budget:
             _log.info(
                 "%s: at most %d calls in flight (%s)", options.function, quotas.budget, quotas.budget_source
             )
-            ramp = Ramp(quotas.provisioned or 0) if options.invocation_type == "RequestResponse" else None
-            self.limit = AdaptiveLimit(quotas.budget, cause=quotas.cause, ramp=ramp)
+            self.limit = AdaptiveLimit(quotas.budget, cause=quotas.cause, ramp=self._scaling(quotas))
             self.pacer = Pacer(self._rate())
             if self._own_transport is not None:
                 self.transport = self._own_transport
@@ -87,6 +99,8 @@ class Budget:
                     kind=options.transport,
                     max_connections=min(max(quotas.budget, 16), _CONNECTIONS_AT_MOST),
                     read_timeout_s=self.read_timeout_s,
+                    call_timeout_s=options.timeout,
+                    http=self._http if options.transport == "direct" else None,
                 )
                 stack.push_async_callback(self.transport.aclose)
             self._stack = stack.pop_all()
@@ -105,8 +119,13 @@ class Budget:
 
     @property
     def read_timeout_s(self) -> float:
-        """How long a call may be silent: the option, else the function's own timeout plus slack."""
-        return self._options.timeout or self.quotas.function_timeout_s + TIMEOUT_SLACK_S
+        """How long a call may be silent: the function's own timeout plus slack."""
+        return self.quotas.function_timeout_s + TIMEOUT_SLACK_S
+
+    @property
+    def call_timeout_s(self) -> float:
+        """How long a call can take at the most before it ends for the client: the option, else the above."""
+        return min(self._options.timeout or self.read_timeout_s, self.read_timeout_s)
 
     @property
     def linger_s(self) -> float:
@@ -117,7 +136,7 @@ class Budget:
 
     async def watch(self, engine: Engine) -> None:
         """Read the limits again every minute, and a ``@FILE`` every second, until cancelled."""
-        if self._session is None:
+        if self._control is None:
             return
 
         def on_change(quotas: Quotas) -> None:
@@ -139,27 +158,63 @@ class Budget:
 
         options = self._options
         await watch(
-            self._session.client,
+            self._control,
             self.quotas,
             function=options.function,
             qualifier=options.qualifier,
             concurrency=self._asked,
             invocation_type=options.invocation_type,
+            function_timeout_s=options.function_timeout,
             on_change=on_change,
+            memory=self._memory,
         )
 
     def _rate(self) -> float | None:
+        """The user's rate, bounded by one that was read; else what was read or assumed."""
         asked, allowed = self._options.rate, self.quotas.rate_per_s
-        rates = [rate for rate in (asked, allowed) if rate is not None]
-        return min(rates) if rates else None
+        if asked is None or allowed is None:
+            return allowed if asked is None else asked
+        return min(asked, allowed) if self.quotas.is_rate_read else asked
+
+    def _scaling(self, quotas: Quotas) -> Scaling | None:
+        if self._options.invocation_type != "RequestResponse":
+            return None
+        if quotas.is_managed:
+            return ManagedRamp(quotas.managed_start)
+        return Ramp(quotas.provisioned or 0)
+
+    @property
+    def _is_told_all(self) -> bool:
+        """Whether the options say whatever Lambda would be asked."""
+        options = self._options
+        return self._asked.fixed is not None and options.rate is not None and options.timeout is not None
+
+    async def _open_control(self, stack: AsyncExitStack) -> None:
+        """What the limits are read by, unless nothing is asked; ``direct`` goes on with its connections."""
+        assert self._session is not None
+        if self._is_told_all and self._options.transport == "sdk":
+            return
+        self._http = http = await SignedHttp.open(self._session)
+        stack.push_async_callback(http.aclose)
+        if not self._is_told_all:
+            self._control = ControlClient(http)
+            identity = (await http.credentials(time.time())).access_key
+            self._memory = RECOLLECTIONS.memory(http.endpoint, identity)
 
     async def _read_quotas(self) -> Quotas:
         options = self._options
-        assert self._session is not None
+        if self._control is None:
+            return assumed(
+                self._asked,
+                invocation_type=options.invocation_type,
+                function_timeout_s=options.function_timeout,
+            )
         return await discover(
-            self._session.client,
+            self._control,
             function=options.function,
             qualifier=options.qualifier,
             concurrency=self._asked,
             invocation_type=options.invocation_type,
+            function_timeout_s=options.function_timeout,
+            memory=self._memory,
         )

@@ -15,18 +15,11 @@ from fanout.emulator.pool import Pool
 from fanout.emulator.record_faults import RecordFaults
 from fanout.emulator.settings import FunctionSettings
 from fanout.emulator.simulation import Dice
+from fanout.function_name import parse_function_name
 
 LATEST = "$LATEST"
 LATEST_PUBLISHED = "$LATEST.PUBLISHED"
 PAGE = 50
-# The pattern of the API model; the account and the Region of an ARN are not compared with ours.
-_REFERENCE = re.compile(
-    r"(?:arn:(?:aws[a-zA-Z-]*)?:lambda:)?(?:(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d:)?(?:\d{12}:)?"
-    r"(?:function:)?(?P<name>[a-zA-Z0-9-_.]+)(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9-_]+))?",
-    re.ASCII,
-)
-
-
 _QUALIFIER = re.compile(r"[a-zA-Z0-9$_.-]{1,128}")
 
 
@@ -137,8 +130,8 @@ class Registry:
                 "satisfy constraint: Member must have 1 to 128 letters, digits, $, hyphens, underscores"
             )
         if function is None:
-            match = _REFERENCE.fullmatch(reference)
-            if match is None or len(reference) > 256:
+            match = parse_function_name(reference)  # account and Region are not compared with ours
+            if match is None:
                 raise BadReference(
                     f"1 validation error detected: Value '{reference[:300]}' at 'functionName' failed to "
                     "satisfy constraint: Member must be a function name, a partial ARN or an ARN"

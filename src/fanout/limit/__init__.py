@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from fanout.limit.adaptive import AdaptiveLimit
 from fanout.limit.protocol import Cause, Limit
-from fanout.limit.ramp import Ramp
+from fanout.limit.ramp import ManagedRamp, Ramp, Scaling
 
-__all__ = ["AdaptiveLimit", "Cause", "Limit", "Ramp"]
+__all__ = ["AdaptiveLimit", "Cause", "Limit", "ManagedRamp", "Ramp", "Scaling"]

@@ -6,7 +6,7 @@ import sys
 
 from fanout.errors import ConfigError
 from fanout.limit.protocol import Cause
-from fanout.limit.ramp import Ramp
+from fanout.limit.ramp import Scaling
 from fanout.model import ThrottleKind
 
 # Chosen by measurement: ``python -m benchmarks.limits --sweep``, docs/limits.md.
@@ -68,7 +68,7 @@ class AdaptiveLimit:
         "peak_until_s",
     )
 
-    def __init__(self, budget: int, *, cause: Cause = "fixed", ramp: Ramp | None = None) -> None:
+    def __init__(self, budget: int, *, cause: Cause = "fixed", ramp: Scaling | None = None) -> None:
         """``cause`` names where the budget came from; ``"assumed"`` makes it start low."""
         self._budget = _checked(budget)
         self._cause: Cause = cause

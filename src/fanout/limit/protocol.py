@@ -6,7 +6,9 @@ from typing import Literal, Protocol
 
 from fanout.model import ThrottleKind
 
-Cause = Literal["fixed", "reserved", "account", "provisioned", "assumed", "throttles", "ramp", "width"]
+Cause = Literal[
+    "fixed", "reserved", "account", "provisioned", "managed", "assumed", "throttles", "ramp", "width"
+]
 
 
 class Limit(Protocol):

@@ -2,12 +2,77 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 AT_ONCE = 1_000
 PER_S = 100.0
 WARM_FOR_S = 300.0
 # Lambda's bucket is drawn on when calls arrive, this one when they leave: refilling a little later
 # than Lambda keeps a call that travels faster than those before it from coming too early.
 LAG_S = 0.25
+
+
+class Scaling(Protocol):
+    """How fast a function may take more calls at once. Never reads a clock."""
+
+    peak: int
+    peak_until_s: float
+
+    @property
+    def warm(self) -> int:
+        """Calls at once that need nothing new."""
+
+    def ceiling(self, now_s: float) -> int:
+        """Calls in flight that Lambda takes by now."""
+
+    def on_peak(self, in_flight: int, now_s: float) -> None:
+        """More than ``peak`` are in flight, or ``peak_until_s`` has come."""
+
+    def next_growth_s(self, now_s: float) -> float:
+        """When the ceiling is one higher."""
+
+
+class ManagedRamp:
+    """The scaling of managed instances: traffic may double every 5 minutes, from what a new version takes.
+
+    Instances are started by load on their CPU, and calls are throttled when traffic more than doubles
+    within 5 minutes. So the ceiling is twice the peak of the last 5 minutes, and at least ``start``.
+    AWS Lambda developer guide, "Scaling Lambda Managed Instances".
+    """
+
+    __slots__ = ("_ceiling", "peak", "peak_until_s")
+
+    def __init__(self, start: int) -> None:
+        self._ceiling = max(1, start)
+        self.peak = 0  # in these 5 minutes
+        self.peak_until_s = float("-inf")
+
+    @property
+    def warm(self) -> int:
+        """None: every growth is asked about."""
+        return 0
+
+    def ceiling(self, now_s: float) -> int:
+        """Calls in flight that the instances take by now."""
+        self._turn(now_s)
+        return self._ceiling
+
+    def on_peak(self, in_flight: int, now_s: float) -> None:
+        """``in_flight`` calls run at once."""
+        if self.peak_until_s == float("-inf"):
+            self.peak_until_s = now_s + WARM_FOR_S
+        self._turn(now_s)
+        self.peak = max(self.peak, in_flight)
+
+    def next_growth_s(self, now_s: float) -> float:
+        """When the ceiling may be higher."""
+        return now_s + WARM_FOR_S if self.peak_until_s == float("-inf") else self.peak_until_s
+
+    def _turn(self, now_s: float) -> None:
+        if now_s >= self.peak_until_s > float("-inf"):
+            self._ceiling = max(self._ceiling, 2 * self.peak)
+            self.peak = 0
+            self.peak_until_s = now_s + WARM_FOR_S
 
 
 class Ramp:

@@ -25,10 +25,10 @@ from fanout.errors import (
     TransportError,
 )
 from fanout.queues.hold import Entry
-from fanout.queues.http import SignedHttp, host_header
 from fanout.queues.location import QueueLocation
 from fanout.queues.message import Message
 from fanout.transports.endpoint import Endpoint
+from fanout.transports.signed_http import SignedHttp, host_header
 from fanout.transports.sigv4 import RequestSigner
 
 T = TypeVar("T")

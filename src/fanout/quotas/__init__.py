@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from fanout.quotas.concurrency_file import ConcurrencyFile
-from fanout.quotas.decide import Figure, Quotas, assumed
-from fanout.quotas.discover import discover, watch
+from fanout.quotas.decide import Answer, Figure, Quotas, assumed
+from fanout.quotas.discover import ControlApi, discover, read_event_config, watch
+from fanout.quotas.memory import RECOLLECTIONS, Memory
 
-__all__ = ["ConcurrencyFile", "Figure", "Quotas", "assumed", "discover", "watch"]
+__all__ = [
+    "RECOLLECTIONS",
+    "Answer",
+    "ConcurrencyFile",
+    "ControlApi",
+    "Figure",
+    "Memory",
+    "Quotas",
+    "assumed",
+    "discover",
+    "read_event_config",
+    "watch",
+]

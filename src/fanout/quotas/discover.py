@@ -1,16 +1,18 @@
-"""How the limits are read: three APIs at once, at the start and again every minute."""
+"""How the limits are read: Lambda's APIs, all at once, at the start and again every minute."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
+from urllib.parse import quote
 
 from fanout.config import Concurrency
+from fanout.function_name import split_qualifier
 from fanout.model import InvocationType
 from fanout.quotas.concurrency_file import REREAD_S, ConcurrencyFile
 from fanout.quotas.decide import Answer, Quotas, Replies, decide
+from fanout.quotas.memory import Memory
 
 _CREDENTIAL_CODES = frozenset(
     {
@@ -25,37 +27,50 @@ _CREDENTIAL_CODES = frozenset(
         "UnrecognizedClientException",
     }
 )
-# FunctionName of the Lambda API: name, partial ARN or ARN, each with or without a qualifier.
-_FUNCTION_NAME = re.compile(
-    r"((?:arn:aws[a-z-]*:lambda:)?(?:[a-z]{2}(?:-gov)?-[a-z]+-\d:)?(?:\d{12}:)?(?:function:)?[\w.-]+)"
-    r"(?::(\$LATEST|[\w-]+))?"
-)
-_CREDENTIAL_FAULTS = frozenset(
-    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"}
-)
+_NOT_FOUND = "ResourceNotFoundException"
+_NO_CONNECTION = "ConnectFailed"
+_UNKNOWN_HOST = "UnknownHost"
+
+
+class ControlApi(Protocol):
+    """Lambda's limit-reading API: GETs that bring an object, or raise.
+
+    An exception's ``code`` is Lambda's error code, where it has one.
+    """
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Mapping[str, Any]: ...
 
 
 async def discover(
-    client: Any,
+    control: ControlApi,
     *,
     function: str,
     qualifier: str | None = None,
     concurrency: Concurrency,
     invocation_type: InvocationType = "RequestResponse",
+    function_timeout_s: float | None = None,
     timeout_s: float = 3.0,
+    memory: Memory | None = None,
 ) -> Quotas:
     """Ask all APIs at once and decide; takes one round trip, and never more than ``timeout_s``.
 
-    ``client``: an aiobotocore client for Lambda. An API that is denied, missing, slow or answers
-    garbage leads to a stated assumption. Raises ConfigError only, for a ``@FILE`` without a number.
+    An API that is denied, missing, slow or answers garbage leads to a stated assumption. Replies that
+    ``memory`` has of less than a minute ago are taken again. Raises ConfigError only, for a ``@FILE``
+    without a number.
     """
     asked, asked_by = _resolve(concurrency, _file_of(concurrency))
-    replies = await _ask(client, function, qualifier, timeout_s)
-    return decide(replies, asked, invocation_type=invocation_type, asked_by=asked_by)
+    replies = await _read(control, function, qualifier, timeout_s, memory)
+    return decide(
+        replies,
+        asked,
+        invocation_type=invocation_type,
+        asked_by=asked_by,
+        function_timeout_s=function_timeout_s,
+    )
 
 
 async def watch(
-    client: Any,
+    control: ControlApi,
     quotas: Quotas,
     *,
     function: str,
@@ -63,8 +78,10 @@ async def watch(
     concurrency: Concurrency,
     invocation_type: InvocationType = "RequestResponse",
     on_change: Callable[[Quotas], None],
+    function_timeout_s: float | None = None,
     every_s: float = 60.0,
     timeout_s: float = 10.0,
+    memory: Memory | None = None,
 ) -> None:
     """Ask again every ``every_s``, and read a ``@FILE`` every second, until cancelled.
 
@@ -79,9 +96,15 @@ async def watch(
         await asyncio.sleep(REREAD_S if file is not None else every_s)
         if clock() - asked_at_s >= every_s:
             asked_at_s = clock()
-            replies = _newer(replies, await _ask(client, function, qualifier, timeout_s))
+            replies = _newer(replies, await _read(control, function, qualifier, timeout_s, memory))
         asked, asked_by = _resolve(concurrency, file)
-        fresh = decide(replies, asked, invocation_type=invocation_type, asked_by=asked_by)
+        fresh = decide(
+            replies,
+            asked,
+            invocation_type=invocation_type,
+            asked_by=asked_by,
+            function_timeout_s=function_timeout_s,
+        )
         if fresh != quotas:
             quotas = fresh
             on_change(fresh)
@@ -105,61 +128,122 @@ def _newer(old: Replies, new: Replies) -> Replies:
         old.provisioned if isinstance(new.provisioned, str) else new.provisioned,
         new.function_missing,
         new.refusal,
+        scaling=old.scaling if new.scaling is None or isinstance(new.scaling, str) else new.scaling,
     )
 
 
-async def _ask(client: Any, function: str, qualifier: str | None, timeout_s: float) -> Replies:
-    name, qualifier = _split(function, qualifier)
-    named = {"FunctionName": name} | ({"Qualifier": qualifier} if qualifier else {})
-    has_provisioned = qualifier is not None and qualifier != "$LATEST"
-    faults: list[str] = []
+async def _read(
+    control: ControlApi, function: str, qualifier: str | None, timeout_s: float, memory: Memory | None
+) -> Replies:
+    async def ask() -> Replies:
+        return await _ask(control, function, qualifier, timeout_s)
 
-    async def ask(operation: str, call: Callable[..., Awaitable[Any]], **parameters: str) -> Answer:
-        try:
-            reply = await asyncio.wait_for(call(**parameters), timeout_s)
-        except TimeoutError:
-            return f"no answer to {operation} within {timeout_s:g} s"
-        except Exception as error:  # noqa: BLE001 - whatever an optional API does, the run goes on
-            code = _code(error)
-            if code == "ProvisionedConcurrencyConfigNotFoundException":
-                return {}
-            faults.append(code)
-            return f"{code.removesuffix('Exception')} for {operation}"
-        return reply if isinstance(reply, dict) else f"no object from {operation}"
+    return await (ask() if memory is None else memory.recall((function, qualifier), ask))
 
-    asked = [
-        ask("GetFunction", client.get_function, **named),
-        ask("GetAccountSettings", client.get_account_settings),
-    ]
-    if has_provisioned:
-        asked.append(
-            ask("GetProvisionedConcurrencyConfig", client.get_provisioned_concurrency_config, **named)
+
+async def read_event_config(
+    control: ControlApi, function: str, qualifier: str | None = None, timeout_s: float = 3.0
+) -> Answer:
+    """What becomes of Event calls: retries, greatest age, destinations. ``{}`` where nothing is set."""
+    answer, code = await _get(
+        control,
+        "GetFunctionEventInvokeConfig",
+        "/2019-09-25",
+        "event-invoke-config",
+        function,
+        qualifier,
+        timeout_s,
+    )
+    return {} if code == _NOT_FOUND else answer
+
+
+async def _ask(control: ControlApi, function: str, qualifier: str | None, timeout_s: float) -> Replies:
+    """Each API once, at the same time; what only managed functions have, after GetFunction said so."""
+    _, qualifier = split_qualifier(function, qualifier)
+    has_provisioned = qualifier is not None and not qualifier.startswith("$LATEST")
+
+    async def ask_function() -> tuple[Answer, str, Answer | None]:
+        answer, code = await _get(control, "GetFunction", "/2015-03-31", "", function, qualifier, timeout_s)
+        configuration = answer.get("Configuration") if isinstance(answer, Mapping) else None
+        if not isinstance(configuration, Mapping) or not configuration.get("CapacityProviderConfig"):
+            return answer, code, None
+        scaling, _ = await _get(
+            control,
+            "GetFunctionScalingConfig",
+            "/2025-11-30",
+            "function-scaling-config",
+            function,
+            qualifier or "$LATEST.PUBLISHED",
+            timeout_s,
         )
-    answers = await asyncio.gather(*asked)
-    refused = next((code for code in faults if code in _CREDENTIAL_CODES | _CREDENTIAL_FAULTS), None)
+        return answer, code, scaling
+
+    async def ask_provisioned() -> tuple[Answer | None, str]:
+        if not has_provisioned:
+            return None, ""
+        answer, code = await _get(
+            control,
+            "GetProvisionedConcurrencyConfig",
+            "/2019-09-30",
+            "provisioned-concurrency",
+            function,
+            qualifier,
+            timeout_s,
+        )
+        return ({}, "") if code == "ProvisionedConcurrencyConfigNotFoundException" else (answer, code)
+
+    (
+        (found, found_code, scaling),
+        (account, account_code),
+        (provisioned, provisioned_code),
+    ) = await asyncio.gather(
+        ask_function(),
+        _answer(control.get("/2016-08-19/account-settings"), "GetAccountSettings", timeout_s),
+        ask_provisioned(),
+    )
+    codes = [code for code in (found_code, account_code, provisioned_code) if code]
+    refused = next((code for code in codes if code in _CREDENTIAL_CODES), None)
+    is_unreachable = (
+        isinstance(found, str) and isinstance(account, str) and set(codes) <= {_NO_CONNECTION, _UNKNOWN_HOST}
+    )
     return Replies(
-        answers[0],
-        answers[1],
-        answers[2] if has_provisioned else None,
-        function_missing=isinstance(answers[0], str) and answers[0].startswith("ResourceNotFound "),
+        found,
+        account,
+        provisioned,
+        function_missing=found_code == _NOT_FOUND,
         refusal=None if refused is None else f"credentials were refused: {refused}",
+        scaling=scaling,
+        unreachable=str(found) if is_unreachable else None,
+        is_host_unknown=set(codes) == {_UNKNOWN_HOST},
     )
 
 
-def _code(error: Exception) -> str:
-    """Lambda's error code, else what the HTTP status or the exception calls it."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        code = response.get("Error", {}).get("Code")
-        if code and not str(code).isdigit():
-            return str(code)
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode") or code
-        if status:
-            return f"HTTP {status}"
-    return type(error).__name__
+async def _get(
+    control: ControlApi,
+    operation: str,
+    version: str,
+    resource: str,
+    function: str,
+    qualifier: str | None,
+    timeout_s: float,
+) -> tuple[Answer, str]:
+    name, qualifier = split_qualifier(function, qualifier)
+    path = f"{version}/functions/{quote(name, safe='-._~')}" + (f"/{resource}" if resource else "")
+    query = {"Qualifier": qualifier} if qualifier else {}
+    return await _answer(control.get(path, query), operation, timeout_s)
 
 
-def _split(function: str, qualifier: str | None) -> tuple[str, str | None]:
-    """Take the qualifier off a function name or ARN that has one; one given apart wins."""
-    match = _FUNCTION_NAME.fullmatch(function)
-    return (match[1], qualifier or match[2]) if match else (function, qualifier)
+async def _answer(
+    request: Coroutine[Any, Any, Mapping[str, Any]], operation: str, timeout_s: float
+) -> tuple[Answer, str]:
+    """The reply, or why there is none; and the error's code."""
+    try:
+        reply = await asyncio.wait_for(request, timeout_s)
+    except TimeoutError:
+        return f"no answer to {operation} within {timeout_s:g} s", "Timeout"
+    except Exception as error:  # noqa: BLE001 - whatever an optional API does, the run goes on
+        code = str(getattr(error, "code", "") or type(error).__name__)
+        if code == _NO_CONNECTION:
+            return str(error), _UNKNOWN_HOST if getattr(error, "is_host_unknown", False) else code
+        return f"{code.removesuffix('Exception')} for {operation}", code
+    return reply, ""

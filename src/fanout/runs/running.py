@@ -130,7 +130,7 @@ class Run:
         else:
             dispatcher.engine.give_up_retries(feed)
         if self._grace_s is not None or reason.startswith("sig"):
-            grace_s = dispatcher.budget.read_timeout_s if self._grace_s is None else self._grace_s
+            grace_s = dispatcher.budget.call_timeout_s if self._grace_s is None else self._grace_s
             asyncio.get_running_loop().call_later(grace_s, self.cut)
 
     def cut(self) -> None:

@@ -8,6 +8,7 @@ from fanout.model import InvokeTemplate, OnChunk, Reply
 
 if TYPE_CHECKING:
     from fanout.aws import AwsSession
+    from fanout.transports.signed_http import SignedHttp
 
 
 class Transport(Protocol):
@@ -35,10 +36,14 @@ async def open_transport(
     kind: Literal["direct", "sdk"] = "direct",
     max_connections: int,
     read_timeout_s: float,
+    call_timeout_s: float | None = None,
+    http: SignedHttp | None = None,
 ) -> Transport:
     """The transport of that kind, ready to send through ``session``, which must outlive it.
 
     ``max_connections`` is how many calls will be in flight at most: so many connections are kept.
+    ``read_timeout_s`` bounds the silence of a call, ``call_timeout_s`` all of it (of a streamed reply the
+    silence only). ``http`` are connections that are there already, for ``direct`` to go on with.
     Raises ConfigError when the process may not open as many files.
     """
     from fanout.transports.open_files import make_room_for
@@ -48,8 +53,17 @@ async def open_transport(
         from fanout.transports.sdk import SdkTransport
 
         return await SdkTransport.open(
-            session, max_connections=max_connections, read_timeout_s=read_timeout_s
+            session,
+            max_connections=max_connections,
+            read_timeout_s=read_timeout_s,
+            call_timeout_s=call_timeout_s,
         )
     from fanout.transports.direct import DirectTransport
+    from fanout.transports.signed_http import SignedHttp
 
-    return await DirectTransport.open(session, max_connections=max_connections, read_timeout_s=read_timeout_s)
+    return DirectTransport(
+        http if http is not None else await SignedHttp.open(session),
+        max_connections=max_connections,
+        read_timeout_s=read_timeout_s,
+        call_timeout_s=call_timeout_s,
+    )

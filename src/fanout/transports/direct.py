@@ -9,20 +9,15 @@ from __future__ import annotations
 import os
 import time
 from importlib.metadata import version
-from typing import Self
 from urllib.parse import quote, urlsplit
 
-from fanout.aws import AwsSession
 from fanout.errors import ReplyLost
 from fanout.model import InvokeTemplate, OnChunk, Reply
-from fanout.transports.endpoint import Endpoint, proxy_for, resolve_endpoint
-from fanout.transports.event_stream import EventStream
-from fanout.transports.http.connections import ConnectionPool
-from fanout.transports.http.http1 import Connection
+from fanout.transports.http.http1 import MAX_REPLY_BYTES, Connection
 from fanout.transports.replies import StreamedReply, make_reply
-from fanout.transports.sigv4 import Credentials, RequestSigner, SigningKeys
+from fanout.transports.signed_http import SignedHttp, host_header
+from fanout.transports.sigv4 import Credentials, RequestSigner
 
-_CREDENTIALS_READ_EVERY_S = 1.0
 _TEMPLATES_KEPT = 1024
 _PATH = "/%:@!$&'()*+,;=~"  # what a path may hold as it is
 _USER_AGENT = f"lambda-fanout/{version('lambda-fanout')}"
@@ -33,16 +28,15 @@ class _Prepared:
 
     __slots__ = ("_begin", "_headers", "_lines", "_signer", "template")
 
-    def __init__(
-        self, template: InvokeTemplate, endpoint: Endpoint, keys: SigningKeys, pool: ConnectionPool
-    ) -> None:
-        parts = urlsplit(endpoint.base_url)
-        host = _host_header(endpoint.base_url)
+    def __init__(self, template: InvokeTemplate, http: SignedHttp) -> None:
+        base_url, pool = http.endpoint.base_url, http.pool
+        parts = urlsplit(base_url)
+        host = host_header(base_url)
         path = f"{quote(parts.path, safe=_PATH)}{template.path}"
         query = f"?{template.query}" if template.query else ""
         self.template = template
         self._signer = RequestSigner(
-            keys, host=host, path=path, query=template.query, headers=template.headers
+            http.keys, host=host, path=path, query=template.query, headers=template.headers
         )
         self._begin = (
             f"POST {pool.forwarded_target}{path}{query} HTTP/1.1\r\nhost: {host}\r\n"
@@ -67,31 +61,20 @@ class DirectTransport:
     """``Transport`` over connections of its own, signing with the session's credentials."""
 
     def __init__(
-        self, session: AwsSession, endpoint: Endpoint, *, max_connections: int, read_timeout_s: float
+        self,
+        http: SignedHttp,
+        *,
+        max_connections: int,
+        read_timeout_s: float,
+        call_timeout_s: float | None = None,
     ) -> None:
-        self._session = session
-        self._endpoint = endpoint
-        self._pool = ConnectionPool(
-            endpoint.base_url,
-            proxy=proxy_for(endpoint.base_url),
-            verify=session.verify,
-            max_idle=max_connections,
-            connect_timeout_s=session.connect_timeout_s,
-            read_timeout_s=read_timeout_s,
-        )
-        self._keys = SigningKeys(endpoint.region, endpoint.service)
+        self._http = http
+        self._pool = http.pool
+        self._pool.max_idle = max_connections
         self._prepared: dict[int, _Prepared] = {}
-        self._credentials: Credentials | None = None
-        self._credentials_read_at_s = 0.0
+        self._read_timeout_s = read_timeout_s
+        self._call_timeout_s = call_timeout_s
         self._in_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
-
-    @classmethod
-    async def open(cls, session: AwsSession, *, max_connections: int, read_timeout_s: float) -> Self:
-        """Find out where to send, without sending. Raises ConfigError or FatalRefusal."""
-        endpoint = await resolve_endpoint(session)
-        transport = cls(session, endpoint, max_connections=max_connections, read_timeout_s=read_timeout_s)
-        await transport._read_credentials(time.time())
-        return transport
 
     async def send(self, template: InvokeTemplate, body: bytes, on_chunk: OnChunk | None = None) -> Reply:
         """See ``Transport.send``."""
@@ -99,10 +82,7 @@ class DirectTransport:
         if prepared is None or prepared.template is not template:
             prepared = self._prepare(template)
         now_s = time.time()
-        credentials = self._credentials
-        # A clock that was set back reads them again too.
-        if credentials is None or not 0 <= now_s - self._credentials_read_at_s < _CREDENTIALS_READ_EVERY_S:
-            credentials = await self._read_credentials(now_s)
+        credentials = self._http.kept_credentials(now_s) or await self._http.credentials(now_s)
         trace_id = template.trace_id
         if trace_id is None and self._in_lambda:
             trace_id = _trace_id()
@@ -112,18 +92,21 @@ class DirectTransport:
         pool = self._pool
         connection = pool.take() or await pool.open()
         try:
-            status, headers, reply_body = await connection.ask(head, body, pool.read_timeout_s)
+            # A reply that drips is bounded too: by the user's word, or generously by the function's timeout.
+            status, headers, reply_body = await connection.ask(
+                head, body, self._read_timeout_s, self._call_timeout_s or 2 * self._read_timeout_s
+            )
         except (ConnectionError, TimeoutError) as error:
             raise self._lost(error) from error
         return make_reply(status, reply_body, headers.get)
 
     def set_read_timeout(self, seconds: float) -> None:
         """See ``Transport.set_read_timeout``. Calls in flight keep the timeout that they started with."""
-        self._pool.read_timeout_s = seconds
+        self._read_timeout_s = seconds
 
     async def aclose(self) -> None:
         """See ``Transport.aclose``."""
-        await self._pool.aclose()
+        await self._http.aclose()
 
     async def _stream(self, head: bytes, body: bytes, on_chunk: OnChunk | None) -> Reply:
         connection = self._pool.take() or await self._pool.open()
@@ -137,14 +120,20 @@ class DirectTransport:
         self, connection: Connection, head: bytes, body: bytes, on_chunk: OnChunk | None
     ) -> Reply:
         try:
-            status, headers = await connection.ask_streamed(head, body, self._pool.read_timeout_s)
+            silence_s = min(self._call_timeout_s or self._read_timeout_s, self._read_timeout_s)
+            status, headers = await connection.ask_streamed(head, body, silence_s)
         except (ConnectionError, TimeoutError) as error:
             raise self._lost(error) from error
         if status != 200:
-            parts = []
+            parts, size_bytes = [], 0
             while (data := await self._next_chunk(connection)) is not None:
                 parts.append(data)
+                size_bytes += len(data)
+                if size_bytes > MAX_REPLY_BYTES:
+                    raise self._lost(f"the reply is larger than {MAX_REPLY_BYTES:,} bytes")
             return make_reply(status, b"".join(parts), headers.get)
+        from fanout.transports.event_stream import EventStream
+
         streamed = StreamedReply(make_reply(status, b"", headers.get), on_chunk)
         events = EventStream(streamed)
         while (data := await self._next_chunk(connection)) is not None:
@@ -157,36 +146,16 @@ class DirectTransport:
         except (ConnectionError, TimeoutError) as error:
             raise self._lost(error) from error
 
-    def _lost(self, error: Exception) -> ReplyLost:
-        return ReplyLost(f"no whole reply from {self._endpoint.base_url}: {error}")
+    def _lost(self, why: Exception | str) -> ReplyLost:
+        return ReplyLost(f"no whole reply from {self._http.endpoint.base_url}: {why}")
 
     def _prepare(self, template: InvokeTemplate) -> _Prepared:
         # The template is kept along with its id, so that no other can come to have it.
         if len(self._prepared) >= _TEMPLATES_KEPT:
             self._prepared.clear()
-        prepared = _Prepared(template, self._endpoint, self._keys, self._pool)
+        prepared = _Prepared(template, self._http)
         self._prepared[id(template)] = prepared
         return prepared
-
-    async def _read_credentials(self, now_s: float) -> Credentials:
-        # The session refreshes them under a lock of its own; who comes here meanwhile waits for it
-        # only if the credentials are about to expire.
-        frozen = await self._session.frozen_credentials()
-        credentials = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
-        # The same object as long as they are the same: the signers go by identity.
-        if self._credentials is None or credentials != self._credentials:
-            self._credentials = credentials
-        self._credentials_read_at_s = now_s
-        return self._credentials
-
-
-def _host_header(base_url: str) -> str:
-    """Host and port, without the port that the scheme implies: as botocore signs it."""
-    parts = urlsplit(base_url)
-    assert parts.hostname is not None
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    default = {"http": 80, "https": 443}[parts.scheme]
-    return host if parts.port in (None, default) else f"{host}:{parts.port}"
 
 
 def _trace_id() -> str | None:

@@ -12,8 +12,14 @@ from fanout.model import OnChunk, Reply
 GetHeader = Callable[[str], str | None]
 
 
+MAX_STREAMED_BYTES = 210_000_000  # Lambda streams at most 200 MB
+
+
 def make_reply(status: int, body: bytes, header: GetHeader) -> Reply:
-    """A reply from its status, its whole body and its headers, which are looked up in lower case."""
+    """A reply from its status, its whole body and its headers, which are looked up in lower case.
+
+    Raises ReplyLost for a success in an encoding that was not asked for: its bytes are not the function's.
+    """
     if status >= 300:
         return Reply(
             status,
@@ -24,6 +30,9 @@ def make_reply(status: int, body: bytes, header: GetHeader) -> Reply:
             retry_after=header("retry-after"),
             trace_id=header("x-amzn-trace-id"),
         )
+    encoding = header("content-encoding")
+    if encoding and encoding.strip().lower() != "identity":
+        raise ReplyLost(f"the reply is encoded ({encoding[:40]}), which was not asked for")
     return Reply(
         status,
         body,
@@ -50,11 +59,15 @@ class StreamedReply:
         self._on_chunk = on_chunk
         self._chunks: list[bytes] = []
         self._complete = False
+        self._size_bytes = 0
 
     async def add_chunk(self, chunk: bytes) -> None:
         """Take the payload of one ``PayloadChunk``."""
         if self._complete:
             raise ReplyLost("the response stream went on after its InvokeComplete")
+        self._size_bytes += len(chunk)
+        if self._size_bytes > MAX_STREAMED_BYTES:
+            raise ReplyLost(f"the response stream is larger than {MAX_STREAMED_BYTES:,} bytes")
         if self._on_chunk is None:
             self._chunks.append(chunk)
         elif chunk:

@@ -17,8 +17,10 @@ from fanout.aws import AwsSession, credentials_fault
 from fanout.errors import ConnectFailed, FanoutError, ReplyLost, RequestNotSent
 from fanout.model import InvokeTemplate, OnChunk, Reply
 from fanout.transports.event_stream import EventStream
+from fanout.transports.http.http1 import MAX_REPLY_BYTES
 from fanout.transports.http.sockets import POOL_IDLE_S, make_socket
 from fanout.transports.replies import StreamedReply, make_reply
+from fanout.transports.signed_http import region_hint
 
 _trace_id: ContextVar[str | None] = ContextVar("fanout_trace_id", default=None)
 
@@ -44,16 +46,29 @@ class _ConsumerFailed(Exception):
 class SdkTransport:
     """``Transport`` over an aiobotocore client of its own."""
 
-    def __init__(self, client: Any, endpoint_url: str, read_timeout_s: float) -> None:
+    def __init__(
+        self, client: Any, endpoint_url: str, read_timeout_s: float, call_timeout_s: float | None
+    ) -> None:
         self._client = client
         self._endpoint_url = endpoint_url
         self._read_timeout_s = read_timeout_s
+        self._call_timeout_s = call_timeout_s
         for operation in _OPERATIONS:
-            client.meta.events.register(f"before-call.lambda.{operation}", self._apply_to_call)
+            client.meta.events.register(
+                f"before-call.lambda.{operation}",
+                self._apply_to_call if operation == "Invoke" else self._apply_to_stream,
+            )
             client.meta.events.register(f"before-parse.lambda.{operation}", _carry_out_refusal)
 
     @classmethod
-    async def open(cls, session: AwsSession, *, max_connections: int, read_timeout_s: float) -> Self:
+    async def open(
+        cls,
+        session: AwsSession,
+        *,
+        max_connections: int,
+        read_timeout_s: float,
+        call_timeout_s: float | None = None,
+    ) -> Self:
         """A client for the calls alone: its pool is as large as the calls in flight."""
         client = await session.create_client(
             max_pool_connections=max_connections,
@@ -62,7 +77,7 @@ class SdkTransport:
             parameter_validation=False,  # the template was checked when it was made
             connector_args={"keepalive_timeout": POOL_IDLE_S, "socket_factory": make_socket},
         )
-        return cls(client, session.endpoint_url, read_timeout_s)
+        return cls(client, session.endpoint_url, read_timeout_s, call_timeout_s)
 
     async def send(self, template: InvokeTemplate, body: bytes, on_chunk: OnChunk | None = None) -> Reply:
         """See ``Transport.send``."""
@@ -73,8 +88,7 @@ class SdkTransport:
             response = await self._client.invoke(**template.sdk_params, Payload=body)
             payload = response["Payload"]
             with _closing_on_failure(payload):
-                _check_not_redirected(payload.raw_stream)
-                return _reply(response, await payload.read())
+                return _reply(response, await self._read(payload.raw_stream))
         except _Refused as refused:
             return refused.reply
         except _ConsumerFailed as failed:
@@ -97,15 +111,34 @@ class SdkTransport:
         # Of botocore's event stream only the bytes: its parser takes a damaged end for a good one.
         raw = response["EventStream"]._raw_stream  # noqa: SLF001 - the only way to them
         with _closing_on_failure(raw):
-            _check_not_redirected(raw)
             streamed = StreamedReply(_reply(response, b""), on_chunk and _guarded(on_chunk))
             events = EventStream(streamed)
             async for data in raw.content.iter_any():
                 await events.feed(data)
             return streamed.finish()
 
+    async def _read(self, raw: Any) -> bytes:
+        parts, size_bytes = [], 0
+        async for data in raw.content.iter_any():
+            parts.append(data)
+            size_bytes += len(data)
+            if size_bytes > MAX_REPLY_BYTES:
+                raise ReplyLost(
+                    f"no whole reply from {self._endpoint_url}: it is larger than {MAX_REPLY_BYTES:,} bytes"
+                )
+        return b"".join(parts)
+
     def _apply_to_call(self, params: Any, **_: Any) -> None:
         params["context"]["read_timeout"] = self._read_timeout_s
+        params["context"]["call_timeout_s"] = self._call_timeout_s or 2 * self._read_timeout_s
+        self._add_trace_id(params)
+
+    def _apply_to_stream(self, params: Any, **_: Any) -> None:
+        silence_s = min(self._call_timeout_s or self._read_timeout_s, self._read_timeout_s)
+        params["context"]["read_timeout"] = silence_s
+        self._add_trace_id(params)
+
+    def _add_trace_id(self, params: Any) -> None:
         if (trace_id := _trace_id.get()) is not None:
             params["headers"]["X-Amzn-Trace-Id"] = trace_id
 
@@ -127,7 +160,10 @@ class SdkTransport:
         if isinstance(error, boto.ConnectTimeoutError) or isinstance(
             cause, (aiohttp.ClientConnectorError, socket.gaierror)
         ):
-            return ConnectFailed(f"no connection to {self._endpoint_url}: {text}")
+            hint = ""
+            if isinstance(cause, aiohttp.ClientConnectorDNSError):
+                hint = region_hint(self._endpoint_url, self._client.meta.region_name)
+            return ConnectFailed(f"no connection to {self._endpoint_url}: {text}{hint}")
         if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError, boto.SSOError)):
             return credentials_fault(error)
         if isinstance(error, (boto.CredentialRetrievalError, boto.TokenRetrievalError, boto.LoginError)):
@@ -163,13 +199,6 @@ def _carry_out_refusal(response_dict: Any, **_: Any) -> None:
     status = response_dict["status_code"]
     if status >= 300:
         raise _Refused(make_reply(status, response_dict["body"], response_dict["headers"].get))
-
-
-def _check_not_redirected(raw: Any) -> None:
-    # aiohttp follows redirects, and with a GET at that: what came back is no answer to the call.
-    if raw.history:
-        first = raw.history[0]
-        raise _Refused(make_reply(first.status, b"", first.headers.get))
 
 
 def _reply(response: Any, body: bytes) -> Reply:

@@ -1,4 +1,4 @@
-"""The signature of a request: AWS Signature Version 4, for POSTs that differ in time and body only.
+"""The signature of a request: AWS Signature Version 4, for requests that differ in time and body only.
 
 Whatever does not change from call to call is worked out once for each template, set of credentials
 and second: the beginnings of what is hashed are hashed already, and a call goes on from a copy. HMAC
@@ -52,7 +52,7 @@ class SigningKeys:
 
 
 class RequestSigner:
-    """Signs the POSTs to one path and query with one set of headers.
+    """Signs the requests to one path and query with one set of headers.
 
     ``host`` is the Host header as it is sent; ``path`` and ``query`` are as they are sent, percent
     encoded; ``headers`` are lower-case names with values. Not for use by several threads.
@@ -76,10 +76,17 @@ class RequestSigner:
     )
 
     def __init__(
-        self, keys: SigningKeys, *, host: str, path: str, query: str, headers: Sequence[tuple[str, str]]
+        self,
+        keys: SigningKeys,
+        *,
+        method: str = "POST",
+        host: str,
+        path: str,
+        query: str,
+        headers: Sequence[tuple[str, str]],
     ) -> None:
         self._keys = keys
-        self._first_line = f"POST\n{canonical_path(path)}\n{_canonical_query(query)}\n"
+        self._first_line = f"{method}\n{canonical_path(path)}\n{_canonical_query(query)}\n"
         self._headers = dict(headers)
         self._canonical_headers = {"host": host, **self._headers}
         self._credentials: Any = None

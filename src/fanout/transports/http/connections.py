@@ -18,7 +18,7 @@ from aiohappyeyeballs import start_connection
 
 from fanout.errors import ConnectFailed
 from fanout.transports.endpoint import without_password
-from fanout.transports.http.http1 import Connection
+from fanout.transports.http.http1 import MAX_HEAD_BYTES, Connection
 from fanout.transports.http.sockets import POOL_IDLE_S, keep_alive, make_socket
 from fanout.transports.http.tls import client_context, in_words
 
@@ -39,8 +39,8 @@ class ConnectionPool:
     """Connections to one endpoint, as many as are asked for at once; idle ones are kept for 20 s.
 
     ``base_url`` is http or https with a host; ``proxy`` is a URL, and may hold user and password;
-    ``verify`` as in ``client_context``. ``read_timeout_s`` holds for requests that begin later. Belongs
-    to the running event loop. Raises ConfigError for a bundle that holds no authority.
+    ``verify`` as in ``client_context``; ``unknown_host_hint`` follows the message when the host has no
+    address. Belongs to the running event loop. Raises ConfigError for a bundle that holds no authority.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class ConnectionPool:
         verify: bool | str,
         max_idle: int,
         connect_timeout_s: float,
-        read_timeout_s: float,
+        unknown_host_hint: str = "",
     ) -> None:
-        self.read_timeout_s = read_timeout_s
         self._endpoint = urlsplit(base_url)
         self._proxy = None if proxy is None else urlsplit(proxy)
         self._where = base_url
-        self._max_idle = max_idle
+        self._unknown_host_hint = unknown_host_hint
+        self.max_idle = max_idle
         self._connect_timeout_s = connect_timeout_s
         self._loop = asyncio.get_running_loop()
         is_tls = "https" in (self._endpoint.scheme, self._proxy and self._proxy.scheme)
@@ -105,7 +105,7 @@ class ConnectionPool:
 
     def release(self, connection: Connection) -> None:
         """Keep a connection that is free."""
-        if self._is_closed or len(self._idle) >= self._max_idle:
+        if self._is_closed or len(self._idle) >= self.max_idle:
             connection.close()
             return
         connection.idle_since_s = self._loop.time()
@@ -290,6 +290,8 @@ class ConnectionPool:
         told = b""
         while b"\r\n\r\n" not in told:
             told += await connection.receive()
+            if len(told) > MAX_HEAD_BYTES:
+                raise self._proxy_fault(f"its answer's head is larger than {MAX_HEAD_BYTES:,} bytes")
         status, _, _ = told.partition(b"\r\n")
         if status.split(b" ")[1:2] != [b"200"]:
             raise self._proxy_fault(status.decode("latin-1"))
@@ -300,7 +302,11 @@ class ConnectionPool:
                 f"the certificate of {self._where} is refused ({error.verify_message}): "
                 "if its authority is your own, set AWS_CA_BUNDLE to its file"
             )
-        return ConnectFailed(f"no connection to {self._where}: {_reason(error)}")
+        is_host_unknown = isinstance(error, socket.gaierror)
+        hint = self._unknown_host_hint if is_host_unknown else ""
+        fault = ConnectFailed(f"no connection to {self._where}: {_reason(error)}{hint}")
+        fault.is_host_unknown = is_host_unknown
+        return fault
 
     def _proxy_fault(self, why: str) -> ConnectFailed:
         assert self._proxy is not None

@@ -20,6 +20,9 @@ Answer = tuple[int, dict[str, str], bytes]  # status, headers by lower-case name
 
 _PIECE_BYTES = 65_536  # a larger body is written as fast as it is taken off, and the timeout waits for it
 _STREAM_BUFFER_BYTES = 1_048_576
+MAX_HEAD_BYTES = 65_536
+MAX_REPLY_BYTES = 7 * 1_048_576  # of a reply that is read whole: Lambda's 6 MiB, its head and framing
+_NEVER = float("inf")
 _NAMES: dict[bytes, str] = {}  # header names as they came, and in lower case
 _NAMES_KEPT = 256
 
@@ -45,14 +48,18 @@ class Connection(asyncio.Protocol):
     """A connection from its making to its end, after which ``is_open`` is False.
 
     Failures are ``ConnectionError`` (ended or broken before the reply was whole) and ``TimeoutError``.
-    ``deadline_s``, of the loop's clock, is when the silence of a request under way has lasted too
-    long; None when none is under way. Whoever keeps the connection looks at it and calls ``give_up``.
+    ``deadline_s``, of the loop's clock, is when a request under way has been silent for too long, or
+    has taken too long altogether; None when none is under way. Whoever keeps the connection looks at it
+    and calls ``give_up``. Heads are bounded by ``MAX_HEAD_BYTES``, replies that are read whole by
+    ``MAX_REPLY_BYTES``.
     """
 
     __slots__ = (
         "_buffered_bytes",
         "_chunks",
+        "_end_s",
         "_has_headers",
+        "_has_more",
         "_has_new_session",
         "_headers",
         "_is_paused",
@@ -65,6 +72,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_parser",
         "_received",
+        "_received_bytes",
         "_status",
         "_timeout_s",
         "_transport",
@@ -81,6 +89,7 @@ class Connection(asyncio.Protocol):
     _status: int
     _headers: dict[str, str]
     _is_whole: bool
+    _has_more: bool
 
     def __init__(self, keeper: Keeper, loop: asyncio.AbstractEventLoop) -> None:
         self._keeper = keeper
@@ -94,6 +103,7 @@ class Connection(asyncio.Protocol):
         self._is_reading_paused = False
         self._is_streamed = False
         self._timeout_s = 0.0
+        self._end_s = _NEVER
         self.deadline_s: float | None = None
         self._has_new_session = False
         self.idle_since_s = 0.0
@@ -136,9 +146,14 @@ class Connection(asyncio.Protocol):
 
     # 2. A request and its reply
 
-    async def ask(self, head: bytes, body: bytes, timeout_s: float) -> Answer:
-        """Send a request and return its whole reply. Cancelling closes the connection."""
-        waiter = self._start(head, body, timeout_s)
+    async def ask(
+        self, head: bytes, body: bytes, timeout_s: float, whole_timeout_s: float = _NEVER
+    ) -> Answer:
+        """Send a request and return its whole reply. Cancelling closes the connection.
+
+        ``timeout_s`` bounds each silence, ``whole_timeout_s`` the time from here to the reply's end.
+        """
+        waiter = self._start(head, body, timeout_s, whole_timeout_s)
         try:
             answer: Answer = await waiter
             return answer
@@ -154,7 +169,7 @@ class Connection(asyncio.Protocol):
         Whoever does not read the body to its end must ``abort``.
         """
         self._is_streamed = True
-        waiter = self._start(head, body, timeout_s)
+        waiter = self._start(head, body, timeout_s, _NEVER)
         await waiter
         return self._status, self._headers
 
@@ -177,8 +192,11 @@ class Connection(asyncio.Protocol):
         return chunk
 
     def give_up(self) -> None:
-        """The request under way has been silent for too long."""
-        self._break_off(TimeoutError("the read timed out"))
+        """The request under way has been silent, or has taken, for too long."""
+        is_over = self._loop.time() >= self._end_s
+        self._break_off(
+            TimeoutError("the call took longer than its timeout" if is_over else "the read timed out")
+        )
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
@@ -257,6 +275,7 @@ class Connection(asyncio.Protocol):
         # More than the one reply that was asked for: it is nobody's.
         if self._is_whole:
             self.is_open = False
+            self._has_more = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._has_headers:  # a trailer
@@ -300,10 +319,16 @@ class Connection(asyncio.Protocol):
 
     # 5. What happens between
 
-    def _start(self, head: bytes, body: bytes, timeout_s: float) -> asyncio.Future[Any]:
+    def _start(
+        self, head: bytes, body: bytes, timeout_s: float, whole_timeout_s: float
+    ) -> asyncio.Future[Any]:
         waiter = self._waiter = self._loop.create_future()
         self._timeout_s = timeout_s
-        self._set_deadline()
+        now_s = self._loop.time()
+        self._end_s = now_s + whole_timeout_s
+        self.deadline_s = deadline_s = min(now_s + timeout_s, self._end_s)
+        if deadline_s < self._keeper.watch_at_s:
+            self._keeper.expect_within(deadline_s)
         try:
             if len(body) <= _PIECE_BYTES:
                 self._write(head + body)
@@ -329,7 +354,7 @@ class Connection(asyncio.Protocol):
         self._set_deadline()
 
     def _set_deadline(self) -> None:
-        self.deadline_s = deadline_s = self._loop.time() + self._timeout_s
+        self.deadline_s = deadline_s = min(self._loop.time() + self._timeout_s, self._end_s)
         if deadline_s < self._keeper.watch_at_s:
             self._keeper.expect_within(deadline_s)
 
@@ -338,6 +363,7 @@ class Connection(asyncio.Protocol):
         if waiter is None or self._is_whole:
             self._break_off(ConnectionError("the endpoint sent more than its reply"))
             return
+        self._received_bytes += len(data)
         try:
             parser.feed_data(data)
         except HttpParserUpgrade:
@@ -347,11 +373,32 @@ class Connection(asyncio.Protocol):
             if not self._has_reply():
                 self._break_off(ConnectionError(f"the reply is no HTTP ({error})"))
                 return
-            self.is_open = False
+            self._has_more = True
+        if self._received_bytes > MAX_HEAD_BYTES and self._is_too_large():
+            return
         if self._has_reply():
+            if self._has_more and not self._is_streamed:
+                # Which of the bytes are the reply nobody can tell: its stated length is wrong.
+                self._break_off(ConnectionError("the endpoint sent more than its reply"))
+                return
             self._finish()
         elif not waiter.done():
             self._set_deadline()
+
+    def _is_too_large(self) -> bool:
+        """Break off a reply that is larger than any of Lambda's."""
+        head_bytes = (
+            sum(len(name) + len(value) + 4 for name, value in self._headers.items())
+            if self._has_headers
+            else self._received_bytes
+        )
+        if head_bytes > MAX_HEAD_BYTES:
+            self._break_off(ConnectionError(f"the reply's head is larger than {MAX_HEAD_BYTES:,} bytes"))
+            return True
+        if self._received_bytes > MAX_REPLY_BYTES and not self._is_streamed:
+            self._break_off(ConnectionError(f"the reply is larger than {MAX_REPLY_BYTES:,} bytes"))
+            return True
+        return False
 
     def _has_reply(self) -> bool:
         return self._is_whole
@@ -398,7 +445,8 @@ class Connection(asyncio.Protocol):
         self._headers = {}
         self._chunks: list[bytes] = []
         self._buffered_bytes = 0
-        self._has_headers = self._is_whole = self._keeps_alive = False
+        self._received_bytes = 0
+        self._has_headers = self._is_whole = self._keeps_alive = self._has_more = False
 
     def _break_off(self, error: Exception) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -29,7 +29,7 @@ async def base_url(**options: Any) -> str:
     async with AwsSession(**{"function": "f", "static_credentials": STATIC, **options}) as session:
         transport: Any = await open_transport(session, kind="direct", max_connections=1, read_timeout_s=1)
         await transport.aclose()
-        return f"{transport._endpoint.base_url} {transport._endpoint.region}"
+        return f"{transport._http.endpoint.base_url} {transport._http.endpoint.region}"
 
 
 @pytest.mark.parametrize(
@@ -256,12 +256,14 @@ async def test_a_refresh_that_fails_sends_nothing(
     """The function did not run; the fault is one line, and no library prints a traceback of its own."""
     process_profile(tmp_path, [60.0])
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.setattr("fanout.transports.direct._CREDENTIALS_READ_EVERY_S", 0)
+    monkeypatch.setattr("fanout.transports.signed_http._CREDENTIALS_READ_EVERY_S", 0)
     async with (
         wire() as endpoint,
         AwsSession(function="f", profile="p", region=REGION, endpoint_url=endpoint.url) as session,
     ):
         transport = await open_transport(session, kind=kind, max_connections=1, read_timeout_s=5)  # type: ignore[arg-type]
+        monkeypatch.setattr("fanout.aws.credentials._STILL_GOOD_S", 120)  # as if they had run out
+        session._credentials._next_at_s = 0.0
         (tmp_path / "program.py").write_text("raise SystemExit('no luck')")
         with pytest.raises(RequestNotSent, match="the AWS credentials cannot be fetched") as fault:
             await transport.send(TEMPLATE, b"{}")

@@ -1,8 +1,6 @@
-"""Who calls, and where: profile, Region, endpoint and credentials, found as every AWS tool finds them.
+"""One aiobotocore session behind a thin shell: what both transports and the control plane take from it.
 
-A thin shell around one aiobotocore session. Both transports and the control plane (quotas, listing
-functions) take what they need from it. What a user can get wrong becomes one line: ConfigError for
-settings, FatalRefusal for credentials.
+What a user can get wrong becomes one line: ConfigError for settings, FatalRefusal for credentials.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import contextlib
 import gzip
 import logging
 import os
-import re
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,16 +17,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from fanout.aws.credentials import KeptCredentials, check_sendable
+from fanout.aws.faults import NO_CREDENTIALS, credentials_fault, settings_fault
 from fanout.errors import ConfigError, FanoutError, FatalRefusal, RequestNotSent
 from fanout.invoke_request import region_of
-
-CONTROL_READ_TIMEOUT_S = 5.0
-_CONTROL_ATTEMPTS = 3
-_VISIBLE = re.compile(r"[!-~]+")  # of ASCII
-_NO_CREDENTIALS = (
-    "no AWS credentials found: give --profile, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-    "or sign in (aws configure, aws sso login)"
-)
 
 
 class AwsSession:
@@ -88,13 +79,17 @@ class AwsSession:
         """A Lambda client of this session with an ``AioConfig`` of its own; closed with the session."""
         from aiobotocore.config import AioConfig
 
+        from fanout.aws.http import PlainHttpSession
+
         return await self._exit_stack.enter_async_context(
             self._session.create_client(
                 "lambda",
                 region_name=self._region_or_default(),
                 endpoint_url=self._asked_endpoint_url,
                 verify=self.verify,
-                config=AioConfig(connect_timeout=self.connect_timeout_s, **config),
+                config=AioConfig(
+                    connect_timeout=self.connect_timeout_s, http_session_cls=PlainHttpSession, **config
+                ),
             )
         )
 
@@ -114,7 +109,7 @@ class AwsSession:
             ) as client:
                 url = str(client.meta.endpoint_url)
         except (BotoCoreError, ValueError) as error:
-            raise _settings_fault(error, f"no endpoint for {service}") from error
+            raise settings_fault(error, f"no endpoint for {service}") from error
         _check_endpoint(url)
         return url
 
@@ -124,12 +119,28 @@ class AwsSession:
         Refreshes them first when they are about to expire, once for all who ask at the same time.
         Raises FatalRefusal when they cannot come back without a person, RequestNotSent otherwise.
         """
-        try:
-            frozen = await self._credentials.get_frozen_credentials()
-        except Exception as error:
-            raise credentials_fault(error) from error
-        _check_sendable(frozen)
-        return frozen
+        return await self._credentials.get_frozen_credentials()
+
+    async def reread_credentials(self) -> None:
+        """Look for credentials again where they came from: a file may have been renewed meanwhile.
+
+        Those in use stay where nothing is found. Raises nothing.
+        """
+        if self._static_credentials is not None or self._session is None:
+            return
+        from aiobotocore.session import AioSession
+
+        with contextlib.suppress(Exception):
+            found = await AioSession(profile=self._profile).get_credentials()
+            if found is not None:
+                check_sendable(await found.get_frozen_credentials())
+                await self._credentials.aclose()
+                self._credentials.replace(found)
+
+    def _keep_credentials(self) -> None:
+        self._credentials = KeptCredentials(self._credentials)
+        self._exit_stack.push_async_callback(self._credentials.aclose)
+        self._session._credentials = self._credentials  # noqa: SLF001 - clients sign with the same ones
 
     async def _open(self) -> None:
         from aiobotocore.session import AioSession
@@ -144,14 +155,11 @@ class AwsSession:
             await asyncio.to_thread(_read_models, self._session)
             self.verify = self._resolve_verify()
             await self._find_credentials()
-            self.client = await self.create_client(
-                read_timeout=CONTROL_READ_TIMEOUT_S,
-                retries={"mode": "standard", "total_max_attempts": _CONTROL_ATTEMPTS},
-            )
+            self.client = await self.create_client()
         except (BotoCoreError, ValueError) as error:
             if isinstance(error, FanoutError):
                 raise
-            raise _settings_fault(error) from error
+            raise settings_fault(error) from error
         self.region = self.client.meta.region_name
         self.endpoint_url = self.client.meta.endpoint_url
         _check_endpoint(self.endpoint_url)
@@ -182,18 +190,19 @@ class AwsSession:
             self._session.set_credentials(*self._static_credentials)
         try:
             self._credentials = await self._session.get_credentials()
-            # Some providers (SSO, assumed roles) fail only when first asked: better before the first call.
             if self._credentials is not None:
-                _check_sendable(await self._credentials.get_frozen_credentials())
-        except FatalRefusal:
-            raise
+                self._keep_credentials()
+                # Some providers (SSO, assumed roles) fail only when asked: better before the first call.
+                check_sendable(await self._credentials.get_frozen_credentials())
         except Exception as error:
-            fault = _settings_fault(error, None) or credentials_fault(error)
+            fault = settings_fault(error, None) or credentials_fault(error)
+            if fault is error and not isinstance(error, RequestNotSent):
+                raise
             if isinstance(fault, RequestNotSent):  # nothing was ever valid: no call can be made
                 fault = FatalRefusal(str(fault), code=type(error).__name__)
             raise fault from error
         if self._credentials is None:
-            raise FatalRefusal(_NO_CREDENTIALS, code="NoCredentials")
+            raise FatalRefusal(NO_CREDENTIALS, code="NoCredentials")
 
 
 def _model_files() -> Any:
@@ -228,52 +237,9 @@ def _read_models(session: Any) -> None:
         loader.load_service_model("lambda", kind)
 
 
-def credentials_fault(error: Exception) -> FanoutError:
-    """What a failure of the credential chain means: can waiting help, or only a person?"""
-    from botocore import exceptions as boto
-
-    if isinstance(error, boto.NoCredentialsError):
-        return FatalRefusal(_NO_CREDENTIALS, code="NoCredentials")
-    text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, (boto.SSOError, boto.TokenRetrievalError, boto.LoginError)):
-        return FatalRefusal(f"the AWS sign-in is no longer valid: {text}", code=type(error).__name__)
-    if isinstance(error, (boto.PartialCredentialsError, boto.InvalidConfigError)):
-        return FatalRefusal(f"the AWS credentials are incomplete: {text}", code=type(error).__name__)
-    return RequestNotSent(f"the AWS credentials cannot be fetched: {text}")
-
-
-def _check_sendable(frozen: Any) -> None:
-    """Both go into headers, where a line feed at the end of a pasted token would begin another header."""
-    for name, value in (("access key id", frozen.access_key), ("session token", frozen.token or "x")):
-        if not _VISIBLE.fullmatch(value):
-            raise FatalRefusal(
-                f"the AWS {name} holds a space, a line feed or another character that cannot be in one: "
-                "set it again, as it was issued",
-                code="InvalidCredentials",
-            )
-
-
 def _check_endpoint(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"endpoint_url is {url!r}: give http://… or https://…")
     if parts.username is not None or parts.query or parts.fragment:
         raise ConfigError("endpoint_url has a user, a query or a fragment: give it without them")
-
-
-def _settings_fault(error: Exception, otherwise: str | None = "the AWS settings do not work") -> Any:
-    """The ConfigError for what botocore says of settings; None if it is not about settings."""
-    from botocore import exceptions as boto
-
-    text = " ".join(str(error).split())
-    if isinstance(error, boto.ProfileNotFound):
-        return ConfigError(f"{text}: see `aws configure list-profiles`")
-    if isinstance(error, boto.NoRegionError):
-        return ConfigError("no Region: give --region, a full ARN, or set AWS_REGION or the profile's region")
-    if isinstance(error, boto.InvalidRegionError):
-        return ConfigError(f"region is invalid: {text}")
-    if isinstance(error, (boto.ConfigParseError, boto.ConfigNotFound)):
-        return ConfigError(f"the AWS configuration cannot be read: {text}")
-    if isinstance(error, ValueError) and "endpoint" in text.lower():
-        return ConfigError(f"endpoint_url is invalid: {text}; give http://… or https://…")
-    return None if otherwise is None else ConfigError(f"{otherwise}: {text}")

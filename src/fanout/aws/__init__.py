@@ -1,0 +1,11 @@
+"""Who calls, and where: profile, Region, endpoint and credentials, found as every AWS tool finds them.
+
+The one place that imports aiobotocore.
+"""
+
+from __future__ import annotations
+
+from fanout.aws.faults import credentials_fault
+from fanout.aws.session import AwsSession
+
+__all__ = ["AwsSession", "credentials_fault"]

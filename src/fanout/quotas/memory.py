@@ -1,0 +1,87 @@
+"""What Lambda's APIs answered lately: one process asks about one function once a minute.
+
+However many dispatchers it opens; Lambda answers fifteen such requests a second, for all of an account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+
+from fanout.quotas.decide import Replies
+
+KEPT_S = 55.0  # below the minute after which a run asks again
+_KEPT_AT_MOST = 256
+
+
+@dataclass(slots=True)
+class _Kept:
+    replies: Replies
+    asked_at_s: float
+
+
+@dataclass(slots=True)
+class _Asking:
+    is_done: asyncio.Event = field(default_factory=asyncio.Event)
+    replies: Replies | None = None
+
+    async def wait(self) -> Replies | None:
+        await self.is_done.wait()
+        return self.replies
+
+
+@dataclass(slots=True)
+class Recollections:
+    """Replies of the last minute, by endpoint, identity and function."""
+
+    clock: Callable[[], float] = time.monotonic
+    _kept: dict[Hashable, _Kept] = field(default_factory=dict)
+    _asking: dict[Hashable, _Asking] = field(default_factory=dict)
+
+    def memory(self, *scope: Hashable) -> Memory:
+        """The part of it that holds for one endpoint and identity."""
+        return Memory(self, scope)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept.clear()
+
+    async def recall(self, key: Hashable, ask: Callable[[], Awaitable[Replies]]) -> Replies:
+        """What was answered less than a minute ago, else what ``ask`` brings; asked once for all who wait."""
+        kept = self._kept.get(key)
+        if kept is not None and self.clock() - kept.asked_at_s < KEPT_S:
+            return kept.replies
+        here = (asyncio.get_running_loop(), key)
+        if (asking := self._asking.get(here)) is not None:
+            replies = await asking.wait()
+            if replies is not None and replies.is_worth_keeping:
+                return replies
+            return await ask()  # whoever asked has left, or its own connection failed
+        asking = self._asking[here] = _Asking()
+        try:
+            asking.replies = replies = await ask()
+        finally:
+            del self._asking[here]
+            asking.is_done.set()
+        if replies.is_worth_keeping:
+            if len(self._kept) >= _KEPT_AT_MOST:
+                self._kept.clear()
+            self._kept[key] = _Kept(replies, self.clock())
+        return replies
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Recollections of one endpoint and identity."""
+
+    recollections: Recollections
+    scope: tuple[Hashable, ...]
+
+    async def recall(self, key: Hashable, ask: Callable[[], Awaitable[Replies]]) -> Replies:
+        """See ``Recollections.recall``."""
+        return await self.recollections.recall((self.scope, key), ask)
+
+
+RECOLLECTIONS = Recollections()
