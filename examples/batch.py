@@ -43,7 +43,7 @@ def main(source: Path, target: Path) -> int:
     )
     rows = {}
     for outcome in report.outcomes():
-        total = outcome.json()["total_eur"] if outcome.ok else ""
+        total = outcome.output["total_eur"] if outcome.ok else ""
         error = outcome.error.type if outcome.error is not None else ""
         rows[outcome.seq] = [outcome.key, outcome.status, total, error]
     with target.open("w", newline="", encoding="utf-8") as file:

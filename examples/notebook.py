@@ -40,7 +40,7 @@ print(report.render())
 totals: Counter[str] = Counter()
 for outcome in outcomes:
     if outcome.ok:
-        totals[orders[outcome.seq]["shipping_address"]["country"]] += outcome.json()["total_eur"]
+        totals[orders[outcome.seq]["shipping_address"]["country"]] += outcome.output["total_eur"]
 for country, total in totals.most_common():
     print(f"{country}  {total:10,.2f} EUR")
 

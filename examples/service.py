@@ -51,7 +51,7 @@ async def quotes(body: Quotes, request: Request) -> dict[str, Any]:
     """Price all orders at once. Those that cannot be priced are told apart, the others still count."""
     dispatcher: fanout.Dispatcher = request.app.state.dispatcher
     outcomes = await asyncio.gather(*(dispatcher.invoke(order) for order in body.orders))
-    priced = [outcome.json() for outcome in outcomes if outcome.ok]
+    priced = [outcome.output for outcome in outcomes if outcome.ok]
     return {
         "total_eur": round(sum(quote["total_eur"] for quote in priced), 2),
         "priced": priced,
@@ -68,7 +68,7 @@ async def quote(order: dict[str, Any], request: Request) -> Any:
     """Price one order: what went wrong becomes the status code that says so."""
     outcome = await request.app.state.dispatcher.invoke(order)
     if outcome.ok:
-        return outcome.json()
+        return outcome.output
     code = 422 if outcome.status in ("function_error", "rejected") else 503
     raise HTTPException(code, _reason(outcome))
 

@@ -6,6 +6,7 @@ run makes several of them (about 0.2 µs each) and outcomes are written as JSON 
 
 from __future__ import annotations
 
+import base64
 import enum
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
@@ -15,6 +16,8 @@ import msgspec
 Status = Literal["succeeded", "accepted", "valid", "function_error", "rejected", "undelivered", "unknown"]
 InvocationType = Literal["RequestResponse", "Event", "DryRun"]
 OnChunk = Callable[[bytes], Awaitable[None]]  # takes one chunk of a streamed reply
+
+_SHOWN_CHARS = 100  # of a reply or a message, in a repr
 
 STATUSES: tuple[Status, ...] = (
     "succeeded",
@@ -96,7 +99,8 @@ class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
     ``seq`` counts from 0 in the input. Times are in milliseconds; ``duration_ms`` is the last
     attempt's round trip as the client saw it, ``billed_ms``, ``init_ms``, ``restore_ms``,
     ``memory_mb`` and ``max_memory_mb`` come from the REPORT line (log type Tail only).
-    ``input`` is there whenever the record did not succeed; ``output`` is the function's JSON.
+    ``input`` is there whenever the record did not succeed; ``output`` is what the function returned. Both
+    are kept as they stand in the journal (``…_raw``) and decoded when they are asked for.
     """
 
     seq: int
@@ -118,11 +122,11 @@ class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
     timed_out: bool = False
     trace_id: str | None = None
     durable_execution_arn: str | None = None
-    output: msgspec.Raw | None = None
+    output_raw: msgspec.Raw | None = msgspec.field(default=None, name="output")
     output_encoding: Literal["text", "base64"] | None = None  # when the reply was no JSON
     output_file: str | None = None  # relative to the run directory, for streamed replies
     error: ErrorDetail | None = None
-    input: msgspec.Raw | None = None
+    input_raw: msgspec.Raw | None = msgspec.field(default=None, name="input")
     input_encoding: Literal["text", "base64"] | None = None  # when the input was no JSON
     line: int | None = None  # 1-based line of the input, where it has lines
     is_fault: bool = False  # the record itself is at fault, and can never be sent
@@ -140,13 +144,67 @@ class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
         return self.status in OK_STATUSES
 
     @property
+    def output(self) -> Any:
+        """What the function returned, decoded; a reply that is no JSON as text or bytes; None without one."""
+        return _value(self.output_raw, self.output_encoding)
+
+    @property
+    def output_bytes(self) -> bytes:
+        """The reply as the function sent it; empty when there is none."""
+        return _bytes(self.output_raw, self.output_encoding)
+
+    @property
+    def input(self) -> Any:
+        """The payload of a record that did not succeed, decoded as ``output`` is; None for one that did."""
+        return _value(self.input_raw, self.input_encoding)
+
+    @property
+    def input_bytes(self) -> bytes:
+        """That payload as it was sent, or would have been; empty for a record that succeeded."""
+        return _bytes(self.input_raw, self.input_encoding)
+
+    @property
     def body(self) -> bytes:
-        """The function's reply, as JSON bytes; empty when there is none."""
-        return b"" if self.output is None else bytes(self.output)
+        """The function's reply, as JSON bytes; empty when there is none. ``output_bytes`` in most cases."""
+        return b"" if self.output_raw is None else bytes(self.output_raw)
 
     def json(self) -> Any:
-        """The function's reply, decoded; ``None`` when there is none."""
-        return None if self.output is None else msgspec.json.decode(self.output)
+        """The same as ``output``."""
+        return self.output
+
+    def to_dict(self) -> dict[str, Any]:
+        """The members that stand in the journal's line, as plain data: for frames and notebooks."""
+        members: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return members
+
+    def __repr__(self) -> str:
+        name = f"{self.seq}" if self.key is None else f"{self.seq} {self.key!r}"
+        took = "" if self.duration_ms is None else f" in {self.duration_ms:,.0f} ms"
+        tries = f" after {self.attempts} attempts" if self.attempts > 1 else ""
+        if self.error is not None:
+            said = f"{self.error.type}: {self.error.message}" if self.error.message else self.error.type
+            said = repr(said)[1:-1]
+        else:
+            said = ascii(self.output_bytes[: _SHOWN_CHARS * 2].decode("utf-8", "replace"))[1:-1]
+        if len(said) > _SHOWN_CHARS:
+            said = f"{said[: _SHOWN_CHARS - 1]}…"
+        return f"<Outcome {name} {self.status}{took}{tries}{': ' if said else ''}{said}>"
+
+
+def _value(raw: msgspec.Raw | None, encoding: str | None) -> Any:
+    if raw is None:
+        return None
+    value = msgspec.json.decode(raw)
+    return base64.b64decode(value) if encoding == "base64" else value
+
+
+def _bytes(raw: msgspec.Raw | None, encoding: str | None) -> bytes:
+    if raw is None:
+        return b""
+    if encoding is None:
+        return bytes(raw)
+    value = _value(raw, encoding)
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
 
 
 class Reply(msgspec.Struct):

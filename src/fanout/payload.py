@@ -79,7 +79,8 @@ def append_line(lines: bytearray, outcome: Outcome) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, msgspec.Raw):
         return json.loads(bytes(value))
-    return {name: member for name, member in msgspec.structs.asdict(value).items() if member is not None}
+    members = ((field.encode_name, getattr(value, field.name)) for field in msgspec.structs.fields(value))
+    return {name: member for name, member in members if member is not None}
 
 
 def embed(body: bytes) -> tuple[msgspec.Raw | None, Encoding | None]:

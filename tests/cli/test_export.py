@@ -43,7 +43,7 @@ def failure(seq: int, status: Any, error_type: str, body: bytes, **members: Any)
         attempts=1,
         throttles=0,
         error=ErrorDetail(error_type, "why"),
-        input=raw,
+        input_raw=raw,
         input_encoding=encoding,
         **members,
     )
@@ -86,7 +86,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def succeeded(seq: int, generation: int = 0) -> Outcome:
     output = msgspec.Raw(b'{"doubled":%d,"note":"a, b"}' % (2 * seq))
-    return Outcome(seq=seq, status="succeeded", attempts=1, throttles=0, output=output, generation=generation)
+    return Outcome(
+        seq=seq, status="succeeded", attempts=1, throttles=0, output_raw=output, generation=generation
+    )
 
 
 def test_failed_inputs_are_input_again(run: Path) -> None:

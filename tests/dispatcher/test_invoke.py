@@ -29,7 +29,8 @@ async def test_an_outcome_holds_what_lambda_said() -> None:
     async with Dispatcher("f", transport=Scripted(latency_s=0.25), concurrency=1) as dispatcher:
         outcome = await dispatcher.invoke({"order": 17}, key="order-17")
     assert (outcome.seq, outcome.key, outcome.status, outcome.ok) == (0, "order-17", "succeeded", True)
-    assert outcome.json() == {"order": 17}
+    assert outcome.output == outcome.json() == {"order": 17}
+    assert outcome.output_bytes == outcome.body == b'{"order":17}'
     assert (outcome.http_status, outcome.request_id, outcome.executed_version) == (200, "r", "$LATEST")
     assert (outcome.attempts, outcome.throttles) == (1, 0)
     assert outcome.duration_ms == 250
@@ -59,8 +60,7 @@ async def test_a_failure_is_an_outcome_with_its_input(answer: Any, status: str, 
     assert (outcome.status, outcome.ok) == (status, False)
     assert outcome.error is not None
     assert outcome.error.type == error
-    assert outcome.input is not None
-    assert bytes(outcome.input) == b'{"a":1}'
+    assert (outcome.input, outcome.input_bytes) == ({"a": 1}, b'{"a":1}')
     assert transport.count == 1
 
 

@@ -14,7 +14,7 @@ from fanout.model import ErrorDetail, Outcome
 
 def succeeded(seq: int, **members: Any) -> Outcome:
     """A record that went well."""
-    members.setdefault("output", msgspec.Raw(b'{"ok":true}'))
+    members.setdefault("output_raw", msgspec.Raw(b'{"ok":true}'))
     return Outcome(seq=seq, status="succeeded", attempts=1, throttles=0, **members)
 
 
@@ -23,7 +23,7 @@ def failed(seq: int, **members: Any) -> Outcome:
     error = ErrorDetail("ValueError", "bad total")
     raw = msgspec.Raw(b'{"id":%d}' % seq)
     return Outcome(
-        seq=seq, status="function_error", attempts=1, throttles=0, error=error, input=raw, **members
+        seq=seq, status="function_error", attempts=1, throttles=0, error=error, input_raw=raw, **members
     )
 
 

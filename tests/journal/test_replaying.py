@@ -234,7 +234,7 @@ async def test_outcomes_of_a_later_fanout_are_read(tmp_path: Path) -> None:
 async def test_lines_are_given_as_they_stand(tmp_path: Path) -> None:
     """Byte for byte, so that an export is what the journal says."""
     run_dir = new_run(tmp_path / "run")
-    await journaled(run_dir, [succeeded(0, output=msgspec.Raw(b'{ "a" : 1.00 }')), failed(1)])
+    await journaled(run_dir, [succeeded(0, output_raw=msgspec.Raw(b'{ "a" : 1.00 }')), failed(1)])
     whole = (run_dir.path / "outcomes.jsonl").read_bytes()
     assert b"".join(line for _, line in iter_lines(run_dir.path)) == whole
 

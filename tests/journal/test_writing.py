@@ -120,7 +120,7 @@ async def test_back_pressure(tmp_path: Path) -> None:
     big = msgspec.Raw(b'"' + b"x" * 1_000_000 + b'"')
     for seq in range(BACKED_UP_BYTES // 1_000_000 + 1):
         states.append(journal.is_backed_up)
-        journal.write([succeeded(seq, output=big)])
+        journal.write([succeeded(seq, output_raw=big)])
     states.append(journal.is_backed_up)
     await journal.flush()
     states.append(journal.is_backed_up)
@@ -142,7 +142,7 @@ async def test_any_outcome_stands_on_one_line(
     reply = json.dumps(output, indent=indent, allow_nan=True)
     if "NaN" in reply or "Infinity" in reply:
         reply = "null"  # no JSON, so the classifier never passes it on
-    outcome = succeeded(0, key=key, output=msgspec.Raw(reply.encode()), error=ErrorDetail("E", message))
+    outcome = succeeded(0, key=key, output_raw=msgspec.Raw(reply.encode()), error=ErrorDetail("E", message))
     await journaled(run_dir, [outcome, succeeded(1)])
     assert (run_dir.path / "outcomes.jsonl").read_bytes().count(b"\n") == 2
     read, _ = iter_outcomes(run_dir.path)
@@ -155,7 +155,7 @@ async def test_a_reply_nested_as_deep_as_can_be_is_read_back(tmp_path: Path) -> 
     """What JSON could be taken in can be read from the journal, too, one level deeper."""
     run_dir = new_run(tmp_path / "run")
     deep = b"[" * 2000 + b"]" * 2000
-    await journaled(run_dir, [succeeded(0, output=msgspec.Raw(deep))])
+    await journaled(run_dir, [succeeded(0, output_raw=msgspec.Raw(deep))])
     assert [outcome.body for outcome in iter_outcomes(run_dir.path)] == [deep]
 
 

@@ -25,7 +25,7 @@ asyncio.set_event_loop(None)  # on Python 3.11 pytest-asyncio would leave one op
 
 
 def outcome(seq: int, output: bytes = b'{"ok":true}') -> Outcome:
-    return Outcome(seq=seq, status="succeeded", attempts=1, throttles=0, output=msgspec.Raw(output))
+    return Outcome(seq=seq, status="succeeded", attempts=1, throttles=0, output_raw=msgspec.Raw(output))
 
 
 Pipe = tuple[IO[bytes], IO[bytes]]
@@ -163,7 +163,7 @@ async def main():
     runner = asyncio.create_task(sink.run())
     for seq in range(200):
         output = msgspec.Raw(b'"' + b"x" * 10000 + b'"')
-        sink.write([Outcome(seq=seq, status="succeeded", attempts=1, throttles=0, output=output)])
+        sink.write([Outcome(seq=seq, status="succeeded", attempts=1, throttles=0, output_raw=output)])
     await asyncio.sleep(0.1)
     runner.cancel()
 asyncio.run(main())

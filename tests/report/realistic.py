@@ -148,7 +148,7 @@ class Simulation:
             started_at=stamp(begun_s),
             queued_ms=0.8,
             duration_ms=round(took_s * 1000, 3),
-            output=msgspec.Raw(b'{"ok":true}'),
+            output_raw=msgspec.Raw(b'{"ok":true}'),
         )
         if self.tail:
             outcome.billed_ms = int(took_s * 990) + 1
@@ -164,7 +164,7 @@ class Simulation:
         elif dice < 0.018:
             status, detail, http = rnd.choice(_OTHERS)
             self.fail(outcome, status, detail)
-            outcome.http_status, outcome.output = http, None
+            outcome.http_status, outcome.output_raw = http, None
             if status == "undelivered":
                 outcome.attempts = 4
         elif dice < 0.024:
@@ -181,7 +181,7 @@ class Simulation:
     def fail(outcome: Outcome, status: Any, detail: ErrorDetail) -> None:
         """Make it a failure."""
         outcome.status, outcome.error = status, detail
-        outcome.input = msgspec.Raw(b'{"order":%d}' % outcome.seq)
+        outcome.input_raw = msgspec.Raw(b'{"order":%d}' % outcome.seq)
         if "Evil" in detail.type:
             outcome.key = HOSTILE
 

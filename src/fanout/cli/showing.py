@@ -129,7 +129,7 @@ class Display:
             **_own_parameters(self._template),
         )
         if not is_success:
-            outcome.input, outcome.input_encoding = embed(self._input)
+            outcome.input_raw, outcome.input_encoding = embed(self._input)
         if reply is None:
             return outcome
         outcome.http_status = reply.status
@@ -138,7 +138,7 @@ class Display:
         outcome.trace_id = reply.trace_id
         outcome.durable_execution_arn = reply.durable_execution_arn
         if is_success:
-            outcome.output, outcome.output_encoding = embed(reply.body)
+            outcome.output_raw, outcome.output_encoding = embed(reply.body)
         if reply.log_result is not None:
             add_log(outcome, reply.log_result, keeps_tail=self._log_type == "Tail" or not outcome.ok)
         return outcome

@@ -57,7 +57,7 @@ class OutcomeMaker:
             duration_ms=_ms(now_s - attempt.sent_s),
             trace_id=reply.trace_id,
             durable_execution_arn=reply.durable_execution_arn,
-            output=raw,
+            output_raw=raw,
             output_encoding=encoding,
             generation=self._generation,
         )
@@ -112,7 +112,7 @@ class OutcomeMaker:
             throttles=call.throttles,
             http_status=call.last_http_status if last_reply is None else last_reply.status,
             error=error or ErrorDetail(verdict.value),
-            input=raw_input,
+            input_raw=raw_input,
             input_encoding=input_encoding,
             line=record.line,
             generation=self._generation,

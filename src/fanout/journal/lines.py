@@ -25,8 +25,8 @@ class Head(msgspec.Struct):
 class StoredOutcome(Outcome):
     """An outcome as it is read back. msgspec reads no ``Raw | None``, but Raw with None for its default."""
 
-    output: msgspec.Raw = None  # type: ignore[assignment]
-    input: msgspec.Raw = None  # type: ignore[assignment]
+    output_raw: msgspec.Raw = msgspec.field(default=None, name="output")  # type: ignore[assignment]
+    input_raw: msgspec.Raw = msgspec.field(default=None, name="input")  # type: ignore[assignment]
 
 
 class LineFault(ValueError):

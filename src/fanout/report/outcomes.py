@@ -24,8 +24,8 @@ class _Line(Outcome, kw_only=True, omit_defaults=True, gc=False, rename=lambda n
     Payloads may be megabytes each; they are passed over, not read.
     """
 
-    output: None = None
-    input: None = None
+    output_raw: None = None
+    input_raw: None = None
     http_status: None = None
     executed_version: None = None
     queued_ms: None = None

@@ -122,7 +122,7 @@ class Redrive:
             )
         record = InputRecord(
             outcome.seq,
-            unembed(outcome.input, outcome.input_encoding),
+            unembed(outcome.input_raw, outcome.input_encoding),
             key=outcome.key,
             line=outcome.line,
             own=own,
