@@ -47,7 +47,9 @@ def test_a_plan_is_kept_and_a_run_goes_on_after_it(
     out = tmp_path / "run"
     where = ("--endpoint-url", emulator.endpoint_url, "--out", out)
     emulator.reset()
-    planned = fanout("plan", "f", records, *where, "--canary", "30", "--what-if", "concurrency=100", "--json")
+    planned = fanout(
+        "plan", "--yes", "f", records, *where, "--canary", "30", "--what-if", "concurrency=100", "--json"
+    )
     assert planned.returncode == 0, planned.stderr
     plan = json.loads(planned.stdout)
     assert (plan["records"], plan["canary"], plan["limit"]) == (300, 30, 50)
@@ -71,7 +73,7 @@ def test_what_the_canary_cost_counts_in_the_run(
     """The run's summary says the same as the report of its directory; and the directory is used up."""
     out = tmp_path / "run"
     where = ("--endpoint-url", emulator.endpoint_url, "--out", out)
-    assert fanout("plan", "f", records, *where, "--canary", "100").returncode == 0
+    assert fanout("plan", "--yes", "f", records, *where, "--canary", "100").returncode == 0
     finished = fanout("run", "f", records, *where, "--json", "--quiet")
     reported = fanout("report", out, "--json")
     cost = json.loads(finished.stdout)["cost"]["usd"]
@@ -89,7 +91,7 @@ def test_a_plan_for_people_names_time_cost_and_the_next_command(
     """Without --json the figures are lines, and the last one is what to type next."""
     out = tmp_path / "run"
     planned = fanout(
-        "plan", "f", records, "--endpoint-url", emulator.endpoint_url, "--out", out, "--canary", "5"
+        "plan", "f", records, "--endpoint-url", emulator.endpoint_url, "--out", out, "--canary", "5", "--yes"
     )
     assert planned.returncode == 0, planned.stderr
     assert "300 records, judged by the first 5" in planned.stdout
@@ -104,7 +106,7 @@ def test_a_canary_of_another_run_is_not_gone_on_with(
     """The same --out with another input is refused, in one line."""
     out = tmp_path / "run"
     where = ("--endpoint-url", emulator.endpoint_url, "--out", out)
-    assert fanout("plan", "f", records, *where, "--canary", "2").returncode == 0
+    assert fanout("plan", "--yes", "f", records, *where, "--canary", "2").returncode == 0
     other = tmp_path / "other.jsonl"
     other.write_text('{"id": 1}\n')
     refused = fanout("run", "f", other, *where)
@@ -117,7 +119,7 @@ def test_a_plan_stops_before_the_canary_when_the_function_is_not_there(
 ) -> None:
     """Preflight says no: exit 4, one line, nothing sent, no directory."""
     out = tmp_path / "run"
-    refused = fanout("plan", "nope", records, "--endpoint-url", emulator.endpoint_url, "--out", out)
+    refused = fanout("plan", "--yes", "nope", records, "--endpoint-url", emulator.endpoint_url, "--out", out)
     assert refused.returncode == 4
     assert refused.stderr.count("\n") == 1
     assert "nope" in refused.stderr
@@ -129,6 +131,6 @@ def test_a_plan_stops_before_the_canary_when_the_function_is_not_there(
 )
 def test_bad_plans_are_usage_errors(arguments: tuple[str, ...]) -> None:
     """Standard input, an unknown what-if, a canary of none: exit 2 and one line."""
-    refused = fanout("plan", *arguments)
+    refused = fanout("plan", "--yes", *arguments)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1

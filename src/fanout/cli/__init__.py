@@ -17,6 +17,7 @@ import click
 
 from fanout import exit_codes
 from fanout.errors import FanoutError, FatalRefusal
+from fanout.standard_streams import open_missing_streams
 
 VERBS = {
     "run": "One call per record of INPUT.",
@@ -78,8 +79,13 @@ def main() -> NoReturn:
     """Run the command and exit; errors a user can cause are one line on stderr, never a traceback."""
     # Start-up makes a hundred thousand objects that stay: looking through them for garbage is in vain.
     gc.set_threshold(20_000, 20, 20)
+    if os.getpid() == 1:
+        from fanout.commands.signals import answer_as_first_process
+
+        answer_as_first_process()
+    closed = open_missing_streams()
     try:
-        code = cli.main(prog_name="fanout", standalone_mode=False)
+        code = cli.main(prog_name="fanout", standalone_mode=False, obj=closed)
         sys.stdout.flush()
     except click.ClickException as error:
         _end(_in_one_line(error), error.exit_code)

@@ -12,6 +12,7 @@ import msgspec
 from fanout.cli.run_options import run_options, split
 from fanout.commands.audience import Audience
 from fanout.commands.request import Request, RunOptions
+from fanout.inputs.shown import shown_location
 
 if TYPE_CHECKING:
     from fanout.commands.planning import Plan
@@ -73,8 +74,16 @@ def command(
     if out == "-":
         raise click.UsageError("--out is -: the canary's outcomes are kept in a directory: give one")
     changed = {text: _what_if(text) for text in what_ifs}
-    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
-        click.confirm(f"Send up to {canary} records of {input} to {function} for real?", abort=True, err=True)
+    if not yes:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise click.UsageError(
+                f"a plan sends up to {canary} records for real, and there is no terminal to ask: give --yes"
+            )
+        click.confirm(
+            f"Send up to {canary} records of {shown_location(input)} to {function} for real?",
+            abort=True,
+            err=True,
+        )
     options, run_chosen = split(chosen)
     plan = _execute(
         Request(
@@ -101,8 +110,8 @@ def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]
 
     if request.out is None:
         request.out = default_directory(request.function)
-    from fanout.cli.signals import attach_signals
     from fanout.commands.blocking import run_blocking
+    from fanout.commands.signals import attach_signals
 
     def say(text: str) -> None:
         click.echo(text, err=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from fanout.cli.resume import may_have_run_option
 from fanout.cli.run_options import DURATION, dashboard_option, run_options, split
 from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
@@ -57,6 +58,13 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
 @click.option(
     "--spool/--no-spool", default=None, help="Keep standard input, so that the run can be resumed (default)."
 )
+@click.option(
+    "--resume",
+    "resumes",
+    is_flag=True,
+    help="Go on with the run that --out holds, if it is this one; begin it if there is none.",
+)
+@may_have_run_option
 @click.option("--preflight", is_flag=True, help="Check permission and limits before the first real call.")
 @dashboard_option
 @run_options
@@ -69,6 +77,8 @@ def command(
     empty_after: float | None,
     keep_order: bool,
     spool: bool | None,
+    resumes: bool,
+    may_have_run: Literal["send", "skip"] | None,
     preflight: bool,
     dashboard: int | None,
     as_json: bool,
@@ -87,6 +97,15 @@ def command(
         raise click.UsageError("--keep-order goes with --out -")
     if as_json and is_stdout:
         raise click.UsageError("--json and --out - both want stdout: choose one")
+    if resumes and (out is None or is_stdout):
+        raise click.UsageError("--resume goes with --out DIR, so that the run is found again")
+    if may_have_run is not None and not resumes:
+        raise click.UsageError("--may-have-run goes with --resume: a new run has no such records")
+    closed: frozenset[int] = click.get_current_context().obj or frozenset()
+    if is_stdout and 1 in closed:
+        raise click.UsageError("--out is -, and standard output is closed")
+    if input == "-" and 0 in closed:
+        raise click.UsageError("no INPUT, and standard input is closed: give a file or a URL")
     options, run_chosen = split(
         {
             **chosen,
@@ -112,6 +131,10 @@ def command(
             transport=options.pop("transport", "direct"),
             options=options,
         )
+        if resumes:
+            from fanout.commands.restart import start_or_resume
+
+            return await start_or_resume(request, audience, may_have_run=may_have_run)
         return await start(request, audience)
 
     watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=function)

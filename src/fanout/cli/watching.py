@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from fanout.cli.signals import attach_signals
 from fanout.commands.audience import Audience
 from fanout.commands.blocking import run_blocking
+from fanout.commands.signals import attach_signals
 from fanout.progress import Progress
 
 if TYPE_CHECKING:

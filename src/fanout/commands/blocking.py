@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import logging
 import os
 import sys
 import threading
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fanout.commands.audience import Audience
 from fanout.commands.request import Request, RunOptions
+from fanout.commands.signals import TwoStepStop, attach_signals
 from fanout.errors import ConfigError
-from fanout.journal import STATE_FILE
 from fanout.model import Outcome
 from fanout.progress import progress_display
+from fanout.runs import Run
+from fanout.standard_streams import hold_standard_streams
 from fanout.stats import Snapshot
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from fanout.transports import Transport
 
 _Result = TypeVar("_Result")
+
+_log = logging.getLogger("fanout")
 
 _LOOK_EVERY_S = 0.1
 _COLLECT_AFTER = (20_000, 20, 20)  # objects, then generations
@@ -61,8 +66,9 @@ def run(
 
     A record's failure is an outcome, and what stops a run stands in ``report.state`` and
     ``report.halted_by``. Raises ConfigError, SourceError, JournalError and FatalRefusal only when the
-    run cannot begin. Ctrl-C cuts it off: what is journaled is kept, then KeyboardInterrupt is raised.
-    Where an event loop runs already (a notebook), it works in a thread of its own.
+    run cannot begin. The first Ctrl-C (or SIGTERM, unless the program handles it) starts no new call and
+    waits for those in flight, the second stops at once; both return the report, whose ``exit_code`` says
+    so. Where an event loop runs already (a notebook), it works in a thread of its own.
     """
     location: str | None = None
     if isinstance(payloads, (str, os.PathLike)):
@@ -83,9 +89,11 @@ def run(
     if out is not None and str(out) == "-":
         raise ConfigError("out is '-': only the command streams to stdout; use on_outcome")
     shown = progress_display() if progress else None
+    interrupts = _Interrupts(_log.warning if shown is None else shown.message)
     audience = Audience(
         on_outcome=on_outcome,
         on_snapshot=_both(on_progress, None if shown is None else shown.update),
+        attach=interrupts.attach,
         on_message=_say
         if shown is None and dashboard is not None
         else None
@@ -94,14 +102,10 @@ def run(
     )
 
     async def begin(audience: Audience) -> RunReport:
-        if resume and request.out is not None and (request.out / STATE_FILE).exists():
-            from fanout.commands.going_on import Changes
-            from fanout.commands.going_on import resume as go_on
+        if resume:
+            from fanout.commands.restart import start_or_resume
 
-            changes = Changes(
-                options={**request.options, "transport": transport}, run_options=request.chosen_run()
-            )
-            return await go_on(request.out, changes, audience, payloads=None if location else payloads)
+            return await start_or_resume(request, audience)
         from fanout.commands.starting import start
 
         return await start(request, audience)
@@ -114,7 +118,7 @@ def run(
         return await with_live_page(begin, audience, port=dashboard, title=function)
 
     try:
-        return run_blocking(main)
+        return run_blocking(main, interrupts)
     finally:
         if shown is not None:
             shown.close()
@@ -137,7 +141,38 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - the address that the caller asked for
 
 
-def run_blocking(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+class _Interrupts:
+    """The run that Ctrl-C stops, in whichever thread it works."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._stop: TwoStepStop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def attach(self, run: Run) -> Callable[[], None]:
+        """The run begins, in its own event loop; returns what detaches."""
+        self._stop, self._loop = TwoStepStop(run, self._say), asyncio.get_running_loop()
+        detach = attach_signals(run, self._say)
+
+        def forget() -> None:
+            self._stop = self._loop = None
+            detach()
+
+        return forget
+
+    def interrupt(self) -> bool:
+        """Ctrl-C came in another thread. Returns whether there is a run that heeds it."""
+        stop, loop = self._stop, self._loop
+        if stop is None or loop is None:
+            return False
+        with suppress(RuntimeError):  # it has ended by itself
+            loop.call_soon_threadsafe(stop.on_signal, "SIGINT")
+        return True
+
+
+def run_blocking(
+    main: Callable[[], Coroutine[Any, Any, _Result]], interrupts: _Interrupts | None = None
+) -> _Result:
     """Run in a new event loop, uvloop's where there is one; in a thread where a loop runs already."""
     if not _is_loop_running():
         return _run(main)
@@ -166,15 +201,23 @@ def run_blocking(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="fanout.run")
     thread.start()
     caller = asyncio.current_task()
-    try:
-        while thread.is_alive():
+    is_heeded = False
+    while thread.is_alive():
+        try:
             thread.join(_LOOK_EVERY_S)
-            if caller is not None and caller.cancelling():  # asyncio.run makes this of a first Ctrl-C
+            if caller is not None and caller.cancelling() and not is_heeded:
+                is_heeded = True  # asyncio.run makes this of a first Ctrl-C
+                if interrupts is None or not interrupts.interrupt():
+                    stop()
+        except KeyboardInterrupt:
+            if interrupts is None or not interrupts.interrupt():
                 stop()
-    except BaseException:  # Ctrl-C comes to this thread, and must not leave the other one at work
-        stop()
-        thread.join()
-        raise
+                thread.join()
+                raise
+        except BaseException:  # this thread is to end, and must not leave the other one at work
+            stop()
+            thread.join()
+            raise
     if errors:
         raise errors[0]
     return result[0]
@@ -189,6 +232,7 @@ def _is_loop_running() -> bool:
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+    hold_standard_streams()
     with _rare_collections():
         try:
             import uvloop

@@ -15,7 +15,7 @@ from fanout.commands.request import Request
 from fanout.commands.starting import start
 from fanout.cost import CostEstimate, meter_of
 from fanout.errors import ConfigError, FatalRefusal
-from fanout.inputs import open_source
+from fanout.inputs import open_source, shown_location
 from fanout.model import OK_STATUSES, Outcome
 from fanout.report.summary import RunReport
 
@@ -64,7 +64,7 @@ async def plan(
     assert request.out is not None
     records = await count_records(request.location, request.run_options.format)
     if not records:
-        raise ConfigError(f"{request.location}: has no records: nothing to plan")
+        raise ConfigError(f"{shown_location(request.location)} has no records: nothing to plan")
     outcomes: list[Outcome] = []
     watched = replace(audience, on_outcome=outcomes.append)
     canaries = replace(request, canary=min(canary, records), records_planned=records)
@@ -84,7 +84,7 @@ def _plan(
 ) -> Plan:
     ran = [outcome for outcome in outcomes if outcome.duration_ms is not None]
     if not ran:
-        which = f"{request.location}: none of its first {len(outcomes)} records"
+        which = f"{shown_location(str(request.location))}: none of its first {len(outcomes)} records"
         raise ConfigError(f"{which} could be sent: {_why(outcomes)}")
     durations_s = [(outcome.duration_ms or 0.0) / 1000 for outcome in ran]
     costs, cost = _costs(ran, report)
@@ -119,17 +119,24 @@ def _plan(
         p95_ms=report.latency_ms["p95"],
         cost_basis=cost.basis,
         projection=projected(),
-        what_if={name: projected(**_what_if(changed)) for name, changed in what_ifs.items()},
+        what_if={name: projected(**_what_if(changed, rate)) for name, changed in what_ifs.items()},
         run_dir=str(request.out),
-        run_command=f"fanout run {request.function} {request.location} --out {shlex.quote(str(request.out))}",
+        run_command=_run_command(request),
     )
 
 
-def _what_if(changed: Mapping[str, float]) -> dict[str, Any]:
+def _run_command(request: Request) -> str:
+    assert request.out is not None
+    words = ["fanout", "run", request.function, shown_location(str(request.location)), "--out"]
+    return shlex.join([*words, str(request.out.absolute())])
+
+
+def _what_if(changed: Mapping[str, float], rate_per_s: float | None) -> dict[str, Any]:
+    """Another concurrency has the rate that the limits give it; only a higher limit has a higher rate."""
     names = {"concurrency": ("concurrency", int), "rate": ("rate_per_s", float)}
     out = {names[name][0]: names[name][1](value) for name, value in changed.items()}
-    if "concurrency" in out and "rate_per_s" not in out:
-        out["rate_per_s"] = 10.0 * out["concurrency"]  # Lambda's rule for synchronous calls
+    if "concurrency" in out and "rate_per_s" not in out and rate_per_s is not None:
+        out["rate_per_s"] = max(rate_per_s, 10.0 * out["concurrency"])  # Lambda's rule for synchronous calls
     return out
 
 

@@ -23,8 +23,8 @@ from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, q
 from fanout.commands.request import Request, RunOptions
 from fanout.cost import CostMeter, load_prices
 from fanout.dispatcher import Dispatcher
-from fanout.errors import ConfigError, FanoutError, FatalRefusal
-from fanout.inputs import Selector, Source, open_source
+from fanout.errors import ConfigError, FanoutError, FatalRefusal, SourceError
+from fanout.inputs import Selector, Source, open_source, shown_location
 from fanout.invoke_request import build_template
 from fanout.journal import STATE_FILE, Journal, RunDir, SyncListener
 from fanout.model import Outcome
@@ -81,9 +81,10 @@ async def start(request: Request, audience: Audience) -> RunReport:
             take=options.take,
             on_record=None if run_dir is None else session.note_record,
         )
+        session.is_discarded_unread = request.location is not None
         try:
             return await session.go(intake, run_dir, to_stdout=request.to_stdout)
-        except (ConfigError, FatalRefusal):  # only before the first record is read
+        except (ConfigError, FatalRefusal, SourceError):  # only before the first record is read
             if run_dir is not None:
                 discard(run_dir, made)
             raise
@@ -134,7 +135,8 @@ def is_planned(request: Request) -> bool:
     planned = (state.get("function"), (state.get("input") or {}).get("location"))
     if planned != (request.function, request.location):
         raise ConfigError(
-            f"{request.out}: holds the canary of {planned[0]} with {planned[1]}: choose another --out"
+            f"{request.out}: holds the canary of {planned[0]} with {shown_location(str(planned[1]))}: "
+            "choose another --out"
         )
     return True
 
@@ -180,6 +182,7 @@ class RunSession:
         self._prices = load_prices(None if run_options.prices is None else Path(run_options.prices))
         self._journal: Journal | None = None
         self.sync_listener: SyncListener | None = None
+        self.is_discarded_unread = False  # an input that fails before its first record leaves no run
         self._run_dir: RunDir | None = None
         self._to_stdout = False
         self._finished = self._failed = 0
@@ -236,6 +239,10 @@ class RunSession:
             if detach is not None:
                 detach()
             await intake.aclose()
+        stop = result.stop
+        is_unread = self.is_discarded_unread and not result.records_read
+        if is_unread and stop is not None and stop.reason == "source":
+            raise SourceError(stop.message)
         return self._report(run_dir, result)
 
     async def _execute(self, intake: RunIntake, run_dir: RunDir | None) -> RunResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fanout.inputs.fingerprint import fingerprint, fingerprint_difference
 from fanout.inputs.opening import FORMATS, is_url, open_source, open_spool
 from fanout.inputs.selecting import SelectionFailed, Selector
+from fanout.inputs.shown import shown_location
 from fanout.inputs.source import MAX_RECORD_BYTES, Item, Source
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "is_url",
     "open_source",
     "open_spool",
+    "shown_location",
 ]

@@ -23,6 +23,7 @@ from fanout.inputs.reading import (
     SpooledReader,
     end_mark,
 )
+from fanout.inputs.shown import shown_location
 from fanout.inputs.source import MAX_RECORD_BYTES, Item, Source
 
 FORMATS = ("jsonl", "json", "csv")
@@ -187,4 +188,4 @@ def _exists(path: Path) -> bool:
 
 
 def _name(location: str) -> str:
-    return "standard input" if location == "-" else location
+    return shown_location(location)

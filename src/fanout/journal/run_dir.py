@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import shlex
 from pathlib import Path
@@ -102,7 +103,7 @@ class RunDir:
             state.pop("not_sent", None)
         path = self.path / STATE_FILE
         try:
-            write_whole(path, msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
+            write_whole(path, _encode(state))
         except OSError as error:
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
         self.state = state
@@ -117,6 +118,27 @@ class RunDir:
 def new_run_id() -> str:
     """128 random bits as 22 characters of ``[a-zA-Z0-9-_]``: the name that a run has for ever."""
     return secrets.token_urlsafe(16)
+
+
+def _encode(state: dict[str, Any]) -> bytes:
+    """JSON; what a file name has that is no UTF-8 stands as a lone surrogate, escaped."""
+    try:
+        return msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(state, indent=2).encode() + b"\n"
+
+
+def _read_json(text: bytes) -> dict[str, Any]:
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        if b"\\ud" not in text:
+            raise
+    try:
+        state: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise msgspec.DecodeError(str(error)) from error
+    return state
 
 
 def _refuse_other_files(path: Path) -> None:
@@ -150,7 +172,7 @@ def _read_state(directory: Path) -> dict[str, Any]:
             raise JournalError(f"{directory}: is no run directory: {what}")
     path = directory / STATE_FILE
     try:
-        state = _decode(path.read_bytes())
+        state = _read_json(path.read_bytes())
     except OSError as error:
         raise JournalError(f"{path}: cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

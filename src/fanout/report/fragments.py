@@ -9,6 +9,7 @@ from __future__ import annotations
 from html import escape
 
 from fanout.charts.markup import figure, safe, tile
+from fanout.inputs.shown import shown_location
 from fanout.model import OK_STATUSES
 from fanout.quantities import dollars, milliseconds, number, percent, seconds
 from fanout.report.ending import ACCEPTED_NOTE, VALID_NOTE, ending
@@ -41,7 +42,7 @@ def facts(report: RunTotals) -> str:
     given = run.get("input") or {}
     location = given.get("location") if isinstance(given, dict) else None
     pairs = [
-        ("input", location),
+        ("input", shown_location(location) if isinstance(location, str) else None),
         ("Region", run.get("region")),
         ("started", run.get("started_at")),
         ("finished", run.get("finished_at")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fanout.errors import JournalError, SourceError
-from fanout.inputs import Source, fingerprint, fingerprint_difference, open_source, open_spool
+from fanout.inputs import Source, fingerprint, fingerprint_difference, open_source, open_spool, shown_location
 from fanout.journal import RunDir
 
 
@@ -22,7 +22,8 @@ def reopen_input(run_dir: RunDir, input_format: str | None) -> Source:
     kind = before.get("kind")
     if kind == "iterable":
         raise SourceError(
-            f"{run_dir.path}: its records came from a program: give them to fanout.run(…, resume=True)"
+            f"the records of {run_dir.path} came from a program: "
+            "give them to fanout.run(…, resume=True) again"
         )
     if kind in ("stdin", "pipe"):
         raise SourceError(f"{run_dir.path}: its input was a pipe that was not kept: nothing is left to read")
@@ -34,4 +35,4 @@ def reopen_input(run_dir: RunDir, input_format: str | None) -> Source:
 
 def another_input(location: str, difference: str) -> SourceError:
     """The error for an input that has changed since the run began."""
-    return SourceError(f"{location}: is not the input the run began with: {difference}")
+    return SourceError(f"{shown_location(location)} is not the input the run began with: {difference}")

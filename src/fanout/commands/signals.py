@@ -1,0 +1,84 @@
+"""Signals and a run: the first one drains it, the second ends it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any, NoReturn
+
+from fanout import exit_codes
+from fanout.runs import Run
+
+_REASONS = {"SIGINT": "sigint", "SIGTERM": "sigterm", "SIGHUP": "sighup"}
+
+
+class TwoStepStop:
+    """What each signal does: drain the run first, cut it off next. ``say`` gets one line each time."""
+
+    def __init__(self, run: Run, say: Callable[[str], None]) -> None:
+        self._run = run
+        self._say = say
+
+    def on_signal(self, name: str) -> None:
+        """A signal came. In the run's event loop."""
+        if self._run.is_stopping:
+            self._say("stopping at once: records in flight may have run")
+            self._run.cut()
+            return
+        self._say(f"{name}: no new calls; waiting for those in flight (again to stop at once)")
+        self._run.stop(_REASONS[name])
+
+
+def attach_signals(run: Run, say: Callable[[str], None]) -> Callable[[], None]:
+    """Listen in the running event loop; returns what ends the listening.
+
+    A signal that was ignored when the process began stays ignored (``nohup``), and one that the program
+    handles itself stays the program's. Where the platform has no such handlers (Windows), and in other
+    threads than the main one, nothing is attached.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    loop = asyncio.get_running_loop()
+    stop = TwoStepStop(run, say)
+    before: dict[int, Any] = {}
+    for name in _REASONS:
+        number = getattr(signal, name, None)
+        if number is None or not _is_free(signal.getsignal(number)):
+            continue
+        before[number] = signal.getsignal(number)
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, stop.on_signal, name)
+
+    def detach() -> None:
+        for number, handler in before.items():
+            with suppress(RuntimeError, ValueError):
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+    return detach
+
+
+def _is_free(handler: Any) -> bool:
+    """Whether nobody but Python, asyncio or this module has asked for the signal."""
+    if handler in (signal.SIG_DFL, signal.default_int_handler, _end_now):
+        return True
+    function = getattr(handler, "func", handler)
+    return getattr(function, "__module__", None) == "asyncio.runners"
+
+
+def _end_now(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - signal calls it so
+    raise SystemExit(exit_codes.SIGTERM if number == signal.SIGTERM else exit_codes.SIGHUP)
+
+
+def answer_as_first_process() -> None:
+    """As process 1 of a container, end at SIGTERM from the start: the kernel gives it no default."""
+    if os.getpid() == 1 and sys.platform != "win32":
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, _end_now)

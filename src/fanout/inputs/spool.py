@@ -1,0 +1,39 @@
+"""The spool of a pipe that is given once more: its beginning is compared, its rest is kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from fanout.errors import SourceError
+from fanout.inputs.reading import CHUNK_BYTES, end_mark
+from fanout.private_files import FILE_MODE, opener
+
+_CHANGED = "standard input is not the input the run began with: it differs"
+
+
+def complete_spool(spool: Path) -> None:
+    """Read standard input to its end: what is spooled must come again, what follows is added.
+
+    Blocking. Raises SourceError for another input, and for a spool that cannot be written.
+    """
+    try:
+        with open(spool, "r+b", opener=opener) as file:
+            at, descriptor = 0, sys.stdin.fileno()
+            while chunk := os.read(descriptor, CHUNK_BYTES):
+                kept = file.read(len(chunk))
+                if kept != chunk[: len(kept)]:
+                    raise SourceError(f"{_CHANGED} within bytes {at:,} to {at + len(chunk):,}")
+                rest = chunk[len(kept) :]
+                if rest and end_mark(spool).exists():
+                    raise SourceError(f"{_CHANGED}: it goes on after byte {at + len(kept):,}")
+                file.write(rest)
+                at += len(chunk)
+            if file.read(1):
+                raise SourceError(f"{_CHANGED}: it ends at byte {at:,}")
+            file.flush()
+            os.fsync(file.fileno())
+        end_mark(spool).touch(mode=FILE_MODE)
+    except OSError as error:
+        raise SourceError(f"{spool}: cannot be completed: {error.strerror or error}") from error
