@@ -55,6 +55,7 @@ def test_every_option_of_every_command_is_documented(verb: str) -> None:
     part = parts[f"fanout {verb}"]
     if "](#options-of-a-run), and:" in part:
         part += parts[SHARED]
+    part += parts["Options from elsewhere"]
     missing = [option for option in options if option not in named(part)]
     assert not missing, f"docs/reference.md does not say what these of `fanout {verb}` do: {missing}"
 

@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from fanout import exit_codes
+from fanout.cli.config_file import add_config_option
 from fanout.errors import FanoutError, FatalRefusal
 from fanout.standard_streams import open_missing_streams
 
@@ -47,7 +48,7 @@ class _LazyGroup(click.Group):
             raise click.UsageError(f"no command {cmd_name!r}{hint}", ctx)
         module = importlib.import_module(f"fanout.cli.{cmd_name}")
         command: click.Command = module.command
-        return command
+        return add_config_option(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -69,7 +70,11 @@ Examples:
 """
 
 
-@click.group(cls=_LazyGroup, epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_LazyGroup,
+    epilog=_EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "FANOUT"},
+)
 @click.version_option(package_name="lambda-fanout", prog_name="fanout")
 def cli() -> None:
     """Invoke an AWS Lambda function once per record, and know what became of every one."""

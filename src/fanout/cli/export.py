@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
+from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.errors import JournalError
 from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, ErrorDetail
 
@@ -48,7 +49,7 @@ class _Chosen(msgspec.Struct):
 
 
 @click.command("export", epilog=_EPILOG, short_help="Inputs or outcomes of a run, by status.")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@run_dir_argument()
 @click.option(
     "--status",
     "names",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from fanout.cli.resume import ask, may_have_run_option
-from fanout.cli.run_options import dashboard_option, run_options, split
+from fanout.cli.run_dir_argument import run_dir_argument
+from fanout.cli.run_options import dashboard_option, given_elsewhere, run_options, split
 from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
 
@@ -28,7 +29,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Send the failed records of a run again.")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@run_dir_argument(sends=True)
 @click.option(
     "--status",
     "statuses",
@@ -56,12 +57,21 @@ def command(
 
     Their new outcomes are added to the journal; the latest of a record counts, the history stays.
     """
+    chosen, elsewhere = given_elsewhere(chosen)
     options, run_chosen = split(chosen)
+    fallback_options, fallback_run_options = split(elsewhere)
 
     async def begin(audience: Audience) -> RunReport:
         from fanout.commands.going_on import Changes, redrive
 
-        changes = Changes(options=options, run_options=run_chosen, may_have_run=may_have_run, ask=ask)
+        changes = Changes(
+            options=options,
+            run_options=run_chosen,
+            fallback_options=fallback_options,
+            fallback_run_options=fallback_run_options,
+            may_have_run=may_have_run,
+            ask=ask,
+        )
         return await redrive(run_dir, changes, audience, statuses=statuses, error_types=error_types)
 
     watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=run_dir.name)

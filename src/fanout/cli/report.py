@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from fanout.cli.run_dir_argument import run_dir_argument
+
 if TYPE_CHECKING:
     from fanout.report import RunReport
 
@@ -28,7 +30,7 @@ Examples:
 
 
 @click.command("report", epilog=_EPILOG)
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@run_dir_argument()
 @click.option("--html", "as_html", is_flag=True, help="Write a page that opens offline, and print its path.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option(

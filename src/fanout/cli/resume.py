@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from fanout.cli.run_options import dashboard_option, run_options, split
+from fanout.cli.run_dir_argument import run_dir_argument
+from fanout.cli.run_options import dashboard_option, given_elsewhere, run_options, split
 from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
 
@@ -49,7 +50,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Go on where a run stopped.")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@run_dir_argument(sends=True)
 @click.option(
     "--take", type=click.IntRange(min=0), metavar="N", help="Only the first N records of the input."
 )
@@ -69,12 +70,21 @@ def command(
     Options are those of the run; the ones given here take their place, but for those that change what
     is sent.
     """
+    chosen, elsewhere = given_elsewhere(chosen)
     options, run_chosen = split(chosen)
+    fallback_options, fallback_run_options = split(elsewhere)
 
     async def begin(audience: Audience) -> RunReport:
         from fanout.commands.going_on import Changes, resume
 
-        changes = Changes(options=options, run_options=run_chosen, may_have_run=may_have_run, ask=ask)
+        changes = Changes(
+            options=options,
+            run_options=run_chosen,
+            fallback_options=fallback_options,
+            fallback_run_options=fallback_run_options,
+            may_have_run=may_have_run,
+            ask=ask,
+        )
         return await resume(run_dir, changes, audience)
 
     watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=run_dir.name)

@@ -162,6 +162,9 @@ what_is_kept = _group(
         type=click.Choice(["second", "always", "never"]),
         help="When the journal goes to the disk itself.",
     ),
+    click.option(
+        "--on-finish", metavar="COMMAND", help="Run COMMAND at the end; it gets the summary as JSON on stdin."
+    ),
     click.option("--report/--no-report", default=None, help="Write report.html at the end (default)."),
     click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout."),
     click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."),
@@ -197,3 +200,16 @@ def split(chosen: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     dispatcher = {name: value for name, value in given.items() if name in Options.names()}
     run = {name: value for name, value in given.items() if name in _RUN_OPTIONS}
     return dispatcher, run
+
+
+def given_elsewhere(chosen: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split what a verb on a run was given: on the command line, and by environment or ``--config``.
+
+    What run.json has comes between the two.
+    """
+    from click.core import ParameterSource
+
+    ctx = click.get_current_context()
+    low = (ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+    elsewhere = {name: value for name, value in chosen.items() if ctx.get_parameter_source(name) in low}
+    return {name: value for name, value in chosen.items() if name not in elsewhere}, elsewhere

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fanout.cli.run_dir_argument import run_dir_argument
+
 if TYPE_CHECKING:
     from fanout.commands.watch import Follower
 
@@ -27,7 +29,7 @@ Examples:
 
 
 @click.command("watch", epilog=_EXAMPLES, short_help="Follow a run from another terminal.")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@run_dir_argument()
 @click.option("--once", is_flag=True, help="Say how it stands in one line, and end.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a second on stdout, no display.")
 def command(run_dir: Path, once: bool, as_json: bool) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Collection, Container
 from contextlib import AsyncExitStack, ExitStack, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from fanout.commands.audience import Audience
 from fanout.commands.keeping import counts_of
 from fanout.commands.local import local_function
+from fanout.commands.on_finish import conclude
 from fanout.commands.queue import (
     check_no_queue,
     check_queue_run,
@@ -53,6 +54,9 @@ class Changes:
 
     options: dict[str, Any]  # the dispatcher's
     run_options: dict[str, Any]
+    # From the environment or --config: they hold where run.json says nothing.
+    fallback_options: dict[str, Any] = field(default_factory=dict)
+    fallback_run_options: dict[str, Any] = field(default_factory=dict)
     may_have_run: MayHaveRun | None = None
     ask: Ask | None = None
 
@@ -101,9 +105,10 @@ async def resume(path: Path, changes: Changes, audience: Audience, *, payloads: 
         if isinstance(redrive, dict):
             report = await _redrive(run_dir, known, redrive, asked, options, changes, audience)
             if run_dir.state.get("redrive") or run_dir.state.get("state") == "finished":
-                return report  # cut off again, or all there was to do
+                return await conclude(report, asked.run_options, audience)  # cut off again, or all done
             known = replay(path, accepts_lost_mark=changes.may_have_run is not None)
-        return await _resume(run_dir, known, asked, options, changes, audience, payloads)
+        report = await _resume(run_dir, known, asked, options, changes, audience, payloads)
+        return await conclude(report, asked.run_options, audience)
 
 
 async def redrive(
@@ -147,9 +152,10 @@ async def redrive(
             return RunReport.from_run_dir(path)
         local = stack.enter_context(local_function(asked.function, asked.run_options, asked.options))
         run_dir.begin_generation(generation, {"redrive": filters, "state": "running"})
-        return await _redrive(
+        report = await _redrive(
             run_dir, known, filters, asked, {**asked.options, **local}, changes, audience, found=found
         )
+        return await conclude(report, asked.run_options, audience)
 
 
 def _takes_more(state: dict[str, Any], changes: Changes) -> bool:
@@ -164,6 +170,11 @@ def _has_sent(known: Replay, generation: int) -> bool:
     """Whether anything may have been sent in this generation."""
     marked = generation < len(known.marks) and known.marks[generation] > 0
     return marked or (known.generation == generation and len(known.redone) > 0)
+
+
+def _below(fallback: dict[str, Any]) -> dict[str, Any]:
+    """What may come from elsewhere: nothing that changes what is sent, as the run has begun without it."""
+    return {name: value for name, value in fallback.items() if name not in KEPT_ON_RESUME}
 
 
 class _Asked:
@@ -181,6 +192,7 @@ class _Asked:
                 )
         self.function = function
         self.options = {
+            **_below(changes.fallback_options),
             **{
                 name: value for name, value in kept.items() if name in Options.names() and name != "transport"
             },
@@ -188,7 +200,11 @@ class _Asked:
         }
         self.transport = self.options.pop("transport", None) or kept.get("transport", "direct")
         self.run_options = RunOptions(
-            **{**{n: v for n, v in kept.items() if n in _RUN_OPTIONS}, **changes.run_options}
+            **{
+                **_below(changes.fallback_run_options),
+                **{n: v for n, v in kept.items() if n in _RUN_OPTIONS},
+                **changes.run_options,
+            }
         )
 
     @property

@@ -47,6 +47,7 @@ class RunOptions:
     keep_order: bool = False
     report: bool = True
     preflight: bool = False
+    on_finish: str | None = None  # a shell's command, which gets the summary as JSON on stdin
     local: str | None = None  # FILE.py:HANDLER, run by an emulator of the run's own
     local_concurrency: int | None = None
     local_timeout: float | None = None

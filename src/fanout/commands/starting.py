@@ -19,6 +19,7 @@ from fanout.commands.keeping import (
     write_page,
 )
 from fanout.commands.local import local_function
+from fanout.commands.on_finish import conclude
 from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, queue_intake
 from fanout.commands.request import Request, RunOptions
 from fanout.cost import CostMeter, load_prices
@@ -38,12 +39,20 @@ from fanout.stats.timeline import NAME as TIMELINE
 
 
 async def start(request: Request, audience: Audience) -> RunReport:
+    """Do a whole new run, and what was asked for its end. Raises as ``_start``."""
+    if request.out is not None and is_planned(request):
+        return await _go_on_after_canary(request, audience)
+    report = await _start(request, audience)
+    if request.canary is not None:
+        return report
+    return await conclude(report, request.run_options, audience)
+
+
+async def _start(request: Request, audience: Audience) -> RunReport:
     """Do a whole new run. What goes wrong after its first call stands in the report.
 
     Before it, raises ConfigError, SourceError, JournalError, EmulatorError and FatalRefusal.
     """
-    if request.out is not None and is_planned(request):
-        return await _go_on_after_canary(request, audience)
     options = request.run_options
     if is_queue(request.location):
         return await _start_with_queue(request, audience)
