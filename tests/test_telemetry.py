@@ -188,6 +188,25 @@ def test_one_span_for_each_record(spans: InMemorySpanExporter) -> None:
     assert bad.attributes["error.type"] == "Sandbox.Timedout"
 
 
+def test_a_call_that_takes_on_a_trace_is_the_functions_parent(spans: InMemorySpanExporter) -> None:
+    """Its span begins before it is sent, under the caller's, and ends with its outcome."""
+    telemetry = Telemetry("resize")
+    with trace.get_tracer("test").start_as_current_span("request") as request:
+        taken = telemetry.trace()
+    assert taken is not None
+    begun = taken.begin()
+    assert begun is not None
+    span, header = begun
+    telemetry.on_outcome(SUCCESS, span)
+    _, call = spans.get_finished_spans()
+    assert call.parent is not None
+    assert call.parent.span_id == request.get_span_context().span_id
+    assert call.context is not None
+    assert f"Parent={call.context.span_id:016x};" in header
+    assert call.attributes is not None
+    assert call.attributes["fanout.status"] == "succeeded"
+
+
 def test_spans_can_be_left_out(spans: InMemorySpanExporter) -> None:
     """Metrics without a span for each of a million records."""
     Telemetry("resize", spans=False).on_outcome(SUCCESS)

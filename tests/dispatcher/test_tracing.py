@@ -6,10 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from fanout import Dispatcher
 from fanout.emulator import EmulatorProcess
+from tests.scripted import UNAVAILABLE, Scripted, ok
+from tests.test_telemetry import spans
+
+__all__ = ["spans"]
 
 HANDLER = """
 import os
@@ -41,3 +47,20 @@ async def test_the_current_span_is_the_functions_parent(
     assert told.startswith(parent)
     assert mapped.startswith(parent)
     assert trace_id[8:] not in untold
+
+
+async def test_a_calls_own_span_is_the_functions_parent(spans: InMemorySpanExporter) -> None:
+    """Where spans are exported, each call's header names its own span, in repeats too."""
+    replies = iter([UNAVAILABLE, ok(), ok()])
+    transport = Scripted(lambda _: next(replies))
+    async with Dispatcher("f", transport=transport, concurrency=1, trace=True, retries=1) as dispatcher:
+        with trace.get_tracer("test").start_as_current_span("request") as request:
+            assert (await dispatcher.invoke(1)).ok
+            assert [outcome.ok async for outcome in dispatcher.map([2])] == [True]
+    first, second, _ = spans.get_finished_spans()
+    headers = [call.template.trace_id for call in transport.calls]
+    for span, sent in ((first, headers[:2]), (second, headers[2:])):
+        assert span.parent is not None
+        assert span.context is not None
+        assert span.parent.span_id == request.get_span_context().span_id
+        assert all(header and f"Parent={span.context.span_id:016x};" in header for header in sent)

@@ -29,7 +29,7 @@ from fanout.errors import ConfigError, FanoutError
 from fanout.gate import Gate
 from fanout.model import Outcome
 from fanout.retry import RetryPolicy, ThrottlePatience
-from fanout.stats.telemetry import Telemetry, inject_trace
+from fanout.stats.telemetry import CallTrace, Telemetry
 from fanout.transports import Transport
 
 __all__ = [
@@ -82,6 +82,7 @@ class Dispatcher:
         self._background: asyncio.Task[None] | None = None
         self._engine: Engine | None = None
         self._budget: Budget | None = None
+        self._telemetry: Telemetry | None = None
 
     # --- life --------------------------------------------------------------------------------
 
@@ -93,7 +94,9 @@ class Dispatcher:
             budget = Budget(options, self._own_transport)
             await stack.enter_async_context(budget)
             self._budget = budget
-            telemetry = Telemetry(options.function, region=budget.region, in_flight=lambda: gate.in_flight)
+            self._telemetry = telemetry = Telemetry(
+                options.function, region=budget.region, in_flight=lambda: gate.in_flight
+            )
             hooks = self._hooks or Hooks()
             gate = Gate(budget.limit, max_bytes_in_flight=options.max_bytes_in_flight)
             self._engine = engine = Engine(
@@ -185,7 +188,7 @@ class Dispatcher:
         engine = self._open_engine()
         seq = self._next_seq()
         feed = CallFeed(engine, self.calls, record_of(seq, payload, key=key))
-        feed.trace_id = self._trace_id()
+        feed.trace = self._trace()
         self._expire_later(feed, feed.expire)
         engine.queue(feed)
         try:
@@ -225,7 +228,7 @@ class Dispatcher:
         def start() -> StreamFeed:
             engine = self._open_engine()
             feed = StreamFeed(engine, self.calls, record_of(seq, payload, key=key))
-            feed.trace_id = self._trace_id()
+            feed.trace = self._trace()
             self._expire_later(feed, feed.expire)
             engine.register(feed)
             engine.queue(feed)
@@ -242,7 +245,7 @@ class Dispatcher:
         assert self._group is not None
         engine = self.engine
         feed = RecordFeed(engine, self.calls, intake, receiver)
-        feed.trace_id = self._trace_id()
+        feed.trace = self._trace()
         feed.deadline_s = deadline_s
         engine.register(feed)
         self._group.start_soon(feed.fill)
@@ -255,9 +258,9 @@ class Dispatcher:
             raise FanoutError("this dispatcher has been left: make a new one")
         return engine
 
-    def _trace_id(self) -> str | None:
-        """The current trace as Lambda takes it, if the option asks to pass it on."""
-        return inject_trace().get("X-Amzn-Trace-Id") if self.options.trace else None
+    def _trace(self) -> CallTrace | None:
+        """The current trace, if the option asks to pass it on."""
+        return self._telemetry.trace() if self.options.trace and self._telemetry is not None else None
 
     def _expire_later(self, feed: Feed, expire: Callable[[], None]) -> None:
         if self.options.deadline is not None:

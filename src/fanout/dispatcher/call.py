@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 
 from fanout.dispatcher.record import InputRecord
 from fanout.errors import FatalRefusal
 from fanout.model import AttemptEnd, Classification, ErrorDetail, InvokeTemplate, OnChunk, Outcome, Reply
+from fanout.stats import CallTrace
 
 HISTORY_KEPT = 5
 
@@ -24,7 +26,7 @@ class Feed:
     is_abandoned = False  # nobody waits for outcomes any more: nothing of this feed is sent again
     may_repeat = True  # another attempt may still be made
     deadline_s: float | None = None  # of the engine's clock
-    trace_id: str | None = None  # the caller's trace, where it asked to pass it on
+    trace: CallTrace | None = None  # the caller's, where it asked to pass it on
     timer: asyncio.TimerHandle | None = None  # of the deadline
 
     def __init__(self) -> None:
@@ -55,11 +57,15 @@ class Feed:
             self.timer.cancel()
             self.timer = None
 
-    def traced(self, template: InvokeTemplate) -> InvokeTemplate:
-        """The template with the caller's trace; the last one is kept, for feeds of many records."""
+    def traced(self, call: Call, template: InvokeTemplate, trace: CallTrace) -> InvokeTemplate:
+        """The template with the call's span, or with the caller's: that one is kept, for many records."""
+        if call.span is None and (begun := trace.begin()) is not None:
+            call.span = begun
+        if call.span is not None:
+            return msgspec.structs.replace(template, trace_id=call.span[1])
         kept = self._traced
         if kept is None or kept[0] is not template:
-            kept = self._traced = (template, msgspec.structs.replace(template, trace_id=self.trace_id))
+            kept = self._traced = (template, msgspec.structs.replace(template, trace_id=trace.header))
         return kept[1]
 
     def on_fatal(self, error: FatalRefusal) -> None:
@@ -102,6 +108,7 @@ class Call(msgspec.Struct):
     may_have_run: bool = False  # some attempt ended without a reply
     history: list[AttemptEnd] | None = None
     is_waiting: bool = False  # among the retries
+    span: tuple[Any, str] | None = None  # OpenTelemetry's, and the header that names it
     ran: tuple[Reply, ErrorDetail | None] | None = None  # the last function error, while it is repeated
 
     def note_attempt(self, end: AttemptEnd) -> None:

@@ -60,7 +60,7 @@ class Engine:
         outcomes: OutcomeMaker,
         breaker: Breaker | None = None,
         hooks: Hooks | None = None,
-        on_outcome: Callable[[Outcome], None] | None = None,
+        on_outcome: Callable[[Outcome, Any], None] | None = None,
         linger_s: float = 0.0,
     ) -> None:
         self.transport = transport
@@ -266,8 +266,8 @@ class Engine:
                 self._policy.budget.on_fresh_call()
             attempt.sent_wall_s = time.time()
             template = call.template
-            if call.feed.trace_id is not None:
-                template = call.feed.traced(template)
+            if call.feed.trace is not None:
+                template = call.feed.traced(call, template, call.feed.trace)
             try:
                 if template.streaming:
                     reply = await send(template, call.body, call.feed.chunk_writer(call))
@@ -453,7 +453,7 @@ class Engine:
         feed.outstanding -= len(outcomes)
         if self._on_outcome is not None:
             for outcome in outcomes:
-                self._on_outcome(outcome)
+                self._on_outcome(outcome, None if call.span is None else call.span[0])
         feed.deliver(call, outcomes)
         feed.settled()
 

@@ -7,11 +7,12 @@ from fanout.stats.failures import FailureCluster
 from fanout.stats.picked import Execution
 from fanout.stats.replay import replay
 from fanout.stats.snapshot import Snapshot
-from fanout.stats.telemetry import Telemetry, inject_trace
+from fanout.stats.telemetry import CallTrace, Telemetry, inject_trace
 from fanout.stats.text import printable
 from fanout.stats.timeline import Sample, TimelineWriter, read_timeline
 
 __all__ = [
+    "CallTrace",
     "Execution",
     "FailureCluster",
     "Sample",

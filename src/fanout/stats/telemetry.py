@@ -19,8 +19,9 @@ from weakref import WeakKeyDictionary, WeakSet
 from fanout.model import OK_STATUSES, Outcome
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import Span, SpanContext, Tracer
 
 _SCOPE = "fanout"
 _PACKAGE = "lambda-fanout"
@@ -37,8 +38,8 @@ class Telemetry:
     """Feeds the providers that are set when it is made; without any every method returns at once.
 
     ``in_flight`` is asked when metrics are collected. Spans are children of the span that is current
-    when this is made, and are made after the fact, when a record has its outcome. ``spans=False``
-    makes none.
+    when this is made, and are made after the fact, when a record has its outcome; but for calls that
+    take on a trace (``trace``), whose spans begin with them. ``spans=False`` makes none.
     """
 
     def __init__(
@@ -81,19 +82,36 @@ class Telemetry:
         """Whether anything is told to anybody."""
         return self._instruments is not None or self._tracer is not None
 
-    def on_outcome(self, outcome: Outcome) -> None:
-        """Tell of one finished record."""
+    def on_outcome(self, outcome: Outcome, span: Span | None = None) -> None:
+        """Tell of one finished record. ``span`` is that of its call, where one was begun."""
         if self._instruments is not None:
             self._instruments.count(outcome, self._attributes)
         if self._tracer is not None:
-            self._span(self._tracer, outcome)
+            self._end_span(self._tracer, outcome, span)
+
+    def trace(self) -> CallTrace | None:
+        """The trace that is current now, for calls to take on; None when nobody traces."""
+        header = inject_trace().get(_X_RAY)
+        if self._tracer is not None:
+            from opentelemetry import context
+
+            return CallTrace(header, self._begin_span, context.get_current())
+        return None if header is None else CallTrace(header)
+
+    def _begin_span(self, parent: Context | None) -> Span:
+        from opentelemetry.trace import SpanKind
+
+        assert self._tracer is not None
+        return self._tracer.start_span(
+            self._function, parent, kind=SpanKind.CLIENT, attributes=self._attributes
+        )
 
     def on_throttle(self, reason: str) -> None:
         """Tell of one 429."""
         if self._instruments is not None:
             self._instruments.throttles.add(1, {**self._attributes, "fanout.throttle.reason": reason})
 
-    def _span(self, tracer: Tracer, outcome: Outcome) -> None:
+    def _end_span(self, tracer: Tracer, outcome: Outcome, span: Span | None) -> None:
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
         if outcome.started_at is None:
@@ -112,14 +130,45 @@ class Telemetry:
             attributes["faas.coldstart"] = outcome.init_ms is not None
         if outcome.http_status is not None:
             attributes["http.response.status_code"] = outcome.http_status
-        span = tracer.start_span(
-            self._function, self._context, kind=SpanKind.CLIENT, attributes=attributes, start_time=start_ns
-        )
+        if span is None:
+            span = tracer.start_span(
+                self._function,
+                self._context,
+                kind=SpanKind.CLIENT,
+                attributes=attributes,
+                start_time=start_ns,
+            )
+        else:
+            span.set_attributes(attributes)
         if outcome.status not in OK_STATUSES:
             kind, message = _error_type(outcome), "" if outcome.error is None else outcome.error.message
             span.set_attribute("error.type", kind)
             span.set_status(Status(StatusCode.ERROR, f"{kind}: {message}"[:500]))
         span.end(end_time=start_ns + int((outcome.duration_ms or 0.0) * 1e6))
+
+
+class CallTrace:
+    """A trace that calls take on: each call has a span of its own, which is the parent the function sees.
+
+    Without a tracer the function's parent is the caller's span, ``header`` as X-Ray has it.
+    """
+
+    def __init__(
+        self,
+        header: str | None,
+        begin: Callable[[Context | None], Span] | None = None,
+        parent: Context | None = None,
+    ) -> None:
+        self.header = header
+        self._begin = begin
+        self._parent = parent
+
+    def begin(self) -> tuple[Span, str] | None:
+        """A call's span and its header; None where the caller's span stands for every call."""
+        if self._begin is None:
+            return None
+        span = self._begin(self._parent)
+        return span, _x_ray(span.get_span_context())
 
 
 class _Instruments:
@@ -205,10 +254,14 @@ def inject_trace() -> dict[str, str]:
         return {}
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
-    trace_id = f"{current.trace_id:032x}"
-    root = f"Root=1-{trace_id[:8]}-{trace_id[8:]}"
-    carrier[_X_RAY] = f"{root};Parent={current.span_id:016x};Sampled={int(current.trace_flags.sampled)}"
+    carrier[_X_RAY] = _x_ray(current)
     return carrier
+
+
+def _x_ray(span: SpanContext) -> str:
+    trace_id = f"{span.trace_id:032x}"
+    root = f"Root=1-{trace_id[:8]}-{trace_id[8:]}"
+    return f"{root};Parent={span.span_id:016x};Sampled={int(span.trace_flags.sampled)}"
 
 
 def _may_be_set_up() -> bool:
