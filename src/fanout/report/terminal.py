@@ -123,7 +123,10 @@ def _figures(report: RunTotals, width: int) -> Iterator[Text]:
             ranked = sorted(report.throttles.items(), key=lambda item: -item[1])
             reasons = (f"{printable(reason, 60)} {count:,}" for reason, count in ranked)
             parts.append(f"({', '.join(reasons)})")
-        yield _labelled("throttles", " ".join(parts))
+        wrapped = textwrap.wrap(" ".join(parts), max(width - _LABEL, 28))
+        yield _labelled("throttles", wrapped[0])
+        for line in wrapped[1:]:
+            yield Text(f"{'':<{_LABEL}}{line}")
     if report.retries:
         yield _labelled("retries", f"{report.retries:,}")
     if report.cold_starts:
