@@ -131,6 +131,8 @@ class CostMeter:
     def _add_other(self, outcome: Outcome) -> None:
         """Charge a record that did not succeed, or whose bill is not known."""
         status = outcome.status
+        if outcome.collected_at is not None:
+            return  # charged when it was accepted
         if status == "valid" or status == "rejected" or (status == "undelivered" and outcome.history is None):
             return
         if status != "undelivered":

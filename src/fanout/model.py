@@ -133,6 +133,7 @@ class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
     log_tail: str | None = None
     history: list[AttemptEnd] | None = None
     generation: int = 0
+    collected_at: str | None = None  # the result of an Event call, by its destination or dead-letter queue
     qualifier: str | None = None
     client_context: str | None = None  # the record's own, in base64, where it had one
     tenant_id: str | None = None

@@ -123,6 +123,16 @@ class Queue:
             )
         return 200, {"Messages": handed} if handed else {}
 
+    def _send_message(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        message = StoredMessage(asked["MessageBody"], attributes=asked.get("MessageAttributes", {}))
+        self.messages[message.id] = message
+        self._fresh.append(message.id)
+        return 200, {"MessageId": message.id, "MD5OfMessageBody": "x"}
+
+    def _send_message_batch(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        done = [{"Id": each["Id"], **self._send_message(each)[1]} for each in asked["Entries"]]
+        return 200, {"Successful": done, "Failed": []}
+
     def _delete_message_batch(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return self._batch(asked, self._delete)
 
@@ -168,8 +178,9 @@ class Queue:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, queues: dict[str, Queue]) -> None:
+    def __init__(self, queues: dict[str, Queue], objects: dict[str, Any]) -> None:
         self._queues = queues
+        self._objects = objects
         self._data = b""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -186,6 +197,10 @@ class _Connection(asyncio.Protocol):
         for line in head.split(b"\r\n")[1:]:
             name, _, value = line.partition(b":")
             headers[name.strip().lower()] = value.strip()
+        if head.startswith(b"GET "):  # of Lambda
+            self._data = b""
+            self._answer_get(head.split(b" ")[1].decode().partition("?")[0])
+            return
         length = int(headers[b"content-length"])
         if len(rest) < length:
             return
@@ -201,6 +216,14 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         for task in self._tasks:
             task.cancel()
+
+    def _answer_get(self, path: str) -> None:
+        found = self._objects.get(path)
+        code = "" if found is not None else "x-amzn-errortype: ResourceNotFoundException\r\n"
+        body = json.dumps(found or {"Message": "none"}).encode()
+        status = 200 if found is not None else 404
+        head = f"HTTP/1.1 {status} OK\r\n{code}content-length: {len(body)}\r\n\r\n"
+        self._transport.write(head.encode() + body)
 
     def _queue_of(self, asked: dict[str, Any]) -> Queue:
         name = asked.get("QueueName") or asked["QueueUrl"].rpartition("/")[2]
@@ -224,10 +247,12 @@ class _Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serving(*queues: Queue) -> AsyncIterator[str]:
-    """Serve queues on a free port of 127.0.0.1; yields the endpoint."""
+async def serving(*queues: Queue, objects: dict[str, Any] | None = None) -> AsyncIterator[str]:
+    """Serve queues on a free port of 127.0.0.1, and ``objects`` by path to GETs; yields the endpoint."""
     named = {queue.name: queue for queue in queues}
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(named), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: _Connection(named, objects or {}), "127.0.0.1", 0
+    )
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     for queue in queues:
         queue.url = f"{url}/{ACCOUNT}/{queue.name}"

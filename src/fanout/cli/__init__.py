@@ -24,6 +24,7 @@ VERBS = {
     "run": "One call per record of INPUT.",
     "resume": "Go on where a run stopped.",
     "redrive": "Send the failed records of a run again.",
+    "collect": "What became of Event calls.",
     "watch": "Follow a run from another terminal.",
     "report": "What became of a run; --html for a page.",
     "export": "Inputs or outcomes of a run, by status.",

@@ -54,6 +54,7 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
     metavar="DURATION",
     help="Of a queue: it counts as empty when nothing came for so long (20s).",
 )
+@click.option("--collect", is_flag=True, help="Of Event calls: collect the results in the same run.")
 @click.option("--keep-order", is_flag=True, help="With --out -: outcomes in the order of the input.")
 @click.option(
     "--spool/--no-spool", default=None, help="Keep standard input, so that the run can be resumed (default)."
@@ -75,6 +76,7 @@ def command(
     take: int | None,
     follow: bool,
     empty_after: float | None,
+    collect: bool,
     keep_order: bool,
     spool: bool | None,
     resumes: bool,
@@ -112,6 +114,7 @@ def command(
             "take": take,
             "follow": follow or None,
             "empty_after": empty_after,
+            "collect": collect or None,
             "keep_order": keep_order or None,
             "spool": spool,
             "preflight": preflight or None,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fanout.commands.audience import Audience
+from fanout.commands.collect import collected, sources_of
 from fanout.commands.keeping import counts_of
 from fanout.commands.local import local_function
 from fanout.commands.on_finish import conclude
@@ -146,7 +147,7 @@ async def redrive(
             "refused": state.get("refused") or [],
             **{name: cut_off[name] for name in ("before", "not_sent", "refused") if name in cut_off},
         }
-        found = Redrive(path, statuses=chosen, error_types=error_types, before_generation=generation)
+        found = _redrivable(run_dir, chosen, error_types, generation, audience)
         if not len(found):
             audience.say(f"{path}: no record to send again among {', '.join(chosen)}")
             return RunReport.from_run_dir(path)
@@ -156,6 +157,40 @@ async def redrive(
             run_dir, known, filters, asked, {**asked.options, **local}, changes, audience, found=found
         )
         return await conclude(report, asked.run_options, audience)
+
+
+def _redrivable(
+    run_dir: RunDir,
+    statuses: Collection[str],
+    error_types: Collection[str],
+    generation: int,
+    audience: Audience,
+) -> Redrive:
+    """The records to send again. Of a queue only those whose message was deleted, when it was accepted.
+
+    Raises ConfigError where all of them were left in their queue: there they are sent again.
+    """
+    location = (run_dir.state.get("input") or {}).get("location")
+    found = Redrive(
+        run_dir.path,
+        statuses=statuses,
+        error_types=error_types,
+        before_generation=generation,
+        collected_only=is_queue(location),
+    )
+    if not is_queue(location):
+        return found
+    all_of_them = Redrive(
+        run_dir.path, statuses=statuses, error_types=error_types, before_generation=generation
+    )
+    left = len(all_of_them) - len(found)
+    if left:
+        command = f"fanout run {run_dir.state.get('function')} {location}"
+        message = f"the messages of {left:,} records were left in {location}: run it again with `{command}`"
+        if not len(found):
+            raise ConfigError(message)
+        audience.say(message)
+    return found
 
 
 def _takes_more(state: dict[str, Any], changes: Changes) -> bool:
@@ -291,7 +326,8 @@ async def _resume(
                 )
             )
             session.sync_listener = queue
-            return await session.go(queue, run_dir)
+            report = await session.go(queue, run_dir)
+        return await _collected(report, run_dir, asked, audience)
     intake = Intake(
         source=source,
         payloads=payloads,
@@ -302,7 +338,22 @@ async def _resume(
         on_record=session.note_record,
         records_read_before=int(run_dir.state.get("records_read") or 0),
     )
-    return await session.go(intake, run_dir)
+    report = await session.go(intake, run_dir)
+    return await _collected(report, run_dir, asked, audience)
+
+
+async def _collected(report: RunReport, run_dir: RunDir, asked: _Asked, audience: Audience) -> RunReport:
+    """The report after the collection that the run asked for."""
+    async with AsyncExitStack() as stack:
+        sources = await sources_of(
+            stack,
+            asked.run_options,
+            function=asked.function,
+            out=run_dir.path,
+            options=asked.options,
+            audience=audience,
+        )
+        return await collected(report, run_dir, sources, audience)
 
 
 async def _redrive(
@@ -323,6 +374,7 @@ async def _redrive(
             statuses=filters["statuses"],
             error_types=filters["error_types"],
             before_generation=generation,
+            collected_only=is_queue((run_dir.state.get("input") or {}).get("location")),
         )
     mark = known.marks[generation] if generation < len(known.marks) else 0
     suspects: Container[int] = ()

@@ -35,6 +35,7 @@ class RunOptions:
     select: str | None = None  # JMESPath: the payload made of it
     durable_expr: str | None = None  # JMESPath: the durable execution's name
     take: int | None = None
+    collect: bool = False  # the results of Event calls, when the run has finished
     follow: bool = False  # of a queue: an empty one is no end
     empty_after: float | None = None  # seconds without a message, after which a queue counts as empty
     tolerated_failure_count: int | None = None

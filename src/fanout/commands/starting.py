@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fanout.commands.audience import Audience
+from fanout.commands.collect import collected, sources_of
 from fanout.commands.keeping import (
     default_directory,
     discard,
@@ -74,6 +75,14 @@ async def _start(request: Request, audience: Audience) -> RunReport:
             transport=request.transport,
             records_planned=request.records_planned,
         )
+        sources = await sources_of(
+            stack,
+            options,
+            function=request.function,
+            out=request.out,
+            options=request.options,
+            audience=audience,
+        )
         run_dir: RunDir | None = None
         made: list[Path] = []
         if request.out is not None:
@@ -92,11 +101,12 @@ async def _start(request: Request, audience: Audience) -> RunReport:
         )
         session.is_discarded_unread = request.location is not None
         try:
-            return await session.go(intake, run_dir, to_stdout=request.to_stdout)
+            report = await session.go(intake, run_dir, to_stdout=request.to_stdout)
         except (ConfigError, FatalRefusal, SourceError):  # only before the first record is read
             if run_dir is not None:
                 discard(run_dir, made)
             raise
+        return await collected(report, run_dir, sources, audience)
 
 
 async def _start_with_queue(request: Request, audience: Audience) -> RunReport:
@@ -119,6 +129,14 @@ async def _start_with_queue(request: Request, audience: Audience) -> RunReport:
             audience,
             transport=request.transport,
         )
+        sources = await sources_of(
+            stack,
+            options,
+            function=request.function,
+            out=request.out,
+            options=request.options,
+            audience=audience,
+        )
         made = missing(request.out)
         run_dir = RunDir.create(request.out, first_state(request))
         stack.enter_context(run_dir.lock())
@@ -127,10 +145,11 @@ async def _start_with_queue(request: Request, audience: Audience) -> RunReport:
                 client, run_dir.path, options, say=audience.say, not_sent=lambda: session.run.not_sent
             ) as intake:
                 session.sync_listener = intake
-                return await session.go(intake, run_dir)
+                report = await session.go(intake, run_dir)
         except (ConfigError, FatalRefusal):  # only before the first record is read
             discard(run_dir, made)
             raise
+        return await collected(report, run_dir, sources, audience)
 
 
 def is_planned(request: Request) -> bool:

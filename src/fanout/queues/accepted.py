@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from fanout.errors import JournalError
-from fanout.journal import LineFault, decode_line
-from fanout.model import ErrorDetail, Status
+from fanout.journal import LineFault, StoredOutcome, decode_line
+from fanout.model import ErrorDetail, Outcome, Status
 
 INDEX_FILE = "results.index"
 RESULT_MISSING = "ResultMissing"  # the error of a record whose result never came: it stays open
@@ -35,6 +35,7 @@ class Line(msgspec.Struct):
 
 
 _CALLS = "seq INTEGER PRIMARY KEY, request_id TEXT, at INTEGER, is_open INTEGER"
+_stored = msgspec.json.Decoder(StoredOutcome)
 _lines = msgspec.json.Decoder(Line)
 
 
@@ -95,6 +96,12 @@ class AcceptedCalls:
         calls = [OpenCall(seq, at) for seq, at, is_open in rows if is_open]
         is_known = bool(rows) or bool(self._rows("SELECT 1 FROM stale WHERE request_id=?", request_id))
         return calls, is_known
+
+    def newest_line(self) -> Outcome | None:
+        """The outcome of the call that was accepted last, of those that wait for a result."""
+        self.update()
+        rows = self._rows("SELECT seq, at FROM calls WHERE is_open=1 AND at>=? ORDER BY at DESC LIMIT 1", 0)
+        return decode_line(self.line_of(OpenCall(*rows[0])), _stored) if rows else None
 
     def line_of(self, call: OpenCall) -> bytes:
         """The ``accepted`` line of an open record."""

@@ -22,10 +22,9 @@ from fanout.queues.hold import VISIBILITY_S, Hold
 from fanout.queues.message import Message
 from fanout.queues.results import CallResult, read_result
 
+_LOOK_EVERY_S = 0.2
 _WAIT_S = 5  # of a long poll
-_LIVE_WAIT_S = 1
 _RECEIVERS = 4  # for each queue
-_EARLY_S = 30.0  # how long a result may come before its accepted line
 _STRANGER_FIRST_S = 60
 _STRANGER_MOST_S = 3600
 _FINISH_WITHIN_S = 20.0
@@ -43,16 +42,6 @@ class Sink(Protocol):
     def write(self, outcomes: list[Outcome]) -> None: ...
 
 
-class _Early(msgspec.Struct):
-    """A result that no accepted line has claimed yet."""
-
-    queue: int
-    number: int
-    message: Message
-    result: CallResult
-    came_s: float
-
-
 class Counts(msgspec.Struct):
     """What a collection did. ``open`` is how many records wait for their result."""
 
@@ -66,9 +55,8 @@ class Counts(msgspec.Struct):
 class Collector:
     """Collects until every result is there, or ``deadline_s`` of the monotonic clock has passed.
 
-    ``is_live`` says whether the run still makes calls, so that accepted lines may follow; its journal is
-    read again and again then. ``carries_successes`` says whether successes reach these queues: without
-    them a missing result says nothing. Results of batches are told apart by ``complete``.
+    ``carries_successes`` says whether successes reach these queues: without them a missing result says
+    nothing. The results of a batch's records are told apart by ``complete``.
     """
 
     def __init__(
@@ -78,7 +66,6 @@ class Collector:
         sink: Sink,
         *,
         complete: Complete,
-        is_live: Callable[[], bool] = lambda: False,
         carries_successes: bool = False,
         allow_strangers: bool = False,
         on_progress: Callable[[Counts], None] | None = None,
@@ -87,14 +74,13 @@ class Collector:
         self._calls = calls
         self._sink = sink
         self._complete = complete
-        self._is_live = is_live
         self._allow_strangers = allow_strangers
         self._on_progress = on_progress
         self._holds = [Hold(queue, time.monotonic) for queue in queues]
         self._next = 0
         self._completing: dict[int, list[tuple[int, int]]] = {}  # seq: messages to delete at its sync
-        self._early: dict[str, list[_Early]] = {}
         self._failure: FanoutError | None = None
+        self._is_stopping = False
         self.deadline_s = float("inf")
         self.carries_successes = carries_successes
         self.counts = Counts()
@@ -103,18 +89,14 @@ class Collector:
         """Collect to the end. Raises SourceError, JournalError or FatalRefusal; ``finish`` must follow."""
         await anyio.to_thread.run_sync(self._calls.update)
         self.counts.open = self._calls.open_count
-        try:
-            async with anyio.create_task_group() as tasks:
-                for hold in self._holds:
-                    tasks.start_soon(hold.run)
-                for at in range(len(self._queues)):
-                    for _ in range(_RECEIVERS):
-                        tasks.start_soon(self._receive, at)
-                await self._watch()
-                tasks.cancel_scope.cancel()
-        finally:
-            for early in [each for several in self._early.values() for each in several]:
-                self._put_back(early.queue, early.number, early.message)
+        async with anyio.create_task_group() as tasks:
+            for hold in self._holds:
+                tasks.start_soon(hold.run)
+            for at in range(len(self._queues)):
+                for _ in range(_RECEIVERS):
+                    tasks.start_soon(self._receive, at)
+            await self._watch()
+            tasks.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
 
@@ -135,26 +117,30 @@ class Collector:
         """Whether a message has outcomes that are not synced yet, as one of a batch may have."""
         return any((queue, number) in waiting for seq, waiting in self._completing.items() if seq != but)
 
+    def before_sync(self) -> None:
+        """Nothing else must be on the disk before the outcomes."""
+
+    def stop(self) -> None:
+        """End soon: what is there is kept, what is missing stays open."""
+        self._is_stopping = True
+
     async def _watch(self) -> None:
-        """Until all is done: take up new lines, and say how far it has come."""
+        """Until all is done: take up the lines that were written, and say how far it has come."""
         while True:
-            is_live = self._is_live()  # before the update: what was written until then is in it
-            if is_live or self._early or self._completing:
-                await anyio.to_thread.run_sync(self._calls.update)
-            self._retry_early(is_live)
+            await anyio.to_thread.run_sync(self._calls.update)
             self.counts.open = self._calls.open_count
             if self._on_progress is not None:
                 self._on_progress(self.counts)
             for hold in self._holds:
                 self._failure = self._failure or hold.failure
-            if self._failure is not None:
+            if self._failure is not None or self._is_stopping:
                 return
-            if not (is_live or self.counts.open or self._early or self._completing):
+            if not self.counts.open and not self._completing:
                 return
-            if time.monotonic() >= self.deadline_s and not is_live:
+            if time.monotonic() >= self.deadline_s:
                 self._give_up_missing()
                 return
-            await anyio.sleep(0.2)
+            await anyio.sleep(_LOOK_EVERY_S)
 
     async def _receive(self, at: int) -> None:
         queue, hold = self._queues[at], self._holds[at]
@@ -166,7 +152,7 @@ class Collector:
                 messages = await queue.receive(
                     10,
                     visibility_s=VISIBILITY_S,
-                    wait_s=_LIVE_WAIT_S if self._is_live() else _WAIT_S,
+                    wait_s=_WAIT_S,
                     with_attributes=True,
                 )
                 for message in messages:
@@ -178,14 +164,8 @@ class Collector:
 
     def _take(self, at: int, number: int, message: Message) -> None:
         result = read_result(message)
-        if result is None:
+        if result is None or not self._settle(at, number, result):
             self._put_back(at, number, message)
-        elif not self._settle(at, number, result):
-            if self._is_live():
-                early = _Early(at, number, message, result, time.monotonic())
-                self._early.setdefault(result.request_id, []).append(early)
-            else:
-                self._put_back(at, number, message)
 
     def _settle(self, at: int, number: int, result: CallResult) -> bool:
         """Make outcomes of a result, or count it as a duplicate; False if the call is not this run's."""
@@ -216,21 +196,11 @@ class Collector:
 
     def _accepted(self, call: OpenCall) -> Outcome:
         try:
-            return decode_line(self._calls.line_of(call), _stored)
+            stored = decode_line(self._calls.line_of(call), _stored)
         except LineFault as fault:
             raise SourceError(f"the journal's line of record {call.seq} is damaged: {fault}") from fault
-
-    def _retry_early(self, is_live: bool) -> None:
-        now_s = time.monotonic()
-        for request_id, several in list(self._early.items()):
-            for early in list(several):
-                if self._settle(early.queue, early.number, early.result):
-                    several.remove(early)
-                elif not is_live or now_s - early.came_s > _EARLY_S:
-                    several.remove(early)
-                    self._put_back(early.queue, early.number, early.message)
-            if not several:
-                del self._early[request_id]
+        # As every other line is written, member by member.
+        return Outcome(**{name: getattr(stored, name) for name in Outcome.__struct_fields__})
 
     def _put_back(self, at: int, number: int, message: Message) -> None:
         """A stranger's message: it comes again later, for whoever it is for."""

@@ -254,6 +254,12 @@ class Hold:
         except FanoutError as error:
             self.failure = self.failure or error
             self._note_extended(entries, entries if work == "extend" else [], asked_s)
+        except BaseException:  # cancelled: ``finish`` does it
+            if work == "delete":
+                self._deletes.extend((asked_s, entry) for entry in entries)
+            else:
+                self._releases.extend(entry for entry in entries if entry.seq not in self._held)
+            raise
         finally:
             self._under_way -= 1
 

@@ -123,10 +123,7 @@ def _figures(report: RunTotals, width: int) -> Iterator[Text]:
             ranked = sorted(report.throttles.items(), key=lambda item: -item[1])
             reasons = (f"{printable(reason, 60)} {count:,}" for reason, count in ranked)
             parts.append(f"({', '.join(reasons)})")
-        wrapped = textwrap.wrap(" ".join(parts), max(width - _LABEL, 28))
-        yield _labelled("throttles", wrapped[0])
-        for line in wrapped[1:]:
-            yield Text(f"{'':<{_LABEL}}{line}")
+        yield _labelled("throttles", " ".join(parts))
     if report.retries:
         yield _labelled("retries", f"{report.retries:,}")
     if report.cold_starts:

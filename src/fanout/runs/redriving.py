@@ -19,6 +19,7 @@ from fanout.runs.intake import MAY_HAVE_RUN
 FAULT_TYPES = frozenset(
     {"InvalidJson", "InvalidCsv", "InvalidPayload", "InvalidParameter", "SelectionFailed"}
 )
+_NO_PAYLOAD = frozenset({"MessageGone", "ResultMissing"})  # nothing is known that could be sent
 DEFAULT_STATUSES = STATUS_GROUPS["failed"]  # ``unknown`` only by name: it may have run
 
 
@@ -55,7 +56,7 @@ class Redrive:
     """The records to send again, found in one pass; 16 bytes of memory each.
 
     ``before_generation``: only outcomes of earlier generations count, so that a redrive that was cut
-    off goes on with the rest.
+    off goes on with the rest. ``collected_only``: of a queue's records those whose message is deleted.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class Redrive:
         statuses: Collection[str],
         error_types: Collection[str] = (),
         before_generation: int,
+        collected_only: bool = False,
     ) -> None:
         self._path = directory / OUTCOMES_FILE
+        self._collected_only = collected_only
         self._decoder = msgspec.json.Decoder(StoredOutcome)
         places: dict[int, int] = {}
         at = 0
@@ -101,10 +104,12 @@ class Redrive:
             raise JournalError(f"{self._path}: cannot be read: {error.strerror}") from error
 
     def _is_wanted(self, head: Head, line: bytes, error_types: Collection[str]) -> bool:
-        if head.status != "rejected" and not error_types:
+        if head.status == "function_error" and not error_types and not self._collected_only:
             return True
         outcome = decode_line(line, self._decoder)
-        if is_fault(outcome):
+        if self._collected_only and outcome.collected_at is None:
+            return False
+        if is_fault(outcome) or (outcome.error is not None and outcome.error.type in _NO_PAYLOAD):
             return False
         return not error_types or (outcome.error is not None and outcome.error.type in error_types)
 

@@ -1,0 +1,81 @@
+"""``fanout collect``: what became of a run's Event calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fanout.cli.aws_options import aws_options
+from fanout.cli.run_options import DURATION
+from fanout.cli.watching import watch
+from fanout.commands.audience import Audience
+
+if TYPE_CHECKING:
+    from fanout.report.summary import RunReport
+
+_EXAMPLES = """
+\b
+Examples:
+  1. From the queues of the function's own configuration:
+       fanout collect runs/orders
+  2. From a queue that a topic or an event bus feeds, for an hour at the most:
+       fanout collect runs/orders --from sqs://results --wait 1h
+"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="What became of Event calls.")
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option(
+    "--from",
+    "queues",
+    multiple=True,
+    metavar="sqs://QUEUE",
+    help="A queue with destination records or dead letters (repeatable). Default: the function's own.",
+)
+@click.option(
+    "--wait",
+    type=DURATION,
+    metavar="DURATION",
+    help="How long to wait for what is missing. Default: as long as a result can take.",
+)
+@click.option(
+    "--allow-strangers",
+    is_flag=True,
+    help="Put messages of others back even where that counts against a redrive policy.",
+)
+@aws_options
+@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
+def command(
+    run_dir: Path,
+    queues: tuple[str, ...],
+    wait: float | None,
+    allow_strangers: bool,
+    endpoint_url: str | None,
+    region: str | None,
+    profile: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Complete the accepted records of the run in RUN_DIR with the results of their Event calls.
+
+    They come from destination records and dead letters in SQS, matched by request id. A message is
+    deleted once its outcome is on the disk. May be repeated.
+    """
+
+    async def begin(audience: Audience) -> RunReport:
+        from fanout.commands.collect import Collection, collect
+
+        asked = Collection(
+            queues=queues,
+            wait_s=wait,
+            allow_strangers=allow_strangers,
+            endpoint_url=endpoint_url,
+            region=region,
+            profile=profile,
+        )
+        return await collect(run_dir, asked, audience)
+
+    watch(begin, quiet=quiet, as_json=as_json, title=run_dir.name)
