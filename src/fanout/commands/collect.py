@@ -190,7 +190,7 @@ async def collect_into(run_dir: RunDir, sources: Sources, asked: Collection, aud
         finally:
             await journal.aclose()
             with anyio.CancelScope(shield=True):
-                await collector.finish()
+                failure = await collector.finish() or failure
         said.at_the_end(collector)
         failure = failure or journal.failure
     finally:

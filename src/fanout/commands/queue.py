@@ -146,6 +146,8 @@ async def queue_intake(
             tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
+        if hold.failure is not None:
+            say(f"{hold.failure}: what is done may still be in the queue; a resume deletes it")
         if left:
             say(f"{left:,} messages stay in {client}")
     finally:

@@ -100,10 +100,11 @@ class Collector:
         if self._failure is not None:
             raise self._failure
 
-    async def finish(self) -> None:
-        """Delete what was synced last, and put everything else back. After the journal was closed."""
+    async def finish(self) -> FanoutError | None:
+        """Delete what was synced last, after the journal was closed. Returns what SQS refused."""
         for hold in self._holds:
             await hold.finish(_FINISH_WITHIN_S)
+        return next((hold.failure for hold in self._holds if hold.failure is not None), None)
 
     def on_synced(self, outcomes: list[Outcome]) -> None:
         """The lines of these outcomes are on the disk: their messages are not needed any more."""
