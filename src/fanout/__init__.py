@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fanout.commands import run
-    from fanout.dispatcher import Dispatcher
+    from fanout.dispatcher import Dispatcher, Outcomes, ReplyStream
     from fanout.errors import (
         ConfigError,
         ConnectFailed,
+        EmulatorError,
         FanoutError,
         FatalRefusal,
         JournalError,
+        RecordsFailed,
         ReplyLost,
+        RequestNotSent,
         SourceError,
         TransportError,
     )
     from fanout.model import ErrorDetail, InvokeTemplate, Outcome, Record, Reply
     from fanout.report.summary import RunReport
+    from fanout.stats import Snapshot
     from fanout.transports import Transport
 
 # Imported when first used, so that the command starts quickly.
@@ -30,16 +34,22 @@ _HOMES = {
     "ConfigError": "fanout.errors",
     "ConnectFailed": "fanout.errors",
     "Dispatcher": "fanout.dispatcher",
+    "EmulatorError": "fanout.errors",
     "ErrorDetail": "fanout.model",
     "FanoutError": "fanout.errors",
     "FatalRefusal": "fanout.errors",
     "InvokeTemplate": "fanout.model",
     "JournalError": "fanout.errors",
     "Outcome": "fanout.model",
+    "Outcomes": "fanout.dispatcher",
     "Record": "fanout.model",
+    "RecordsFailed": "fanout.errors",
     "Reply": "fanout.model",
     "ReplyLost": "fanout.errors",
+    "ReplyStream": "fanout.dispatcher",
+    "RequestNotSent": "fanout.errors",
     "RunReport": "fanout.report.summary",
+    "Snapshot": "fanout.stats",
     "SourceError": "fanout.errors",
     "Transport": "fanout.transports",
     "TransportError": "fanout.errors",
@@ -50,16 +60,22 @@ __all__ = [
     "ConfigError",
     "ConnectFailed",
     "Dispatcher",
+    "EmulatorError",
     "ErrorDetail",
     "FanoutError",
     "FatalRefusal",
     "InvokeTemplate",
     "JournalError",
     "Outcome",
+    "Outcomes",
     "Record",
+    "RecordsFailed",
     "Reply",
     "ReplyLost",
+    "ReplyStream",
+    "RequestNotSent",
     "RunReport",
+    "Snapshot",
     "SourceError",
     "Transport",
     "TransportError",

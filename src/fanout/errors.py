@@ -32,6 +32,14 @@ class FatalRefusal(FanoutError):
         self.http_status = http_status
 
 
+class RecordsFailed(FanoutError):
+    """A run did not end well: ``report.raise_for_failures()``. ``report`` is the run's."""
+
+    def __init__(self, message: str, report: object) -> None:
+        super().__init__(message)
+        self.report = report
+
+
 class TransportError(FanoutError):
     """A call ended without an HTTP reply. Subclasses say whether the function may have run."""
 

@@ -54,11 +54,16 @@ Examples:
 @click.option(
     "--take", type=click.IntRange(min=0), metavar="N", help="Only the first N records of the input."
 )
+@click.option(
+    "--enough", type=click.IntRange(min=1), metavar="N", help="Stop once N records have succeeded in all."
+)
+@click.option("--all", "wants_all", is_flag=True, help="All records, whatever --enough the run had.")
 @may_have_run_option
 @dashboard_option
 @run_options
 def command(
     run_dir: Path,
+    wants_all: bool,
     may_have_run: Literal["send", "skip"] | None,
     dashboard: int | None,
     as_json: bool,
@@ -70,9 +75,13 @@ def command(
     Options are those of the run; the ones given here take their place, but for those that change what
     is sent.
     """
+    if wants_all and chosen["enough"] is not None:
+        raise click.UsageError("--all and --enough exclude one another: give one of them")
     chosen, elsewhere = given_elsewhere(chosen)
     options, run_chosen = split(chosen)
     fallback_options, fallback_run_options = split(elsewhere)
+    if wants_all:
+        run_chosen["enough"] = None
 
     async def begin(audience: Audience) -> RunReport:
         from fanout.commands.going_on import Changes, resume

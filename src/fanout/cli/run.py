@@ -47,6 +47,11 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
     help="The run directory (default runs/<function>-<UTC time>); - streams outcomes to stdout.",
 )
 @click.option("--take", type=click.IntRange(min=0), metavar="N", help="Only the first N records.")
+@click.option("--enough", type=click.IntRange(min=1), metavar="N", help="Stop once N records have succeeded.")
+@click.option("--name", metavar="NAME", help="What the run is called in `fanout runs`, and its directory.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label of the run (repeatable)."
+)
 @click.option("--follow", is_flag=True, help="Of a queue: go on when it is empty, until stopped.")
 @click.option(
     "--empty-after",
@@ -124,7 +129,8 @@ def command(
     async def begin(audience: Audience) -> RunReport:
         from fanout.commands.starting import default_directory, start
 
-        directory = None if is_stdout else Path(out) if out is not None else default_directory(function)
+        named = default_directory(run_chosen.get("name") or function) if out is None else Path(out)
+        directory = None if is_stdout else named
         request = Request(
             function=function,
             location=input,

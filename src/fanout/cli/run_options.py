@@ -137,6 +137,17 @@ what_fails = _group(
         help="Stop when a greater share fails.",
     ),
     click.option(
+        "--threshold",
+        "thresholds",
+        multiple=True,
+        metavar="CHECK",
+        help="What must hold from 100 calls on: p95<500ms, mean<1s, max<30s, failure_rate<1% (repeatable). "
+        "Exit 3 if it does not at the end.",
+    ),
+    click.option(
+        "--threshold-abort", is_flag=True, default=None, help="Stop as soon as a threshold does not hold."
+    ),
+    click.option(
         "--breaker",
         type=click.IntRange(min=1),
         metavar="N",
@@ -188,6 +199,7 @@ local_options = _group(
 )
 
 run_options = _group(what_is_sent, how_fast, what_fails, what_is_kept, local_options, aws_options)
+
 
 _RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions))
 

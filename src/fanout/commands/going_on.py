@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Collection, Container
 from contextlib import AsyncExitStack, ExitStack, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,6 +99,10 @@ async def resume(path: Path, changes: Changes, audience: Audience, *, payloads: 
         if state.get("state") == "finished" and not _takes_more(state, changes):
             audience.say(f"{path} is finished: there is nothing to resume")
             return RunReport.from_run_dir(path)
+        if state.get("halted_by") == "enough" and "enough" not in changes.run_options:
+            raise ConfigError(
+                f"{path} stopped because enough records had succeeded: give another --enough, or --all"
+            )
         asked = _Asked(state, changes)
         local = stack.enter_context(local_function(asked.function, asked.run_options, asked.options))
         options = {**asked.options, **local}
@@ -289,8 +293,9 @@ async def _resume(
     refused = frozenset(run_dir.state.get("refused") or ())
     is_planned = {"is_planned": False} if run_dir.state.get("is_planned") else {}  # a canary no more
     options_kept = run_dir.state.get("options") or {}
-    if "take" in changes.run_options:
-        options_kept = {**options_kept, "take": changes.run_options["take"]}
+    for name in ("take", "enough"):  # which records are asked for: the next resume asks for the same
+        if name in changes.run_options:
+            options_kept = {**options_kept, name: changes.run_options[name]}
     run_dir.write_state({"state": "running", "finished_at": None, "options": options_kept, **is_planned})
     stats = replay_stats(
         (outcome for outcome in iter_outcomes(run_dir.path) if outcome.seq not in refused),
@@ -446,7 +451,7 @@ class _ResumeSession(_LaterSession):
         with suppress(JournalError):  # the directory has gone, and why has been told
             result.counts = counts_of(replay(run_dir.path))
         if result.stop is None:
-            result.state, result.exit_code = ending(None, result.counts)
+            result.state, result.exit_code = ending(None, result.counts, 0, result.shortfalls)
 
 
 class _RedriveSession(_LaterSession):
@@ -463,6 +468,8 @@ class _RedriveSession(_LaterSession):
         generation: int,
         filters: dict[str, Any],
     ) -> None:
+        # What is enough, or slow, is said of a whole run, not of what is sent again.
+        asked.run_options = replace(asked.run_options, enough=None, thresholds=(), threshold_abort=False)
         super().__init__(asked, options, audience, generation=generation)
         self._before = filters["before"]
         self._not_sent = frozenset(filters.get("not_sent") or ())

@@ -54,6 +54,8 @@ def first_state(request: Request) -> dict[str, Any]:
         **(
             {} if request.canary is None else {"is_planned": True, "records_planned": request.records_planned}
         ),
+        "name": request.run_options.name,
+        "labels": request.run_options.label_map(),
         "state": "running",
         "records_read": 0,
         "counts": {},
@@ -82,7 +84,7 @@ def last_state(result: RunResult, run: Run) -> dict[str, Any]:
         "state": result.state,
         "exit_code": result.exit_code,
         "halted_by": None if stop is None else stop.reason,
-        "message": None if stop is None else stop.message,
+        "message": "; ".join(said) if (said := messages(result)) else None if stop is None else "",
         "records_read": result.records_read,
         "is_input_exhausted": result.is_input_exhausted,
         "records_total": result.records_total,
@@ -92,6 +94,12 @@ def last_state(result: RunResult, run: Run) -> dict[str, Any]:
         "not_sent": sorted(run.not_sent),
         "refused": sorted(run.refused),
     }
+
+
+def messages(result: RunResult) -> list[str]:
+    """Why it stopped, and what it fell short of."""
+    stop = [] if result.stop is None or not result.stop.message else [result.stop.message]
+    return list(dict.fromkeys([*stop, *(shortfall.message for shortfall in result.shortfalls)]))
 
 
 def function_state(meta: dict[str, Any]) -> dict[str, Any]:

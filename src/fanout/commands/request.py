@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from fanout.errors import ConfigError
 from fanout.runs import StopRules
+from fanout.runs.threshold import parse_threshold
 
 # Options that change what is sent, or which records there are: a resumed run keeps them.
 KEPT_ON_RESUME = frozenset(
@@ -36,6 +38,11 @@ class RunOptions:
     durable_expr: str | None = None  # JMESPath: the durable execution's name
     take: int | None = None
     collect: bool = False  # the results of Event calls, when the run has finished
+    enough: int | None = None  # stop once so many records have succeeded
+    thresholds: tuple[str, ...] = ()  # such as p95<500ms
+    threshold_abort: bool = False
+    name: str | None = None  # of the run, in lists
+    labels: tuple[str, ...] = ()  # KEY=VALUE
     follow: bool = False  # of a queue: an empty one is no end
     empty_after: float | None = None  # seconds without a message, after which a queue counts as empty
     tolerated_failure_count: int | None = None
@@ -59,7 +66,18 @@ class RunOptions:
             tolerated_failure_count=self.tolerated_failure_count,
             tolerated_failure_percentage=self.tolerated_failure_percentage,
             max_cost_usd=self.max_cost,
+            enough=self.enough,
+            thresholds=tuple(parse_threshold(text) for text in self.thresholds),
+            aborts_at_thresholds=self.threshold_abort,
         )
+
+    def label_map(self) -> dict[str, str]:
+        """The labels by their keys. Raises ConfigError for one without a key."""
+        pairs = [label.partition("=") for label in self.labels]
+        for (key, sign, _), label in zip(pairs, self.labels, strict=True):
+            if not key or not sign:
+                raise ConfigError(f"label is {label!r}: give KEY=VALUE")
+        return {key: value for key, _, value in pairs}
 
 
 @dataclass(slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from fanout.commands.keeping import (
     first_state,
     function_state,
     last_state,
+    messages,
     missing,
     write_page,
 )
@@ -346,7 +347,7 @@ class RunSession:
                 "state": result.state,
                 "exit_code": result.exit_code,
                 "halted_by": None if result.stop is None else result.stop.reason,
-                "message": "" if result.stop is None else result.stop.message,
+                "message": "; ".join(messages(result)),
                 "records_read": result.records_read,
                 "records_total": result.records_total,
                 "input_share": result.input_share,

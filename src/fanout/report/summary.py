@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fanout.cost import CostEstimate, Prices, meter_of
-from fanout.errors import JournalError
+from fanout.errors import JournalError, RecordsFailed
 from fanout.journal import iter_outcomes
 from fanout.model import Outcome
 from fanout.report.outcomes import SentTwice, read_blocks, read_latest_blocks, read_run
@@ -82,6 +82,16 @@ class RunReport(RunTotals):
         if self.run_dir is None:
             raise JournalError("the run was not kept: give fanout.run(…, out=DIR), or use on_outcome")
         return iter_outcomes(self.run_dir)
+
+    def raise_for_failures(self) -> None:
+        """Raise RecordsFailed unless every record of the run succeeded (or was accepted, or valid)."""
+        if self.ok:
+            return
+        kinds = [f"{count:,} {status}" for status, count in self.counts.items() if count]
+        kinds += [f"{self.pending:,} pending"] if self.pending else []
+        why = self.run.get("message")
+        said = f"{self.function}: {self.state}, {', '.join(kinds) or 'no record'}"
+        raise RecordsFailed(f"{said}: {why}" if why else said, self)
 
     def write_html(self, path: str | os.PathLike[str]) -> None:
         """Write the whole report as one page that needs nothing but a browser."""

@@ -11,7 +11,7 @@ from fanout.runs.intake import Intake, RunIntake
 from fanout.runs.ledger import Ledger, PassingLedger
 from fanout.runs.redriving import Redrive, statuses_of
 from fanout.runs.running import Run, Watchers
-from fanout.runs.stopping import StopRules
+from fanout.runs.stop_rules import StopRules
 
 __all__ = [
     "Intake",

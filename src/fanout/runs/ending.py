@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ _STOPS: dict[str, tuple[str, int]] = {
     "threshold": ("halted", exit_codes.THRESHOLD),
     "deadline": ("halted", exit_codes.BOUND),
     "cost": ("halted", exit_codes.BOUND),
+    "enough": ("halted", exit_codes.OK),
     "journal": ("halted", exit_codes.BOUND),
     "source": ("halted", exit_codes.USAGE),
     "fatal": ("fatal", exit_codes.FATAL),
@@ -32,6 +33,14 @@ class Stop:
 
     reason: str
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """What an ended run fell short of, in words, and the exit code that it asks for."""
+
+    exit_code: int
+    message: str
 
 
 PENDING = Stop("pending", "some records that were read have no outcome")
@@ -54,14 +63,23 @@ class RunResult:
     elapsed_s: float
     stats: Stats
     directory: Path | None = None
+    shortfalls: tuple[Shortfall, ...] = ()
     meta: dict[str, object] = field(default_factory=dict)  # of the function: memory, timeout, limit …
 
 
-def ending(stop: Stop | None, counts: Mapping[str, int], pending: int = 0) -> tuple[str, int]:
-    """State and exit code of a run. Pure. No run with a pending record is finished, or exits 0."""
+def ending(
+    stop: Stop | None, counts: Mapping[str, int], pending: int = 0, shortfalls: Sequence[Shortfall] = ()
+) -> tuple[str, int]:
+    """State and exit code of a run. Pure. No run with a pending record is finished, or exits 0.
+
+    Where several codes hold: a signal, then fatal, bound, threshold, failures.
+    """
     if stop is None and pending:
         stop = PENDING
-    if stop is not None:
-        return _STOPS[stop.reason]
     failed = sum(count for status, count in counts.items() if status not in OK_STATUSES)
-    return "finished", exit_codes.FAILURES if failed else exit_codes.OK
+    state, code = ("finished", exit_codes.FAILURES if failed else exit_codes.OK)
+    if stop is not None:
+        state, code = _STOPS[stop.reason]
+    if code in (exit_codes.OK, exit_codes.FAILURES):
+        code = max(code, *(shortfall.exit_code for shortfall in shortfalls), 0)
+    return state, code

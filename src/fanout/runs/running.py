@@ -13,16 +13,17 @@ from typing import Any
 
 import anyio
 
+from fanout import exit_codes
 from fanout.dispatcher import Dispatcher, Hooks, RecordFeed
 from fanout.errors import JournalError, SourceError
 from fanout.model import OK_STATUSES, Outcome
 from fanout.outputs.files import OutputFiles
-from fanout.runs.ending import PENDING, RunResult, Stop, ending
+from fanout.runs.ending import PENDING, RunResult, Shortfall, Stop, ending
 from fanout.runs.intake import MAY_HAVE_RUN, RunIntake
 from fanout.runs.ledger import Ledger, OnCommit, OnFailure
 from fanout.runs.preflight import check_before_flight
 from fanout.runs.receiver import RunReceiver
-from fanout.runs.stopping import StopRules
+from fanout.runs.stop_rules import StopRules
 from fanout.stats import Sample, Snapshot, Stats, TimelineWriter
 
 _log = logging.getLogger("fanout")
@@ -271,6 +272,7 @@ class Run:
         broken = self._rules.broken_by(
             failed=self._failed, finished=self._finished, cost_usd=self._watchers.cost_usd()
         )
+        broken = broken or self._rules.stop_for(self.stats)
         if broken is not None:
             self.stop(*broken)
 
@@ -358,7 +360,8 @@ class Run:
         pending = self._pending()
         if self._stop is None and pending:
             self._stop = PENDING
-        state, exit_code = ending(self._stop, counts, pending)
+        shortfalls = self._shortfalls()
+        state, exit_code = ending(self._stop, counts, pending, shortfalls)
         _log.info("%s: %s", state, ", ".join(f"{count} {status}" for status, count in counts.items()))
         return RunResult(
             state=state,
@@ -374,7 +377,17 @@ class Run:
             elapsed_s=time.time() - self.started_s,
             stats=self.stats,
             meta=meta,
+            shortfalls=shortfalls,
         )
+
+    def _shortfalls(self) -> tuple[Shortfall, ...]:
+        rules, stats = self._rules, self.stats
+        found = [Shortfall(exit_codes.THRESHOLD, said) for said in rules.broken_thresholds(stats)]
+        succeeded = stats.done - stats.failed
+        if rules.enough is not None and succeeded < rules.enough and self._stop is None:
+            said = f"{succeeded:,} records succeeded, and {rules.enough:,} were to be enough"
+            found.append(Shortfall(exit_codes.FAILURES, said))
+        return tuple(found)
 
     def _pending(self) -> int:
         """How many records of this session were handed out and have no outcome in the ledger."""

@@ -1,4 +1,4 @@
-"""When a run stops before its input ends: too many failures, too late, too dear."""
+"""Stop rules: when a run stops before its input ends. Too many failures, too slow, too expensive, enough."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from fanout.errors import ConfigError
 from fanout.quantities import dollars
+from fanout.runs.threshold import Threshold
+from fanout.stats import Stats
 
 PERCENTAGE_NOT_BEFORE = 100  # outcomes: below that a share says little
 
@@ -17,6 +19,9 @@ class StopRules:
     tolerated_failure_count: int | None = None
     tolerated_failure_percentage: float | None = None
     max_cost_usd: float | None = None
+    enough: int | None = None  # succeeded records
+    thresholds: tuple[Threshold, ...] = ()
+    aborts_at_thresholds: bool = False
 
     def __post_init__(self) -> None:
         count, percentage, cost = (
@@ -30,6 +35,10 @@ class StopRules:
             raise ConfigError(f"tolerated_failure_percentage is {percentage!r}: give a number from 0 to 100")
         if cost is not None and not cost > 0:
             raise ConfigError(f"max_cost is {cost!r}: give more than 0 US dollars")
+        if self.enough is not None and self.enough < 1:
+            raise ConfigError(f"enough is {self.enough!r}: give a whole number from 1")
+        if self.aborts_at_thresholds and not self.thresholds:
+            raise ConfigError("threshold_abort is given without a threshold: give one")
 
     @property
     def is_needed(self) -> bool:
@@ -38,7 +47,21 @@ class StopRules:
             self.tolerated_failure_count is not None
             or self.tolerated_failure_percentage is not None
             or self.max_cost_usd is not None
+            or self.enough is not None
+            or self.aborts_at_thresholds
         )
+
+    def broken_thresholds(self, stats: Stats) -> list[str]:
+        """The thresholds that do not hold, in words."""
+        return [said for each in self.thresholds if (said := each.broken_by(stats)) is not None]
+
+    def stop_for(self, stats: Stats) -> tuple[str, str] | None:
+        """Whether what is known of the whole run stops it: enough succeeded, or a threshold that aborts."""
+        if self.enough is not None and stats.done - stats.failed >= self.enough:
+            return "enough", f"{self.enough:,} records have succeeded"
+        if self.aborts_at_thresholds and (broken := self.broken_thresholds(stats)):
+            return "threshold", broken[0]
+        return None
 
     def broken_by(self, *, failed: int, finished: int, cost_usd: float | None) -> tuple[str, str] | None:
         """Which rule is broken (``threshold`` or ``cost``) and how, in words; None while all hold.

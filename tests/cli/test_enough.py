@@ -1,0 +1,83 @@
+"""``--enough``, ``--threshold``, ``--name`` and ``--label``, by the command and by the library."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import fanout
+from tests.cli.inside import Inside
+from tests.scripted import Call, Scripted, function_error, ok
+
+
+def test_a_run_stops_when_enough_succeeded_and_goes_on_when_asked(inside: Inside) -> None:
+    """Exit 0, the rest pending; a resume wants another number, or all."""
+    inside.write("in.jsonl", 120)
+    run = inside.run("run", "steady", "in.jsonl", "--enough", "10", "-j", "4", "--out", "run", "--no-report")
+    state = inside.state()
+    assert (run.code, state["state"], state["halted_by"]) == (0, "halted", "enough")
+    assert 10 <= len(inside.outcomes()) <= 20
+    inside.run("resume", "run").assert_one_line(2, "give another --enough, or --all")
+    more = inside.run("resume", "run", "--enough", "30", "--no-report")
+    assert (more.code, inside.state()["halted_by"]) == (0, "enough")
+    assert 30 <= len(inside.outcomes()) < 60
+    assert inside.run("resume", "run", "--all", "--no-report").code == 0
+    assert sorted(outcome["seq"] for outcome in inside.outcomes()) == list(range(120))
+
+
+def test_too_few_in_all_is_a_failure(inside: Inside) -> None:
+    """Exit 1, and the summary says how many there were."""
+    inside.write("in.jsonl", 5)
+    run = inside.run("run", "fast", "in.jsonl", "--enough", "6", "--out", "run", "--no-report")
+    assert run.code == 1
+    assert "5 records succeeded, and 6 were to be enough" in run.err
+
+
+def test_a_threshold_that_does_not_hold(inside: Inside) -> None:
+    """Exit 3, with every record sent; with --threshold-abort the run stops."""
+    inside.write("in.jsonl", 150)
+    slow = ("run", "steady", "in.jsonl", "--threshold", "p95<1ms", "--no-report")
+    run = inside.run(*slow, "--out", "run")
+    assert (run.code, len(inside.outcomes())) == (3, 150)
+    assert "threshold p95<1ms does not hold: p95 is" in run.err
+    inside.write("long.jsonl", 1000)
+    words = ("run", "steady", "long.jsonl", "--threshold", "mean<1ms", "--threshold-abort", "--no-report")
+    assert inside.run(*words, "--out", "aborted").code == 3
+    assert len(inside.outcomes("aborted")) < 400
+    assert inside.state("aborted")["halted_by"] == "threshold"
+    held = inside.run("run", "fast", "in.jsonl", "--threshold", "p95<10s", "--out", "held", "--no-report")
+    assert held.code == 0
+
+
+def test_a_run_has_a_name_and_labels(inside: Inside) -> None:
+    """Lists show them; the default directory is called so."""
+    inside.write("in.jsonl", 1)
+    named = ("--name", "nightly", "--label", "team=data", "--label", "day=2026-11-27")
+    assert inside.run("run", "fast", "in.jsonl", *named, "--no-report").code == 0
+    (run,) = json.loads(inside.run("runs", "--json").out)
+    assert (run["name"], run["labels"]) == ("nightly", {"team": "data", "day": "2026-11-27"})
+    assert Path(run["run_dir"]).name.startswith("nightly-2")
+    inside.run("run", "fast", "in.jsonl", "--label", "x", "--out", "run").assert_one_line(2, "KEY=VALUE")
+    assert not (inside.directory / "run").exists()
+
+
+def test_the_library_has_them_too(tmp_path: Path) -> None:
+    """With an iterable, and with a path; failures as an exception where one is wanted."""
+
+    def some_fail(call: Call) -> object:
+        return function_error() if call.json() % 2 else ok(call.body)
+
+    report = fanout.run("f", range(500), transport=Scripted(some_fail), concurrency=2, enough=20)
+    assert (report.state, report.halted_by, report.exit_code) == ("halted", "enough", 0)
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(f"{n}\n" for n in range(200)))
+    report = fanout.run(
+        "f", path, transport=Scripted(some_fail), concurrency=2, thresholds=["failure_rate<10%"]
+    )
+    assert (report.state, report.exit_code) == ("finished", 3)
+    with pytest.raises(fanout.RecordsFailed, match="100 succeeded, 100 function_error: threshold") as failed:
+        report.raise_for_failures()
+    assert failed.value.report is report
+    fanout.run("f", [2], transport=Scripted(), concurrency=1).raise_for_failures()
