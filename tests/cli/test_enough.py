@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import fanout
+from fanout.model import Reply
 from tests.cli.inside import Inside
 from tests.scripted import Call, Scripted, function_error, ok
 
@@ -66,7 +67,7 @@ def test_a_run_has_a_name_and_labels(inside: Inside) -> None:
 def test_the_library_has_them_too(tmp_path: Path) -> None:
     """With an iterable, and with a path; failures as an exception where one is wanted."""
 
-    def some_fail(call: Call) -> object:
+    def some_fail(call: Call) -> Reply:
         return function_error() if call.json() % 2 else ok(call.body)
 
     report = fanout.run("f", range(500), transport=Scripted(some_fail), concurrency=2, enough=20)

@@ -33,9 +33,9 @@ def stats_of(*durations_ms: float, failed: int = 0) -> Stats:
     ("text", "said"),
     [
         ("p50<20ms", None),
-        ("p90<20ms", "p90 is "),
+        ("p91<20ms", "p91 is "),
         ("p99.9 < 2s", None),
-        ("mean<19ms", None),
+        ("mean<20ms", None),
         ("mean<18ms", "mean is 19"),
         ("max<0.1s", "max is 100"),
         ("max<1m", None),
