@@ -156,8 +156,9 @@ def simulate(
     latency: Callable[[random.Random], float] | None = None,
     seed: int = 1,
     busy_after_s: float = 0.0,
+    stray_rate: float = 0.0,
 ) -> Result:
-    """Run all clients for ``seconds`` with endless work."""
+    """Run all clients for ``seconds`` with endless work; a share of calls is refused whatever is running."""
     rng = random.Random(seed)
     draw = latency or (lambda r: P50_S * math.exp(SIGMA * r.gauss(0, 1)))
     starts = starts_at_s or [rng.uniform(0, 0.05) for _ in limits]
@@ -201,7 +202,7 @@ def simulate(
         result.available_s += capacity(last_s) * (now - last_s)
         last_s = now
         if what == "arrive":
-            if running >= capacity(now):
+            if running >= capacity(now) or (stray_rate and rng.random() < stray_rate):
                 push(now + NET_S, "throttle", who, sent_s, tries)
             else:
                 running += 1

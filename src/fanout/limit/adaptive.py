@@ -18,6 +18,11 @@ SHARE_FORGET = 0.3  # and of a share above half, this much is not won back at on
 PLATEAU_S = 1.0  # from a cut back to what was accepted
 PLATEAU_CALLS = 50  # but, of an assumed budget, not before so many calls have paid for the next probe
 PLATEAU_LATEST_S = 3.0  # however few there are
+STRAY_SHARE = 0.01  # of calls: refused below a known limit so rarely, they are strays and cut nothing
+STRAYS_MOST = 3.0  # in a row, and those of so many seconds of calls on top
+STRAYS_S = 0.08
+_MEASURE_S = 0.25
+_PAID_AT_ONCE = 16
 GROWTH = 0.3  # beyond the plateau, of the scale, after one more PLATEAU_S
 TICK_S = 0.01
 _LONGEST_TICK_S = 0.1
@@ -41,6 +46,11 @@ class AdaptiveLimit:
       probe must be paid for by 50 calls that ran, which keeps refused attempts near 1 %.
     - At most one cut per round trip: a throttle of a call sent before the last cut only lowers what
       had been accepted by one.
+    - Lambda counts on many hosts, and refuses a call now and then far below its limit. A wall refuses
+      whatever is sent above it, a stray refusal is followed by calls that run at as many in flight. So
+      of a known budget, each call that ran while the level held calls back earns a hundredth of a
+      refusal, up to three (more when there are many calls a second), and a refusal that is so paid for
+      changes nothing. A wall spends that within a few calls.
     - The level grows only while it is what holds calls back (``on_full``), and stands still while
       more is in flight than it says.
     - When nothing at all was accepted, and when Lambda says to wait, admission pauses: from 20 ms
@@ -56,11 +66,16 @@ class AdaptiveLimit:
         "_cut_at_s",
         "_keep",
         "_level",
+        "_measured_at_s",
+        "_paid",
+        "_paid_since",
         "_pause_s",
         "_paused_until_s",
         "_phase",
         "_plateau",
         "_ramp",
+        "_strays",
+        "_strays_most",
         "_successes",
         "_tick_at_s",
         "_warm",
@@ -79,6 +94,11 @@ class AdaptiveLimit:
         self._phase = 0.0  # 0 at the cut, 1 on the plateau, beyond it when probing
         self._keep = KEEP
         self._successes = 0  # since the last tick
+        self._strays = 0.0  # refusals that the calls which ran have paid for
+        self._strays_most = STRAYS_MOST
+        self._paid = 0  # calls that ran at a full level since ``_measured_at_s``
+        self._paid_since = 0
+        self._measured_at_s = float("-inf")
         self._cut_at_s = float("-inf")
         self._tick_at_s = float("-inf")
         self._pause_s = 0.0
@@ -118,9 +138,13 @@ class AdaptiveLimit:
             self._warm = self._ramp.warm
 
     def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:  # noqa: ARG002 - Limit's
-        """Count a call that ran: it pays for a part of the next probe."""
+        """Count a call that ran: it pays for a part of the next probe, or of a stray refusal."""
         self._successes += 1
         self._pause_s = 0.0
+        if in_flight + 1 >= self._ceiling:
+            self._paid += 1
+            if self._paid >= _PAID_AT_ONCE:
+                self._pay(now_s)
 
     def on_throttle(
         self,
@@ -141,6 +165,8 @@ class AdaptiveLimit:
             return
         if kind is ThrottleKind.WAIT:
             self._pause(sent_at_s, now_s, retry_after_s or 0.0)
+            return
+        if self._is_stray(now_s):
             return
         accepted = self._ceiling - 1 if in_flight is None else in_flight
         if sent_at_s >= self._cut_at_s or self._plateau is None:
@@ -191,6 +217,28 @@ class AdaptiveLimit:
     @property
     def _is_assumed(self) -> bool:
         return self._cause == "assumed"
+
+    def _pay(self, now_s: float) -> None:
+        """Turn the calls that ran into refusals that may be strays."""
+        elapsed_s = now_s - self._measured_at_s
+        if elapsed_s >= _MEASURE_S:
+            pace = self._paid_since / elapsed_s
+            self._strays_most = STRAYS_MOST + STRAY_SHARE * STRAYS_S * pace
+            self._measured_at_s, self._paid_since = now_s, 0
+        self._paid_since += self._paid
+        self._strays = min(self._strays_most, self._strays + STRAY_SHARE * self._paid)
+        self._paid = 0
+
+    def _is_stray(self, now_s: float) -> bool:
+        """Whether a refusal is so rare that it says nothing; takes what paid for it."""
+        if self._is_assumed:
+            return False
+        if self._paid:
+            self._pay(now_s)
+        if self._strays < 1.0:
+            return False
+        self._strays -= 1.0
+        return True
 
     def _pause(self, sent_at_s: float, now_s: float, least_s: float = 0.0) -> None:
         if sent_at_s >= self._paused_until_s:  # once per round trip

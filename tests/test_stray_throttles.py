@@ -1,0 +1,94 @@
+"""A wall told from stray refusals: Lambda counts on many hosts, and refuses far below its limit too."""
+
+from __future__ import annotations
+
+import pytest
+from benchmarks.limits_sweep import simulate
+
+from fanout.limit import AdaptiveLimit
+from fanout.model import ThrottleKind
+
+BUDGET = 200
+STRAYS = 0.005
+
+
+def run_full(limit: AdaptiveLimit, calls: int, from_s: float, per_s: float = 200.0) -> float:
+    """Calls that run while the level is what holds calls back; returns when the last one ended."""
+    now_s = from_s
+    for _ in range(calls):
+        now_s += 1 / per_s
+        limit.on_success(now_s - 1.0, now_s, limit.ceiling(now_s) - 1)
+    return now_s
+
+
+def refuse(limit: AdaptiveLimit, now_s: float) -> int:
+    """Refuse a call that was sent just now; returns the ceiling that follows."""
+    limit.on_throttle(ThrottleKind.CONCURRENCY, now_s - 0.01, now_s, None, BUDGET - 1)
+    return limit.ceiling(now_s)
+
+
+def test_a_refusal_that_many_calls_paid_for_changes_nothing() -> None:
+    """One in two hundred is no wall."""
+    limit, now_s = AdaptiveLimit(BUDGET, cause="reserved"), 0.0
+    for _ in range(20):
+        now_s = run_full(limit, 200, now_s)
+        assert refuse(limit, now_s) == BUDGET
+
+
+def test_a_wall_is_one_after_a_few_refusals() -> None:
+    """However long all went well before: what is refused again and again is no stray."""
+    limit = AdaptiveLimit(BUDGET, cause="reserved")
+    now_s = run_full(limit, 10_000, 0.0)
+    refused = 0
+    while refused < 10:
+        refused += 1
+        now_s += 0.01
+        if refuse(limit, now_s) < BUDGET:
+            break
+    assert refused <= 5
+
+
+def test_calls_below_the_level_pay_for_nothing() -> None:
+    """That a few run says nothing about many."""
+    limit = AdaptiveLimit(BUDGET, cause="reserved")
+    for n in range(1_000):
+        limit.on_success(n / 200, n / 200, 20)
+    assert refuse(limit, 6.0) < BUDGET
+
+
+def test_an_assumed_budget_takes_every_refusal_for_a_wall() -> None:
+    """It is found by probing until one is refused."""
+    limit = AdaptiveLimit(BUDGET, cause="assumed")
+    now_s = run_full(limit, 1_000, 0.0)
+    ceiling = limit.ceiling(now_s)
+    assert refuse(limit, now_s) <= ceiling
+    assert limit.cause(now_s) == "throttles"
+
+
+@pytest.mark.parametrize(("latency_s", "seconds"), [(1.0, 20.0), (0.1, 6.0), (0.02, 2.0)])
+def test_stray_refusals_leave_nine_tenths_of_the_throughput(latency_s: float, seconds: float) -> None:
+    """Half a percent of all calls, whatever is running, with 1 s, 100 ms and 20 ms a call."""
+
+    def finished(stray_rate: float) -> int:
+        limit = AdaptiveLimit(BUDGET, cause="reserved")
+        result = simulate(
+            [limit], lambda _: 10**6, seconds=seconds, latency=lambda _: latency_s, stray_rate=stray_rate
+        )
+        return result.clients[0].finished
+
+    assert finished(STRAYS) >= 0.9 * finished(0.0)
+
+
+def test_a_real_squeeze_is_obeyed_at_once_and_left_within_three_seconds() -> None:
+    """200, 40 and 200 again, with calls of about a second."""
+    result = simulate(
+        [AdaptiveLimit(BUDGET, cause="reserved")],
+        lambda t: 40 if 5 <= t < 12 else 200,
+        seconds=16,
+        latency=lambda rng: rng.uniform(0.8, 1.2),
+    )
+    throttles = [sample[3] for sample in result.samples]
+    running = [sample[1] for sample in result.samples]
+    assert throttles[119] - throttles[49] <= 45
+    assert max(running[65:119]) <= 40
+    assert max(running[120:150]) >= 170
