@@ -15,9 +15,10 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fanout.gate import Gate, Release
-from fanout.limit import AdaptiveLimit, Limit
+from fanout.limit import AdaptiveLimit, Cause, Limit
 from fanout.model import Classification, ThrottleKind, Verdict
 from fanout.retry import RetryPolicy
 
@@ -51,16 +52,16 @@ class PlainAIMD:
         if in_flight + 1 >= int(self._level):
             self._level = min(self._budget, self._level + (1 if self._is_starting else 1 / self._level))
 
-    def on_throttle(self, kind, sent_at_s, now_s, retry_after_s=None, in_flight=None) -> None:
+    def on_throttle(self, kind: Any, sent_at_s: float, now_s: float, *_: Any) -> None:
         self._is_starting = False
         if sent_at_s >= self._cut_at_s:
             self._cut_at_s = now_s
             self._level = max(1.0, self._level * self._keep)
 
-    def set_budget(self, budget, now_s, cause=None) -> None:
+    def set_budget(self, budget: int, now_s: float, cause: Cause | None = None) -> None:
         self._budget = budget
 
-    def cause(self, now_s):
+    def cause(self, now_s: float) -> Cause:
         return "throttles"
 
     def next_growth_s(self, now_s: float) -> float | None:
@@ -90,10 +91,10 @@ class Fixed(PlainAIMD):
     A worker that waits for its retry holds its permit.
     """
 
-    def on_success(self, sent_at_s, now_s, in_flight) -> None:
+    def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:
         pass
 
-    def on_throttle(self, kind, sent_at_s, now_s, retry_after_s=None, in_flight=None) -> None:
+    def on_throttle(self, kind: Any, sent_at_s: float, now_s: float, *_: Any) -> None:
         pass
 
 
@@ -168,9 +169,9 @@ def simulate(
     ]
     result = Result(0, clients)
     order = itertools.count()
-    events: list[tuple[float, int, str, int, float, bool]] = []
+    events: list[tuple[float, int, str, int, float, int]] = []
 
-    def push(at_s: float, what: str, who: int, sent_s: float = 0.0, extra=0) -> None:
+    def push(at_s: float, what: str, who: int, sent_s: float = 0.0, extra: int = 0) -> None:
         heapq.heappush(events, (at_s, next(order), what, who, sent_s, extra))
 
     running = 0

@@ -6,10 +6,20 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from fanout.aws.faults import credentials_fault
 from fanout.errors import FatalRefusal
+
+
+class FrozenCredentials(NamedTuple):
+    """Credentials of one moment."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+    account_id: str | None = None
+
 
 # botocore renews what has less than 15 minutes left, and lets every call wait for it below 10.
 _RENEW_BELOW_S = 900
@@ -17,6 +27,27 @@ _STILL_GOOD_S = 5  # to sign, to travel, and for clocks that differ a little
 _PAUSE_S = 60.0
 _LEAST_PAUSE_S = 1.0
 _VISIBLE = re.compile(r"[!-~]+")  # of ASCII
+
+
+class StaticCredentials:
+    """Credentials that do not expire, with the members that aiobotocore asks for."""
+
+    method = "env"
+    account_id = None
+
+    def __init__(self, access_key: str, secret_key: str, token: str | None) -> None:
+        self.access_key, self.secret_key, self.token = access_key, secret_key, token
+
+    async def get_frozen_credentials(self) -> FrozenCredentials:
+        """The same ones, always."""
+        return FrozenCredentials(self.access_key, self.secret_key, self.token)
+
+    def get_account_id(self) -> None:
+        """Unknown."""
+
+    def get_deferred_property(self, name: str) -> Callable[[], Any]:
+        """A member that is read later."""
+        return lambda: getattr(self, name, None)
 
 
 class KeptCredentials:

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from fanout.aws.credentials import KeptCredentials, check_sendable
+from fanout.aws.credentials import KeptCredentials, StaticCredentials, check_sendable
+from fanout.aws.environment import PlainSettings, plain_settings
 from fanout.aws.faults import NO_CREDENTIALS, credentials_fault, settings_fault
 from fanout.errors import ConfigError, FanoutError, FatalRefusal, RequestNotSent
 from fanout.invoke_request import region_of
@@ -29,7 +30,7 @@ class AwsSession:
     A full ARN's Region wins over ``region``, which wins over the environment and the profile.
     ``verify`` is False, the path of a CA bundle, or None for AWS_CA_BUNDLE and the profile's
     ``ca_bundle``. ``static_credentials`` (key id, secret) take the place of the credential chain,
-    for endpoints that check none. After entering: ``client``, ``region``, ``endpoint_url`` (the one
+    for endpoints that check none. After entering: ``region``, ``endpoint_url`` (the one
     in use), ``verify`` (resolved). Raises ConfigError or FatalRefusal on entering.
     """
 
@@ -56,6 +57,8 @@ class AwsSession:
         self._asked_verify = verify
         self._static_credentials = static_credentials
         self._session: Any = None
+        self._plain: PlainSettings | None = None
+        self._opening = asyncio.Lock()
         self._credentials: Any = None
         self._exit_stack = contextlib.AsyncExitStack()
 
@@ -81,6 +84,7 @@ class AwsSession:
 
         from fanout.aws.http import PlainHttpSession
 
+        await self._open_session()
         return await self._exit_stack.enter_async_context(
             self._session.create_client(
                 "lambda",
@@ -100,6 +104,7 @@ class AwsSession:
         """
         from botocore.exceptions import BotoCoreError
 
+        await self._open_session()
         try:
             await asyncio.to_thread(
                 self._session.get_component("data_loader").load_service_model, service, "service-2"
@@ -126,7 +131,7 @@ class AwsSession:
 
         Those in use stay where nothing is found. Raises nothing.
         """
-        if self._static_credentials is not None or self._session is None:
+        if self._static_credentials is not None or "AWS_ACCESS_KEY_ID" in os.environ:
             return
         from aiobotocore.session import AioSession
 
@@ -140,29 +145,66 @@ class AwsSession:
     def _keep_credentials(self) -> None:
         self._credentials = KeptCredentials(self._credentials)
         self._exit_stack.push_async_callback(self._credentials.aclose)
-        self._session._credentials = self._credentials  # noqa: SLF001 - clients sign with the same ones
+        if self._session is not None:
+            self._session._credentials = self._credentials  # noqa: SLF001 - clients sign with the same ones
 
     async def _open(self) -> None:
+        if self._profile is None and self._static_credentials is None:
+            self._plain = plain_settings(
+                os.environ, region=self._asked_region, endpoint_url=self._asked_endpoint_url
+            )
+        if (plain := self._plain) is not None:
+            self.verify = _checked_bundle(
+                self._asked_verify if self._asked_verify is not None else plain.ca_bundle or True
+            )
+            self.region, self.endpoint_url = plain.region, plain.base_url
+            self._credentials = StaticCredentials(plain.access_key, plain.secret_key, plain.token)
+            self._keep_credentials()
+            check_sendable(await self._credentials.get_frozen_credentials())
+            return
+        from botocore.exceptions import BotoCoreError
+
+        await self._open_session()
+        try:
+            self.client = await self.create_client()
+        except (BotoCoreError, ValueError) as error:
+            raise error if isinstance(error, FanoutError) else settings_fault(error) from error
+        self.region = self.client.meta.region_name
+        self.endpoint_url = self.client.meta.endpoint_url
+        _check_endpoint(self.endpoint_url)
+
+    @property
+    def plain_base_url(self) -> str | None:
+        """Where Lambda is, when the environment alone says so; None when botocore's rules must be asked."""
+        return None if self._plain is None else self._plain.base_url
+
+    async def _open_session(self) -> None:
+        async with self._opening:
+            if self._session is None:
+                await self._make_session()
+
+    async def _make_session(self) -> None:
         from aiobotocore.session import AioSession
         from botocore.exceptions import BotoCoreError
 
         # Without a handler Python prints aiobotocore's warnings (a refresh that failed) with a traceback.
         logging.getLogger("aiobotocore").addHandler(logging.NullHandler())
         try:
-            self._session = AioSession(profile=self._profile)
-            self._session.get_component("data_loader").file_loader = _model_files()
+            session = AioSession(profile=self._profile)
+            session.get_component("data_loader").file_loader = _model_files()
             # Files of some size; read in a thread they hold up nobody.
-            await asyncio.to_thread(_read_models, self._session)
+            await asyncio.to_thread(_read_models, session)
+            self._session = session
+            if self._credentials is not None:  # found in the environment
+                session._credentials = self._credentials  # noqa: SLF001 - clients sign with the same ones
+                return
             self.verify = self._resolve_verify()
             await self._find_credentials()
-            self.client = await self.create_client()
         except (BotoCoreError, ValueError) as error:
+            self._session = None
             if isinstance(error, FanoutError):
                 raise
             raise settings_fault(error) from error
-        self.region = self.client.meta.region_name
-        self.endpoint_url = self.client.meta.endpoint_url
-        _check_endpoint(self.endpoint_url)
 
     def _region_or_default(self) -> str | None:
         # AWS_REGION is what Lambda and the other SDKs set; botocore reads AWS_DEFAULT_REGION only.
@@ -174,16 +216,7 @@ class AwsSession:
         verify = self._asked_verify
         if verify is None:
             verify = self._session.get_config_variable("ca_bundle") or True
-        if isinstance(verify, str):
-            try:
-                with Path(verify).open("rb"):
-                    pass
-            except OSError as error:
-                raise ConfigError(
-                    f"CA bundle {verify!r} cannot be read ({error.strerror}): "
-                    "check AWS_CA_BUNDLE or the profile's ca_bundle"
-                ) from error
-        return verify
+        return _checked_bundle(verify)
 
     async def _find_credentials(self) -> None:
         if self._static_credentials is not None:
@@ -203,6 +236,19 @@ class AwsSession:
             raise fault from error
         if self._credentials is None:
             raise FatalRefusal(NO_CREDENTIALS, code="NoCredentials")
+
+
+def _checked_bundle(verify: bool | str) -> bool | str:
+    if isinstance(verify, str):
+        try:
+            with Path(verify).open("rb"):
+                pass
+        except OSError as error:
+            raise ConfigError(
+                f"CA bundle {verify!r} cannot be read ({error.strerror}): "
+                "check AWS_CA_BUNDLE or the profile's ca_bundle"
+            ) from error
+    return verify
 
 
 def _model_files() -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,6 +28,8 @@ class _Captured(Exception):
 
 async def resolve_endpoint(session: AwsSession) -> Endpoint:
     """The endpoint that botocore would use for an invocation, taken from a request that is not sent."""
+    if (base_url := session.plain_base_url) is not None:
+        return Endpoint(base_url, session.region, "lambda")
     from botocore.exceptions import BotoCoreError
 
     def capture(request: Any, **_: Any) -> None:
@@ -54,6 +58,8 @@ async def resolve_endpoint(session: AwsSession) -> Endpoint:
 
 def proxy_for(base_url: str) -> str | None:
     """The proxy that botocore would use, from HTTP(S)_PROXY and NO_PROXY in either case."""
+    if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
     from botocore.utils import get_environ_proxies
 
     proxy: str | None = get_environ_proxies(base_url).get(urlsplit(base_url).scheme)
