@@ -87,6 +87,7 @@ def build_template(
         sdk_params=sdk_params,
         invocation_type=cast(InvocationType, invocation_type),
         streaming=stream,
+        durable_name=durable_name,
     )
 
 

@@ -239,6 +239,7 @@ class InvokeTemplate(msgspec.Struct, frozen=True):
     sdk_params: Mapping[str, Any]
     invocation_type: InvocationType = "RequestResponse"
     streaming: bool = False
+    durable_name: str | None = None
     trace_id: str | None = None
 
 

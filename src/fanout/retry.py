@@ -113,20 +113,24 @@ class RetryPolicy:
         function_error_retries: int = 0,
         throttles: int = 0,
         throttled_since_s: float | None = None,
+        starts_once: bool = False,
         now_s: float,
     ) -> float | None:
         """Seconds to wait before the next attempt, or None when this end is final.
 
         ``attempts``: made so far without the throttled ones, this one included. ``throttles``: of this
-        record so far, this one included. ``throttled_since_s``: ``ThrottlePatience.since_s``. A delay
-        has taken its token from the retry budget: ask once for each end.
+        record so far, this one included. ``throttled_since_s``: ``ThrottlePatience.since_s``.
+        ``starts_once``: the call has a name by which a durable function starts it once, however often it
+        is sent. A delay has taken its token from the retry budget: ask once for each end.
         """
         verdict = classification.verdict
         if verdict is Verdict.THROTTLED:
             if throttled_since_s is not None and now_s - throttled_since_s >= self._throttle_patience_s:
                 return None
             delay_s = self._jitter(THROTTLE_BASE_S, THROTTLE_CAP_S, max(throttles, 1))
-        elif verdict is Verdict.TRANSIENT or (verdict is Verdict.AMBIGUOUS and self._idempotent):
+        elif verdict is Verdict.TRANSIENT or (
+            verdict is Verdict.AMBIGUOUS and (self._idempotent or starts_once)
+        ):
             if attempts > self._retries or not self.budget.try_take():
                 return None
             delay_s = self._jitter(BASE_S, CAP_S, attempts)

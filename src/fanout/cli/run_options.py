@@ -57,6 +57,12 @@ what_is_sent = _group(
     ),
     click.option("--client-context", metavar="JSON", help="Context for the function, as a JSON object."),
     click.option("--tenant-id", metavar="ID", help="For functions isolated by tenant."),
+    click.option(
+        "--durable",
+        is_flag=True,
+        default=None,
+        help="Of a durable function: name each call, so that a lost reply starts nothing twice.",
+    ),
     click.option("--durable-name", metavar="EXPR", help="JMESPath: each record's durable execution name."),
     click.option("--stream", is_flag=True, default=None, help="Invoke with a streamed reply."),
     click.option("--key", metavar="EXPR", help="JMESPath: the record's id in the outcomes."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Collection, Container
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field, fields, replace
@@ -229,6 +230,7 @@ class _Asked:
                 raise ConfigError(
                     f"{name} cannot be changed now, as it changes what is sent: it is {kept.get(name)!r}"
                 )
+        self._state = state
         self.function = function
         self.options = {
             **_below(changes.fallback_options),
@@ -247,6 +249,14 @@ class _Asked:
         )
 
     @property
+    def starts_once(self) -> bool:
+        """Whether what may have run has a name that brings it back: not after the retention."""
+        days, started = self._state.get("durable_retention_days"), self._state.get("started_at")
+        if not self.run_options.durable or not isinstance(days, int):
+            return False
+        return time.time() - unix_s(str(started or "")) < days * 86_400
+
+    @property
     def is_idempotent(self) -> bool:
         return bool(self.options.get("idempotent"))
 
@@ -255,7 +265,7 @@ def _decide(count: int, asked: _Asked, changes: Changes) -> MayHaveRun:
     """What becomes of records that may have run."""
     if changes.may_have_run is not None:
         return changes.may_have_run
-    if asked.is_idempotent or not count:
+    if asked.is_idempotent or asked.starts_once or not count:
         return "send"
     return "skip" if changes.ask is None else changes.ask(count)
 

@@ -24,6 +24,7 @@ KEPT_ON_RESUME = frozenset(
         "key",
         "select",
         "durable_expr",
+        "durable",
     }
 )
 
@@ -36,6 +37,7 @@ class RunOptions:
     key: str | None = None  # JMESPath: the record's id
     select: str | None = None  # JMESPath: the payload made of it
     durable_expr: str | None = None  # JMESPath: the durable execution's name
+    durable: bool = False  # each call's durable execution has a name of the run's
     take: int | None = None
     collect: bool = False  # the results of Event calls, when the run has finished
     enough: int | None = None  # stop once so many records have succeeded

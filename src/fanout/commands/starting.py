@@ -27,6 +27,7 @@ from fanout.commands.request import Request, RunOptions
 from fanout.cost import CostMeter, load_prices
 from fanout.dispatcher import Dispatcher
 from fanout.errors import ConfigError, FanoutError, FatalRefusal, SourceError
+from fanout.function_name import split_qualifier
 from fanout.inputs import Selector, Source, open_source, shown_location
 from fanout.invoke_request import build_template
 from fanout.journal import STATE_FILE, Journal, RunDir, SyncListener
@@ -216,7 +217,9 @@ class RunSession:
         self._to_stdout = False
         self._finished = self._failed = 0
         self._is_streaming = bool(options.get("stream")) or options.get("invocation") == "stream"
-        if run_options.durable_expr is not None:
+        if run_options.durable_expr is not None and run_options.durable:
+            raise ConfigError("durable names each call itself: leave durable_name out")
+        if run_options.durable_expr is not None or run_options.durable:
             build_template(  # raises ConfigError for calls that no durable name goes with
                 function=function,
                 invocation_type=options.get("invocation_type", "RequestResponse"),
@@ -252,6 +255,14 @@ class RunSession:
         """Execute, and leave run.json and the page behind."""
         self._run_dir = run_dir
         self._to_stdout = to_stdout
+        if self._run_options.durable:
+            if run_dir is None:
+                raise ConfigError("durable names calls by their run's id: give --out DIR to keep the run in")
+            if split_qualifier(self._function, self.run.qualifier)[1] is None:
+                raise ConfigError(
+                    "a durable function is called with a qualifier: give $LATEST, a version or an alias"
+                )
+            self.run.name_calls(str(run_dir.state["id"]))
         detach = self._audience.attach(self.run) if self._audience.attach is not None else None
         try:
             if run_dir is not None:
@@ -313,6 +324,9 @@ class RunSession:
         if quotas.is_above_allowed:
             allowed = f"is more than Lambda allows ({quotas.allowed:,}): expect throttles"
             self._audience.say(f"concurrency {quotas.budget:,} {allowed}")
+        if self._run_options.durable and self._run_dir is not None:
+            # A resume must know how long a name brings back what it started.
+            self._write_state(self._run_dir, {"durable_retention_days": quotas.durable_retention_days or 1})
         self._meter = CostMeter(
             region=dispatcher.budget.region,
             architecture=quotas.architecture or "x86_64",

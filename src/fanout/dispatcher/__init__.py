@@ -74,6 +74,7 @@ class Dispatcher:
         self.calls = CallMaker(self.options)
         self._hooks = hooks
         self._generation = generation
+        self.durable_run: str | None = None  # a run's id, by which each call is named; set before entering
         self._call_count = 0
         self._stack = AsyncExitStack()
         self._group: TaskGroup | None = None
@@ -91,7 +92,9 @@ class Dispatcher:
             raise FanoutError("this dispatcher has been used already: make a new one")
         options = self.options
         async with AsyncExitStack() as stack:
-            budget = Budget(options, self._own_transport)
+            budget = Budget(options, self._own_transport, must_ask=self.durable_run is not None)
+            if self.durable_run is not None:
+                self.calls.name_calls(self.durable_run, self._generation)
             await stack.enter_async_context(budget)
             self._budget = budget
             self._telemetry = telemetry = Telemetry(
@@ -122,6 +125,9 @@ class Dispatcher:
                 on_outcome=telemetry.on_outcome if telemetry.is_enabled else None,
                 linger_s=budget.linger_s,
             )
+            engine.is_durable = budget.quotas.is_durable
+            if self.durable_run is not None:
+                engine.renamed = self.calls.renamed
             started = asyncio.Event()
             self._background = asyncio.create_task(self._work_in_background(budget, engine, started))
             await started.wait()

@@ -35,7 +35,10 @@ class Budget:
     With a transport of the caller's own there is no session: the concurrency must be a number.
     """
 
-    def __init__(self, options: Options, own_transport: Transport | None = None) -> None:
+    def __init__(
+        self, options: Options, own_transport: Transport | None = None, *, must_ask: bool = False
+    ) -> None:
+        self._must_ask = must_ask  # Lambda, even where the options say all that limits need
         self._options = options
         self._asked: Concurrency = parse_concurrency(options.concurrency)
         self._own_transport = own_transport
@@ -187,6 +190,8 @@ class Budget:
     def _is_told_all(self) -> bool:
         """Whether the options say whatever Lambda would be asked."""
         options = self._options
+        if self._must_ask:
+            return False
         return self._asked.fixed is not None and options.rate is not None and options.timeout is not None
 
     async def _open_control(self, stack: AsyncExitStack) -> None:

@@ -20,7 +20,34 @@ class CallMaker:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._templates: dict[tuple[str, bool], InvokeTemplate] = {}
+        self._run_name: tuple[str, int] | None = None  # a run's id, and the generation of its calls
         self.template = self._build(stream=options.stream)
+
+    def name_calls(self, run_id: str, generation: int) -> None:
+        """Name each call's durable execution ``<run id>-<seq>-<generation>-<repetition>``.
+
+        The same name brings back the execution that exists, whatever became of it; so a repetition after
+        a lost reply keeps it, and one after a function error, or a redrive, has another.
+        """
+        self._run_name = (run_id, generation)
+
+    def renamed(self, call: Call) -> InvokeTemplate:
+        """The template of a call that is repeated after a function error."""
+        if self._run_name is None:
+            return call.template
+        return self._named(call.records[0], call.template, call.function_error_retries)
+
+    def _named(self, record: InputRecord, base: InvokeTemplate, repetition: int) -> InvokeTemplate:
+        assert self._run_name is not None
+        run_id, generation = self._run_name
+        own = record.own
+        return self._build(
+            stream=base.streaming,
+            client_context=None if own is None else own.client_context,
+            qualifier=None if own is None else own.qualifier,
+            tenant_id=None if own is None else own.tenant_id,
+            durable_name=f"{run_id}-{record.seq}-{generation}-{repetition}",
+        )
 
     def stream_template(self) -> InvokeTemplate:
         """The dispatcher's template, with a streamed reply."""
@@ -34,6 +61,8 @@ class CallMaker:
         body = record.body
         if record.own is not None and record.fault is None:
             template, record.fault = self._template_of(record.own, template)
+        if self._run_name is not None and record.fault is None:
+            template = self._named(record, template, 0)
         if len(body) > EVENT_PAYLOAD_BYTES and record.fault is None:
             record.fault = payload_fault(template, body)
         return Call(feed, (record,), body, template, now_s)

@@ -24,7 +24,15 @@ from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.errors import FatalRefusal, TransportError
 from fanout.gate import Gate, Release
 from fanout.limit import Limit
-from fanout.model import Classification, ErrorDetail, Outcome, Reply, ThrottleKind, Verdict
+from fanout.model import (
+    Classification,
+    ErrorDetail,
+    InvokeTemplate,
+    Outcome,
+    Reply,
+    ThrottleKind,
+    Verdict,
+)
 from fanout.pacer import Pacer
 from fanout.retry import RetryPolicy, ThrottlePatience
 from fanout.transports import Transport
@@ -78,6 +86,8 @@ class Engine:
         # uvloop's own clock has steps of 1 ms and stands still within an iteration; it is CLOCK_MONOTONIC
         # all the same, so the finer one fits its timers. Any other loop (virtual time) keeps its clock.
         self.clock = time.monotonic if type(self._loop).__module__.startswith("uvloop") else self._loop.time
+        self.is_durable = False  # the function is known to start a named execution once
+        self.renamed: Callable[[Call], InvokeTemplate] | None = None  # after a function error
         self._has_answered = False  # whether any reply ever came, whatever it said
         self._queue: deque[Feed] = deque()
         self._waiting: list[tuple[float, int, Call]] = []  # retries, by due time
@@ -316,6 +326,8 @@ class Engine:
         n_bytes = attempt.n_bytes
         if verdict is Verdict.SUCCESS:
             assert reply is not None
+            if reply.durable_execution_arn is not None:
+                self.is_durable = True
             self.gate.release(Release.SUCCESS, n_bytes, attempt.sent_s, now_s)
             self.pacer.on_success(now_s)
             self._patience.note_progress()
@@ -399,6 +411,7 @@ class Engine:
             function_error_retries=call.function_error_retries,
             throttles=call.throttles,
             throttled_since_s=self._patience.since_s,
+            starts_once=self.is_durable and call.template.durable_name is not None,
             now_s=now_s,
         )
         deadline_s = call.feed.deadline_s
@@ -428,6 +441,8 @@ class Engine:
             assert reply is not None
             call.ran = reply, classification.error
             call.function_error_retries += 1
+            if self.renamed is not None:  # under the old name the failed execution would come back
+                call.template = self.renamed(call)
         self._waiting_count += 1
         heapq.heappush(self._waiting, (now_s + delay_s, self._waiting_count, call))
 

@@ -15,7 +15,7 @@ import anyio
 
 from fanout import exit_codes
 from fanout.dispatcher import Dispatcher, Hooks, RecordFeed
-from fanout.errors import JournalError, SourceError
+from fanout.errors import ConfigError, JournalError, SourceError
 from fanout.model import OK_STATUSES, Outcome
 from fanout.outputs.files import OutputFiles
 from fanout.runs.ending import PENDING, RunResult, Shortfall, Stop, ending
@@ -159,6 +159,18 @@ class Run:
 
     # --- the run -------------------------------------------------------------------------------
 
+    @property
+    def qualifier(self) -> str | None:
+        """The version or alias that was asked for, apart from the function's name."""
+        return self._dispatcher.options.qualifier
+
+    def name_calls(self, run_id: str) -> None:
+        """Give each call's durable execution a name of the run's; before ``execute``.
+
+        ``execute`` then raises ConfigError for a function that is not known to be durable.
+        """
+        self._dispatcher.durable_run = run_id
+
     async def execute(self, intake: RunIntake) -> RunResult:
         """Run to the end, whichever it is. Raises ConfigError and FatalRefusal before the first call only."""
         self._intake = intake
@@ -169,6 +181,11 @@ class Run:
             with suppress(_CutOff):
                 async with dispatcher:
                     meta = _meta(dispatcher)
+                    if dispatcher.durable_run is not None and not dispatcher.budget.quotas.is_durable:
+                        raise ConfigError(
+                            f"{dispatcher.options.function} is not known to be durable (GetFunction shows no "
+                            "DurableConfig for this qualifier): leave durable out, or name a durable version"
+                        )
                     if self._watchers.on_started is not None:
                         self._watchers.on_started(dispatcher)
                     if self._preflight or dispatcher.budget.quotas.function_missing:
