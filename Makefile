@@ -1,4 +1,4 @@
-# make demo | test | check | test-all | bench | bench-report | format | clean
+# make demo | test | check | test-all | coverage | docs | dist | bench | bench-report | format | clean
 # Everything runs in .venv, made on first use with uv when it is there, else with venv and pip.
 
 PYTHON ?= python3
@@ -6,8 +6,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+DOCS_STAMP := $(VENV)/.installed-docs
 
-.PHONY: demo test check test-all bench bench-report format clean
+.PHONY: demo test check test-all coverage docs dist bench bench-report format clean
 
 # A virtual environment that was made halfway has no stamp, and is made again.
 $(STAMP): pyproject.toml
@@ -41,6 +42,32 @@ check: $(STAMP)
 test-all:
 	@sh tests/every_python.sh
 
+# The fast tests with coverage, in subprocesses too; fails below the figure in pyproject.toml.
+coverage: $(STAMP)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage report
+
+$(DOCS_STAMP): $(STAMP)
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --python $(BIN)/python --group docs; \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs; \
+	fi
+	@touch $@
+
+# The site in site/; any broken link, anchor or reference is an error.
+docs: $(DOCS_STAMP)
+	$(BIN)/python -m mkdocs build --strict
+
+# Wheel and sdist in dist/, checked as a package index would.
+dist: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build twine
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
 $(BENCH_STAMP): $(STAMP)
 	@if command -v uv >/dev/null 2>&1; then \
 		uv pip install --quiet --python $(BIN)/python --group bench; \
@@ -60,4 +87,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-3.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	rm -rf $(VENV) .venv-3.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* dist build site

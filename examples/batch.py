@@ -1,14 +1,10 @@
 """A batch script: price every order of a file, write a table, exit with 1 if an order could not be priced.
 
-    fanout emulate examples/handler.py:handler --name price-order --concurrency 20
+    fanout emulate examples/handler.py:handler --name price-order --concurrency 20 -- \\
+        python examples/batch.py examples/orders.jsonl totals.csv
 
-and in another terminal
-
-    AWS_ENDPOINT_URL_LAMBDA=http://127.0.0.1:9001 AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local \\
-        AWS_SECRET_ACCESS_KEY=local python examples/batch.py examples/orders.jsonl totals.csv
-
-Started again after a crash or a Ctrl-C it goes on where it stopped. Against AWS leave the variables
-out.
+Started again after a crash or a Ctrl-C it goes on where it stopped. Against AWS leave out what stands
+before python.
 """
 
 from __future__ import annotations

@@ -9,6 +9,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
+
+# pytest --hypothesis-profile fuzz: once a week, a hundred times as many examples.
+settings.register_profile("fuzz", max_examples=10_000, deadline=None)
 
 # looptime asks each test for the current event loop; before 3.14 that makes one in a test that has none,
 # and nobody closes it: some later test would be blamed for the warning. Set once, it is not made.

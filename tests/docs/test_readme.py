@@ -75,3 +75,43 @@ def test_the_scripts_run(block: object, my_function: EmulatorProcess, tmp_path: 
     else:
         assert executions == 101
         assert done.stdout == "succeeded {'id': 17, 'quantity': 2}\n"
+
+
+@pytest.mark.slow
+def test_the_quick_start_runs_as_printed(tmp_path: Path) -> None:
+    """In a shell that knows of no account: a run with failures, its report, and a redrive that mends them."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (block,) = (block for block in blocks(README, "sh") if "emulate" in block.text)
+    environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "-c", block.text.replace("\nfanout report", "; echo exit $?\nfanout report", 1)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environ,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, "exit 1\n" in done.stdout) == (0, True), done.stderr
+    assert "Traceback" not in done.stderr
+    last = json.loads((tmp_path / "runs" / "first" / "run.json").read_bytes())
+    assert last["counts"] == {"succeeded": 200}
+
+
+def test_a_script_runs_by_the_emulator_as_printed(tmp_path: Path) -> None:
+    """``fanout emulate --simulate name=my-function --`` in front of a script of this page is all it needs."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPTS[0].text)
+    command = "emulate --simulate name=my-function --"
+    assert command in README.read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "fanout", *command.split(), sys.executable, str(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("1000 of 1000 in ")

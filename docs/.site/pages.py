@@ -1,0 +1,94 @@
+"""Pages of the site that are no files of docs/: README and its neighbours, the examples, the Python API.
+
+A hook of mkdocs. Links that lead out of docs/ in the repository lead to these pages on the site.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {"README.md": "index.md", "CHANGELOG.md": "CHANGELOG.md", "CONTRIBUTING.md": "CONTRIBUTING.md"}
+PAGES["SECURITY.md"] = "SECURITY.md"
+_LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
+_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+
+
+def on_config(config: Any) -> Any:
+    """Put every guide into the navigation, by its title."""
+    guides = [
+        {_TITLE.search(page.read_text("utf-8"))[1]: f"guides/{page.name}"}  # type: ignore[index]
+        for page in sorted((ROOT / "docs" / "guides").glob("*.md"))
+    ]
+    config.nav = [{"Guides": guides} if entry == {"Guides": ["GUIDES"]} else entry for entry in config.nav]
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages and the files that are linked to."""
+    for name, page in PAGES.items():
+        text = (ROOT / name).read_text("utf-8")
+        files.append(File.generated(config, page, content=_moved(text, PurePosixPath(), PurePosixPath(page))))
+    listed = ""
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        files.append(File.generated(config, f"examples/{path.name}", abs_src_path=str(path)))
+        listed += f"- [{path.name}](examples/{path.name})\n"
+    files.append(File.generated(config, "examples.md", content=f"# Examples\n{listed}"))
+    prices = ROOT / "src" / "fanout" / "prices.toml"
+    files.append(File.generated(config, "examples/prices.toml", abs_src_path=str(prices)))
+    files.append(File.generated(config, "api.md", content=_api()))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Mend the links of a page of docs/ that lead out of it."""
+    if page.file.generated_by is not None:
+        return markdown
+    return _moved(markdown, PurePosixPath("docs", page.file.src_uri), PurePosixPath(page.file.src_uri))
+
+
+def _moved(text: str, source: PurePosixPath, page: PurePosixPath) -> str:
+    def mend(match: re.Match[str]) -> str:
+        target = match[2]
+        if "://" in target or target.startswith("mailto:"):
+            return match[0]
+        parts: list[str] = []
+        for part in (source.parent / target).parts:
+            if part == "..":
+                parts.pop()
+            else:
+                parts.append(part)
+        where = "/".join(parts)
+        if where in PAGES:
+            where = PAGES[where]
+        elif where == "src/fanout/prices.toml":
+            where = "examples/prices.toml"
+        elif where == "examples":
+            where = "examples.md"
+        elif where.startswith("docs/"):
+            where = where.removeprefix("docs/")
+        return f"{match[1]}{'../' * (len(page.parts) - 1)}{where}{match[3]}"
+
+    return _LINK.sub(mend, text)
+
+
+def _api() -> str:
+    """Make the reference of every name that ``fanout`` exports, read from its source, not imported."""
+    tree = ast.parse((ROOT / "src" / "fanout" / "__init__.py").read_text("utf-8"))
+    homes: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and target.id == "_HOMES":
+                homes = ast.literal_eval(node.value)
+    names = sorted(homes, key=lambda name: (name not in ("run", "Dispatcher"), name.lower()))
+    intro = (
+        "# Python API\n\nEvery name that `fanout` exports. How they are used stands in the "
+        "[tutorial](tutorial.md) and in [the reference](reference.md#the-library).\n\n"
+    )
+    return intro + "\n".join(f"::: {homes[name]}.{name}" for name in names) + "\n"

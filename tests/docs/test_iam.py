@@ -1,0 +1,68 @@
+"""docs/iam.md names every action that the code needs: read from the operations that stand in its source."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import botocore.session
+from botocore import xform_name
+
+from .pages import ROOT, text
+
+SERVICES = ("lambda", "sqs", "s3", "cloudwatch")
+ACTIONS = {
+    "lambda:Invoke": "lambda:InvokeFunction",
+    "lambda:InvokeWithResponseStream": "lambda:InvokeFunction",
+    "lambda:GetFunctionConfiguration": "lambda:GetFunctionConfiguration",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:UploadPart": "s3:PutObject",
+    "s3:CompleteMultipartUpload": "s3:PutObject",
+}
+
+
+def operations() -> dict[str, str]:
+    """Every operation of the services, by its name and by the name of its method."""
+    session = botocore.session.Session()
+    found = {}
+    for service in SERVICES:
+        for name in session.get_service_model(service).operation_names:
+            found[name] = found[xform_name(name)] = f"{service}:{name}"
+    del found["invoke"]  # the library's own word
+    return found
+
+
+def called() -> set[str]:
+    """The operations that stand in the source as a text or as a method that is called."""
+    known = operations()
+    found = set()
+    for path in (ROOT / "src" / "fanout").rglob("*.py"):
+        if "emulator" in path.relative_to(ROOT).parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                word = node.value
+            elif (
+                isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and "_" in node.func.attr
+            ):
+                word = node.func.attr
+            else:
+                continue
+            if word in known:
+                found.add(known[word])
+    return found
+
+
+def test_every_action_is_in_the_table() -> None:
+    """An operation that is new in the code needs its row."""
+    operations_called = called()
+    assert {"lambda:Invoke", "lambda:GetFunction"} <= operations_called
+    needed = {ACTIONS.get(operation, operation) for operation in operations_called}
+    named = set(re.findall(r"`([a-z0-9]+:[A-Z]\w+)`", text(ROOT / "docs" / "iam.md")))
+    assert needed <= named
