@@ -27,7 +27,7 @@ def orders(path: Path) -> Iterator[fanout.Record]:
 
 
 def main(source: Path, target: Path) -> int:
-    """Run, write, report. Returns 0 when every order was priced."""
+    """Run, write, report. Returns the exit code of the run: 0 when every order was priced."""
     run_dir = Path("runs") / f"batch-{source.stem}"
     report = fanout.run(
         "price-order",
@@ -47,7 +47,7 @@ def main(source: Path, target: Path) -> int:
         writer.writerow(["order", "status", "total_eur", "error"])
         writer.writerows(rows[seq] for seq in sorted(rows))
     print(report.render())
-    return 0 if report.ok else 1
+    return report.exit_code
 
 
 if __name__ == "__main__":
@@ -55,8 +55,5 @@ if __name__ == "__main__":
         sys.exit("usage: python examples/batch.py ORDERS.jsonl TOTALS.csv")
     try:
         sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
-    except KeyboardInterrupt:
-        print("interrupted: start it again to go on", file=sys.stderr)
-        sys.exit(130)
     except fanout.FanoutError as error:  # no credentials, no such function, a file that is not there …
         sys.exit(str(error))
