@@ -325,7 +325,7 @@ async def watching(
     """Watch for a while; ``then`` happens after 10 s."""
     changes: list[Quotas] = []
     task = asyncio.create_task(
-        watch(api, quotas, function="f", concurrency=concurrency, on_change=changes.append)
+        watch(api, quotas, function="f", concurrency=lambda: concurrency, on_change=changes.append)
     )
     await asyncio.sleep(10.0)
     then()

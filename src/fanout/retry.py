@@ -105,6 +105,10 @@ class RetryPolicy:
         self.budget = budget if budget is not None else RetryBudget()
         self._rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, no secret
 
+    def set_retries(self, retries: int) -> None:
+        """Another number of extra attempts, from the next decision on."""
+        self._retries = retries
+
     def decide(
         self,
         classification: Classification,

@@ -26,6 +26,7 @@ VERBS = {
     "redrive": "Send the failed records of a run again.",
     "collect": "What became of Event calls.",
     "watch": "Follow a run from another terminal.",
+    "tune": "Change a run while it goes on.",
     "report": "What became of a run; --html for a page.",
     "export": "Inputs or outcomes of a run, by status.",
     "runs": "The runs there are, with state and counts.",

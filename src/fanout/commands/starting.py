@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -15,6 +16,7 @@ from fanout.commands.keeping import (
     discard,
     first_state,
     function_state,
+    iso,
     last_state,
     messages,
     missing,
@@ -37,6 +39,7 @@ from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 from fanout.report.totals import SessionTotals
 from fanout.runs import Intake, Ledger, OutputFiles, PassingLedger, Run, RunIntake, RunResult, Watchers
+from fanout.runs.tuning import TuneInbox, Tuning
 from fanout.stats import Stats, TimelineWriter
 from fanout.stats.timeline import NAME as TIMELINE
 
@@ -226,7 +229,8 @@ class RunSession:
                 durable_name="any",
                 stream=self._is_streaming,
             )
-        watchers = Watchers(
+        self._watchers = watchers = Watchers(
+            on_tuned=self._note_tuned,
             on_snapshot=audience.on_snapshot,
             snapshot_every_s=audience.snapshot_every_s,
             on_started=self._on_started,
@@ -268,11 +272,14 @@ class RunSession:
             if run_dir is not None:
                 if self._is_streaming:
                     self.run.outputs = OutputFiles(run_dir.path)
+                inbox = TuneInbox(run_dir.path, self.run.tune)
+                self._watchers.on_tick = inbox.poll
                 with TimelineWriter(run_dir.path / TIMELINE, begun_s=self.run.started_s) as timeline:
                     if timeline.fault is not None:
                         self._audience.say(timeline.fault)
                     self.run.timeline = timeline
                     result = await self._execute(intake, run_dir)
+                inbox.close()
             else:
                 result = await self._execute(intake, None)
         finally:
@@ -346,6 +353,22 @@ class RunSession:
         if self._audience.on_outcome is not None:
             for outcome in outcomes:
                 self._audience.on_outcome(outcome)
+
+    def _note_tuned(self, tuning: Tuning, in_force: dict[str, Any]) -> None:
+        """run.json keeps what was changed when; a resume goes on with it, but for a pause."""
+        changes = tuning.changes()
+        said = ", ".join(f"{name} {value}" for name, value in in_force.items() if value is not None)
+        self._audience.say(f"changed: {said}")
+        run_dir = self._run_dir
+        if run_dir is not None:
+            kept = {name: value for name, value in changes.items() if name != "pause"}
+            self._write_state(
+                run_dir,
+                {
+                    "options": {**(run_dir.state.get("options") or {}), **kept},
+                    "tuned": [*run_dir.state.get("tuned", ()), {"at": iso(time.time()), **changes}],
+                },
+            )
 
     def _write_state(self, run_dir: RunDir, changes: dict[str, Any]) -> None:
         try:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -241,6 +242,37 @@ class Dispatcher:
             return feed
 
         return ReplyStream(start)
+
+    def tune(
+        self,
+        *,
+        concurrency: int | str | None = None,
+        rate: float | None = None,
+        retries: int | None = None,
+        pause: bool | None = None,
+    ) -> dict[str, Any]:
+        """Change options while calls go on; returns what is in force. What is left out stays.
+
+        ``pause`` holds new attempts, ``pause=False`` lets them go on; calls in flight finish. Raises
+        ConfigError for values that are wrong, and changes nothing then.
+        """
+        engine = self._open_engine()
+        changes = {"concurrency": concurrency, "rate": rate, "retries": retries}
+        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        options = replace(self.options, **given)
+        if concurrency is not None or rate is not None:
+            self.budget.tune(engine, concurrency=concurrency, rate=rate)
+        self.options = options
+        if retries is not None:
+            engine.set_retries(retries)
+        if pause is not None:
+            engine.set_paused(pause)
+        return {
+            "concurrency": self.budget.quotas.budget,
+            "rate": self.budget.pacer.rate_now,
+            "retries": options.retries,
+            "pause": engine.is_paused,
+        }
 
     # --- for feeds of other layers -----------------------------------------------------------
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
@@ -15,9 +16,10 @@ from fanout.config import Concurrency, Options, parse_concurrency
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.limit import AdaptiveLimit, ManagedRamp, Ramp, Scaling
 from fanout.pacer import Pacer
-from fanout.quotas import RECOLLECTIONS, Memory, Quotas, assumed, discover, watch
+from fanout.quotas import RECOLLECTIONS, Memory, Quotas, assumed, decide, discover, watch
 from fanout.transports import Transport, open_transport
 from fanout.transports.control import ControlClient
+from fanout.transports.open_files import make_room_for
 from fanout.transports.signed_http import SignedHttp
 
 if TYPE_CHECKING:
@@ -165,12 +167,50 @@ class Budget:
             self.quotas,
             function=options.function,
             qualifier=options.qualifier,
-            concurrency=self._asked,
+            concurrency=lambda: self._asked,
             invocation_type=options.invocation_type,
             function_timeout_s=options.function_timeout,
             on_change=on_change,
             memory=self._memory,
         )
+
+    def tune(
+        self, engine: Engine, *, concurrency: int | str | None = None, rate: float | None = None
+    ) -> None:
+        """Another concurrency or rate, from now on. Raises ConfigError for values that are wrong."""
+        changes: dict[str, Any] = {"concurrency": concurrency, "rate": rate}
+        options = replace(
+            self._options, **{name: value for name, value in changes.items() if value is not None}
+        )
+        asked = parse_concurrency(options.concurrency)
+        if concurrency is not None and asked.file is not None:
+            raise ConfigError(f"concurrency is {concurrency!r}: give a number, a share or auto")
+        if self._own_transport is not None and asked.fixed is None:
+            raise ConfigError("concurrency must be a number with a transport of your own")
+        self._options, self._asked = options, asked
+        if concurrency is not None:
+            replies = self.quotas.replies
+            if self._control is None or replies is None:
+                self.quotas = assumed(
+                    asked,
+                    invocation_type=options.invocation_type,
+                    function_timeout_s=options.function_timeout,
+                )
+            else:
+                self.quotas = decide(
+                    replies,
+                    asked,
+                    invocation_type=options.invocation_type,
+                    asked_by="fanout tune",
+                    function_timeout_s=options.function_timeout,
+                )
+            make_room_for(self.quotas.budget)
+            resize = getattr(self.transport, "set_max_connections", None)  # direct has it
+            if resize is not None:
+                resize(min(max(self.quotas.budget, 16), _CONNECTIONS_AT_MOST))
+            self.limit.set_budget(max(1, self.quotas.budget), engine.clock(), self.quotas.cause)
+        self.pacer.set_rate(self._rate())
+        engine.pump()
 
     def _rate(self) -> float | None:
         """The user's rate, bounded by one that was read; else what was read or assumed."""

@@ -78,6 +78,7 @@ class Engine:
         self.outcomes = outcomes
         self.linger_s = linger_s  # how long a function whose reply was lost may run on
         self._policy = policy
+        self.is_paused = False  # holds every new attempt; what is in flight goes on
         self._patience = patience
         self._breaker = breaker
         self._hooks = hooks or Hooks()
@@ -143,6 +144,15 @@ class Engine:
 
     # --- the pump ----------------------------------------------------------------------------
 
+    def set_retries(self, retries: int) -> None:
+        """Extra attempts from now on."""
+        self._policy.set_retries(retries)
+
+    def set_paused(self, is_paused: bool) -> None:
+        """Hold new attempts, or let them go on."""
+        self.is_paused = is_paused
+        self.pump()
+
     def pump(self) -> None:
         """Start every call that may go out now."""
         if self._is_pumping or self._is_closed:
@@ -171,6 +181,8 @@ class Engine:
     def _take(self) -> Attempt | None:
         """An attempt of the next call that may go out now, with its permit and its token; else None."""
         now_s = self._taken_s = self.clock()
+        if self.is_paused:
+            return None
         faults = 0
         breaker = self._breaker
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fanout.quotas.concurrency_file import ConcurrencyFile
-from fanout.quotas.decide import Answer, Figure, Quotas, assumed
+from fanout.quotas.decide import Answer, Figure, Quotas, assumed, decide
 from fanout.quotas.discover import ControlApi, discover, read_event_config, watch
 from fanout.quotas.memory import RECOLLECTIONS, Memory
 
@@ -16,6 +16,7 @@ __all__ = [
     "Memory",
     "Quotas",
     "assumed",
+    "decide",
     "discover",
     "read_event_config",
     "watch",

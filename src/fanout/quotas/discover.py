@@ -75,7 +75,7 @@ async def watch(
     *,
     function: str,
     qualifier: str | None = None,
-    concurrency: Concurrency,
+    concurrency: Callable[[], Concurrency],
     invocation_type: InvocationType = "RequestResponse",
     on_change: Callable[[Quotas], None],
     function_timeout_s: float | None = None,
@@ -85,10 +85,12 @@ async def watch(
 ) -> None:
     """Ask again every ``every_s``, and read a ``@FILE`` every second, until cancelled.
 
+    ``concurrency`` says what is asked for, each time anew.
     Calls ``on_change`` when a figure differs. An API that fails now keeps its last good reply.
     """
     clock = asyncio.get_running_loop().time
-    file = _file_of(concurrency)
+    wanted = concurrency()
+    file = _file_of(wanted)
     asked_at_s = clock()
     replies = quotas.replies
     assert replies is not None
@@ -97,7 +99,10 @@ async def watch(
         if clock() - asked_at_s >= every_s:
             asked_at_s = clock()
             replies = _newer(replies, await _read(control, function, qualifier, timeout_s, memory))
-        asked, asked_by = _resolve(concurrency, file)
+        if concurrency() != wanted:
+            wanted = concurrency()
+            file = _file_of(wanted)
+        asked, asked_by = _resolve(wanted, file)
         fresh = decide(
             replies,
             asked,

@@ -24,6 +24,7 @@ from fanout.runs.ledger import Ledger, OnCommit, OnFailure
 from fanout.runs.preflight import check_before_flight
 from fanout.runs.receiver import RunReceiver
 from fanout.runs.stop_rules import StopRules
+from fanout.runs.tuning import Tuning, tuning_of
 from fanout.stats import Sample, Snapshot, Stats, TimelineWriter
 
 _log = logging.getLogger("fanout")
@@ -43,6 +44,8 @@ class Watchers:
     on_snapshot: Callable[[Snapshot], None] | None = None
     snapshot_every_s: float = 0.2
     on_message: Callable[[str], None] | None = None
+    on_tick: Callable[[], None] | None = None  # ten times a second
+    on_tuned: Callable[[Tuning, dict[str, Any]], None] | None = None
     on_started: Callable[[Dispatcher], None] | None = None
     cost_usd: Callable[[], float | None] = lambda: None
 
@@ -107,6 +110,7 @@ class Run:
         self._receiver: RunReceiver | None = None
         self._ledger: Ledger | None = None
         self._is_cut = False
+        self._timer: asyncio.TimerHandle | None = None
         self._done = anyio.Event()
         self.started_s = time.time()
         self._committed = 0
@@ -140,6 +144,43 @@ class Run:
         if self._receiver is not None:
             self._receiver.is_cut = True
         self._done.set()
+
+    def tune(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Change options of the run while it goes on; returns those in force. Raises ConfigError.
+
+        ``deadline`` counts from now. In the run's event loop.
+        """
+        tuning = tuning_of(changes)
+        if self._feed is None or self._stop is not None:
+            raise ConfigError("the run is about to end, or has not begun: nothing can be changed")
+        dispatcher = self._dispatcher
+        in_force = dispatcher.tune(
+            concurrency=tuning.concurrency, rate=tuning.rate, retries=tuning.retries, pause=tuning.pause
+        )
+        self._rules = tuning.apply_to(self._rules)
+        if tuning.deadline is not None:
+            self._deadline_s = tuning.deadline
+            self._feed.deadline_s = dispatcher.engine.clock() + tuning.deadline
+            self._set_timer(self._feed.deadline_s)
+        if self._rules.is_needed:
+            self._check_rules([])
+        in_force.update(
+            deadline=tuning.deadline,
+            max_cost=self._rules.max_cost_usd,
+            tolerated_failure_count=self._rules.tolerated_failure_count,
+            tolerated_failure_percentage=self._rules.tolerated_failure_percentage,
+        )
+        _log.info("tuned: %s", tuning.changes())
+        if self._watchers.on_tuned is not None:
+            self._watchers.on_tuned(tuning, in_force)
+        return in_force
+
+    def _set_timer(self, deadline_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(
+            deadline_s, self.stop, "deadline", "the deadline passed"
+        )
 
     @property
     def is_stopping(self) -> bool:
@@ -206,13 +247,10 @@ class Run:
         self._ledger = ledger = await self._open_ledger(self._on_commit, self._on_ledger_failure)
         self._receiver = receiver = RunReceiver(ledger, self.outputs, self._close_feed)
         receiver.is_cut = self._is_cut
-        timer: asyncio.TimerHandle | None = None
         deadline_s: float | None = None
         if self._deadline_s is not None:
             deadline_s = dispatcher.engine.clock() + self._deadline_s
-            timer = asyncio.get_running_loop().call_at(
-                deadline_s, self.stop, "deadline", "the deadline passed"
-            )
+            self._set_timer(deadline_s)
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(ledger.run)
@@ -228,8 +266,8 @@ class Run:
             receiver.is_cut = True  # cancelled, or a watcher's error: what is in flight may have run
             raise _only(error) from None
         finally:
-            if timer is not None:
-                timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
         self._sample(time.time())
         self._note_failures(receiver)
         if self._watcher_error is not None:
@@ -260,6 +298,8 @@ class Run:
                 next_snapshot_s = now_s + watchers.snapshot_every_s
                 watchers.on_snapshot(self.snapshot(now_s))
             self._wake_feed()
+            if watchers.on_tick is not None:
+                watchers.on_tick()
             await anyio.sleep(TICK_S)
 
     def _wake_feed(self) -> None:

@@ -100,6 +100,10 @@ class DirectTransport:
             raise self._lost(error) from error
         return make_reply(status, reply_body, headers.get)
 
+    def set_max_connections(self, connections: int) -> None:
+        """How many idle connections are kept from now on."""
+        self._pool.max_idle = connections
+
     def set_read_timeout(self, seconds: float) -> None:
         """See ``Transport.set_read_timeout``. Calls in flight keep the timeout that they started with."""
         self._read_timeout_s = seconds
