@@ -105,6 +105,8 @@ class CostMeter:
         """Charge records: of each its last attempt, and those before that ran."""
         requests = billed = mb_ms = ms = 0
         for outcome in outcomes:
+            if outcome.batch is not None and outcome.batch.index:
+                continue  # charged with the first record of its call
             billed_ms = outcome.billed_ms
             memory_mb = outcome.memory_mb or self._memory_mb
             if outcome.status == "succeeded" and billed_ms is not None and memory_mb:

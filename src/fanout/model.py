@@ -93,6 +93,14 @@ class AttemptEnd(msgspec.Struct, omit_defaults=True):
     request_id: str | None = None
 
 
+class BatchPlace(msgspec.Struct):
+    """Where a record stood in the call that carried it with others. ``index`` counts from 0."""
+
+    id: str  # the same for all records of the call
+    index: int
+    size: int
+
+
 class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
     """What became of one record. Exactly one exists for each record that was finished.
 
@@ -138,6 +146,7 @@ class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
     client_context: str | None = None  # the record's own, in base64, where it had one
     tenant_id: str | None = None
     durable_name: str | None = None
+    batch: BatchPlace | None = None  # where the call carried several records
 
     @property
     def ok(self) -> bool:

@@ -282,9 +282,10 @@ def _packed(parts: list[tuple[str, str]], room: int, separator: str) -> list[Tex
 
 
 def _done(snapshot: Snapshot) -> str:
+    calls = f" in {snapshot.calls:,} calls" if 0 < snapshot.calls < snapshot.done else ""
     if snapshot.total is None:
-        return f"{snapshot.done:,} records"
-    return f"{snapshot.done:,} of {snapshot.total:,}"
+        return f"{snapshot.done:,} records{calls}"
+    return f"{snapshot.done:,} of {snapshot.total:,}{calls}"
 
 
 def _is_unicode(stream: TextIO) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 import fanout.report
 from fanout.errors import JournalError
-from fanout.model import ErrorDetail, Outcome, Status
+from fanout.model import BatchPlace, ErrorDetail, Outcome, Status
 from fanout.report import CostMeter, RunReport
 from fanout.report.html import page
 from fanout.report.totals import SessionTotals
@@ -140,6 +140,42 @@ def test_an_interrupted_run_says_what_is_left(known: dict[str, object], said: st
     if said is not None:
         assert said in report.render(80)
         assert said in page(report)
+
+
+def test_thresholds_are_told_one_by_one() -> None:
+    """Each rule with what was measured and whether it holds, on the terminal, the page and as data."""
+    thresholds = [
+        {"rule": "p95<500ms", "value": 612.4, "holds": False},
+        {"rule": "failure_rate<1%", "value": 0.002, "holds": True},
+        {"rule": "max<1s", "value": None, "holds": True},
+    ]
+    report = report_of({"thresholds": thresholds}, succeeded=3)
+    text = report.render(80)
+    for said in ("p95<500ms: broken, 612ms", "failure_rate<1%: holds, 0.2%", "max<1s: too few calls"):
+        assert said in text
+        assert said.replace("<", "&lt;") in page(report)
+    assert report.to_dict()["thresholds"] == thresholds
+    assert report_of({"thresholds": "damaged"}, succeeded=1).thresholds == []
+
+
+def test_records_that_share_a_call() -> None:
+    """Records are counted one by one; times, cold starts and cost once for their call."""
+    stats, meter = Stats(started_s=START_S), CostMeter()
+    outcomes = []
+    for seq in range(20):
+        one = outcome(seq, "function_error" if seq == 13 else "succeeded")
+        one.batch = BatchPlace(f"b{seq // 10}", seq % 10, 10)
+        one.billed_ms, one.memory_mb, one.init_ms = 100, 1024, 5.0
+        outcomes.append(one)
+    stats.add_many(outcomes)
+    meter.add_many(outcomes)
+    stats.sample(now_s=START_S + 1, in_flight=1, limit=1, cause="fixed")
+    report = RunReport.from_stats(stats, {"function": "f"}, cost=meter.estimate())
+    assert report.render(80).startswith("f: 20 records in 2 calls in 1.0s\n")
+    assert (report.calls, report.latency_ms["count"], report.cold_starts) == (2, 2, 2)
+    assert [cluster.count for cluster in report.failures] == [1]
+    assert report.cost is not None
+    assert report.cost.usd == pytest.approx(2 * (2e-7 + 0.1 * 0.0000166667))
 
 
 def test_the_cap_and_the_cost_are_one_story() -> None:

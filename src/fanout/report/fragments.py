@@ -57,6 +57,7 @@ def notes(report: RunTotals) -> str:
     said = []
     if why := ending(report):
         said.append(escape(f"{why[:1].upper()}{why[1:]}."))
+    said += [f"Threshold {safe(str(threshold))}." for threshold in report.thresholds]
     if report.left is not None:
         said.append(escape(report.left) + ".")
     if report.pending:
@@ -85,7 +86,8 @@ def tiles(report: RunTotals) -> str:
         tile(
             "Records",
             figure("records", report.records, f"{report.records:,}"),
-            f"in {seconds(report.elapsed_s)}",
+            (f"in {report.calls:,} calls, " if report.calls != report.stats.done else "in ")
+            + seconds(report.elapsed_s),
         ),
         tile(
             "Succeeded",

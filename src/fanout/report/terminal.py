@@ -71,7 +71,8 @@ def lines(report: RunTotals, width: int) -> Iterator[Text]:
 
 def _head(report: RunTotals) -> Iterator[Text]:
     name = printable(report.function, 100) or "run"
-    whole = f"{_records(report.records)} in {seconds(report.elapsed_s)}"
+    calls = f" in {report.calls:,} calls" if report.calls != report.stats.done else ""
+    whole = f"{_records(report.records)}{calls} in {seconds(report.elapsed_s)}"
     if report.session is not None:
         yield Text(name, "bold").append(f": {report.session}", "not bold")
         yield Text(f"  the whole run: {whole}")
@@ -116,6 +117,8 @@ def _figures(report: RunTotals, width: int) -> Iterator[Text]:
             "latency",
             "  ".join(f"{name} {milliseconds(latency[name])}" for name in ("p50", "p95", "p99", "max")),
         )
+    for threshold in report.thresholds:
+        yield _labelled("threshold", printable(str(threshold), 200))
     throttles = sum(report.throttles.values())
     if throttles:
         parts = [f"{throttles:,}"]

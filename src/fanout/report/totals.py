@@ -13,6 +13,7 @@ import msgspec
 
 from fanout import exit_codes
 from fanout.cost import CostEstimate
+from fanout.quantities import milliseconds, percent
 from fanout.stats import Execution, FailureCluster, Stats
 
 _MOST_ALIKE = 10
@@ -22,6 +23,31 @@ _EXIT_CODES = {
     "interrupted": exit_codes.SIGINT,
     "running": exit_codes.SIGINT,
 }
+
+
+class Threshold(msgspec.Struct, frozen=True):
+    """A rule that the run was to keep, such as ``p95<500ms``, and whether it did.
+
+    ``value`` is milliseconds, or a share of records; None where there were too few to judge by.
+    """
+
+    rule: str
+    value: float | None
+    holds: bool
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"{self.rule}: too few calls to judge by"
+        shown = percent(self.value) if self.rule.startswith("failure_rate") else milliseconds(self.value)
+        return f"{self.rule}: {'holds' if self.holds else 'broken'}, {shown}"
+
+
+def thresholds_of(found: object) -> list[Threshold]:
+    """The thresholds that run.json holds; none where it says something else."""
+    try:
+        return msgspec.convert(found or [], list[Threshold])
+    except msgspec.ValidationError:
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +90,8 @@ class RunTotals:
         self.state: str = str(run.get("state") or "finished")
         self.counts: dict[str, int] = dict(stats.counts)
         self.records: int = max(_count(run.get("records_read")), stats.done)
+        self.calls: int = stats.calls
+        self.thresholds: list[Threshold] = thresholds_of(run.get("thresholds"))
         self.pending: int = self.records - stats.done
         self.elapsed_s: float = stats.elapsed_s
         self.throughput_per_s: float = stats.throughput_per_s
@@ -154,12 +182,14 @@ class RunTotals:
             "exit_code": self.exit_code,
             "halted_by": self.halted_by,
             "records": self.records,
+            "calls": self.calls,
             "pending": self.pending,
             "counts": self.counts,
             "elapsed_s": round(self.elapsed_s, 3),
             "throughput_per_s": round(self.throughput_per_s, 3),
             "share_of_limit": None if self.share_of_limit is None else round(self.share_of_limit, 4),
             "latency_ms": {name: round(value, 3) for name, value in self.latency_ms.items()},
+            "thresholds": msgspec.to_builtins(self.thresholds),
             "throttles": self.throttles,
             "retries": self.retries,
             "attempts": {str(attempts): count for attempts, count in self.stats.attempts_taken().items()},

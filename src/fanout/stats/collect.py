@@ -38,6 +38,7 @@ class Stats:
         self.counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
         self.throttles: dict[str, int] = {}
         self.attempts: dict[int, int] = {}  # records by how many attempts they took
+        self.carried = 0  # records that went out in another's call: calls are so many fewer than records
         self.outcome_throttles = 0  # 429s that finished records met, for a journal without a timeline
         self.cold_starts = 0
         self.init_ms = 0.0
@@ -78,6 +79,13 @@ class Stats:
             attempts = outcome.attempts
             if attempts != _COMMON_ATTEMPTS:
                 self.attempts[attempts] = self.attempts.get(attempts, 0) + 1
+            batch = outcome.batch
+            if batch is not None and batch.index:
+                # Its call was counted with the first of its records.
+                self.carried += 1
+                if status not in OK_STATUSES:
+                    self._clusters.add(outcome)
+                continue
             if outcome.throttles:
                 self.outcome_throttles += outcome.throttles
             ms = outcome.duration_ms
@@ -182,6 +190,11 @@ class Stats:
         return sum(self.counts.values())
 
     @property
+    def calls(self) -> int:
+        """Calls whose records have outcomes: fewer than records where they carried several."""
+        return self.done - self.carried
+
+    @property
     def throughput_per_s(self) -> float:
         """Records with an outcome per second of running time."""
         return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
@@ -258,6 +271,7 @@ class Stats:
         return Snapshot(
             elapsed_s=elapsed_s,
             done=done,
+            calls=self.calls,
             total=total,
             fraction=fraction,
             counts=dict(self.counts),

@@ -20,6 +20,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
 
     elapsed_s: float
     done: int
+    calls: int = 0  # fewer than ``done`` where calls carry several records
     total: int | None = None
     fraction: float | None = None
     counts: dict[str, int]
