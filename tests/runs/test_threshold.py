@@ -78,3 +78,20 @@ def test_enough_and_aborting_stop_a_run() -> None:
         StopRules(enough=0)
     with pytest.raises(ConfigError, match="without a threshold"):
         StopRules(aborts_at_thresholds=True)
+
+
+def test_what_was_measured_is_kept() -> None:
+    """Milliseconds or a share, with whether it holds; nothing before 100 calls."""
+    stats = Stats(started_s=0.0)
+    for seq in range(200):
+        if seq == 50:
+            assert parse_threshold("mean<1ms").measured(stats) == {
+                "rule": "mean<1ms",
+                "value": None,
+                "holds": True,
+            }
+        status = "succeeded" if seq % 4 else "function_error"
+        stats.add(Outcome(seq=seq, status=status, attempts=1, throttles=0, duration_ms=10.0))  # type: ignore[arg-type]
+    assert parse_threshold("mean<1ms").measured(stats) == {"rule": "mean<1ms", "value": 10.0, "holds": False}
+    failed = parse_threshold("failure_rate<30%").measured(stats)
+    assert failed == {"rule": "failure_rate<30%", "value": 0.25, "holds": True}

@@ -387,6 +387,7 @@ class RunSession:
                 "message": "; ".join(messages(result)),
                 "records_read": result.records_read,
                 "records_total": result.records_total,
+                "thresholds": self.run.thresholds,
                 "input_share": result.input_share,
                 "options": {"invocation_type": result.meta.get("invocation_type")},
                 "started_at": result.started_s,

@@ -188,6 +188,11 @@ class Run:
         return self._stop is not None
 
     @property
+    def thresholds(self) -> list[dict[str, object]]:
+        """Each threshold with what was measured, and whether it holds."""
+        return [threshold.measured(self.stats) for threshold in self._rules.thresholds]
+
+    @property
     def not_sent(self) -> list[int]:
         """Records that were read but certainly did not run, and have no outcome."""
         unread = [] if self._intake is None else self._intake.not_sent

@@ -33,6 +33,13 @@ class Threshold:
         found = f"{value:.2g} %" if self.name == "failure_rate" else milliseconds(value)
         return f"threshold {self.text} does not hold: {self.name} is {found}"
 
+    def measured(self, stats: Stats) -> dict[str, object]:
+        """The rule, what was measured (milliseconds, or a share of records; None too early), if it holds."""
+        value = self._value(stats) if stats.latencies.count >= CALLS_NOT_BEFORE else None
+        if value is not None and self.name == "failure_rate":
+            value /= 100
+        return {"rule": self.text, "value": value, "holds": self.broken_by(stats) is None}
+
     def _value(self, stats: Stats) -> float:
         if self.name == "failure_rate":
             return 100.0 * stats.failed / stats.done if stats.done else 0.0
