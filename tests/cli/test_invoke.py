@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -50,21 +51,51 @@ def test_the_payload_comes_from_an_argument_a_file_or_a_pipe(terminal: Terminal)
     for words, stdin, sent in (
         (["f", '{"id": "ü"}'], None, '{"id": "ü"}'.encode()),
         (["f", "@event.json"], None, b'{"from": "file"}\n'),
+        (["f", "file://event.json"], None, b'{"from": "file"}\n'),
+        (["f", "fileb://event.json"], None, b'{"from": "file"}\n'),
         (["f", "-"], b"[1,  2]", b"[1,  2]"),
         (["f"], b'"piped"', b'"piped"'),
         (["f"], None, b""),
         (["f", "7"], b"not read", b"7"),
     ):
         ran = terminal.fanout("invoke", *words, stdin=stdin)
-        assert (ran.code, ran.out, ran.err) == (0, b'{"ok": true}', "")
+        assert (ran.code, ran.out, ran.err) == (0, b'{"ok": true}\n', "")
         assert terminal.endpoint.received[-1].body == sent
 
 
 def test_the_result_is_raw_when_piped(terminal: Terminal) -> None:
-    """Byte by byte, JSON or not, without a line break that was not there."""
-    for body in (b'{"b":1,\n "a":2}', b"\x00\xff raw", b"null", b""):
+    """Byte by byte, JSON or not, and a line break at the end where there was none."""
+    for body in (b'{"b":1,\n "a":2}', b"\x00\xff raw", b"null", b"", b"line\n"):
         terminal.endpoint.answer(http(200, body))
-        assert terminal.fanout("invoke", "f").out == body
+        said = terminal.fanout("invoke", "f").out
+        assert said == (body + b"\n" if body and not body.endswith(b"\n") else body)
+
+
+def test_the_result_goes_to_a_file_as_with_the_aws_cli(terminal: Terminal) -> None:
+    """Its very bytes there; status, function error and version on stdout; a failure keeps its line and code."""
+    Path("event.json").write_bytes(b"{}")
+    terminal.endpoint.answer(http(200, b"\x00raw", {"X-Amz-Executed-Version": "7"}))
+    ran = terminal.fanout("invoke", "f", "file://event.json", "result")
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out) == {"StatusCode": 200, "ExecutedVersion": "7"}
+    assert Path("result").read_bytes() == b"\x00raw"
+    terminal.endpoint.answer(http(200, FAILURE, {"X-Amz-Function-Error": "Unhandled"}))
+    ran = terminal.fanout("invoke", "f", "{}", "result")
+    assert ran.code == 1
+    assert json.loads(ran.out) == {"StatusCode": 200, "FunctionError": "Unhandled"}
+    assert Path("result").read_bytes() == FAILURE
+    asked = len(terminal.endpoint.received)
+    ran = terminal.fanout("invoke", "f", "{}", "no/such/folder")
+    assert (ran.code, len(terminal.endpoint.received)) == (2, asked)
+    assert "output file 'no/such/folder' cannot be written" in ran.err
+
+
+def test_a_stream_goes_to_a_file_too(terminal: Terminal) -> None:
+    """As it comes, and nothing of it to stdout."""
+    terminal.endpoint.answer(stream(chunk(b"one "), chunk(b"two"), complete()))
+    ran = terminal.fanout("invoke", "f", "{}", "result", "--stream")
+    assert json.loads(ran.out)["StatusCode"] == 200
+    assert Path("result").read_bytes() == b"one two"
 
 
 @pytest.mark.parametrize("kind", ["direct", "sdk"])
@@ -125,7 +156,7 @@ def test_a_function_error_exits_1(terminal: Terminal) -> None:
     """The error object goes to stdout, one harmless line to stderr."""
     terminal.endpoint.answer(http(200, FAILURE, {"X-Amz-Function-Error": "Unhandled"}))
     ran = terminal.fanout("invoke", "f", "{}")
-    assert (ran.code, ran.out) == (1, FAILURE)
+    assert (ran.code, ran.out) == (1, FAILURE + b"\n")
     assert ran.err == "fanout: f: the function reported: ValueError: bad total\n"
 
 
@@ -134,7 +165,7 @@ def test_the_log_goes_to_stderr(terminal: Terminal) -> None:
     plain = TAIL.replace("\x1b[31m", "").replace("\x1b[0m", "")
     terminal.endpoint.answer(http(200, b"1", LOGGED))
     ran = terminal.fanout("invoke", "f", "{}", "--log-type", "Tail")
-    assert (ran.out, ran.err) == (b"1", plain)
+    assert (ran.out, ran.err) == (b"1\n", plain)
     assert terminal.fanout("invoke", "f", "{}", "--log-type", "OnError").err == ""
     terminal.endpoint.answer(http(200, FAILURE, {**LOGGED, "X-Amz-Function-Error": "Unhandled"}))
     assert terminal.fanout("invoke", "f", "{}", "--log-type", "OnError").err.startswith(plain)
@@ -154,7 +185,7 @@ def test_a_stream_is_shown_as_it_comes(terminal: Terminal) -> None:
     """Joined it is the whole reply; its error is a function error."""
     terminal.endpoint.answer(stream(chunk(b"one "), chunk(b"two"), complete()))
     ran = terminal.fanout("invoke", "f", "{}", "--stream")
-    assert (ran.code, ran.out) == (0, b"one two")
+    assert (ran.code, ran.out) == (0, b"one two\n")
     end = complete(b'{"ErrorCode":"Sandbox.Timedout","ErrorDetails":"too late"}')
     terminal.endpoint.answer(stream(chunk(b"one "), end))
     ran = terminal.fanout("invoke", "f", "{}", "--stream")
@@ -298,7 +329,10 @@ def test_a_terminal_gets_a_stream_harmless_too(terminal: Terminal) -> None:
     cut = "Zoë".encode()
     terminal.endpoint.answer(stream(chunk(cut[:3]), chunk(cut[3:] + b"\x1b[2J\xff"), complete()))
     code, shown = on_a_terminal("invoke", "f", "{}", "--stream")
-    assert (code, shown) == (0, "Zoë\\u001b[2J\N{REPLACEMENT CHARACTER}\n")
+    assert code == 0
+    text, _, status = shown.partition("\n")
+    assert text == "Zoë\\u001b[2J\N{REPLACEMENT CHARACTER}"
+    assert re.fullmatch(r"fanout: StatusCode 200, version 7, \d+ ms, request id r-1\n", status)
 
 
 def test_ctrl_c_exits_130(terminal: Terminal) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn
 
 import click
 
@@ -25,11 +26,13 @@ Examples:
      fanout invoke orders '{"id": 7}'
   2. From a file, with the end of the function's log on stderr:
      fanout invoke orders @event.json --log-type Tail
-  3. In a pipe, byte by byte:
+  3. As the AWS CLI has it: the result in a file, status and version on stdout:
+     fanout invoke orders file://event.json result.json
+  4. In a pipe:
      generate | fanout invoke orders - | jq .total
-  4. All that is known about the call, as one object:
+  5. All that is known about the call, as one object:
      fanout invoke orders:live '{}' --json
-  5. Only check that the call would be allowed:
+  6. Only check that the call would be allowed:
      fanout invoke orders --invocation-type DryRun
 
 \b
@@ -38,11 +41,13 @@ error or the call did not succeed, 2 usage, 4 fatal (access, credentials, no suc
 """
 # The longest a function can run, and what its answer may take to arrive.
 _LONGEST_CALL_S = 915.0
+_FILE = re.compile(r"@|fileb?://")  # the AWS CLI's two as well
 
 
 @click.command("invoke", epilog=_EPILOG)
 @click.argument("function")
 @click.argument("payload", required=False)
+@click.argument("outfile", required=False, type=click.Path(dir_okay=False))
 @click.option("--qualifier", metavar="NAME", help="A version or an alias.")
 @click.option(
     "--invocation-type",
@@ -64,7 +69,7 @@ _LONGEST_CALL_S = 915.0
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="How long the call may be silent. Default: as long as a function can run.",
+    help="How long the call may take. Default: as long as a function can run.",
 )
 @click.option(
     "--transport", type=click.Choice(["direct", "sdk"]), default="direct", help="How calls are sent."
@@ -74,6 +79,7 @@ _LONGEST_CALL_S = 915.0
 def command(
     function: str,
     payload: str | None,
+    outfile: str | None,
     invocation_type: str,
     log_type: str,
     as_json: bool,
@@ -86,7 +92,8 @@ def command(
 ) -> None:
     """Invoke FUNCTION once with PAYLOAD, and print what it returns.
 
-    PAYLOAD is JSON, @FILE, or - for standard input; without it, what is piped in, or nothing.
+    PAYLOAD is JSON, @FILE, file://FILE, or - for standard input; without it, what is piped in, or nothing.
+    With OUTFILE the result goes there, and StatusCode, FunctionError and ExecutedVersion to stdout.
     """
     from fanout.cli.showing import Display
     from fanout.invoke_request import build_template, payload_fault
@@ -97,10 +104,12 @@ def command(
     body = _read_payload(payload)
     if (fault := payload_fault(template, body)) is not None:
         raise ConfigError(fault.message)
-    display = Display(as_json=as_json, log_type=log_type, template=template, body=body)
+    display = Display(
+        as_json=as_json, log_type=log_type, template=template, body=body, out=_open_outfile(outfile)
+    )
     account = {"function": function, "profile": profile, "region": region, "endpoint_url": endpoint_url}
     try:
-        code = asyncio.run(_call(account, template, body, display, transport, timeout or _LONGEST_CALL_S))
+        code = asyncio.run(_call(account, template, body, display, transport, timeout))
     except KeyboardInterrupt:
         _leave("interrupted: a function that was called runs on", 130)
     except BrokenPipeError:
@@ -117,7 +126,7 @@ async def _call(
     body: bytes,
     display: Display,
     kind: Literal["direct", "sdk"],
-    read_timeout_s: float,
+    timeout_s: float | None,
 ) -> int:
     from fanout.aws import AwsSession
     from fanout.classify import classify, classify_failure
@@ -125,7 +134,13 @@ async def _call(
     from fanout.transports import open_transport
 
     async with AwsSession(**account) as session:
-        transport = await open_transport(session, kind=kind, max_connections=1, read_timeout_s=read_timeout_s)
+        transport = await open_transport(
+            session,
+            kind=kind,
+            max_connections=1,
+            read_timeout_s=_LONGEST_CALL_S,
+            call_timeout_s=timeout_s,
+        )
         try:
             display.start()
             reply = await transport.send(template, body, display.on_chunk)
@@ -141,11 +156,13 @@ def _read_payload(payload: str | None) -> bytes:
         body = sys.stdin.buffer.read() if _is_piped(sys.stdin) else b""
     elif payload == "-":
         body = sys.stdin.buffer.read()
-    elif payload.startswith("@"):
+    elif (file := _FILE.match(payload)) is not None:
+        path = payload[file.end() :]
         try:
-            body = Path(payload[1:]).read_bytes()
-        except OSError as error:
-            raise ConfigError(f"payload file {payload[1:]!r} cannot be read: {error.strerror}") from error
+            body = Path(path).expanduser().read_bytes()
+        except (OSError, ValueError, RuntimeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ConfigError(f"payload file {path!r} cannot be read: {why}") from error
     else:
         body = payload.encode("utf-8", "surrogateescape")
     body = body.removeprefix(b"\xef\xbb\xbf")  # a byte order mark is no JSON
@@ -155,6 +172,17 @@ def _read_payload(payload: str | None) -> bytes:
         if (fault := json_fault(body)) is not None:
             raise ConfigError(f"the payload is no JSON: {fault}; a string needs its quotes, a file its @")
     return body
+
+
+def _open_outfile(path: str | None) -> BinaryIO | None:
+    """Opened before the call: a result that cannot be written is known before the function has run."""
+    if path is None:
+        return None
+    try:
+        return Path(path).open("wb")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"output file {path!r} cannot be written: {why}") from error
 
 
 def _is_piped(stream: Any) -> bool:

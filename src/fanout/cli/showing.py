@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import time
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 import msgspec
@@ -37,17 +37,30 @@ def harmless(text: str) -> str:
 
 
 class Display:
-    """Shows one call: its reply on stdout; its log, its fault and what is no reply on stderr."""
+    """Shows one call: its reply on stdout, or in ``out``; its log, its fault and what is no reply on stderr.
 
-    def __init__(self, *, as_json: bool, log_type: str, template: InvokeTemplate, body: bytes) -> None:
+    With ``out`` stdout has status, function error and version, as the AWS CLI prints them.
+    """
+
+    def __init__(
+        self,
+        *,
+        as_json: bool,
+        log_type: str,
+        template: InvokeTemplate,
+        body: bytes,
+        out: BinaryIO | None = None,
+    ) -> None:
         self._as_json = as_json
         self._log_type = log_type
         self._template = template
         self._input = body
-        self._is_terminal = sys.stdout.isatty()
+        self._out = out
+        self._is_terminal = sys.stdout.isatty() and out is None
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._started_s = self._started_wall_s = 0.0
         self._streamed = False
+        self._last_chunk = b""
 
     @property
     def on_chunk(self) -> OnChunk | None:
@@ -61,8 +74,12 @@ class Display:
     def end(self, reply: Reply | None, result: Classification) -> int:
         """Show how it ended; returns the exit code."""
         outcome = self._outcome(reply, result)
+        if self._out is not None:
+            self._keep(reply, result)
         if self._as_json:
             self._show_outcome(outcome)
+        elif self._out is not None:
+            self._show_members(reply, outcome)
         else:
             if outcome.log_tail is not None:
                 self._show_log(outcome.log_tail)
@@ -75,21 +92,47 @@ class Display:
 
     async def _show_chunk(self, chunk: bytes) -> None:
         self._streamed = True
+        self._last_chunk = chunk or self._last_chunk
+        if self._out is not None:
+            self._out.write(chunk)
+            return
         self._write(harmless(self._decoder.decode(chunk)).encode() if self._is_terminal else chunk)
 
     def _show_body(self, body: bytes) -> None:
         if self._streamed and self._is_terminal:
             self._write(harmless(self._decoder.decode(b"", final=True)).encode() + b"\n")
-        if not body:
-            return
         if not self._is_terminal:
-            self._write(body)
+            # What a shell prints next begins on a line of its own.
+            ends = b"" if (body or self._last_chunk or b"\n").endswith(b"\n") else b"\n"
+            self._write(body + ends)
+            return
+        if not body:
             return
         try:
             text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
         except (ValueError, RecursionError):
             text = body.decode("utf-8", "replace")
         self._write(harmless(text).encode() + b"\n")
+
+    def _keep(self, reply: Reply | None, result: Classification) -> None:
+        assert self._out is not None
+        with self._out as file:
+            if reply is not None and result.verdict in (Verdict.SUCCESS, Verdict.FUNCTION_ERROR):
+                file.write(reply.body)
+
+    def _show_members(self, reply: Reply | None, outcome: Outcome) -> None:
+        if outcome.log_tail is not None:
+            self._show_log(outcome.log_tail)
+        if reply is not None:
+            members = {
+                "StatusCode": reply.status,
+                "FunctionError": reply.function_error,
+                "ExecutedVersion": reply.executed_version,
+            }
+            text = json.dumps({name: value for name, value in members.items() if value is not None}, indent=4)
+            self._write(text.encode() + b"\n")
+        if not outcome.ok:
+            self._show_status(outcome)
 
     def _show_outcome(self, outcome: Outcome) -> None:
         line = msgspec.json.encode(outcome)
@@ -110,6 +153,14 @@ class Display:
             error = outcome.error
             said = f"{error.type}: {error.message}" if error.message else error.type
             line = f"{self._template.function}: {_IN_WORDS[outcome.status]}: {said}"
+        elif sys.stderr.isatty():
+            parts = [
+                f"StatusCode {outcome.http_status}",
+                f"version {outcome.executed_version}" if outcome.executed_version else "",
+                f"{outcome.duration_ms:,.0f} ms",
+                f"request id {outcome.request_id}" if outcome.request_id else "",
+            ]
+            line = ", ".join(part for part in parts if part)
         else:
             return
         click.echo(f"fanout: {printable(line, 2_000)}", err=True)

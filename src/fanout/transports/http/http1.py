@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
         """The request under way has been silent, or has taken, for too long."""
         is_over = self._loop.time() >= self._end_s
         self._break_off(
-            TimeoutError("the call took longer than its timeout" if is_over else "the read timed out")
+            TimeoutError("the call timed out as a whole" if is_over else "the read timed out")
         )
 
     def abort(self) -> None:
