@@ -158,7 +158,6 @@ class Display:
                 f"StatusCode {outcome.http_status}",
                 f"version {outcome.executed_version}" if outcome.executed_version else "",
                 f"{outcome.duration_ms:,.0f} ms",
-                f"request id {outcome.request_id}" if outcome.request_id else "",
             ]
             line = ", ".join(part for part in parts if part)
         else:

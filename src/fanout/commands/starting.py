@@ -329,8 +329,7 @@ class RunSession:
     def _on_started(self, dispatcher: Dispatcher) -> None:
         quotas = dispatcher.budget.quotas
         if quotas.is_above_allowed:
-            allowed = f"is more than Lambda allows ({quotas.allowed:,}): expect throttles"
-            self._audience.say(f"concurrency {quotas.budget:,} {allowed}")
+            self._audience.say(f"concurrency is {quotas.budget:,}: {quotas.budget_source}")
         if self._run_options.durable and self._run_dir is not None:
             # A resume must know how long a name brings back what it started.
             self._write_state(self._run_dir, {"durable_retention_days": quotas.durable_retention_days or 1})

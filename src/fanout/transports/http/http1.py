@@ -194,9 +194,7 @@ class Connection(asyncio.Protocol):
     def give_up(self) -> None:
         """The request under way has been silent, or has taken, for too long."""
         is_over = self._loop.time() >= self._end_s
-        self._break_off(
-            TimeoutError("the call timed out as a whole" if is_over else "the read timed out")
-        )
+        self._break_off(TimeoutError("the call timed out as a whole" if is_over else "the read timed out"))
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
