@@ -121,7 +121,8 @@ class RecordFeed(Feed):
         self.engine = engine
         self.intake = intake
         self.receiver = receiver
-        self._calls = calls
+        self._of_record = calls.of_record
+        self.deliver = receiver.deliver  # type: ignore[method-assign]
         self._filling: anyio.CancelScope | None = None
         self._is_finished = False
 
@@ -147,11 +148,8 @@ class RecordFeed(Feed):
             if self.intake.has_ended:
                 self._check_finished()
             return None
-        call = self._calls.of_record(self, record, now_s)
+        call = self._of_record(self, record, now_s)
         return call if self.receiver.admit(record) else None
-
-    def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
-        self.receiver.deliver(call, outcomes)
 
     def give_up(self, call: Call) -> None:
         self.receiver.give_up(call, lambda error: self.engine.undelivered(call, error))

@@ -52,6 +52,7 @@ class PayloadIntake:
 
     def __init__(self, supply: Supply[Any]) -> None:
         self._supply = supply
+        self._next = supply.next
         self.records_read = 0
 
     @property
@@ -63,7 +64,7 @@ class PayloadIntake:
         return self._supply.failure
 
     def next(self, now_s: float) -> InputRecord | None:  # noqa: ARG002 - for those with a clock
-        payload = self._supply.next()
+        payload = self._next()
         if payload is Nothing.NOTHING:
             return None
         seq = self.records_read

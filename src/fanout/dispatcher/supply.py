@@ -25,6 +25,7 @@ T_co = TypeVar("T_co", covariant=True)
 LOW_WATER = 256  # elements of a block source below which the next block is fetched
 SLOW_S = 0.05  # an iterator that takes this long for an element …
 SLOW_TIMES = 2  # … so often is read in a thread
+_LOOK_MASK = 15  # the clock is read for the first elements, then for one in 16
 
 
 class Nothing(enum.Enum):
@@ -70,6 +71,7 @@ class SyncSupply(Generic[T]):
         self._source = source
         self._read: T | Literal[Nothing.NOTHING] = NOTHING  # by the thread, not handed out yet
         self._slow_times = 0
+        self._count = 0
         self._wanted = asyncio.Event()
         self.has_ended = False
         self.failure: BaseException | None = None
@@ -81,13 +83,13 @@ class SyncSupply(Generic[T]):
     def next(self) -> T | Literal[Nothing.NOTHING]:
         if self.has_ended:
             return NOTHING
-        if self._slow_times >= SLOW_TIMES:
-            element, self._read = self._read, NOTHING
-            if element is NOTHING:
-                self._wanted.set()
-            return element
-        began_s = time.perf_counter()
+        self._count = count = self._count + 1
         try:
+            if count & _LOOK_MASK and count > _LOOK_MASK:
+                return next(self._source)
+            if self._slow_times >= SLOW_TIMES:
+                return self._of_thread()
+            began_s = time.perf_counter()
             element = next(self._source)
         except StopIteration:
             self.has_ended = True
@@ -97,9 +99,18 @@ class SyncSupply(Generic[T]):
         else:
             if time.perf_counter() - began_s > SLOW_S:
                 self._slow_times += 1
+                if self._slow_times >= SLOW_TIMES:
+                    self._count = 0  # looked at every time from now on
             return element
         self._wanted.set()  # ``fill`` may end
         return NOTHING
+
+    def _of_thread(self) -> T | Literal[Nothing.NOTHING]:
+        self._count = 0
+        element, self._read = self._read, NOTHING
+        if element is NOTHING:
+            self._wanted.set()
+        return element
 
     async def fill(self, on_ready: Callable[[], None]) -> None:
         await self._wanted.wait()

@@ -77,6 +77,7 @@ class Intake:
         self.source = source
         self.records_read_before = records_read_before
         self._supply = _supply_of(source, payloads, again)
+        self._next = self._supply.next
         self._length = len(payloads) if source is None and isinstance(payloads, Sized) else None
         self._is_again = again is not None
         self._selector = None if selector is None or selector.is_identity else selector
@@ -104,15 +105,11 @@ class Intake:
     def next(self, now_s: float) -> InputRecord | None:  # noqa: ARG002 - for those with a clock
         """The next record to send or to reject."""
         while self._seq != self._take:
-            found = self._supply.next()
+            found = self._next()
             if found is NOTHING or self._failure is not None:
                 return None
-            if isinstance(found, InputRecord):  # again
-                self._seq += 1
-                self.handed_out += 1
-                return found
             seq = self._seq
-            if isinstance(found, Item) and self._on_record is not None and not self._is_same(seq, found):
+            if self._on_record is not None and not self._is_same(seq, found):
                 return None
             self._seq = seq + 1
             if self._skips_any:
@@ -137,19 +134,20 @@ class Intake:
         if self.source is not None:
             await self.source.aclose()
 
-    def _is_same(self, seq: int, item: Item) -> bool:
+    def _is_same(self, seq: int, found: Any) -> bool:
         assert self._on_record is not None
         try:
-            self._on_record(seq, item.payload)
+            if isinstance(found, Item):
+                self._on_record(seq, found.payload)
         except SourceError as error:
             self._failure = error
             return False
         return True
 
     def _record_of(self, seq: int, found: Any) -> InputRecord:
-        return (
-            record_of_item(self._selector, seq, found) if isinstance(found, Item) else record_of(seq, found)
-        )
+        if isinstance(found, Item):
+            return record_of_item(self._selector, seq, found)
+        return found if isinstance(found, InputRecord) else record_of(seq, found)
 
     # --- what is known of the input ------------------------------------------------------------
 
