@@ -29,6 +29,7 @@ class Options:
     connect_timeout: float = 5.0
     deadline: float | None = None  # for all of it, from the start
     throttle_patience: float = 300.0  # how long nothing but throttles is borne
+    outage_patience: float | None = None  # default: 15 minutes for runs and ``map``, 0 for ``invoke``
     max_bytes_in_flight: int = 256 * MIB
     qualifier: str | None = None
     invocation_type: Literal["RequestResponse", "Event", "DryRun"] = "RequestResponse"
@@ -61,6 +62,13 @@ class Options:
         for name in ("timeout", "function_timeout", "deadline", "throttle_patience", "connect_timeout"):
             value = getattr(self, name)
             _check(value is None or (_is_number(value) and value > 0), name, value, "more than 0 seconds")
+        patience = self.outage_patience
+        _check(
+            patience is None or (_is_number(patience) and patience >= 0),
+            "outage_patience",
+            patience,
+            "seconds from 0",
+        )
         _check(
             _is_count(self.max_bytes_in_flight) and self.max_bytes_in_flight > 0,
             "max_bytes_in_flight",

@@ -40,6 +40,10 @@ class RecordsFailed(FanoutError):
         self.report = report
 
 
+class OutageError(FanoutError):
+    """Nothing answered for longer than the patience with it; what was not delivered did not run."""
+
+
 class TransportError(FanoutError):
     """A call ended without an HTTP reply. Subclasses say whether the function may have run."""
 

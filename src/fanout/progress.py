@@ -35,6 +35,7 @@ _CAUSES = {
     "rate": "rate",
     "source": "input",
     "consumer": "consumer",
+    "outage": "no answer",
 }
 
 

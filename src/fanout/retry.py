@@ -74,6 +74,10 @@ class ThrottlePatience:
         if self._since_s is None:
             self._since_s = now_s
 
+    def left_s(self, now_s: float) -> float:
+        """How long nothing but throttles may still come: no wait is longer."""
+        return self._patience_s if self._since_s is None else self._since_s + self._patience_s - now_s
+
     def is_exhausted(self, now_s: float) -> bool:
         """Whether nothing but throttles came for the whole patience."""
         return self._since_s is not None and now_s - self._since_s >= self._patience_s

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 
-from fanout import ConfigError, Dispatcher, FanoutError, Record
+from fanout import ConfigError, Dispatcher, FanoutError, FatalRefusal, Record
 from tests.scripted import (
     MISSING,
     UNAVAILABLE,
@@ -45,7 +46,6 @@ async def test_an_outcome_holds_what_lambda_said() -> None:
         (function_error("ValueError"), "function_error", "ValueError"),
         (refused(413, "RequestTooLargeException"), "rejected", "RequestTooLargeException"),
         (refused(400, "InvalidRequestContentException"), "rejected", "InvalidRequestContentException"),
-        (MISSING, "rejected", "ResourceNotFoundException"),
         (lost(), "unknown", "ReplyLost"),
         (UNAVAILABLE, "undelivered", "ServiceException"),
         (unreached(), "undelivered", "ConnectFailed"),
@@ -310,19 +310,58 @@ async def test_a_defect_of_the_transport_hangs_nothing(n: int) -> None:
             assert (await dispatcher.invoke("after")).ok  # and the dispatcher goes on
 
 
-async def test_a_defect_of_the_transport_ends_a_map_with_an_error() -> None:
-    """What was pulled has its outcome; then the defect is told, as nobody can say what else is wrong."""
+async def test_an_unexpected_error_is_one_records_outcome() -> None:
+    """Whatever is raised while a call is out: it may have run, and the others go on."""
 
     def script(call: Call) -> Any:
         return RuntimeError("defect") if call.number == 3 else ok()
 
-    seen = []
     async with Dispatcher("f", transport=Scripted(script, latency_s=1), concurrency=2) as dispatcher:
-        with pytest.raises(FanoutError, match="RuntimeError"):
-            async with asyncio.timeout(60):
-                async for outcome in dispatcher.map(range(100)):
-                    seen.append(outcome)
-    assert sorted(outcome.seq for outcome in seen) == list(range(len(seen)))
+        outcomes = [outcome async for outcome in dispatcher.map(range(100))]
+    unknown = [outcome for outcome in outcomes if not outcome.ok]
+    assert [(o.seq, o.status, o.error and o.error.type) for o in unknown] == [(3, "unknown", "RuntimeError")]
+    assert sorted(outcome.seq for outcome in outcomes) == list(range(100))
+
+
+async def test_a_refusal_that_befalls_all_is_raised() -> None:
+    """As by ``map``; one of the record's own qualifier is its outcome."""
+    async with Dispatcher("f", transport=Scripted(lambda _: MISSING), concurrency=1) as dispatcher:
+        with pytest.raises(FatalRefusal, match="ResourceNotFoundException"):
+            await dispatcher.invoke(1)
+        outcome = await dispatcher.invoke(Record(1, qualifier="7"))
+        assert (outcome.status, outcome.error and outcome.error.type) == (
+            "rejected",
+            "ResourceNotFoundException",
+        )
+
+
+def test_a_dispatcher_of_another_loop_is_refused() -> None:
+    """At once, whichever way it is used, from another thread's loop or from one that is closed."""
+    transport = Scripted()
+
+    async def enter() -> Dispatcher:
+        return await Dispatcher("f", transport=transport, concurrency=1).__aenter__()
+
+    async def use(dispatcher: Dispatcher) -> None:
+        with pytest.raises(FanoutError, match="another event loop"):
+            await dispatcher.invoke(1)
+        with pytest.raises(FanoutError, match="another event loop"):
+            await anext(dispatcher.map([1]))
+        with pytest.raises(FanoutError, match="another event loop"):
+            await anext(dispatcher.stream(1))
+
+    home = asyncio.new_event_loop()
+    try:
+        dispatcher = home.run_until_complete(enter())
+        thread = threading.Thread(target=asyncio.run, args=(use(dispatcher),))
+        thread.start()
+        thread.join()
+        assert home.run_until_complete(dispatcher.invoke(1)).ok
+        assert transport.count == 1
+        assert dispatcher.engine.gate.in_flight == 0
+        home.run_until_complete(dispatcher.__aexit__(None, None, None))
+    finally:
+        home.close()
 
 
 async def test_invalid_options_raise_at_construction() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import fanout.dispatcher
 from fanout import Dispatcher, FatalRefusal
+from fanout.errors import OutageError
 from fanout.gate import Gate
 from fanout.model import Outcome
 from tests.scripted import (
@@ -105,7 +106,11 @@ stories = st.builds(
     ),
     latencies_s=st.lists(seconds(20), min_size=1, max_size=8),
     options=st.fixed_dictionaries(
-        {"seed": st.integers(0, 5), "throttle_patience": st.sampled_from([1.0, 20.0])},
+        {
+            "seed": st.integers(0, 5),
+            "throttle_patience": st.sampled_from([1.0, 20.0]),
+            "outage_patience": st.sampled_from([None, 0.0, 5.0]),
+        },
         optional={
             "retries": st.integers(0, 3),
             "retry_function_errors": st.integers(0, 2),
@@ -147,7 +152,10 @@ class World(Scripted):
         """An outcome claims no more and no less than what happened."""
         fates = self.fates.get(body, [])
         sent = self._attempts.get(body, 0)
-        assert outcome.attempts + outcome.throttles == sent
+        if self._story.options["outage_patience"] == 0:
+            assert outcome.attempts + outcome.throttles == sent
+        else:  # what fails in an outage spends no attempt
+            assert outcome.attempts + outcome.throttles <= sent
         if sent > len(fates):  # cut off in flight
             assert was_cut
             assert outcome.status == "unknown"
@@ -200,12 +208,14 @@ async def play(story: Story) -> None:  # noqa: C901 - one story, told in one pla
             ended_by.append("source")
         except FatalRefusal:
             ended_by.append("fatal")
+        except OutageError:
+            ended_by.append("outage")
         else:
             ended_by.append("end")
 
     async def call(dispatcher: Dispatcher, n: int, begin_s: float, cancel_after_s: float | None) -> None:
         await asyncio.sleep(begin_s)
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, FatalRefusal):
             outcome = await asyncio.wait_for(dispatcher.invoke(f"c{n}"), cancel_after_s)
             call_outcomes.append((b'"c%d"' % n, outcome))
 
@@ -309,7 +319,7 @@ def test_a_hundred_thousand_records_through_a_transport_that_fails_in_every_way(
         counts: Counter[str] = Counter()
         seen = bytearray(100_000)
         async with Dispatcher(
-            "f", transport=transport, concurrency=256, retry_function_errors=1
+            "f", transport=transport, concurrency=256, retry_function_errors=1, outage_patience=0
         ) as dispatcher:
             async for outcome in dispatcher.map(b"%d" % number for number in range(100_000)):
                 seen[outcome.seq] += 1

@@ -72,7 +72,8 @@ async def test_retries_are_spread_by_full_jitter() -> None:
         at.append(asyncio.get_running_loop().time())
         return ok()
 
-    async with Dispatcher("f", transport=Scripted(script), concurrency=50, seed=3) as dispatcher:
+    transport = Scripted(script)
+    async with Dispatcher("f", transport=transport, concurrency=50, seed=3, outage_patience=0) as dispatcher:
         outcomes = [outcome async for outcome in dispatcher.map(range(10))]
     assert {outcome.attempts for outcome in outcomes} == {2}
     assert len({round(s, 3) for s in at}) >= 9

@@ -125,6 +125,12 @@ what_fails = _group(
     ),
     click.option("--deadline", type=DURATION, metavar="DURATION", help="Stop after this long: 90s, 15m, 2h."),
     click.option(
+        "--outage-patience",
+        type=DURATION,
+        metavar="DURATION",
+        help="How long to wait while nothing is answered (15m); 0: do not wait.",
+    ),
+    click.option(
         "--throttle-patience",
         type=DURATION,
         metavar="DURATION",

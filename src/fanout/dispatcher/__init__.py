@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import AsyncExitStack
@@ -29,9 +30,12 @@ from fanout.dispatcher.supply import AsyncSupply, SyncSupply
 from fanout.errors import ConfigError, FanoutError
 from fanout.gate import Gate
 from fanout.model import Outcome
+from fanout.outage import DEFAULT_PATIENCE_S, Outage
 from fanout.retry import RetryPolicy, ThrottlePatience
 from fanout.stats.telemetry import CallTrace, Telemetry
 from fanout.transports import Transport
+
+_log = logging.getLogger("fanout")
 
 __all__ = [
     "Call",
@@ -121,6 +125,7 @@ class Dispatcher:
                 outcomes=OutcomeMaker(
                     keeps_tail_of_successes=options.log_type == "Tail", generation=self._generation
                 ),
+                outage=self._outage(budget),
                 breaker=None if options.breaker is None else Breaker(options.breaker),
                 hooks=_Telling(hooks, telemetry) if telemetry.is_enabled else hooks,
                 on_outcome=telemetry.on_outcome if telemetry.is_enabled else None,
@@ -195,6 +200,9 @@ class Dispatcher:
         engine = self._open_engine()
         seq = self._next_seq()
         feed = CallFeed(engine, self.calls, record_of(seq, payload, key=key))
+        feed.waits_out_outages = bool(self.options.outage_patience)
+        if feed.waits_out_outages:
+            engine.register(feed)
         feed.trace = self._trace()
         self._expire_later(feed, feed.expire)
         engine.queue(feed)
@@ -202,6 +210,7 @@ class Dispatcher:
             return await feed.future
         finally:
             feed.disarm()
+            engine.forget(feed)
 
     def map(self, payloads: Iterable[Any] | AsyncIterable[Any], *, ordered: bool = False) -> Outcomes:
         """Outcomes of many payloads: as they finish, or with ``ordered`` in their order.
@@ -282,7 +291,8 @@ class Dispatcher:
         """Let an intake take part, until it has ended or the dispatcher is left."""
         assert self._group is not None
         engine = self.engine
-        feed = RecordFeed(engine, self.calls, intake, receiver)
+        waits = self.options.outage_patience != 0
+        feed = RecordFeed(engine, self.calls, intake, receiver, waits_out_outages=waits)
         feed.trace = self._trace()
         feed.deadline_s = deadline_s
         engine.register(feed)
@@ -294,7 +304,18 @@ class Dispatcher:
         engine = self.engine
         if self._is_left:
             raise FanoutError("this dispatcher has been left: make a new one")
+        if asyncio.get_running_loop() is not engine.loop:
+            raise FanoutError("this dispatcher belongs to another event loop: use it where it was entered")
         return engine
+
+    def _outage(self, budget: Budget) -> Outage:
+        patience_s = self.options.outage_patience
+        outage = Outage(DEFAULT_PATIENCE_S if patience_s is None else patience_s)
+        if budget.quotas.state in ("Pending", "Inactive"):
+            _log.warning("%s is %s: waiting for it", self.options.function, budget.quotas.state)
+            now_s = asyncio.get_running_loop().time()
+            outage.begin(f"the function is {budget.quotas.state}", now_s, wait_s=0.0)
+        return outage
 
     def _trace(self) -> CallTrace | None:
         """The current trace, if the option asks to pass it on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -83,6 +84,12 @@ class Budget:
                 raise FatalRefusal(quotas.unreachable, code="Unreachable")
             if quotas.refusal is not None:
                 raise FatalRefusal(quotas.refusal, code="Refused", http_status=403)
+            if quotas.state == "Failed":
+                raise FatalRefusal(
+                    f"{options.function}: the function is in state Failed{_reason_of(quotas)}",
+                    code="Failed",
+                    http_status=409,
+                )
             if quotas.reserved == 0 and options.invocation_type == "RequestResponse":
                 raise FatalRefusal(
                     f"{options.function}: reserved concurrency is 0, so Lambda throttles every call; "
@@ -263,3 +270,11 @@ class Budget:
             function_timeout_s=options.function_timeout,
             memory=self._memory,
         )
+
+
+def _reason_of(quotas: Quotas) -> str:
+    """Why a function failed, as GetFunction says."""
+    found = None if quotas.replies is None else quotas.replies.function
+    configuration = found.get("Configuration") if isinstance(found, Mapping) else None
+    reason = configuration.get("StateReason") if isinstance(configuration, Mapping) else None
+    return f": {reason}" if isinstance(reason, str) and reason else ""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from fanout.dispatcher.record import InputRecord
-from fanout.errors import FatalRefusal
+from fanout.errors import FatalRefusal, OutageError
 from fanout.model import AttemptEnd, Classification, ErrorDetail, InvokeTemplate, OnChunk, Outcome, Reply
 from fanout.stats import CallTrace
 
@@ -25,6 +25,7 @@ class Feed:
     is_single = False  # has one call: it need not be asked for another
     is_abandoned = False  # nobody waits for outcomes any more: nothing of this feed is sent again
     may_repeat = True  # another attempt may still be made
+    waits_out_outages = False  # its calls wait while nothing is answered, and spend no attempts
     deadline_s: float | None = None  # of the engine's clock
     trace: CallTrace | None = None  # the caller's, where it asked to pass it on
     timer: asyncio.TimerHandle | None = None  # of the deadline
@@ -72,6 +73,10 @@ class Feed:
         """Every record would be refused alike: stop pulling."""
         if self.fatal is None:
             self.fatal = error
+        self.close()
+
+    def on_outage(self, error: OutageError) -> None:  # noqa: ARG002 - for those that keep it
+        """An outage lasted longer than the patience with it: stop pulling."""
         self.close()
 
     def close(self) -> None:
@@ -126,5 +131,6 @@ class Attempt(msgspec.Struct):
     call: Call
     n_bytes: int
     is_probe: bool = False  # the breaker's
+    is_outage_probe: bool = False
     sent_s: float = 0.0
     sent_wall_s: float = 0.0  # Unix time; 0 before it is sent

@@ -21,7 +21,7 @@ from fanout.breaker import Breaker
 from fanout.classify import classify, classify_failure
 from fanout.dispatcher.call import Attempt, Call, Feed
 from fanout.dispatcher.outcomes import OutcomeMaker
-from fanout.errors import FatalRefusal, TransportError
+from fanout.errors import FatalRefusal, OutageError, TransportError
 from fanout.gate import Gate, Release
 from fanout.limit import Limit
 from fanout.model import (
@@ -33,6 +33,7 @@ from fanout.model import (
     ThrottleKind,
     Verdict,
 )
+from fanout.outage import Outage
 from fanout.pacer import Pacer
 from fanout.retry import RetryPolicy, ThrottlePatience
 from fanout.transports import Transport
@@ -67,6 +68,7 @@ class Engine:
         patience: ThrottlePatience,
         outcomes: OutcomeMaker,
         breaker: Breaker | None = None,
+        outage: Outage | None = None,
         hooks: Hooks | None = None,
         on_outcome: Callable[[Outcome, Any], None] | None = None,
         linger_s: float = 0.0,
@@ -81,9 +83,14 @@ class Engine:
         self.is_paused = False  # holds every new attempt; what is in flight goes on
         self._patience = patience
         self._breaker = breaker
+        self.outage = outage or Outage()
+        self._held: deque[Call] = deque()  # calls that wait for the end of an outage
+        self._paused: deque[Feed] = deque()  # feeds that do
+        self._probed: Call | None = None  # the call that probed last
+        self._has_succeeded = False
         self._hooks = hooks or Hooks()
         self._on_outcome = on_outcome  # telemetry, where it is set up
-        self._loop = asyncio.get_running_loop()
+        self.loop = self._loop = asyncio.get_running_loop()
         # uvloop's own clock has steps of 1 ms and stands still within an iteration; it is CLOCK_MONOTONIC
         # all the same, so the finer one fits its timers. Any other loop (virtual time) keeps its clock.
         self.clock = time.monotonic if type(self._loop).__module__.startswith("uvloop") else self._loop.time
@@ -187,7 +194,9 @@ class Engine:
         breaker = self._breaker
         while True:
             is_retry_due = bool(self._waiting) and self._waiting[0][0] <= now_s
-            if not is_retry_due and not self._queue:
+            outage = self.outage
+            is_probing = outage.is_on and outage.admits(now_s) and bool(self._held or self._paused)
+            if not is_retry_due and not self._queue and not is_probing:
                 self._arm(now_s)
                 return None
             if breaker is not None and not breaker.admits(now_s):
@@ -200,7 +209,10 @@ class Engine:
                 self._arm(now_s)
                 return None
             self.gate.acquire(now_s)
-            call = self._due_retry() if is_retry_due else self._next_of_feeds(now_s)
+            if is_probing:
+                call = self._next_probe(now_s)
+            else:
+                call = self._due_retry() if is_retry_due else self._next_of_feeds(now_s)
             if call is None or call.records[0].fault is not None:
                 self.gate.release(Release.IGNORED, 0, now_s, now_s)
                 self.pacer.give_back()
@@ -214,19 +226,71 @@ class Engine:
                 continue
             n_bytes = len(call.body)
             self.gate.add_bytes(n_bytes)
-            return Attempt(call, n_bytes, breaker is not None and breaker.on_sent())
+            if is_probing:
+                outage.on_probe_sent()
+                self._probed = call
+            return Attempt(call, n_bytes, breaker is not None and breaker.on_sent(), is_probing)
 
     def _due_retry(self) -> Call | None:
         call = heapq.heappop(self._waiting)[2]
         if call.feed.is_abandoned:
             self._give_up(call, self.clock())
             return None
+        if self.outage.is_on and call.feed.waits_out_outages:
+            self._held.append(call)
+            return None
         call.is_waiting = False
         return call
 
-    def _next_of_feeds(self, now_s: float) -> Call | None:
+    def _next_probe(self, now_s: float) -> Call | None:
+        """The call that probes: another record each time, where there is one."""
+        held = self._held
+        if held and (held[0] is not self._probed or not self._paused):
+            call = held.popleft()
+            if call.feed.is_abandoned:
+                self._give_up(call, now_s)
+                return None
+            call.is_waiting = False
+            return call
+        self._queue.appendleft(self._paused.popleft())
+        fresh = self._next_of_feeds(now_s, is_probe=True)
+        if self._queue and self._queue[-1].waits_out_outages and fresh is not None:
+            self._paused.append(self._queue.pop())
+        return fresh
+
+    def _end_outage(self) -> None:
+        """Something answered: what waited goes on."""
+        _log.warning("going on: there is an answer again")
+        now_s = self.clock()
+        for call in self._held:
+            self._wait(call, now_s)
+        self._held.clear()
+        self._queue.extend(self._paused)
+        self._paused.clear()
+        self._loop.call_soon(self.pump)
+
+    def _stop_for_outage(self) -> None:
+        """The patience is used up, or a refusal was confirmed: stop whoever waits."""
+        outage = self.outage
+        waiting = [feed for feed in self._feeds if feed.waits_out_outages]
+        is_refusal, cause = outage.is_refusal, outage.cause
+        outage.on_answer()
+        self._queue.extend(self._paused)  # closed ones give nothing more
+        self._paused.clear()
+        for feed in waiting:
+            if is_refusal:
+                feed.on_fatal(FatalRefusal(cause, code=cause.partition(":")[0]))
+            else:
+                feed.on_outage(OutageError(f"nothing was answered for too long ({cause})"))
+            self.give_up_retries(feed)
+        self._loop.call_soon(self.pump)
+
+    def _next_of_feeds(self, now_s: float, *, is_probe: bool = False) -> Call | None:
         """One turn of the feed at the head of the queue, which then goes to its end."""
         feed = self._queue.popleft()
+        if self.outage.is_on and feed.waits_out_outages and not is_probe:
+            self._paused.append(feed)
+            return None
         try:
             call = feed.pull(now_s)
         except Exception as error:  # noqa: BLE001 - an unexpected error, reported to the waiter
@@ -253,6 +317,10 @@ class Engine:
                 at_s = max(change_s, now_s + _LEAST_WAIT_S)
             if self._breaker is not None and not self._breaker.admits(now_s):
                 at_s = self._breaker.probe_at_s  # None while a probe is out, whose end pumps
+        if self.outage.is_on and (self._held or self._paused):
+            probe_at_s = self.outage.probe_at_s
+            if probe_at_s is not None and (at_s is None or probe_at_s < at_s):
+                at_s = probe_at_s
         if at_s is None or at_s <= now_s:
             # Due already and still held back: by a permit or a token, whose coming back pumps.
             return
@@ -300,6 +368,10 @@ class Engine:
             except FatalRefusal as error:
                 detail = ErrorDetail(error.code or "NoCredentials", str(error))
                 self._settle(attempt, None, Classification(Verdict.FATAL, error=detail))
+            except Exception as error:  # noqa: BLE001 - whatever is raised is this call's end
+                _log.error("a call ended in an unexpected error", exc_info=error)
+                detail = ErrorDetail(type(error).__name__, f"an unexpected error: {error}"[:1000])
+                self._settle(attempt, None, Classification(Verdict.AMBIGUOUS, error=detail))
             except BaseException as error:
                 self._abandon(attempt, error)
                 raise
@@ -325,6 +397,8 @@ class Engine:
         if attempt is not None:  # cancelled before it began: nothing was sent
             now_s = self.clock()
             self.gate.release(Release.IGNORED, attempt.n_bytes, now_s, now_s)
+            if attempt.is_outage_probe:
+                self.outage.on_probe_over(now_s)
             attempt.call.is_waiting = attempt.call.last is not None
             self._give_up(attempt.call, now_s)
         if not worker.cancelled() and (error := worker.exception()) is not None:
@@ -345,7 +419,10 @@ class Engine:
             self._patience.note_progress()
             if call.attempts > 1:
                 self._policy.budget.on_recovery(call.attempts - 1)
-            self._finish(call, [self.outcomes.of_success(attempt, reply, now_s)], now_s, attempt)
+            self._has_succeeded = True
+            if self.outage.on_answer():
+                self._end_outage()
+            self._finish(call, [self._success(attempt, reply, now_s)], now_s, attempt)
             return
         call.last_http_status = None if reply is None else reply.status
         if verdict is not Verdict.THROTTLED:
@@ -364,6 +441,8 @@ class Engine:
             self.pacer.on_success(now_s)
         else:
             self.gate.release(Release.IGNORED, n_bytes, attempt.sent_s, now_s)
+        if self._is_held(attempt, reply, classification, now_s):
+            return
         if verdict is Verdict.FATAL:
             self._on_fatal(call, classification)
         delay_s = None if verdict is Verdict.FATAL else self._delay_of_retry(call, classification, now_s)
@@ -375,12 +454,58 @@ class Engine:
         else:
             self._retry(attempt, reply, classification, delay_s, now_s)
 
+    def _success(self, attempt: Attempt, reply: Reply, now_s: float) -> Outcome:
+        try:
+            return self.outcomes.of_success(attempt, reply, now_s)
+        except Exception as error:  # noqa: BLE001 - the reply cannot be kept, whatever the reason
+            _log.error("a reply could not be read", exc_info=error)
+            detail = ErrorDetail("UnreadableReply", f"{type(error).__name__}: {error}"[:1000])
+            unread = Classification(Verdict.AMBIGUOUS, error=detail)
+            return self.outcomes.of_failure(attempt.call, attempt, None, unread, now_s)[0]
+
+    def _is_held(self, attempt: Attempt, reply: Reply | None, end: Classification, now_s: float) -> bool:
+        """Let the outage learn from an end that is no success. Whether the call waits for its end now."""
+        outage, call = self.outage, attempt.call
+        verdict = end.verdict
+        is_like_every_other = verdict is Verdict.FATAL and self._has_succeeded and not _is_own(call)
+        if verdict is not Verdict.TRANSIENT and not is_like_every_other:
+            if verdict is Verdict.AMBIGUOUS:
+                if attempt.is_outage_probe:
+                    outage.on_probe_over(now_s)
+            elif outage.on_answer():
+                self._end_outage()
+            return False
+        if not call.feed.waits_out_outages or not self._has_answered:
+            return False
+        was_on = outage.is_on
+        record = (id(call.feed), call.records[0].seq)
+        if not outage.on_failure(record, end, now_s, is_probe=attempt.is_outage_probe):
+            return False
+        if not was_on:
+            _log.warning("pausing, as nothing is answered: %s", outage.cause)
+        call.attempts -= 1  # nothing ran: it spends no attempt
+        call.note_attempt(self.outcomes.attempt_end(attempt, end, reply, now_s))
+        call.last, call.last_end = attempt, end
+        call.is_waiting = True
+        if attempt.is_probe and self._breaker is not None:
+            self._breaker.on_silent_probe()
+            attempt.is_probe = False
+        if call.feed.is_closed or self._is_closing:
+            self._give_up(call, now_s)
+        elif outage.is_exhausted(now_s):
+            self._held.append(call)
+            self._stop_for_outage()
+        else:
+            self._held.append(call)
+            self._arm(now_s)
+        return True
+
     def _on_throttle(self, attempt: Attempt, classification: Classification, now_s: float) -> None:
         attempt.call.attempts -= 1  # a throttle ran nothing: it costs no attempt
         attempt.call.throttles += 1
         self._patience.note_throttle(now_s)
         kind = classification.throttle or ThrottleKind.UNKNOWN
-        retry_after_s = classification.retry_after_s
+        retry_after_s = self._bounded(classification.retry_after_s, attempt.call.feed, now_s)
         if kind is ThrottleKind.RATE:
             self.gate.release(Release.IGNORED, attempt.n_bytes, attempt.sent_s, now_s)
         else:
@@ -391,8 +516,7 @@ class Engine:
         self._hooks.on_throttle("" if error is None else error.reason or error.type)
 
     def _on_fatal(self, call: Call, classification: Classification) -> None:
-        own = call.records[0].own
-        if own is not None and (own.qualifier or own.tenant_id):
+        if _is_own(call):
             return  # asked for by this record alone: its fault, not the run's
         error = classification.error or _FAILED
         message = f"{error.type}: {error.message}" if error.message else error.type
@@ -429,7 +553,14 @@ class Engine:
         deadline_s = call.feed.deadline_s
         if delay_s is not None and deadline_s is not None and now_s + delay_s >= deadline_s:
             return None
-        return delay_s
+        return self._bounded(delay_s, call.feed, now_s)
+
+    def _bounded(self, wait_s: float | None, feed: Feed, now_s: float) -> float | None:
+        """No wait is longer than what is left of patience or deadline, whatever a Retry-After says."""
+        if wait_s is None:
+            return None
+        wait_s = min(wait_s, max(0.0, self._patience.left_s(now_s)))
+        return wait_s if feed.deadline_s is None else min(wait_s, max(0.0, feed.deadline_s - now_s))
 
     def _retry(
         self,
@@ -455,8 +586,11 @@ class Engine:
             call.function_error_retries += 1
             if self.renamed is not None:  # under the old name the failed execution would come back
                 call.template = self.renamed(call)
+        self._wait(call, now_s + delay_s)
+
+    def _wait(self, call: Call, until_s: float) -> None:
         self._waiting_count += 1
-        heapq.heappush(self._waiting, (now_s + delay_s, self._waiting_count, call))
+        heapq.heappush(self._waiting, (until_s, self._waiting_count, call))
 
     def _on_probe_repeated(self, attempt: Attempt, verdict: Verdict, now_s: float) -> None:
         assert self._breaker is not None
@@ -494,6 +628,11 @@ class Engine:
         """
         now_s = self.clock()
         ended = [entry[2] for entry in self._waiting if feed is None or entry[2].feed is feed]
+        held = [call for call in self._held if feed is None or call.feed is feed]
+        if held:
+            self._held = deque(call for call in self._held if not (feed is None or call.feed is feed))
+            for call in held:
+                self._give_up(call, now_s)  # an outage's: pending, also when a deadline passes meanwhile
         if not ended:
             return
         self._waiting = [entry for entry in self._waiting if not (feed is None or entry[2].feed is feed)]
@@ -504,7 +643,7 @@ class Engine:
     def _give_up(self, call: Call, now_s: float, error: ErrorDetail | None = None) -> None:
         last = call.last_end
         did_not_run = last is None or (
-            last.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT)
+            last.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT, Verdict.FATAL)
             and not call.may_have_run
             and call.ran is None
         )
@@ -519,8 +658,10 @@ class Engine:
         self._finish(call, self.outcomes.of_failure(call, call.last, None, last, now_s), now_s, call.last)
 
     def _abandon(self, attempt: Attempt, error: BaseException) -> None:
-        """A call was cut off by cancellation or an unexpected error: the function may have run."""
+        """A call was cut off by cancellation: the function may have run."""
         now_s = self.clock()
+        if attempt.is_outage_probe:
+            self.outage.on_probe_over(now_s)
         self.gate.linger(attempt.sent_s + self.linger_s, attempt.n_bytes, now_s)
         kind = "Cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
         detail = ErrorDetail(kind, "the call was cut off: the function may have run")
@@ -542,7 +683,7 @@ class Engine:
     async def aclose(self, *, cut_off: bool = False) -> None:
         """End every task: after the calls in flight, or at once with ``cut_off``, even while that waits."""
         self._is_closing = True
-        for feed in {*self._queue, *self._feeds}:
+        for feed in {*self._queue, *self._paused, *self._feeds}:
             feed.close()
         self.give_up_retries()
         if cut_off:
@@ -554,6 +695,13 @@ class Engine:
             await asyncio.wait(list(self._workers))
         self._is_closed = True
         self._queue.clear()
+        self._paused.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _is_own(call: Call) -> bool:
+    """Whether a refusal may be of parameters that a record has of its own: its fault, not the run's."""
+    own = call.records[0].own
+    return own is not None and bool(own.qualifier or own.tenant_id)

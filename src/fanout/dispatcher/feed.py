@@ -13,7 +13,7 @@ from fanout.dispatcher.calls import CallMaker
 from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.intake import Intake
 from fanout.dispatcher.record import InputRecord
-from fanout.errors import FanoutError
+from fanout.errors import FanoutError, OutageError
 from fanout.model import ErrorDetail, InvokeTemplate, OnChunk, Outcome
 
 PAST_DEADLINE = ErrorDetail("DeadlineExceeded", "the deadline passed before the record was delivered")
@@ -45,7 +45,11 @@ class CallFeed(Feed):
         return self.future.cancelled()
 
     def deliver(self, call: Call, outcomes: list[Outcome]) -> None:  # noqa: ARG002 - there is one
-        if not self.future.done():
+        if self.future.done():
+            return
+        if self.fatal is not None and outcomes[0].status == "rejected":
+            self.future.set_exception(self.fatal)  # every call would be refused alike
+        else:
             self.future.set_result(outcomes[0])
 
     def give_up(self, call: Call) -> None:
@@ -116,13 +120,23 @@ class RecordFeed(Feed):
     the other.
     """
 
-    def __init__(self, engine: Engine, calls: CallMaker, intake: Intake, receiver: Receiver) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        calls: CallMaker,
+        intake: Intake,
+        receiver: Receiver,
+        *,
+        waits_out_outages: bool = True,
+    ) -> None:
         super().__init__()
+        self.waits_out_outages = waits_out_outages
         self.engine = engine
         self.intake = intake
         self.receiver = receiver
         self._of_record = calls.of_record
         self.deliver = receiver.deliver  # type: ignore[method-assign]
+        self.outage: OutageError | None = None  # what stopped it, if an outage did
         self._filling: anyio.CancelScope | None = None
         self._is_finished = False
 
@@ -162,6 +176,10 @@ class RecordFeed(Feed):
             await self.intake.fill(self._on_ready)
         with anyio.CancelScope(shield=True):
             await self.intake.aclose()
+
+    def on_outage(self, error: OutageError) -> None:
+        self.outage = error
+        self.close()
 
     def wake(self) -> None:
         """Queue again, where the receiver held the feed back and does so no more."""

@@ -114,7 +114,7 @@ class Mapping:
 
     def failure(self) -> BaseException | None:
         """Why it ended before its input did, if it did."""
-        return self._receiver.failure or self.feed.failure or self.feed.fatal
+        return self._receiver.failure or self.feed.failure or self.feed.fatal or self.feed.outage
 
     def abandon(self) -> None:
         """Nobody will take another outcome: pull nothing more, repeat nothing."""

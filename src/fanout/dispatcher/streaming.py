@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
-
-import anyio
 
 from fanout.dispatcher.call import Call
 from fanout.dispatcher.calls import CallMaker
@@ -23,7 +22,7 @@ class StreamFeed(CallFeed):
         super().__init__(engine, calls, record, calls.stream_template())
         self.is_cut = False  # the dispatcher was left before the consumer had taken every chunk
         self._has_begun = False
-        self._sender, self._chunks = anyio.create_memory_object_stream[bytes](max_buffer_size=1)
+        self._chunks = _Channel()
         self.future.add_done_callback(lambda _: self._on_done())
 
     @property
@@ -35,14 +34,11 @@ class StreamFeed(CallFeed):
 
     async def take(self) -> bytes | None:
         """The next chunk; None when there are no more, or nobody wants more."""
-        try:
-            return await self._chunks.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            return None
+        return await self._chunks.receive()
 
     def abandon(self) -> None:
         """Take no more chunks: the rest of the reply is read and dropped."""
-        self._chunks.close()
+        self._chunks.drop()
 
     def close(self) -> None:
         super().close()
@@ -52,14 +48,58 @@ class StreamFeed(CallFeed):
 
     async def _write(self, chunk: bytes) -> None:
         self._has_begun = True
-        try:
-            await self._sender.send(chunk)
-        except anyio.BrokenResourceError:
-            return
+        await self._chunks.send(chunk)
 
     def _on_done(self) -> None:
-        self._sender.close()
+        if not self.future.cancelled():
+            self.future.exception()  # the consumer may have left: nobody else asks for it
+        self._chunks.end()
         self.engine.forget(self)
+
+
+class _Channel:
+    """One chunk between a reply and its consumer; holds nothing that would have to be closed."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._has_ended = False
+        self._is_dropped = False
+        self._changed = asyncio.Event()
+
+    async def send(self, chunk: bytes) -> None:
+        """Hand over a chunk, once the one before it was taken; nothing waits when nobody takes any."""
+        while self._chunks and not self._is_dropped:
+            await self._next_change()
+        if not self._is_dropped:
+            self._chunks.append(chunk)
+            self._change()
+
+    async def receive(self) -> bytes | None:
+        while not self._chunks:
+            if self._has_ended or self._is_dropped:
+                return None
+            await self._next_change()
+        chunk = self._chunks.popleft()
+        self._change()
+        return chunk
+
+    def end(self) -> None:
+        """No more chunks; those that are there are still taken."""
+        self._has_ended = True
+        self._change()
+
+    def drop(self) -> None:
+        """Nobody takes another chunk."""
+        self._is_dropped = True
+        self._chunks.clear()
+        self._change()
+
+    async def _next_change(self) -> None:
+        await self._changed.wait()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
 class ReplyStream(AsyncIterator[bytes]):

@@ -23,6 +23,7 @@ _STOPS: dict[str, tuple[str, int]] = {
     "sigterm": ("interrupted", exit_codes.SIGTERM),
     "sighup": ("interrupted", exit_codes.SIGHUP),
     "pipe": ("interrupted", exit_codes.CLOSED_PIPE),
+    "outage": ("halted", exit_codes.BOUND),
     "pending": ("halted", exit_codes.BOUND),
 }
 

@@ -349,6 +349,8 @@ class Run:
         failure = receiver.failure or feed.failure
         if feed.fatal is not None and (self._stop is None or self._stop.reason.startswith("sig")):
             self._stop = Stop("fatal", str(feed.fatal))
+        elif feed.outage is not None and self._stop is None:
+            self._stop = Stop("outage", str(feed.outage))
         elif failure is not None and self._stop is None:
             if isinstance(failure, JournalError):
                 self._stop = Stop("journal", str(failure))
@@ -365,6 +367,8 @@ class Run:
         now_s = engine.clock()
         if self._ledger is not None and self._ledger.is_backed_up:
             return "consumer"
+        if engine.outage.is_on:
+            return "outage"
         if engine.gate.in_flight + engine.gate.lingering >= engine.limit.ceiling(now_s):
             return engine.limit.cause(now_s)
         if engine.pacer.rate_now is not None and self._feed is not None and self._feed.is_queued:
