@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from fanout.cli.run_dir_argument import run_dir_argument
-from fanout.cli.run_options import dashboard_option, given_elsewhere, run_options, split
+from fanout.cli.run_options import dashboard_option, given_elsewhere, queue_options, run_options, split
 from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
 
@@ -60,6 +60,7 @@ Examples:
 @click.option("--all", "wants_all", is_flag=True, help="All records, whatever --enough the run had.")
 @may_have_run_option
 @dashboard_option
+@queue_options
 @run_options
 def command(
     run_dir: Path,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from fanout.cli.resume import may_have_run_option
-from fanout.cli.run_options import DURATION, dashboard_option, run_options, split
+from fanout.cli.run_options import dashboard_option, queue_options, run_options, split
 from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
 from fanout.commands.request import Request, RunOptions
@@ -52,13 +52,7 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
 @click.option(
     "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label of the run (repeatable)."
 )
-@click.option("--follow", is_flag=True, help="Of a queue: go on when it is empty, until stopped.")
-@click.option(
-    "--empty-after",
-    type=DURATION,
-    metavar="DURATION",
-    help="Of a queue: it counts as empty when nothing came for so long (20s).",
-)
+@queue_options
 @click.option("--collect", is_flag=True, help="Of Event calls: collect the results in the same run.")
 @click.option("--keep-order", is_flag=True, help="With --out -: outcomes in the order of the input.")
 @click.option(
@@ -79,8 +73,6 @@ def command(
     input: str,  # noqa: A002 - the argument's name in the help
     out: str | None,
     take: int | None,
-    follow: bool,
-    empty_after: float | None,
     collect: bool,
     keep_order: bool,
     spool: bool | None,
@@ -117,8 +109,6 @@ def command(
         {
             **chosen,
             "take": take,
-            "follow": follow or None,
-            "empty_after": empty_after,
             "collect": collect or None,
             "keep_order": keep_order or None,
             "spool": spool,

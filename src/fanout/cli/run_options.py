@@ -210,6 +210,18 @@ local_options = _group(
     click.option("--local-timeout", type=DURATION, metavar="SECONDS", help="Its timeout."),
 )
 
+queue_options = _group(
+    click.option(
+        "--follow", is_flag=True, default=None, help="Of a queue: go on when it is empty, until stopped."
+    ),
+    click.option(
+        "--empty-after",
+        type=DURATION,
+        metavar="DURATION",
+        help="Of a queue: it counts as empty when nothing came for so long (20s).",
+    ),
+)
+
 run_options = _group(what_is_sent, how_fast, what_fails, what_is_kept, local_options, aws_options)
 
 

@@ -17,6 +17,7 @@ from fanout.cost import CostEstimate, meter_of
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.inputs import open_source, shown_location
 from fanout.model import OK_STATUSES, Outcome
+from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 
 
@@ -61,6 +62,11 @@ async def plan(
     them. Raises as ``start`` does, and FatalRefusal when the function cannot be invoked.
     """
     assert request.location is not None
+    if is_queue(request.location):
+        raise ConfigError(
+            f"{request.location} is a queue, and cannot be read without being taken from: try it with "
+            "`fanout run --take 10`"
+        )
     assert request.out is not None
     records = await count_records(request.location, request.run_options.format)
     if not records:
