@@ -61,6 +61,9 @@ def load_prices(path: Path | None = None) -> dict[str, Prices]:
     return prices
 
 
+MOST_MEMORY_MB = 10_240  # the largest function there is
+
+
 class CostMeter:
     """Adds up what outcomes cost, as they come; ``usd`` can be asked for at any time.
 
@@ -171,6 +174,17 @@ class CostMeter:
             + self._mb_ms * self._mb_ms_usd
             + self._ms * self._storage_ms_usd
         )
+
+    @property
+    def mean_usd(self) -> float | None:
+        """What one execution cost so far; None before the first."""
+        return self.usd / self._requests if self._requests else None
+
+    def most_usd(self, duration_s: float) -> float:
+        """What one execution of so many seconds costs, with all the memory there is where it is not known."""
+        ms = duration_s * 1000
+        mb_ms = ms * (self._memory_mb or MOST_MEMORY_MB)
+        return self._request_usd + mb_ms * self._mb_ms_usd + ms * self._storage_ms_usd
 
     def estimate(self) -> CostEstimate:
         """The sum, with what it rests on in words."""

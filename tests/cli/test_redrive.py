@@ -124,3 +124,12 @@ def test_a_redrive_that_died_while_it_started_can_be_begun_again(shell: Shell) -
     assert shell.run("redrive", "run").code == 1
     assert set(shell.executions().values()) == {2}
     assert json.loads(state_file.read_text())["redrive"] is None
+
+
+def test_the_spending_cap_of_a_redrive_counts_the_whole_run(shell: Shell) -> None:
+    """What the run has spent already leaves nothing for it: one call at the most."""
+    shell.write("in.jsonl", 60)
+    assert shell.run("run", "errors", "in.jsonl", "--out", "run", "--no-report").code == 1
+    redriven = shell.run("redrive", "run", "--max-cost", "0.000001", "--no-report")
+    assert redriven.code == 5
+    assert len([outcome for outcome in shell.outcomes() if outcome.get("generation")]) <= 1

@@ -232,6 +232,8 @@ def test_a_spending_cap_stops_a_run(shell: Shell) -> None:
     assert shell.state()["halted_by"] == "cost"
     assert 20 < len(shell.outcomes()) < 2_000
     assert "allowed" in done.err
+    spent = shell.run("report", "run", "--json").out
+    assert 0.00002 <= json.loads(spent)["cost"]["usd"] < 0.00002 * 1.2  # one mean call per permit at the most
 
 
 def test_truncated_gzip_accounts_for_what_was_read(shell: Shell) -> None:

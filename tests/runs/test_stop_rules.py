@@ -85,3 +85,13 @@ def test_what_a_redrive_may_choose() -> None:
     for wrong in ("succeeded", "accepted", "nonsense"):
         with pytest.raises(ConfigError, match=f"status is '{wrong}': to send again there are failed, "):
             statuses_of([wrong])
+
+
+def test_a_spending_cap_holds_calls_back_before_it_is_passed() -> None:
+    """Spent, and in flight at the mean, and one more; but one call may always be out."""
+    rules = StopRules(max_cost_usd=1.0)
+    assert rules.may_start(spent_usd=0.0, in_flight=9, call_usd=0.1)
+    assert not rules.may_start(spent_usd=0.0, in_flight=10, call_usd=0.1)
+    assert not rules.may_start(spent_usd=0.95, in_flight=1, call_usd=0.1)
+    assert rules.may_start(spent_usd=0.95, in_flight=0, call_usd=5.0)
+    assert StopRules().may_start(spent_usd=99.0, in_flight=9, call_usd=9.0)

@@ -400,7 +400,9 @@ async def _redrive(
     intake = Intake(
         again=found.records(suspects), records_read_before=int(run_dir.state.get("records_read") or 0)
     )
-    session = _RedriveSession(asked, options, audience, generation=generation, filters=filters)
+    session = _RedriveSession(
+        asked, options, audience, path=run_dir.path, generation=generation, filters=filters
+    )
     return await session.go(intake, run_dir)
 
 
@@ -418,10 +420,20 @@ class _Below:
 class _LaterSession(RunSession):
     """A session of a run that began before: function, options and transport are those asked for then."""
 
-    def __init__(self, asked: _Asked, options: dict[str, Any], audience: Audience, **more: Any) -> None:
+    def __init__(
+        self, asked: _Asked, options: dict[str, Any], audience: Audience, *, path: Path, **more: Any
+    ) -> None:
         super().__init__(
             asked.function, options, asked.run_options, audience, transport=asked.transport, **more
         )
+        self._path = path
+
+    def _on_started(self, dispatcher: Dispatcher) -> None:
+        """What was spent before counts, in the summary and for the spending cap."""
+        super()._on_started(dispatcher)
+        assert self._meter is not None
+        for block in read_latest_blocks(self._path, latest=False):
+            self._meter.add_many(block)
 
 
 class _ResumeSession(_LaterSession):
@@ -440,17 +452,9 @@ class _ResumeSession(_LaterSession):
         location: str,
         path: Path,
     ) -> None:
-        super().__init__(asked, options, audience, stats=stats)
+        super().__init__(asked, options, audience, path=path, stats=stats)
         self._samples = samples
         self._location = location
-        self._path = path
-
-    def _on_started(self, dispatcher: Dispatcher) -> None:
-        """What was spent before counts, in the summary and for the spending cap."""
-        super()._on_started(dispatcher)
-        assert self._meter is not None
-        for block in read_latest_blocks(self._path, latest=False):
-            self._meter.add_many(block)
 
     def note_record(self, seq: int, payload: bytes) -> None:
         if self._samples.differs(seq, payload):
@@ -475,12 +479,13 @@ class _RedriveSession(_LaterSession):
         options: dict[str, Any],
         audience: Audience,
         *,
+        path: Path,
         generation: int,
         filters: dict[str, Any],
     ) -> None:
         # What is enough, or slow, is said of a whole run, not of what is sent again.
         asked.run_options = replace(asked.run_options, enough=None, thresholds=(), threshold_abort=False)
-        super().__init__(asked, options, audience, generation=generation)
+        super().__init__(asked, options, audience, path=path, generation=generation)
         self._before = filters["before"]
         self._not_sent = frozenset(filters.get("not_sent") or ())
         self._refused = frozenset(filters.get("refused") or ())

@@ -212,6 +212,7 @@ class RunSession:
         self._audience = audience
         self._generation = generation
         self._meter: CostMeter | None = None
+        self._timeout_s = 0.0
         self._prices = load_prices(None if run_options.prices is None else Path(run_options.prices))
         self._journal: Journal | None = None
         self.sync_listener: SyncListener | None = None
@@ -235,6 +236,7 @@ class RunSession:
             snapshot_every_s=audience.snapshot_every_s,
             on_started=self._on_started,
             cost_usd=lambda: None if self._meter is None else self._meter.usd,
+            call_usd=self._call_usd,
         )
         watchers.on_outcomes.append(self._on_outcomes)
         self.run = Run(
@@ -328,6 +330,7 @@ class RunSession:
 
     def _on_started(self, dispatcher: Dispatcher) -> None:
         quotas = dispatcher.budget.quotas
+        self._timeout_s = dispatcher.budget.call_timeout_s
         if quotas.is_above_allowed:
             self._audience.say(f"concurrency is {quotas.budget:,}: {quotas.budget_source}")
         if self._run_options.durable and self._run_dir is not None:
@@ -341,6 +344,14 @@ class RunSession:
             invocation_type=dispatcher.options.invocation_type,
             prices=self._prices,
         )
+
+    def _call_usd(self) -> float:
+        """What one more call is likely to cost; before the first reply, the most that it can."""
+        meter = self._meter
+        if meter is None:
+            return 0.0
+        mean_usd = meter.mean_usd
+        return meter.most_usd(self._timeout_s) if mean_usd is None else mean_usd
 
     def _on_outcomes(self, outcomes: list[Outcome]) -> None:
         self._finished += len(outcomes)

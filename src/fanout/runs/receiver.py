@@ -17,10 +17,17 @@ class RunReceiver:
 
     ``not_sent`` collects the seqs that were pulled and certainly did not run when the run stopped;
     ``refused`` those whose outcome is the refusal that stopped it. ``stop`` is called when the feed must
-    pull nothing more.
+    pull nothing more; ``may_start`` says whether one more call may be out (the spending cap).
     """
 
-    def __init__(self, ledger: Ledger, outputs: OutputFiles | None, stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        outputs: OutputFiles | None,
+        stop: Callable[[], None],
+        may_start: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._may_start = may_start
         self.ledger = ledger
         self.finished = asyncio.Event()
         self.not_sent: list[int] = []
@@ -35,7 +42,7 @@ class RunReceiver:
 
     @property
     def has_room(self) -> bool:
-        return not self.ledger.is_backed_up
+        return not self.ledger.is_backed_up and self._may_start()
 
     def admit(self, record: InputRecord) -> bool:
         """Tell the ledger that a record may be sent now; if it cannot keep that, nothing is sent."""

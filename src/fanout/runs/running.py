@@ -48,6 +48,7 @@ class Watchers:
     on_tuned: Callable[[Tuning, dict[str, Any]], None] | None = None
     on_started: Callable[[Dispatcher], None] | None = None
     cost_usd: Callable[[], float | None] = lambda: None
+    call_usd: Callable[[], float] = lambda: 0.0  # the mean so far; before that, the most one call can cost
 
 
 class _ThrottleHooks(Hooks):
@@ -250,7 +251,7 @@ class Run:
 
     async def _drive(self, dispatcher: Dispatcher, intake: RunIntake) -> None:
         self._ledger = ledger = await self._open_ledger(self._on_commit, self._on_ledger_failure)
-        self._receiver = receiver = RunReceiver(ledger, self.outputs, self._close_feed)
+        self._receiver = receiver = RunReceiver(ledger, self.outputs, self._close_feed, self._may_start)
         receiver.is_cut = self._is_cut
         deadline_s: float | None = None
         if self._deadline_s is not None:
@@ -280,6 +281,15 @@ class Run:
             raise self._watcher_error
         if self._is_cut:
             raise _CutOff
+
+    def _may_start(self) -> bool:
+        if self._rules.max_cost_usd is None or self._intake is None:
+            return True
+        return self._rules.may_start(
+            spent_usd=self._watchers.cost_usd() or 0.0,
+            in_flight=self._pending(),
+            call_usd=self._watchers.call_usd(),
+        )
 
     def _close_feed(self) -> None:
         if self._feed is not None:

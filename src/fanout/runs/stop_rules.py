@@ -51,6 +51,14 @@ class StopRules:
             or self.aborts_at_thresholds
         )
 
+    def may_start(self, *, spent_usd: float, in_flight: int, call_usd: float) -> bool:
+        """Whether one more call stays below the spending cap, with those in flight at ``call_usd`` each.
+
+        One call may always be out, so that a small cap cannot lock a run.
+        """
+        cap = self.max_cost_usd
+        return cap is None or not in_flight or spent_usd + (in_flight + 1) * call_usd <= cap
+
     def broken_thresholds(self, stats: Stats) -> list[str]:
         """The thresholds that do not hold, in words."""
         return [said for each in self.thresholds if (said := each.broken_by(stats)) is not None]
