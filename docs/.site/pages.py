@@ -35,9 +35,12 @@ def on_files(files: Files, config: Any) -> Files:
         text = (ROOT / name).read_text("utf-8")
         files.append(File.generated(config, page, content=_moved(text, PurePosixPath(), PurePosixPath(page))))
     listed = ""
-    for path in sorted((ROOT / "examples").glob("*.py")):
-        files.append(File.generated(config, f"examples/{path.name}", abs_src_path=str(path)))
-        listed += f"- [{path.name}](examples/{path.name})\n"
+    for path in sorted(path for path in (ROOT / "examples").rglob("*") if path.is_file()):
+        if "__pycache__" in path.parts or path.suffix == ".jsonl":
+            continue
+        where = _with_suffix(path.relative_to(ROOT).as_posix())
+        files.append(File.generated(config, where, abs_src_path=str(path)))
+        listed += f"- [{path.name}]({where})\n"
     files.append(File.generated(config, "examples.md", content=f"# Examples\n{listed}"))
     prices = ROOT / "src" / "fanout" / "prices.toml"
     files.append(File.generated(config, "examples/prices.toml", abs_src_path=str(prices)))
@@ -70,11 +73,18 @@ def _moved(text: str, source: PurePosixPath, page: PurePosixPath) -> str:
             where = "examples/prices.toml"
         elif where == "examples":
             where = "examples.md"
+        elif where.startswith("examples/"):
+            where = _with_suffix(where)
         elif where.startswith("docs/"):
             where = where.removeprefix("docs/")
         return f"{match[1]}{'../' * (len(page.parts) - 1)}{where}{match[3]}"
 
     return _LINK.sub(mend, text)
+
+
+def _with_suffix(where: str) -> str:
+    """Name a file without a suffix so that a browser shows it as text."""
+    return where if PurePosixPath(where).suffix else f"{where}.txt"
 
 
 def _api() -> str:

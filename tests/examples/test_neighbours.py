@@ -1,0 +1,121 @@
+"""The examples for neighbours: inside Lambda, an Airflow operator, systemd, a container."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanout.emulator import EmulatorProcess
+from tests.emulator.conftest import call, lambda_client
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+TWO = {"records": [{"n": 1}, {"n": 2}]}
+PORT_OF_ITS_OWN = "AWS_ENDPOINT_URL_LAMBDA"
+
+
+def test_inside_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every record in its time; out of time, what is left comes back; one dispatcher for all events."""
+    with EmulatorProcess(simulate=["name=worker,latency=5ms", "name=slow,latency=30s"]) as workers:
+        monkeypatch.setenv(PORT_OF_ITS_OWN, workers.endpoint_url)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "local")
+        with EmulatorProcess(handler=f"{EXAMPLES / 'in_lambda.py'}:handler", timeout_s=20) as outer:
+            client = lambda_client(outer.endpoint_url)
+            for _ in range(2):
+                _, answer = call(client, "in_lambda", {"records": [{"n": n} for n in range(30)]})
+                assert answer == {"succeeded": 30, "left": []}
+            assert workers.stats()["operations"].get("GetAccountSettings", 0) <= 1
+        monkeypatch.setenv("WORKER", "slow")
+        with EmulatorProcess(handler=f"{EXAMPLES / 'in_lambda.py'}:handler", timeout_s=6) as outer:
+            _, answer = call(
+                lambda_client(outer.endpoint_url), "in_lambda", {"records": [{"n": 1}, {"n": 2}]}
+            )
+            assert answer == {"succeeded": 0, "left": [{"n": 1}, {"n": 2}]}
+
+
+@pytest.fixture
+def operator(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The operator's class; Airflow itself, which is large, only where it is installed."""
+    try:
+        import airflow.sdk  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+
+        class BaseOperator:
+            def __init__(self, *, task_id: str) -> None:
+                self.task_id = task_id
+
+        for name, members in (
+            ("airflow", {}),
+            ("airflow.sdk", {"BaseOperator": BaseOperator}),
+            ("airflow.sdk.exceptions", {"AirflowException": RuntimeError}),
+        ):
+            module = types.ModuleType(name)
+            vars(module).update(members)
+            monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import airflow_operator  # type: ignore[import-not-found]
+
+    return airflow_operator.FanoutOperator
+
+
+def test_the_airflow_operator_goes_on_after_a_try_that_failed(
+    operator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keyed by DAG, run and task: a retry sends nothing again and says the same, or returns it if asked."""
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(f'{{"n":{n}}}\n' for n in range(10)))
+    context = {
+        "dag": types.SimpleNamespace(dag_id="orders"),
+        "run_id": "scheduled__2026-11-21T00:00+00:00",
+    }
+    with EmulatorProcess(simulate=["name=f,poison_rate=30%"]) as emulator:
+        monkeypatch.setenv(PORT_OF_ITS_OWN, emulator.endpoint_url)
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "local")
+        asked = {
+            "task_id": "price",
+            "function": "f",
+            "source": str(source),
+            "runs_dir": str(tmp_path / "runs"),
+        }
+        with pytest.raises(Exception, match="fanout ended with 1"):
+            operator(**asked).execute(context)
+        ran = emulator.stats()["executions"]
+        result = operator(**asked, tolerate_failures=True).execute(context)
+        assert emulator.stats()["executions"] == ran == 10
+    assert result["exit_code"] == 1
+    assert sum(result["counts"].values()) == 10
+    assert result["run_dir"].endswith("orders-scheduled__2026-11-21T00_00_00_00-price")
+
+
+def test_the_units_of_systemd_are_whole() -> None:
+    """The command is one that there is; codes that going on cannot mend are not tried again."""
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read(EXAMPLES / "systemd" / "fanout-orders.service")
+    command = re.search(r"fanout (run .*)'", unit["Service"]["ExecStart"])
+    assert command is not None
+    assert "--resume" in command[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "fanout", "run", "--help"], capture_output=True, text=True, check=True
+    )
+    assert all(option in done.stdout for option in re.findall(r"--\w+", command[1]))
+    assert set(unit["Service"]["RestartPreventExitStatus"].split()) == {"1", "2", "3", "4"}
+
+
+def test_the_container_runs_fanout_as_its_first_process() -> None:
+    """The list form, so that signals reach it; not as root."""
+    lines = [line for line in (EXAMPLES / "Dockerfile").read_text().splitlines() if line and line[0] != "#"]
+    assert json.loads(next(line for line in lines if line.startswith("ENTRYPOINT")).split(" ", 1)[1]) == [
+        "fanout"
+    ]
+    assert next(line for line in lines if line.startswith("USER")) == "USER 10001"
