@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -20,6 +21,7 @@ class Options:
     function: str
     concurrency: int | str = "auto"  # N, "P%", "auto" or "@FILE"
     rate: float | None = None  # calls per second
+    leave: int | str | None = None  # N or "P%" of the account's concurrency that stays free for others
     retries: int = 3  # extra attempts after TRANSIENT
     retry_function_errors: int = 0
     retry_on: Sequence[str] = ()  # error types; empty means any, once retry_function_errors > 0
@@ -50,6 +52,8 @@ class Options:
     def __post_init__(self) -> None:
         _check(bool(self.function), "function", self.function, "a name, a partial ARN or an ARN")
         parse_concurrency(self.concurrency)
+        if self.leave is not None:
+            parse_leave(self.leave)
         _check(
             _is_number(self.rate) and self.rate > 0 if self.rate is not None else True,
             "rate",
@@ -141,6 +145,35 @@ def parse_concurrency(value: int | str) -> Concurrency:
         raise _refusal("concurrency", value, allowed) from None
     _check(number >= 1, "concurrency", value, allowed)
     return Concurrency(fixed=number)
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """A parsed ``leave``: a number of calls at once, or a share of the account's."""
+
+    fixed: int | None = None
+    percent: float = 0.0
+
+    def of(self, account: int) -> int:
+        """How many calls at once stay free."""
+        return self.fixed if self.fixed is not None else math.ceil(account * self.percent / 100)
+
+
+def parse_leave(value: int | str) -> Leave:
+    """``N`` or ``"P%"``. Raises ConfigError for anything else."""
+    allowed = "a whole number from 0, or a share below 100%, such as 20%"
+    text = str(value).strip()
+    _check(not isinstance(value, bool), "leave", value, allowed)
+    try:
+        if text.endswith("%"):
+            percent = float(text[:-1])
+            _check(0 <= percent < 100, "leave", value, allowed)
+            return Leave(percent=percent)
+        number = int(text)
+    except ValueError:
+        raise _refusal("leave", value, allowed) from None
+    _check(number >= 0, "leave", value, allowed)
+    return Leave(fixed=number)
 
 
 def _is_number(value: object) -> bool:

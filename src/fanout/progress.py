@@ -28,6 +28,7 @@ _CAUSES = {
     "account": "account concurrency",
     "provisioned": "provisioned concurrency",
     "managed": "managed instances",
+    "left": "--leave",
     "fixed": "as asked",
     "assumed": "assumed",
     "throttles": "throttles",

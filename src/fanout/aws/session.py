@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import logging
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -96,6 +97,27 @@ class AwsSession:
                 ),
             )
         )
+
+    @contextlib.asynccontextmanager
+    async def other_client(self, service: str) -> AsyncIterator[Any]:
+        """A client of another service, where its own settings say it is."""
+        from aiobotocore.config import AioConfig
+
+        from fanout.aws.http import PlainHttpSession
+
+        await self._open_session()
+        await asyncio.to_thread(
+            self._session.get_component("data_loader").load_service_model, service, "service-2"
+        )
+        async with self._session.create_client(
+            service,
+            region_name=self.region,
+            verify=self.verify,
+            config=AioConfig(
+                connect_timeout=self.connect_timeout_s, read_timeout=10, http_session_cls=PlainHttpSession
+            ),
+        ) as client:
+            yield client
 
     async def endpoint_of(self, service: str, region: str | None = None) -> str:
         """Where another service of AWS is: by its own settings, for ``endpoint_url`` is Lambda's alone.

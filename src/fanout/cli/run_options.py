@@ -82,6 +82,11 @@ how_fast = _group(
         help="Calls in flight: a number, a share of what is allowed, all of it (auto, the default), "
         "or read again and again from a file.",
     ),
+    click.option(
+        "--leave",
+        metavar="N|P%",
+        help="So much of the account's concurrency stays free for others, by CloudWatch's figures.",
+    ),
     click.option("--rate", type=float, metavar="PER_SECOND", help="Calls per second at the most."),
     click.option(
         "--timeout",

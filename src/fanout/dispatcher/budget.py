@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from fanout.aws import AwsSession
-from fanout.config import Concurrency, Options, parse_concurrency
+from fanout.aws.metrics import claimed_concurrency
+from fanout.config import Concurrency, Options, parse_concurrency, parse_leave
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.limit import AdaptiveLimit, ManagedRamp, Ramp, Scaling
 from fanout.pacer import Pacer
 from fanout.quotas import RECOLLECTIONS, Memory, Quotas, assumed, decide, discover, watch
+from fanout.quotas.leave import READ_S, Claimed, OwnUse, leave_ceiling
 from fanout.transports import Transport, open_transport
 from fanout.transports.control import ControlClient
 from fanout.transports.open_files import make_room_for
@@ -49,6 +51,9 @@ class Budget:
         self._http: SignedHttp | None = None
         self._control: ControlClient | None = None
         self._memory: Memory | None = None
+        self._leave = None if options.leave is None else parse_leave(options.leave)
+        self._left: int | None = None
+        self._own_use = OwnUse()
         self._stack = AsyncExitStack()
         self.quotas: Quotas
         self.limit: AdaptiveLimit
@@ -61,6 +66,8 @@ class Budget:
             if self._own_transport is not None:
                 if self._asked.fixed is None:
                     raise ConfigError("concurrency must be a number with a transport of your own")
+                if options.leave is not None:
+                    raise ConfigError("leave needs Lambda's limits, and a transport of your own has none")
                 self.quotas = assumed(
                     self._asked,
                     invocation_type=options.invocation_type,
@@ -100,7 +107,9 @@ class Budget:
             _log.info(
                 "%s: at most %d calls in flight (%s)", options.function, quotas.budget, quotas.budget_source
             )
-            self.limit = AdaptiveLimit(quotas.budget, cause=quotas.cause, ramp=self._scaling(quotas))
+            self._begin_to_leave(quotas)
+            budget = quotas.budget if self._left is None else min(quotas.budget, self._left)
+            self.limit = AdaptiveLimit(budget, cause=quotas.cause, ramp=self._scaling(quotas))
             self.pacer = Pacer(self._rate())
             if self._own_transport is not None:
                 self.transport = self._own_transport
@@ -160,15 +169,21 @@ class Budget:
                 quotas.budget_source,
             )
             self.quotas = quotas
-            # A function switched off while it is called (reserved 0) is asked one call at a time: its
-            # throttles use the patience up, and say why.
-            self.limit.set_budget(max(1, quotas.budget), engine.clock(), quotas.cause)
+            self._apply(engine)
             self.pacer.set_rate(self._rate())
             self.transport.set_read_timeout(self.read_timeout_s)
             engine.linger_s = self.linger_s
             engine.pump()
 
+        async with anyio.create_task_group() as group:
+            if self._leave is not None:
+                group.start_soon(self._leave_some, engine)
+            await self._watch_limits(on_change)
+            group.cancel_scope.cancel()
+
+    async def _watch_limits(self, on_change: Callable[[Quotas], None]) -> None:
         options = self._options
+        assert self._control is not None
         await watch(
             self._control,
             self.quotas,
@@ -215,9 +230,55 @@ class Budget:
             resize = getattr(self.transport, "set_max_connections", None)  # direct has it
             if resize is not None:
                 resize(min(max(self.quotas.budget, 16), _CONNECTIONS_AT_MOST))
-            self.limit.set_budget(max(1, self.quotas.budget), engine.clock(), self.quotas.cause)
+            self._apply(engine)
         self.pacer.set_rate(self._rate())
         engine.pump()
+
+    def _apply(self, engine: Engine) -> None:
+        """The budget, or what is left of the account where that is less."""
+        budget, cause = self.quotas.budget, self.quotas.cause
+        if self._left is not None and self._left < budget:
+            budget, cause = self._left, "left"
+        # A function switched off while it is called (reserved 0) is asked one call at a time: its
+        # throttles use the patience up, and say why.
+        self.limit.set_budget(max(1, budget), engine.clock(), cause)
+        engine.pump()
+
+    def _begin_to_leave(self, quotas: Quotas) -> None:
+        """Before the first call others are not known: nothing but what is to be left is kept free."""
+        if self._leave is None:
+            return
+        if quotas.reserved is not None or self._options.invocation_type != "RequestResponse":
+            why = f"Lambda does not limit {self._options.invocation_type} calls at once"
+            if quotas.reserved is not None:
+                why = f"the function's {quotas.reserved:,} calls at once are reserved for it alone"
+            _log.warning("--leave has no meaning here: %s", why)
+            self._leave = None
+        elif quotas.account is None:
+            _log.warning("--leave is not kept: the account's concurrency cannot be read")
+            self._leave = None
+        else:
+            self._left = leave_ceiling(quotas.account, self._leave, None, self._own_use)
+
+    async def _leave_some(self, engine: Engine) -> None:
+        """Read once a minute how much others use, and keep what is to be left free. Until cancelled."""
+        assert self._leave is not None
+        assert self._session is not None
+        next_at_s, was_told = engine.clock(), False
+        while True:
+            self._own_use.note(engine.gate.in_flight + engine.gate.lingering, time.time())
+            if engine.clock() >= next_at_s:
+                next_at_s = engine.clock() + READ_S
+                found = await claimed_concurrency(self._session)
+                if isinstance(found, str):
+                    if not was_told:
+                        was_told = True
+                        _log.warning("--leave: %s; others are assumed to use nothing", found)
+                elif (account := self.quotas.account) is not None:
+                    self._left = leave_ceiling(account, self._leave, Claimed(*found), self._own_use)
+                    _log.info("--leave: %d calls at once are left for this run", self._left)
+                self._apply(engine)
+            await anyio.sleep(1.0)
 
     def _rate(self) -> float | None:
         """The user's rate, bounded by one that was read; else what was read or assumed."""
@@ -238,6 +299,8 @@ class Budget:
         """Whether the options say whatever Lambda would be asked."""
         options = self._options
         if self._must_ask:
+            return False
+        if options.leave is not None:
             return False
         return self._asked.fixed is not None and options.rate is not None and options.timeout is not None
 

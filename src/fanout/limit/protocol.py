@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from fanout.model import ThrottleKind
 
 Cause = Literal[
-    "fixed", "reserved", "account", "provisioned", "managed", "assumed", "throttles", "ramp", "width"
+    "fixed", "reserved", "account", "provisioned", "managed", "assumed", "throttles", "ramp", "width", "left"
 ]
 
 
