@@ -98,3 +98,16 @@ def test_what_cannot_be_named_is_refused(
     with pytest.raises(ConfigError, match=says):
         run(url, function, out, 3, **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_outcomes_of_event_calls_come_from_the_list_of_executions(url: str, tmp_path: Path) -> None:
+    """Statuses for all, details of failures; no destination is needed."""
+    out = tmp_path / "run"
+    report = run(url, "stumbling:$LATEST", out, 30, invocation_type="Event", collect=True)
+    counts = {status: count for status, count in report.counts.items() if count}
+    assert set(counts) <= {"succeeded", "function_error"}
+    assert sum(counts.values()) == 30
+    for outcome in iter_outcomes(out):
+        assert outcome.collected_at is not None
+        assert outcome.ok or (outcome.error is not None and outcome.input == {"n": outcome.seq})
+    assert len(list(iter_outcomes(out, latest=False))) == 60

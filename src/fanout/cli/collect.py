@@ -45,6 +45,9 @@ Examples:
     is_flag=True,
     help="Put messages of others back even where that counts against a redrive policy.",
 )
+@click.option(
+    "--outputs", is_flag=True, help="Of durable executions: ask for what each returned (10 a second)."
+)
 @aws_options
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
@@ -53,6 +56,7 @@ def command(
     queues: tuple[str, ...],
     wait: float | None,
     allow_strangers: bool,
+    outputs: bool,
     endpoint_url: str | None,
     region: str | None,
     profile: str | None,
@@ -72,6 +76,7 @@ def command(
             queues=queues,
             wait_s=wait,
             allow_strangers=allow_strangers,
+            outputs=outputs,
             endpoint_url=endpoint_url,
             region=region,
             profile=profile,

@@ -15,6 +15,7 @@ import msgspec
 
 from fanout.aws import AwsSession
 from fanout.commands.audience import Audience
+from fanout.commands.collect_executions import ExecutionCollector, collect_executions
 from fanout.commands.keeping import counts_of, iso, write_page
 from fanout.commands.request import RunOptions
 from fanout.errors import ConfigError, JournalError, TransportError
@@ -46,6 +47,7 @@ class Collection:
     profile: str | None = None
     region: str | None = None
     endpoint_url: str | None = None
+    outputs: bool = False  # of durable executions: ask for what each returned
 
     def __post_init__(self) -> None:
         for location in self.queues:
@@ -59,7 +61,8 @@ class Collection:
 class Sources:
     """The queues that results come from, open, and what the function's configuration says of them."""
 
-    def __init__(self, queues: list[SqsClient], config: EventConfig) -> None:
+    def __init__(self, queues: list[SqsClient], config: EventConfig, session: AwsSession) -> None:
+        self.session = session  # of Lambda
         self.queues = queues
         self.config = config
 
@@ -87,6 +90,8 @@ async def open_sources(
     lambda_session = await stack.enter_async_context(
         AwsSession(function=function, endpoint_url=endpoint_url, **chosen)
     )
+    if options.get("durable") and not asked.queues:  # its executions say it themselves
+        return Sources([], EventConfig(), lambda_session)
     config = await _read_config(lambda_session, function, options.get("qualifier"))
     locations = list(asked.queues) or config.queues
     if not locations:
@@ -98,7 +103,7 @@ async def open_sources(
         stack.push_async_callback(client.aclose)
         await client.check_access()
         queues.append(client)
-    sources = Sources(queues, config)
+    sources = Sources(queues, config, lambda_session)
     names = ", ".join(str(queue) for queue in queues)
     if not config.is_read:
         audience.say(f"the destinations of {function} cannot be read; results are taken from {names}")
@@ -140,6 +145,7 @@ async def sources_of(
         )
     if out is None:
         raise ConfigError("collect needs a run directory: give --out DIR")
+    options = {**options, "durable": run_options.durable}
     return await open_sources(stack, Collection(), function=function, options=options, audience=audience)
 
 
@@ -155,6 +161,8 @@ async def collected(
 async def collect_into(run_dir: RunDir, sources: Sources, asked: Collection, audience: Audience) -> RunReport:
     """Collect into a run directory whose lock the caller holds; the journal is closed."""
     path = run_dir.path
+    if not sources.queues:
+        return await _collect_executions(run_dir, sources, asked, audience)
     calls = await anyio.to_thread.run_sync(AcceptedCalls, path / OUTCOMES_FILE)
     stop = _Stop()
     detach = None if audience.attach is None else audience.attach(stop)  # type: ignore[arg-type]
@@ -197,12 +205,45 @@ async def collect_into(run_dir: RunDir, sources: Sources, asked: Collection, aud
         calls.close()
         if detach is not None:
             detach()
+    report = await _report(run_dir, audience)
+    if failure is not None:
+        raise failure
+    return report
+
+
+async def _collect_executions(
+    run_dir: RunDir, sources: Sources, asked: Collection, audience: Audience
+) -> RunReport:
+    options = run_dir.state.get("options") or {}
+    stop = _Stop()
+    detach = None if audience.attach is None else audience.attach(stop)  # type: ignore[arg-type]
+
+    def on_made(collector: ExecutionCollector) -> None:
+        stop.collector = collector
+
+    try:
+        await collect_executions(
+            run_dir,
+            sources.session,
+            function=str(run_dir.state.get("function")),
+            qualifier=options.get("qualifier"),
+            with_outputs=asked.outputs,
+            wait_s=asked.wait_s,
+            say=audience.say,
+            on_made=on_made,
+        )
+    finally:
+        if detach is not None:
+            detach()
+    return await _report(run_dir, audience)
+
+
+async def _report(run_dir: RunDir, audience: Audience) -> RunReport:
+    """The report of the run as it is now, and its page."""
     report = await anyio.to_thread.run_sync(_settle, run_dir)
     problem = write_page(report)
     if problem is not None:
         audience.say(problem)
-    if failure is not None:
-        raise failure
     return report
 
 
@@ -308,7 +349,7 @@ class _Stop:
     """What a signal does to a collection: it ends, and can be begun again."""
 
     def __init__(self) -> None:
-        self.collector: Collector | None = None
+        self.collector: Collector | ExecutionCollector | None = None
         self.is_stopping = False
 
     def stop(self, reason: str, message: str = "") -> None:  # noqa: ARG002 - as a run's

@@ -97,6 +97,11 @@ class AcceptedCalls:
         is_known = bool(rows) or bool(self._rows("SELECT 1 FROM stale WHERE request_id=?", request_id))
         return calls, is_known
 
+    def open_call(self, seq: int) -> OpenCall | None:
+        """The call of one record, if it waits for a result."""
+        rows = self._rows("SELECT seq, at FROM calls WHERE seq=? AND is_open=1", seq)
+        return OpenCall(*rows[0]) if rows else None
+
     def newest_line(self) -> Outcome | None:
         """The outcome of the call that was accepted last, of those that wait for a result."""
         self.update()
