@@ -5,13 +5,47 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from fanout.errors import ConfigError
 
 _INVOCATION_TYPES = ("RequestResponse", "Event", "DryRun")
 _LOG_TYPES = ("None", "Tail", "OnError")
 MIB = 1024 * 1024
+
+
+class OptionKeywords(TypedDict, total=False):
+    """The options of a dispatcher as keywords: those of ``Options``, for editors and type checkers."""
+
+    concurrency: int | str
+    rate: float | None
+    retries: int
+    retry_function_errors: int
+    retry_on: Sequence[str]
+    idempotent: bool
+    timeout: float | None
+    function_timeout: float | None
+    connect_timeout: float
+    deadline: float | None
+    throttle_patience: float
+    outage_patience: float | None
+    leave: int | str | None
+    max_bytes_in_flight: int
+    qualifier: str | None
+    invocation_type: Literal["RequestResponse", "Event", "DryRun"]
+    log_type: Literal["None", "Tail", "OnError"]
+    client_context: str | Mapping[str, Any] | None
+    tenant_id: str | None
+    durable_name: str | None
+    stream: bool
+    breaker: int | None
+    trace: bool
+    profile: str | None
+    region: str | None
+    endpoint_url: str | None
+    verify: bool | str | None
+    seed: int | None
+    invocation: Literal["stream"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

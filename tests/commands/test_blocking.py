@@ -127,7 +127,7 @@ def test_errors_before_the_first_call_are_raised(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="payloads is int"):
         fanout.run("f", 5, transport=Scripted(), concurrency=1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="unknown option 'concurency'"):
-        fanout.run("f", [1], concurency=1)
+        fanout.run("f", [1], concurency=1)  # type: ignore[call-arg]
     with pytest.raises(fanout.ConfigError, match="concurrency is 0"):
         fanout.run("f", [1], transport=Scripted(), concurrency=0)
     with pytest.raises(fanout.SourceError, match="No such file"):

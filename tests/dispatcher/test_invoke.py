@@ -369,7 +369,7 @@ async def test_invalid_options_raise_at_construction() -> None:
     with pytest.raises(ConfigError, match="concurrency is 0"):
         Dispatcher("f", concurrency=0)
     with pytest.raises(TypeError, match="unknown option 'concurency': there are"):
-        Dispatcher("f", concurency=3)
+        Dispatcher("f", concurency=3)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match="function"):
         Dispatcher("no such function!")
 

@@ -36,7 +36,7 @@ def test_tails_are_kept_as_asked_and_figures_always(
     """``OnError`` keeps the tail of what failed alone; billed time is known of all, and the cost exact."""
     outcomes: list[fanout.Outcome] = []
     payloads = [{"do": "fail"}, {"do": "print"}, {"n": 1}]
-    report = fanout.run("app", payloads, log_type=log_type, on_outcome=outcomes.append)
+    report = fanout.run("app", payloads, log_type=log_type, on_outcome=outcomes.append)  # type: ignore[arg-type]
     tails = {outcome.status: outcome.log_tail for outcome in outcomes if outcome.log_tail is not None}
     assert len([outcome for outcome in outcomes if outcome.log_tail is not None]) == kept
     assert "ValueError: bad" in tails["function_error"]

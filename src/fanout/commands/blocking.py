@@ -13,10 +13,10 @@ from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterat
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from fanout.commands.audience import Audience
-from fanout.commands.request import Request, RunOptions
+from fanout.commands.request import Request, RunKeywords, RunOptions
 from fanout.commands.signals import TwoStepStop, attach_signals
 from fanout.errors import ConfigError
 from fanout.model import Outcome
@@ -49,7 +49,7 @@ def run(
     progress: bool = False,
     dashboard: int | None = None,
     transport: str | Transport = "direct",
-    **options: Any,
+    **options: Unpack[RunKeywords],
 ) -> RunReport:
     """Invoke ``function`` once for each payload; returns when every record has its outcome.
 
@@ -70,6 +70,7 @@ def run(
     waits for those in flight, the second stops at once; both return the report, whose ``exit_code`` says
     so. Where an event loop runs already (a notebook), it works in a thread of its own.
     """
+    given: dict[str, Any] = {**options}
     location: str | None = None
     if isinstance(payloads, (str, os.PathLike)):
         location, payloads = os.fspath(payloads), ()
@@ -82,8 +83,8 @@ def run(
         location=location,
         payloads=payloads,
         out=None if out is None else Path(out),
-        run_options=RunOptions(**{name: options.pop(name) for name in list(options) if name in _RUN_OPTIONS}),
-        options=options,
+        run_options=RunOptions(**{name: value for name, value in given.items() if name in _RUN_OPTIONS}),
+        options={name: value for name, value in given.items() if name not in _RUN_OPTIONS},
         transport=transport,
     )
     if out is not None and str(out) == "-":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from fanout.config import OptionKeywords
 from fanout.errors import ConfigError
 from fanout.runs import StopRules
 from fanout.runs.threshold import parse_threshold
@@ -29,6 +31,39 @@ KEPT_ON_RESUME = frozenset(
 )
 
 
+class RunKeywords(OptionKeywords, total=False):
+    """The options of ``fanout.run`` as keywords: a dispatcher's and those of ``RunOptions``."""
+
+    format: str | None
+    key: str | None
+    select: str | None
+    durable_expr: str | None
+    durable: bool
+    take: int | None
+    collect: bool
+    enough: int | None
+    thresholds: Sequence[str]
+    threshold_abort: bool
+    name: str | None
+    labels: Sequence[str]
+    follow: bool
+    empty_after: float | None
+    tolerated_failure_count: int | None
+    tolerated_failure_percentage: float | None
+    max_cost: float | None
+    prices: str | None
+    grace: float | None
+    fsync: Literal["second", "always", "never"]
+    spool: bool
+    keep_order: bool
+    report: bool
+    preflight: bool
+    on_finish: str | None
+    local: str | None
+    local_concurrency: int | None
+    local_timeout: float | None
+
+
 @dataclass(slots=True, kw_only=True)
 class RunOptions:
     """Options of a run, by the command's names. Kept in run.json and taken up again on resume."""
@@ -41,10 +76,10 @@ class RunOptions:
     take: int | None = None
     collect: bool = False  # the results of Event calls, when the run has finished
     enough: int | None = None  # stop once so many records have succeeded
-    thresholds: tuple[str, ...] = ()  # such as p95<500ms
+    thresholds: Sequence[str] = ()  # such as p95<500ms
     threshold_abort: bool = False
     name: str | None = None  # of the run, in lists
-    labels: tuple[str, ...] = ()  # KEY=VALUE
+    labels: Sequence[str] = ()  # KEY=VALUE
     follow: bool = False  # of a queue: an empty one is no end
     empty_after: float | None = None  # seconds without a message, after which a queue counts as empty
     tolerated_failure_count: int | None = None
@@ -61,6 +96,20 @@ class RunOptions:
     local: str | None = None  # FILE.py:HANDLER, run by an emulator of the run's own
     local_concurrency: int | None = None
     local_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for what is wrong, before anything of the run is made."""
+        for name in ("take", "enough", "tolerated_failure_count", "local_concurrency"):
+            _check_number(name, getattr(self, name), is_whole=True)
+        for name in ("tolerated_failure_percentage", "max_cost", "grace", "empty_after", "local_timeout"):
+            _check_number(name, getattr(self, name), is_whole=False)
+        for name in ("thresholds", "labels"):
+            if isinstance(getattr(self, name), str):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}: give a list")
+        if self.fsync not in ("second", "always", "never"):
+            raise ConfigError(f"fsync is {self.fsync!r}: give second | always | never")
+        self.rules()
+        self.label_map()
 
     def rules(self) -> StopRules:
         """The stopping rules. Raises ConfigError for thresholds that are wrong."""
@@ -80,6 +129,15 @@ class RunOptions:
             if not key or not sign:
                 raise ConfigError(f"label is {label!r}: give KEY=VALUE")
         return {key: value for key, _, value in pairs}
+
+
+def _check_number(name: str, value: object, *, is_whole: bool) -> None:
+    if value is None:
+        return
+    kinds: tuple[type, ...] = (int,) if is_whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0:  # type: ignore[operator]
+        allowed = "a whole number from 0" if is_whole else "a number from 0"
+        raise ConfigError(f"{name} is {value!r}: give {allowed}")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import anyio
 from anyio.abc import TaskGroup
 
 from fanout.breaker import Breaker
-from fanout.config import Options
+from fanout.config import OptionKeywords, Options
 from fanout.dispatcher.budget import Budget
 from fanout.dispatcher.call import Call, Feed
 from fanout.dispatcher.calls import CallMaker
@@ -70,12 +70,11 @@ class Dispatcher:
         transport: str | Transport = "direct",
         hooks: Hooks | None = None,
         generation: int = 0,
-        **options: Any,
+        **options: Unpack[OptionKeywords],
     ) -> None:
         self._own_transport = None if isinstance(transport, str) else transport
-        if isinstance(transport, str):
-            options["transport"] = transport
-        self.options = make_options(function, options)
+        sent_by = {"transport": transport} if isinstance(transport, str) else {}
+        self.options = make_options(function, {**options, **sent_by})
         self.calls = CallMaker(self.options)
         self._hooks = hooks
         self._generation = generation
