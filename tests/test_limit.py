@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fanout.errors import ConfigError
 from fanout.gate import Gate, Release
-from fanout.limit import AdaptiveLimit, Cause, Ramp
+from fanout.limit import AdaptiveLimit, Cause, ManagedRamp, Ramp
 from fanout.limit.adaptive import KEEP, PLATEAU_CALLS, START
 from fanout.limit.ramp import LAG_S
 from fanout.model import ThrottleKind
@@ -352,3 +352,22 @@ def test_whatever_happens_the_ceiling_stays_between_nothing_and_the_budget(
             limit.on_throttle(what, now_s - wait_s, now_s, None, n)
         assert 0 <= limit.ceiling(now_s) <= budget
     assert limit.ceiling(now_s + 1.0) >= min(1, budget)
+
+
+def test_managed_instances_double_every_five_minutes_at_the_most() -> None:
+    """Beginning with what a new version takes; what is not used does not grow."""
+    ramp = ManagedRamp(48)
+    assert [ramp.ceiling(now_s) for now_s in (0.0, 1_000.0)] == [48, 48]
+    ramp.on_peak(48, 1_000.0)
+    assert [ramp.ceiling(now_s) for now_s in (1_001.0, 1_299.0)] == [48, 48]
+    assert ramp.next_growth_s(1_100.0) == 1_300.0
+    assert ramp.ceiling(1_300.0) == 96
+    ramp.on_peak(60, 1_301.0)
+    assert [ramp.ceiling(1_599.0), ramp.ceiling(1_600.0)] == [96, 120]
+    assert ramp.ceiling(10_000.0) == 120
+
+
+def test_a_limit_on_managed_instances_is_held_back_by_their_scaling() -> None:
+    """The budget is there, the instances are not yet."""
+    limit = AdaptiveLimit(800, cause="managed", ramp=ManagedRamp(48))
+    assert (limit.ceiling(0.0), limit.cause(0.0)) == (48, "ramp")

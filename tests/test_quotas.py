@@ -404,3 +404,63 @@ def test_a_file_that_never_said_anything_is_a_setting_gone_wrong(tmp_path: Path)
     """At the start there is no last good number."""
     with pytest.raises(ConfigError, match="whole number from 1"):
         ConcurrencyFile(str(tmp_path / "missing")).read(0.0)
+
+
+@pytest.mark.parametrize(("execution_s", "expected_s"), [(120, 120.0), (86_400, 900.0), (None, 900.0)])
+def test_a_call_of_a_durable_function_lasts_as_long_as_its_execution(
+    execution_s: int | None, expected_s: float
+) -> None:
+    """Far longer than one invocation may; but no synchronous call waits for more than 15 minutes."""
+    config = {"RetentionPeriodInDays": 7} | ({"ExecutionTimeout": execution_s} if execution_s else {})
+    quotas = decide(
+        Replies({"Configuration": {"Timeout": 30, "DurableConfig": config}}, ACCOUNT),
+        AUTO,
+        function_timeout_s=5.0,
+    )
+    assert (quotas.function_timeout_s, quotas.is_durable, quotas.durable_retention_days) == (
+        expected_s,
+        True,
+        7,
+    )
+
+
+def test_the_users_word_on_the_timeout_holds_where_it_cannot_be_read() -> None:
+    """What Lambda says is right; without it, the user's number is better than 900 s."""
+    assert decide(Replies(FUNCTION, ACCOUNT), AUTO, function_timeout_s=5.0).function_timeout_s == 30.0
+    told = decide(Replies("denied", ACCOUNT), AUTO, function_timeout_s=5.0)
+    assert (told.function_timeout_s, told.is_timeout_read) == (5.0, False)
+    assert source_of(told, "timeout (s)") == "option --function-timeout; denied"
+
+
+MANAGED = {
+    "Configuration": {
+        "Timeout": 30,
+        "CapacityProviderConfig": {
+            "LambdaManagedInstancesCapacityProviderConfig": {"PerExecutionEnvironmentMaxConcurrency": 16}
+        },
+    }
+}
+
+
+@pytest.mark.looptime
+async def test_managed_instances_take_environments_times_calls_in_each() -> None:
+    """Neither the account's pool nor a rate counts there; it begins with what three environments take."""
+    scaling = {
+        "AppliedFunctionScalingConfig": {"MinExecutionEnvironments": 3, "MaxExecutionEnvironments": 50}
+    }
+    api = Api(MANAGED, scaling=scaling)
+    quotas = await ask(api)
+    assert ("scaling", "f", {"Qualifier": "$LATEST.PUBLISHED"}) in api.asked
+    assert (quotas.budget, quotas.cause, quotas.rate_per_s) == (800, "managed", None)
+    assert (quotas.is_managed, quotas.managed_start) == (True, 48)
+    assert (await ask(api, Concurrency(fixed=2_000))).budget == 800
+    denied = await ask(Api(MANAGED, scaling=ApiError("AccessDeniedException", 403)))
+    assert (denied.budget, denied.is_assumed) == (48, True)
+
+
+def test_tenants_have_a_limit_of_their_own() -> None:
+    """Environments by tenant, idle ones included: far below the limit when tenants are many."""
+    isolated = {"Configuration": {"Timeout": 30, "TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}}
+    quotas = decide(Replies(isolated, ACCOUNT), AUTO)
+    assert quotas.is_tenant_isolated
+    assert next(figure.value for figure in quotas.figures if figure.name == "tenant environments") == 2_500

@@ -17,7 +17,18 @@ import trustme
 from fanout.errors import ConfigError, ConnectFailed, ReplyLost, TransportError
 from fanout.invoke_request import build_template
 from fanout.transports.http.connections import ConnectionPool
-from tests.transports.wire import Received, Script, http, read_request, reset, transport_to, wire
+from tests.transports.wire import (
+    Received,
+    Script,
+    chunk,
+    complete,
+    http,
+    read_request,
+    reset,
+    stream,
+    transport_to,
+    wire,
+)
 
 both = pytest.mark.parametrize("kind", ["direct", "sdk"])
 TEMPLATE = build_template(function="f")
@@ -138,6 +149,29 @@ async def test_connecting_has_a_short_timeout_of_its_own(kind: str) -> None:
                 await transport.send(TEMPLATE, b"{}")
         for filler in fillers:
             filler.close()
+
+
+@both
+async def test_the_timeout_bounds_the_whole_call_of_a_reply_that_drips(kind: str) -> None:
+    """No silence is long, and the call ends in time all the same; a stream may go on."""
+    drips = http(200, b"x" * 400)
+
+    async with wire() as endpoint, transport_to(endpoint.url, kind, call_timeout_s=0.3) as transport:
+        endpoint.drip_s = 0.02
+        endpoint.answer(drips, pieces=200)
+        with pytest.raises(ReplyLost, match="timed out"):
+            await transport.send(TEMPLATE, b"{}")
+        endpoint.answer(stream(*(chunk(b"x") for _ in range(20)), complete()), pieces=25)
+        assert (await transport.send(build_template(function="f", stream=True), b"{}")).body == b"x" * 20
+
+
+@both
+async def test_a_kind_of_proxy_that_is_not_there_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SOCKS: one line at the start, without the password, and not a connection to a host called socks5."""
+    monkeypatch.setenv("http_proxy", "socks5h://me:secret@127.0.0.1:1080")
+    with pytest.raises(ConfigError, match=r"socks5h://127.0.0.1:1080' is of a kind that is not supported"):
+        async with transport_to("http://127.0.0.2:9", kind):
+            pass
 
 
 @both

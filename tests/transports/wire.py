@@ -66,6 +66,7 @@ class Wire:
     port: int = 0
     scheme: str = "http"
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    drip_s: float = 0.0  # between two pieces
     on_connect: Callable[[asyncio.StreamWriter], bool] | None = None
 
     @property
@@ -91,7 +92,13 @@ class Wire:
                 self.received.append(request)
                 if not await self._act(self.respond(request), writer):
                     return
-        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError, asyncio.CancelledError):
+        except (
+            asyncio.IncompleteReadError,
+            ConnectionError,
+            ssl.SSLError,
+            asyncio.CancelledError,
+            RuntimeError,
+        ):
             return
         finally:
             self.writers.discard(writer)
@@ -106,7 +113,7 @@ class Wire:
             writer.write(script.data[start : start + step])
             await writer.drain()
             if script.pieces > 1:
-                await asyncio.sleep(0)
+                await asyncio.sleep(self.drip_s)
         if script.end == "reset":
             reset(writer)
         return script.end == "keep"
@@ -162,6 +169,7 @@ async def transport_to(
     max_connections: int = 8,
     verify: bool | str | None = None,
     connect_timeout_s: float = 2.0,
+    call_timeout_s: float | None = None,
 ) -> AsyncIterator[Transport]:
     """A transport of either kind to an endpoint, with made-up credentials."""
     session = AwsSession(
@@ -181,6 +189,7 @@ async def transport_to(
             kind=kind,  # type: ignore[arg-type]
             max_connections=max_connections,
             read_timeout_s=read_timeout_s,
+            call_timeout_s=call_timeout_s,
         )
         try:
             yield transport

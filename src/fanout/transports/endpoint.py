@@ -65,6 +65,12 @@ def proxy_for(base_url: str) -> str | None:
     proxy: str | None = get_environ_proxies(base_url).get(urlsplit(base_url).scheme)
     if not proxy:
         return None
+    scheme = re.match(r"([a-z][a-z0-9+.-]*)://", proxy, re.IGNORECASE)
+    if scheme is not None and scheme[1].lower() not in ("http", "https"):
+        raise ConfigError(
+            f"the proxy {without_password(proxy)!r} is of a kind that is not supported "
+            f"({scheme[1]}): HTTPS_PROXY and HTTP_PROXY take http://… and https://…"
+        )
     if proxy.startswith("//"):
         proxy = f"http:{proxy}"
     elif not proxy.startswith(("http:", "https:")):

@@ -16,6 +16,7 @@ from typing import Any, Self
 from fanout.aws import AwsSession, credentials_fault
 from fanout.errors import ConnectFailed, FanoutError, ReplyLost, RequestNotSent
 from fanout.model import InvokeTemplate, OnChunk, Reply
+from fanout.transports.endpoint import proxy_for
 from fanout.transports.event_stream import EventStream
 from fanout.transports.http.http1 import MAX_REPLY_BYTES
 from fanout.transports.http.sockets import POOL_IDLE_S, make_socket
@@ -70,6 +71,7 @@ class SdkTransport:
         call_timeout_s: float | None = None,
     ) -> Self:
         """A client for the calls alone: its pool is as large as the calls in flight."""
+        proxy_for(session.endpoint_url)  # says what is wrong with one, as for ``direct``
         client = await session.create_client(
             max_pool_connections=max_connections,
             read_timeout=read_timeout_s,
