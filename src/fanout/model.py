@@ -137,6 +137,7 @@ class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
     input_raw: msgspec.Raw | None = msgspec.field(default=None, name="input")
     input_encoding: Literal["text", "base64"] | None = None  # when the input was no JSON
     line: int | None = None  # 1-based line of the input, where it has lines
+    source: str | None = None  # which input the record came from, where there are several
     is_fault: bool = False  # the record itself is at fault, and can never be sent
     log_tail: str | None = None
     history: list[AttemptEnd] | None = None

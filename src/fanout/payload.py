@@ -39,13 +39,19 @@ def _second_opinion(body: bytes, fault: str) -> str | None:
         return "empty"
     try:
         json.loads(body.decode(), parse_constant=_refuse_constant)
+    except _NotJson as error:
+        return f"{error} has no JSON form"
     except (ValueError, RecursionError):
         return fault.replace("JSON is malformed: ", "")
     return None
 
 
+class _NotJson(ValueError):
+    """NaN or an infinity."""
+
+
 def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
+    raise _NotJson(name)
 
 
 def encode(payload: Any) -> bytes:

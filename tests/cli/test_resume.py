@@ -79,9 +79,9 @@ def test_what_may_not_change_is_refused(shell: Shell) -> None:
     lines = path.read_bytes()
 
     path.write_bytes(lines + b'{"n": 400}\n')
-    shell.run("resume", "run").assert_one_line(2, "in.jsonl: is not the input the run began with: ", "size")
+    shell.run("resume", "run").assert_one_line(2, "in.jsonl is not the input the run began with: ", "size")
     path.write_bytes(lines.replace(b'"n": 7}', b'"n": 8}'))
-    shell.run("resume", "run").assert_one_line(2, "in.jsonl: is not the input the run began with: ")
+    shell.run("resume", "run").assert_one_line(2, "in.jsonl is not the input the run began with: ")
     path.unlink()
     shell.run("resume", "run").assert_one_line(2, "in.jsonl")
     path.write_bytes(lines)
@@ -110,7 +110,7 @@ def test_a_record_changed_in_the_midst_of_a_large_input_is_noticed(shell: Shell)
     path.write_bytes(text.replace(b'{"n": 1088, "filler": "x', b'{"n": 1088, "filler": "y'))
     resumed = shell.run("resume", "run")
     assert resumed.code == 2
-    assert "in.jsonl: is not the input the run began with: record 1088 is another" in resumed.err
+    assert "in.jsonl is not the input the run began with: record 1088 is another" in resumed.err
     assert sum(shell.executions().values()) == len(shell.outcomes())
     path.write_bytes(text)
     assert shell.run("resume", "run").code == 0

@@ -40,7 +40,7 @@ def test_rows_are_those_of_the_standard_library(
     writer.writerows(rows)
     items = split(cut(b"\xef\xbb\xbf" + text.getvalue().encode(), places))
     assert [json.loads(item.payload) for item in items if item.error is None] == [
-        {"id": a, "näme": b, "c": c} for a, b, c in rows
+        {"id": a, "näme": b, "c": c} for a, b, c in rows if (a + b + c).strip(" \t")
     ]
     assert all(item.error is None for item in items)
 
@@ -78,11 +78,13 @@ def test_a_row_that_is_not_utf8_is_an_error_of_the_record() -> None:
 
 
 def test_a_quote_that_is_never_closed_is_an_error() -> None:
-    """The row that swallowed the rest is told as one, not passed on as a value."""
-    [first, last] = split([b'a,b\n1,2\n3,"4\n5,6\n'])
+    """The line it stands in is an error of its own, and the lines after it are read as rows."""
+    [first, bad, last] = split([b'a,b\n1,2\n3,"4\n5,6\n'])
     assert first.error is None
-    assert last.error is not None
-    assert last.line == 3
+    assert bad.error is not None
+    assert (bad.line, bad.payload) == (3, b'3,"4')
+    assert "never closed" in bad.error.message
+    assert (last.line, last.payload) == (4, b'{"a":"5","b":"6"}')
 
 
 def test_a_row_without_end_takes_no_memory() -> None:
@@ -100,7 +102,7 @@ def test_a_row_without_end_takes_no_memory() -> None:
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"a,b,a\n", "column 'a' twice"), (b"\xff\n1\n", "header that is not UTF-8"), (b'"a\n', "no CSV")],
+    [(b"a,b,a\n", "column 'a' twice"), (b"\xff\n1\n", "header that is not UTF-8"), (b'"a\n', "not CSV")],
 )
 def test_a_header_that_names_nothing_is_refused(data: bytes, words: str) -> None:
     """Without a good header no row means anything: the source fails at once."""

@@ -5,7 +5,8 @@ The one place that imports aiobotocore.
 
 from __future__ import annotations
 
+from fanout.aws.clients import ServiceClients
 from fanout.aws.faults import credentials_fault
 from fanout.aws.session import AwsSession
 
-__all__ = ["AwsSession", "credentials_fault"]
+__all__ = ["AwsSession", "ServiceClients", "credentials_fault"]

@@ -24,6 +24,9 @@ from fanout.aws.faults import NO_CREDENTIALS, credentials_fault, settings_fault
 from fanout.errors import ConfigError, FanoutError, FatalRefusal, RequestNotSent
 from fanout.invoke_request import region_of
 
+SERVICE_READ_TIMEOUT_S = 30.0  # of silence
+_SERVICE_ATTEMPTS = 5
+
 
 class AwsSession:
     """An aiobotocore session and its control-plane ``client`` for Lambda, as an async context manager.
@@ -118,6 +121,33 @@ class AwsSession:
             ),
         ) as client:
             yield client
+
+    async def service_client(self, service: str) -> Any:
+        """A client of another service: its endpoint is its own, for ``endpoint_url`` is Lambda's alone.
+
+        Raises ConfigError.
+        """
+        from aiobotocore.config import AioConfig
+        from botocore.exceptions import BotoCoreError
+
+        await self._open_session()
+        try:
+            loader = self._session.get_component("data_loader")
+            await asyncio.to_thread(_read_service, loader, service)
+            return await self._exit_stack.enter_async_context(
+                self._session.create_client(
+                    service,
+                    region_name=self._region_or_default(),
+                    verify=self.verify,
+                    config=AioConfig(
+                        connect_timeout=self.connect_timeout_s,
+                        read_timeout=SERVICE_READ_TIMEOUT_S,
+                        retries={"mode": "standard", "total_max_attempts": _SERVICE_ATTEMPTS},
+                    ),
+                )
+            )
+        except (BotoCoreError, ValueError) as error:
+            raise settings_fault(error, f"no client for {service}") from error
 
     async def endpoint_of(self, service: str, region: str | None = None) -> str:
         """Where another service of AWS is: by its own settings, for ``endpoint_url`` is Lambda's alone.
@@ -303,6 +333,11 @@ def _read_models(session: Any) -> None:
         loader.load_data_with_path(name)
     for kind in ("service-2", "endpoint-rule-set-1"):
         loader.load_service_model("lambda", kind)
+
+
+def _read_service(loader: Any, service: str) -> None:
+    for kind in ("service-2", "endpoint-rule-set-1", "paginators-1"):
+        loader.load_service_model(service, kind)
 
 
 def _check_endpoint(url: str) -> None:

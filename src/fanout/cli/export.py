@@ -146,9 +146,9 @@ async def _write_inputs_again(
     lines: IO[bytes], run_dir: RunDir, statuses: Collection[str], error_types: Collection[str]
 ) -> None:
     """Find the records in the journal, and their inputs in what the run read."""
+    from fanout.commands.run_input import another_input, reopen_input
     from fanout.inputs import Selector
     from fanout.journal import SeqSet, check_samples, iter_lines
-    from fanout.runs.reopening import another_input, reopen_input
 
     wanted = SeqSet()
     for head, line in iter_lines(run_dir.path):
@@ -159,7 +159,7 @@ async def _write_inputs_again(
     options = run_dir.state.get("options", {})
     selector = Selector(select=options.get("select"))
     samples = check_samples(run_dir.path)
-    source = reopen_input(run_dir, options.get("format"))
+    source = reopen_input(run_dir)
     seq = left_out = 0
     try:
         async for batch in source.batches():

@@ -32,7 +32,7 @@ Examples:
 
 @click.command(epilog=_EXAMPLES, short_help="A canary, then projected time and cost.")
 @click.argument("function")
-@click.argument("input", type=click.Path(allow_dash=True), metavar="INPUT")
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="INPUT...")
 @click.option(
     "--canary",
     type=click.IntRange(min=1),
@@ -55,7 +55,7 @@ Examples:
 @run_options
 def command(
     function: str,
-    input: str,  # noqa: A002 - the argument's name in the help
+    inputs: tuple[str, ...],
     canary: int,
     yes: bool,
     what_ifs: tuple[str, ...],
@@ -69,7 +69,7 @@ def command(
     Limits and permission are checked first. The canary's outcomes are kept: `fanout run` with the same
     --out goes on after them.
     """
-    if input == "-":
+    if "-" in inputs:
         raise click.UsageError("INPUT is -: a plan reads its input twice: give a file or a URL")
     if out == "-":
         raise click.UsageError("--out is -: the canary's outcomes are kept in a directory: give one")
@@ -80,7 +80,7 @@ def command(
                 f"a plan sends up to {canary} records for real, and there is no terminal to ask: give --yes"
             )
         click.confirm(
-            f"Send up to {canary} records of {shown_location(input)} to {function} for real?",
+            f"Send up to {canary} records of {' '.join(map(shown_location, inputs))} to {function} for real?",
             abort=True,
             err=True,
         )
@@ -88,7 +88,7 @@ def command(
     plan = _execute(
         Request(
             function=function,
-            location=input,
+            locations=inputs,
             out=None if out is None else Path(out),
             run_options=RunOptions(**run_chosen),
             transport=options.pop("transport", "direct"),

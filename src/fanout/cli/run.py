@@ -40,7 +40,7 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
 
 @click.command(epilog=_EXAMPLES, short_help="One call per record of INPUT.")
 @click.argument("function")
-@click.argument("input", type=click.Path(allow_dash=True), default="-", metavar="[INPUT]")
+@click.argument("inputs", nargs=-1, type=click.Path(allow_dash=True), metavar="[INPUT]...")
 @click.option(
     "--out",
     metavar="DIR",
@@ -70,7 +70,7 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
 @run_options
 def command(
     function: str,
-    input: str,  # noqa: A002 - the argument's name in the help
+    inputs: tuple[str, ...],
     out: str | None,
     take: int | None,
     collect: bool,
@@ -86,10 +86,13 @@ def command(
 ) -> None:
     """Invoke FUNCTION once for each record of INPUT.
 
-    INPUT is a path, - (standard input) or a URL: .jsonl, .json or .csv, plain or .gz; or a queue,
-    sqs://NAME.
+    INPUT is a path, a quoted pattern ('in/*.jsonl'), - (standard input), a URL, s3://BUCKET/KEY, a
+    prefix s3://BUCKET/PREFIX/ (one call for each object), or a queue, sqs://NAME. Formats: .jsonl,
+    .json, .csv, .tsv, .parquet; plain, .gz, .zst, .bz2 or .xz. Several are read in the order given.
     """
-    if input == "-" and sys.stdin.isatty():
+    if not inputs and chosen.get("payload") is None:
+        inputs = ("-",)
+    if inputs == ("-",) and sys.stdin.isatty():
         raise click.UsageError("no INPUT: give a file, a URL, or pipe records into it")
     is_stdout = out == "-"
     if keep_order and not is_stdout:
@@ -103,7 +106,7 @@ def command(
     closed: frozenset[int] = click.get_current_context().obj or frozenset()
     if is_stdout and 1 in closed:
         raise click.UsageError("--out is -, and standard output is closed")
-    if input == "-" and 0 in closed:
+    if inputs == ("-",) and 0 in closed:
         raise click.UsageError("no INPUT, and standard input is closed: give a file or a URL")
     options, run_chosen = split(
         {
@@ -123,7 +126,7 @@ def command(
         directory = None if is_stdout else named
         request = Request(
             function=function,
-            location=input,
+            locations=inputs,
             out=directory,
             to_stdout=is_stdout,
             run_options=RunOptions(**run_chosen),

@@ -12,6 +12,7 @@ import click
 from fanout.cli.aws_options import aws_options
 from fanout.commands.request import RunOptions
 from fanout.config import Options
+from fanout.inputs.options import FORMATS
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -69,9 +70,23 @@ what_is_sent = _group(
     click.option("--select", metavar="EXPR", help="JMESPath: the payload to send, made of the record."),
     click.option(
         "--format",
-        type=click.Choice(["jsonl", "json", "csv"]),
-        help="The input's format, if its name does not tell.",
+        type=click.Choice(FORMATS),
+        help="The input's format, if its name does not say it.",
     ),
+    click.option("--items", metavar="POINTER", help="JSON Pointer to the array of a .json input: /Records."),
+    click.option("--csv-delimiter", metavar="CHAR", help="Between the fields of a row; tab for a tab."),
+    click.option("--csv-header", metavar="NAMES", help="Column names, for CSV that has none: id,name."),
+    click.option("--encoding", metavar="NAME", help="Of the input, where it is not UTF-8: latin-1, utf-16."),
+    click.option(
+        "--nan",
+        type=click.Choice(["reject", "null"]),
+        help="NaN in Parquet: the record is rejected (default), or it becomes null.",
+    ),
+    click.option(
+        "--request-payer", is_flag=True, default=None, help="Pay for reading somebody else's S3 bucket."
+    ),
+    click.option("--payload", metavar="JSON", help="No input: this payload, --repeat times."),
+    click.option("--repeat", type=click.IntRange(min=0), metavar="N", help="Calls that --payload makes (1)."),
 )
 
 how_fast = _group(

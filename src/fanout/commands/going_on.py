@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Container
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field, fields, replace
@@ -24,6 +25,7 @@ from fanout.commands.queue import (
     queue_intake,
 )
 from fanout.commands.request import KEPT_ON_RESUME, RunOptions
+from fanout.commands.run_input import another_input, reopen_input
 from fanout.commands.starting import RunSession
 from fanout.config import Options
 from fanout.dispatcher import Dispatcher
@@ -35,7 +37,6 @@ from fanout.report.outcomes import read_latest_blocks
 from fanout.report.summary import RunReport
 from fanout.runs import Intake, Redrive, RunResult, statuses_of
 from fanout.runs.ending import ending
-from fanout.runs.reopening import another_input, reopen_input
 from fanout.stats import Stats, read_timeline
 from fanout.stats import replay as replay_stats
 from fanout.stats.replay import unix_s
@@ -72,6 +73,18 @@ class _Finished:
 
     def __contains__(self, seq: object) -> bool:
         return isinstance(seq, int) and seq in self._finished and seq not in self._refused
+
+
+def _wanted_from(known: Replay, refused: frozenset[int]) -> Callable[[int], int]:
+    """Finds the first record from a given one on that has no outcome, or one that is taken back."""
+    again = sorted(refused)
+
+    def wanted_from(seq: int) -> int:
+        missing = known.finished.first_missing(seq)
+        i = bisect_left(again, seq)
+        return min(missing, again[i]) if i < len(again) else missing
+
+    return wanted_from
 
 
 class _Suspects:
@@ -280,13 +293,17 @@ async def _resume(
     payloads: Any,
 ) -> RunReport:
     location = str((run_dir.state.get("input") or {}).get("location"))
+    refused = frozenset(run_dir.state.get("refused") or ())
     has_queue = is_queue(location) and payloads is None
     if has_queue:
         check_queue_run(location, asked.options, asked.run_options)
         source = None
     else:
         check_no_queue(asked.run_options)
-        source = reopen_input(run_dir, asked.run_options.format) if payloads is None else None
+        source = None
+        if payloads is None:
+            wanted_from = _wanted_from(known, refused)
+            source = reopen_input(run_dir, asked.options, say=audience.say, wanted_from=wanted_from)
     suspects: Container[int] = ()
     count = known.may_have_run_count
     noted = noted_messages(run_dir.path, known) if has_queue else None
@@ -300,7 +317,6 @@ async def _resume(
         audience.say(f"{count:,} records may have run before the run was cut off; {verb}")
         if decision == "skip":
             suspects = _Suspects(known)
-    refused = frozenset(run_dir.state.get("refused") or ())
     is_planned = {"is_planned": False} if run_dir.state.get("is_planned") else {}  # a canary no more
     options_kept = run_dir.state.get("options") or {}
     for name in ("take", "enough"):  # which records are asked for: the next resume asks for the same

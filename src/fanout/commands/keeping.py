@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fanout.commands.request import Request
+from fanout.commands.run_input import first_input
 from fanout.errors import FanoutError
-from fanout.inputs import fingerprint, is_url
 from fanout.journal import BEGUN_FILES, Replay, RunDir
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
@@ -35,22 +35,11 @@ def default_directory(function: str) -> Path:
 
 def first_state(request: Request) -> dict[str, Any]:
     """run.json of a run that begins."""
-    location = request.location
     return {
         "fanout_version": version("lambda-fanout"),
         "function": request.function,
         "options": request.kept(),
-        "input": {
-            "location": "(iterable)" if location is None else location,
-            **_path(location),
-            "fingerprint": (
-                {"kind": "iterable"}
-                if location is None
-                else {"kind": "queue"}
-                if is_queue(location)
-                else fingerprint(location, format=request.run_options.format)
-            ),
-        },
+        "input": _input(request),
         **(
             {} if request.canary is None else {"is_planned": True, "records_planned": request.records_planned}
         ),
@@ -65,11 +54,12 @@ def first_state(request: Request) -> dict[str, Any]:
     }
 
 
-def _path(location: str | None) -> dict[str, str]:
-    """Where a file lies, for a resume from another directory."""
-    if location is None or location == "-" or is_url(location) or is_queue(location):
-        return {}
-    return {"path": str(Path(location).absolute())}
+def _input(request: Request) -> dict[str, Any]:
+    if request.location is None:
+        return {"location": "(iterable)", "fingerprint": {"kind": "iterable"}}
+    if is_queue(request.location):
+        return {"location": request.location, "fingerprint": {"kind": "queue"}}
+    return first_input(request)
 
 
 def iso(unix_s: float) -> str:

@@ -12,10 +12,11 @@ import msgspec
 from fanout.commands.audience import Audience
 from fanout.commands.projection import Projection, project
 from fanout.commands.request import Request
+from fanout.commands.run_input import open_input
 from fanout.commands.starting import start
 from fanout.cost import CostEstimate, meter_of
 from fanout.errors import ConfigError, FatalRefusal
-from fanout.inputs import open_source, shown_location
+from fanout.inputs import shown_location
 from fanout.model import OK_STATUSES, Outcome
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
@@ -41,9 +42,9 @@ class Plan(msgspec.Struct, kw_only=True):
     run_command: str
 
 
-async def count_records(location: str, format: str | None) -> int:  # noqa: A002 - the option's name
+async def count_records(request: Request) -> int:
     """How many records an input has, bad lines included. Reads all of it, and raises SourceError."""
-    source = open_source(location, format=format)
+    source = open_input(request, None)
     count = 0
     try:
         async for batch in source.batches():
@@ -68,7 +69,7 @@ async def plan(
             "`fanout run --take 10`"
         )
     assert request.out is not None
-    records = await count_records(request.location, request.run_options.format)
+    records = await count_records(request)
     if not records:
         raise ConfigError(f"{shown_location(request.location)} has no records: nothing to plan")
     outcomes: list[Outcome] = []

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from fanout.config import OptionKeywords
 from fanout.errors import ConfigError
+from fanout.inputs import RULES, InputOptions
 from fanout.runs import StopRules
 from fanout.runs.threshold import parse_threshold
 
+REPEATED = "(payload)"  # the location of a run with --payload
 # Options that change what is sent, or which records there are: a resumed run keeps them.
 KEPT_ON_RESUME = frozenset(
     {
@@ -23,6 +26,13 @@ KEPT_ON_RESUME = frozenset(
         "durable_name",
         "stream",
         "format",
+        "items",
+        "csv_delimiter",
+        "csv_header",
+        "encoding",
+        "nan",
+        "payload",
+        "repeat",
         "key",
         "select",
         "durable_expr",
@@ -35,6 +45,14 @@ class RunKeywords(OptionKeywords, total=False):
     """The options of ``fanout.run`` as keywords: a dispatcher's and those of ``RunOptions``."""
 
     format: str | None
+    items: str | None
+    csv_delimiter: str | None
+    csv_header: str | Sequence[str] | None
+    encoding: str | None
+    nan: Literal["reject", "null"]
+    request_payer: bool
+    payload: str | None
+    repeat: int | None
     key: str | None
     select: str | None
     durable_expr: str | None
@@ -69,6 +87,14 @@ class RunOptions:
     """Options of a run, by the command's names. Kept in run.json and taken up again on resume."""
 
     format: str | None = None
+    items: str | None = None  # JSON Pointer to the array of a .json input
+    csv_delimiter: str | None = None
+    csv_header: str | Sequence[str] | None = None  # "id,name", or the names
+    encoding: str | None = None
+    nan: Literal["reject", "null"] = "reject"  # what becomes of NaN in Parquet
+    request_payer: bool = False  # of S3
+    payload: str | None = None  # the JSON of every record
+    repeat: int | None = None  # how many times
     key: str | None = None  # JMESPath: the record's id
     select: str | None = None  # JMESPath: the payload made of it
     durable_expr: str | None = None  # JMESPath: the durable execution's name
@@ -110,6 +136,35 @@ class RunOptions:
             raise ConfigError(f"fsync is {self.fsync!r}: give second | always | never")
         self.rules()
         self.label_map()
+        if self.csv_header is not None and not isinstance(self.csv_header, str):
+            self.csv_header = list(self.csv_header)
+        if self.repeat is not None and (isinstance(self.repeat, bool) or self.repeat < 0):
+            raise ConfigError(f"repeat is {self.repeat!r}: give a whole number from 0")
+        if self.repeat is not None and self.payload is None:
+            raise ConfigError("repeat goes with payload: give both")
+        self.input_options()
+
+    @classmethod
+    def names(cls) -> frozenset[str]:
+        """The names of all options."""
+        return frozenset(each.name for each in fields(cls))
+
+    def input_options(self, *, rules: int = RULES) -> InputOptions:
+        """How the input is read. Raises ConfigError for options that are wrong."""
+        header = self.csv_header
+        if isinstance(header, str):
+            header = next(csv.reader([header]), [])
+        delimiter = self.csv_delimiter
+        return InputOptions(
+            format=self.format,
+            items=self.items,
+            csv_delimiter="\t" if delimiter in ("tab", "\\t") else delimiter,
+            csv_header=None if header is None else tuple(header),
+            encoding=self.encoding,
+            nan=self.nan,
+            request_payer=self.request_payer,
+            rules=rules,
+        )
 
     def rules(self) -> StopRules:
         """The stopping rules. Raises ConfigError for thresholds that are wrong."""
@@ -146,6 +201,7 @@ class Request:
 
     function: str
     location: str | None = None
+    locations: tuple[str, ...] = ()  # where there are several; ``location`` then names them all
     payloads: Any = None
     out: Path | None = None
     to_stdout: bool = False
@@ -154,6 +210,17 @@ class Request:
     transport: Any = "direct"
     canary: int | None = None  # of a plan: send so many records, and leave the rest to the run proper
     records_planned: int | None = None  # how many the input has, where a plan counted them
+
+    def __post_init__(self) -> None:
+        if self.run_options.payload is not None:
+            if self.location is not None:
+                raise ConfigError(f"payload and an input ({self.location}) are both given: leave one out")
+            self.location = REPEATED
+        if self.location is None:
+            if not self.locations:
+                return
+            self.location = " ".join(self.locations)
+        self.locations = self.locations or (self.location,)
 
     def chosen_run(self) -> dict[str, Any]:
         """The run's options that are not the default."""

@@ -26,11 +26,12 @@ from fanout.commands.local import local_function
 from fanout.commands.on_finish import conclude
 from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, queue_intake
 from fanout.commands.request import Request, RunOptions
+from fanout.commands.run_input import open_input
 from fanout.cost import CostMeter, load_prices
 from fanout.dispatcher import Dispatcher
 from fanout.errors import ConfigError, FanoutError, FatalRefusal, SourceError
 from fanout.function_name import split_qualifier
-from fanout.inputs import Selector, Source, open_source, shown_location
+from fanout.inputs import Selector, shown_location
 from fanout.invoke_request import build_template
 from fanout.journal import STATE_FILE, Journal, RunDir, SyncListener
 from fanout.model import Outcome
@@ -67,8 +68,7 @@ async def _start(request: Request, audience: Audience) -> RunReport:
         options = replace(options, take=request.canary, preflight=True, report=False)
     async with AsyncExitStack() as stack:
         local = stack.enter_context(local_function(request.function, options, request.options))
-        is_spooled = request.location == "-" and request.out is not None and options.spool
-        source = None if request.location is None or is_spooled else _open(request.location, options)
+        source = None if request.location is None else open_input(request, request.out, audience.say)
         if source is not None:
             stack.push_async_callback(source.aclose)  # what follows may refuse
         selector = Selector(options.key, options.select, options.durable_expr)
@@ -94,9 +94,6 @@ async def _start(request: Request, audience: Audience) -> RunReport:
             made = missing(request.out)
             run_dir = RunDir.create(request.out, first_state(request))
             stack.enter_context(run_dir.lock())
-            if is_spooled:
-                assert request.location is not None
-                source = open_source(request.location, format=options.format, spool=run_dir.spool)
         intake = Intake(
             source=source,
             payloads=request.payloads,
@@ -183,10 +180,6 @@ async def _go_on_after_canary(request: Request, audience: Audience) -> RunReport
         options={**request.options, "transport": request.transport}, run_options=request.chosen_run()
     )
     return await resume(request.out, changes, audience)
-
-
-def _open(location: str, options: RunOptions) -> Source:
-    return open_source(location, format=options.format)
 
 
 class RunSession:

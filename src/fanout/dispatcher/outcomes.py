@@ -61,6 +61,8 @@ class OutcomeMaker:
             output_encoding=encoding,
             generation=self._generation,
         )
+        if record.source is not None:
+            outcome.source, outcome.line = record.source, record.line
         if reply.log_result is not None:
             add_log(outcome, reply.log_result, keeps_tail=self._keeps_tail_of_successes)
         if call.history is not None:
@@ -115,6 +117,7 @@ class OutcomeMaker:
             input_raw=raw_input,
             input_encoding=input_encoding,
             line=record.line,
+            source=record.source,
             generation=self._generation,
             is_fault=record.fault is not None and record.fault_verdict is Verdict.REJECTED,
         )

@@ -1,22 +1,41 @@
-"""Where records come from: files, pipes and URLs in three formats, read lazily and in order."""
+"""Inputs: records from files, pipes, URLs and objects in S3, in many formats, lazily and in order."""
 
 from __future__ import annotations
 
 from fanout.inputs.fingerprint import fingerprint, fingerprint_difference
-from fanout.inputs.opening import FORMATS, is_url, open_source, open_spool
-from fanout.inputs.selecting import SelectionFailed, Selector
+from fanout.inputs.listing import LISTING_FILE
+from fanout.inputs.locations import is_list, is_pattern, is_url
+from fanout.inputs.opener import open_source, open_spool
+from fanout.inputs.options import FORMATS, RULES, InputOptions
+from fanout.inputs.places import PLACES_FILE, PlacedSource, Places
+from fanout.inputs.repeat import RepeatSource
+from fanout.inputs.s3 import Clients, is_s3
+from fanout.inputs.selector import SelectionFailed, Selector
 from fanout.inputs.shown import shown_location
-from fanout.inputs.source import MAX_RECORD_BYTES, Item, Source
+from fanout.inputs.source import MAX_RECORD_BYTES, Item, Jump, Place, Source
 
 __all__ = [
     "FORMATS",
+    "LISTING_FILE",
     "MAX_RECORD_BYTES",
+    "PLACES_FILE",
+    "RULES",
+    "Clients",
+    "InputOptions",
     "Item",
+    "Jump",
+    "Place",
+    "PlacedSource",
+    "Places",
+    "RepeatSource",
     "SelectionFailed",
     "Selector",
     "Source",
     "fingerprint",
     "fingerprint_difference",
+    "is_list",
+    "is_pattern",
+    "is_s3",
     "is_url",
     "open_source",
     "open_spool",

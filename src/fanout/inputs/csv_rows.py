@@ -1,42 +1,71 @@
-"""What a record is in CSV: one JSON object a row, its members named by the header, its values strings."""
+"""CSV: one JSON object a row, its members named by the header, its values strings."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from fanout.errors import SourceError
 from fanout.inputs.lines import LineSplitter
-from fanout.inputs.source import BATCH_ITEMS, KEPT_BYTES, MAX_RECORD_BYTES, Item
+from fanout.inputs.source import BATCH_ITEMS, KEPT_BYTES, MAX_RECORD_BYTES, Item, Place
 from fanout.model import ErrorDetail
 
 _encode = msgspec.json.Encoder().encode
 
 
 class _NeedMoreLines(Exception):
-    """The lines at hand end inside a quoted field."""
+    """The lines that have been read end inside a quoted field."""
+
+
+_DELIMITERS = ";\t|"  # that a header without commas may be written with
+_NAMES = {";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 
 class CsvRows:
     """Rows as RFC 4180 has them: quoted fields may hold commas, quotes and line breaks.
 
-    Blank lines are skipped. A row with too few or too many fields, or that is not UTF-8, is an item with
-    an error.
+    Blank lines, and rows of blank fields alone, are skipped. A row with too few or too many fields, or
+    that is not UTF-8, is an item with an error; so is a line whose quote is never closed, after which
+    the next line is read as a row. A delimiter that is not given is the comma, or what a header without
+    a comma holds. A column without a name at each line's end is dropped. By ``rules`` 1 (fanout 0.1)
+    rows of blank fields are records, the delimiter is the comma, and an open quote takes all that
+    follows.
     """
 
-    def __init__(self, max_row_bytes: int = MAX_RECORD_BYTES) -> None:
+    def __init__(
+        self,
+        max_row_bytes: int = MAX_RECORD_BYTES,
+        at: Place | None = None,
+        *,
+        delimiter: str | None = None,
+        header: Sequence[str] | None = None,
+        rules: int = 2,
+    ) -> None:
         self._max_row_bytes = max_row_bytes
+        self._rules = rules
+        self._delimiter = delimiter or ("," if rules == 1 else None)
+        self._columns = 0  # of the header, the one without a name at its end counted
+        self.notices: list[str] = []
+        self.place: Place | None = None
         if csv.field_size_limit() < max_row_bytes:
             csv.field_size_limit(max_row_bytes)  # the module's own default is 128 KiB
-        self._splitter = LineSplitter(max_row_bytes)
+        self._splitter = LineSplitter(max_row_bytes, 0 if at is None else int(at["offset"]))
         self._header: list[str] | None = None
+        self._offset: int | None = None  # where the first of ``_lines`` begins; None: not known
         self._lines: list[bytes] = []  # waiting, from the start of the next row
         self._at = 0  # among them
         self._ended = 0  # lines of the input before them
         self._wanted_lines = 1
         self._at_eof = False
+        if at is not None:
+            self._ended, self._columns = int(at["lines"]), int(at["columns"])
+            self._header, self._delimiter = list(at["header"]), str(at["delimiter"])
+        elif header is not None:
+            self._header, self._columns = list(header), len(header)
+            self._delimiter = self._delimiter or ","
 
     def feed(self, chunk: bytes) -> Iterator[list[Item]]:
         """The rows that end in this chunk, in small batches."""
@@ -49,9 +78,12 @@ class CsvRows:
 
     def _take(self, lines: list[bytes]) -> Iterator[list[Item]]:
         cut = self._splitter.cut
+        if not self._lines and lines:
+            self._offset = self._splitter.offset if self._splitter.is_regular or self._at_eof else None
         if not cut:
             yield from self._rows(lines)
             return
+        self._offset = None
         start = 0
         for i in sorted(cut):
             self._wanted_lines = 0
@@ -66,24 +98,32 @@ class CsvRows:
         self._lines += lines
         if len(self._lines) < self._wanted_lines and not self._at_eof:
             return
+        if self._header is None and self._lines and not self._find_delimiter():
+            return
         items: list[Item] = []
-        reader = csv.reader(self._text_lines(), strict=True)
+        reader = self._reader()
         row_start = 0
         while True:
+            fault = ""
             try:
                 fields = next(reader)
             except StopIteration:
                 break
             except _NeedMoreLines:
-                if sum(map(len, self._lines[row_start:])) > self._max_row_bytes:
-                    self._drop(row_start)
-                    row_start = 0
+                if sum(map(len, self._lines[row_start:])) <= self._max_row_bytes:
+                    break
+                self._drop(row_start)
+                row_start = 0
+                if self._rules == 1 or len(self._lines) == 1:
                     items.append(self._overlong(self._lines.copy()))
-                break
+                    break
+                fields, fault = [], self._open_quote(0)
+                reader = self._reader()
             except csv.Error as error:
                 fields, fault = [], str(error)
-            else:
-                fault = ""
+                if self._rules > 1 and fault == "unexpected end of data":
+                    fault = self._open_quote(row_start)
+                    reader = self._reader()
             raw = self._lines[row_start : self._at]
             number = self._ended + row_start + 1
             row_start = self._at
@@ -91,18 +131,62 @@ class CsvRows:
             if item is not None:
                 items.append(item)
                 if len(items) >= BATCH_ITEMS:
+                    self._drop(row_start)
+                    row_start = 0
+                    self._note_place()
                     yield items
                     items = []
         self._drop(row_start)
+        self._note_place()
         # A row that is still open is read from its start again: only when it has grown twice as long.
         self._wanted_lines = max(1, 2 * len(self._lines))
         if items:
             yield items
 
+    def _reader(self) -> Iterator[list[str]]:
+        return csv.reader(self._text_lines(), strict=True, delimiter=self._delimiter or ",")
+
+    def _open_quote(self, row_start: int) -> str:
+        """The row that begins here never ends: it is taken for one line, and the next begins a row."""
+        self._at = row_start + 1
+        return "a quote is opened and never closed"
+
     def _drop(self, count: int) -> None:
         self._ended += count
+        if self._offset is not None and count:
+            self._offset += sum(map(len, self._lines[:count])) + count
         del self._lines[:count]
         self._at = 0
+
+    def _note_place(self) -> None:
+        self.place = None
+        if self._offset is not None and self._header is not None:
+            self.place = {
+                "offset": self._offset,
+                "lines": self._ended,
+                "columns": self._columns,
+                "header": self._header,
+                "delimiter": self._delimiter,
+            }
+
+    def _find_delimiter(self) -> bool:
+        """Settle the delimiter by the first line that is not blank. False when there is none yet."""
+        if self._delimiter is not None:
+            return True
+        line = next((line for line in self._lines if line.strip()), None)
+        if line is None:
+            return False
+        text = re.sub(r'"[^"]*"?', "", line.decode(errors="replace"))
+        found = [each for each in _DELIMITERS if each in text]
+        self._delimiter = ","
+        if "," not in text and found:
+            if len(found) > 1:
+                raise SourceError(
+                    "has a header of one column that holds ; and | or a tab: give --csv-delimiter"
+                )
+            self._delimiter = found[0]
+            self.notices.append(f"is CSV with {_NAMES[found[0]]} as its delimiter, by its header")
+        return True
 
     def _text_lines(self) -> Iterator[str]:
         while True:
@@ -117,21 +201,33 @@ class CsvRows:
     def _item(self, fields: list[str], fault: str, raw: list[bytes], number: int) -> Item | None:
         if not fields and not fault:
             return None
+        if self._rules > 1 and not fault and not any(field.strip(" \t") for field in fields):
+            return None
         if self._header is None:
             self._header = self._checked_header(fields, fault)
             return None
         if not fault and len(fields) != len(self._header):
-            fault = f"{len(fields)} fields, but the header has {len(self._header)}"
+            if self._rules > 1 and len(fields) == len(self._header) + 1 and not fields[-1]:
+                fields = fields[:-1]  # a delimiter at the line's end
+            else:
+                fault = f"{len(fields)} fields, but the header has {self._columns}"
         if not fault:
             try:
-                return Item(_encode(dict(zip(self._header, fields, strict=True))), number)
+                return Item(_encode(self._members(fields)), number)
             except UnicodeEncodeError:
                 fault = "not UTF-8"
         return Item(b"\n".join(raw), number, ErrorDetail("InvalidCsv", f"line {number}: {fault}"))
 
+    def _members(self, fields: list[str]) -> dict[str, str]:
+        assert self._header is not None
+        return dict(zip(self._header, fields, strict=True))
+
     def _checked_header(self, fields: list[str], fault: str) -> list[str]:
         if fault:
-            raise SourceError(f"has a header that is no CSV: {fault}")
+            raise SourceError(f"has a header that is not CSV: {fault}")
+        self._columns = len(fields)
+        if self._rules > 1 and len(fields) > 1 and not fields[-1]:
+            fields = fields[:-1]
         twice = next((name for name in fields if fields.count(name) > 1), None)
         if twice is not None:
             raise SourceError(f"names the column {twice!r} twice in its header: rename one")
@@ -147,6 +243,7 @@ class CsvRows:
         self._ended += len(lines)
         self._lines.clear()
         self._at = 0
+        self._offset = None
         self._wanted_lines = 1
         error = ErrorDetail("InvalidCsv", f"line {number}: a row longer than {self._max_row_bytes:,} bytes")
         return Item(b"\n".join(lines)[:KEPT_BYTES], number, error)

@@ -1,4 +1,4 @@
-"""Whether an input is still the one a run began with: its size, and the hash of its first and last MiB."""
+"""The fingerprint of an input: its size, and the hash of its first and last MiB."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fanout.errors import SourceError
-from fanout.inputs.opening import is_url
+from fanout.inputs.locations import is_url
 
 _MIB = 1024 * 1024
 _WORDS = {

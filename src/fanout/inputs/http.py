@@ -1,55 +1,120 @@
-"""How an input is read from a URL: one GET, streamed, its status and its length checked."""
+"""Inputs read from a URL: one GET, streamed, its status and length checked, taken up again where it broke."""
 
 from __future__ import annotations
 
 import http.client
+import time
 import urllib.error
 import urllib.request
 
 from fanout.errors import SourceError
-from fanout.inputs.reading import CHUNK_BYTES
+from fanout.inputs.readers import CHUNK_BYTES
 
 _SILENCE_S = 60.0
+_RETRY_AFTER_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # waits between tries that bring nothing
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class HttpReader:
-    """The body of a URL. Proxies and certificates as the standard library finds them in the environment."""
+    """The body of a URL. Proxies and certificates as the standard library finds them in the environment.
+
+    A reading that breaks off goes on with Range and If-Range, where the server gave an ETag or a date;
+    otherwise that is the end of it.
+    """
 
     def __init__(self, url: str) -> None:
+        self.notices: list[str] = []
         self.bytes_read = 0
         self.bytes_total: int | None = None
         self._url = url
         self._reply: http.client.HTTPResponse | None = None
+        self._validator: str | None = None
+        self._is_over = False
 
     def read(self) -> bytes:
-        """The next bytes. Raises SourceError for any status but 200, and for a body cut short."""
-        try:
-            if self._reply is None:
-                self._reply = self._get()
-            chunk = self._reply.read1(CHUNK_BYTES)
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise SourceError(f"answers HTTP {error.code} {error.reason}") from error
-        except urllib.error.URLError as error:
-            raise SourceError(f"cannot be read: {error.reason}") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise SourceError(f"broke off: {str(error) or type(error).__name__}") from error
-        if not chunk and self.bytes_total is not None and self.bytes_read < self.bytes_total:
-            raise SourceError(f"broke off: {self.bytes_read:,} of {self.bytes_total:,} bytes came")
-        self.bytes_read += len(chunk)
-        return chunk
+        """The next bytes. Raises SourceError for any status but 200, and for a body that stays cut short."""
+        if self._is_over:
+            return b""
+        failures = 0
+        while True:
+            try:
+                if self._reply is None:
+                    self._open()
+                assert self._reply is not None
+                chunk = self._reply.read1(CHUNK_BYTES)
+            except urllib.error.HTTPError as error:
+                error.close()
+                fault = SourceError(f"answers HTTP {error.code} {error.reason}")
+                if error.code not in _PASSING or not self.bytes_read:
+                    raise fault from error
+            except urllib.error.URLError as error:
+                fault = SourceError(f"cannot be read: {error.reason}")
+                if not self.bytes_read:
+                    raise fault from error
+            except (OSError, http.client.HTTPException) as error:
+                fault = SourceError(f"broke off: {str(error) or type(error).__name__}")
+            else:
+                if chunk or self.bytes_total is None or self.bytes_read >= self.bytes_total:
+                    self.bytes_read += len(chunk)
+                    self._is_over = not chunk
+                    return chunk
+                fault = SourceError(f"broke off: {self.bytes_read:,} of {self.bytes_total:,} bytes came")
+            self.close()
+            if self._validator is None or failures >= len(_RETRY_AFTER_S):
+                raise fault
+            time.sleep(_RETRY_AFTER_S[failures])  # in the reader's own thread
+            failures += 1
 
-    def _get(self) -> http.client.HTTPResponse:
-        request = urllib.request.Request(self._url, headers={"User-Agent": "fanout"})  # noqa: S310
-        # The scheme is http or https: open_source makes no HttpReader for any other.
-        reply: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_SILENCE_S)  # noqa: S310
-        if reply.status != http.client.OK:
+    def _open(self) -> None:
+        reply = self._get()
+        if self.bytes_read == 0:
+            if reply.status != http.client.OK:
+                reply.close()
+                raise SourceError(f"answers HTTP {reply.status} {reply.reason}")
+            self.bytes_total = reply.length
+            etag = reply.headers.get("ETag")
+            strong = etag if etag and not etag.startswith("W/") else None
+            self._validator = strong or reply.headers.get("Last-Modified")
+        elif reply.status == http.client.OK:
+            self._pass_what_is_read(reply)
+        elif reply.status != http.client.PARTIAL_CONTENT:
             reply.close()
             raise SourceError(f"answers HTTP {reply.status} {reply.reason}")
-        self.bytes_total = reply.length
+        elif not (reply.headers.get("Content-Range") or "").startswith(f"bytes {self.bytes_read}-"):
+            reply.close()
+            raise SourceError("answers with other bytes than those it was asked for")
+        self._reply = reply
+
+    def _pass_what_is_read(self, reply: http.client.HTTPResponse) -> None:
+        """The whole body once more, from a server without ranges; another body when it has changed."""
+        if self._validator not in (reply.headers.get("ETag"), reply.headers.get("Last-Modified")):
+            reply.close()
+            raise SourceError("changed while it was read")
+        left = self.bytes_read
+        while left:
+            chunk = reply.read1(min(left, CHUNK_BYTES))
+            if not chunk:
+                raise http.client.IncompleteRead(b"", left)
+            left -= len(chunk)
+
+    def _get(self) -> http.client.HTTPResponse:
+        headers = {"User-Agent": "fanout"}
+        if self.bytes_read and self._validator is not None:
+            headers |= {"Range": f"bytes={self.bytes_read}-", "If-Range": self._validator}
+        request = urllib.request.Request(self._url, headers=headers)  # noqa: S310
+        # The scheme is http or https: no HttpReader is made for any other.
+        reply: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_SILENCE_S)  # noqa: S310
         return reply
+
+    def seek(self, offset: int) -> bool:  # noqa: ARG002 - it is read from its beginning
+        """Not here."""
+        return False
+
+    def interrupt(self) -> None:
+        """Nothing: the silence ends by itself."""
 
     def close(self) -> None:
         """Hang up."""
         if self._reply is not None:
             self._reply.close()
+            self._reply = None

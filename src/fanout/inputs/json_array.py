@@ -1,4 +1,4 @@
-"""Where an element of a JSON array begins and ends, without holding the array.
+"""The elements of a JSON array, cut out of it without holding the array.
 
 The standard library's scanner, which is C, finds an element's end. It reads text, and offsets in text
 are not offsets in bytes: so the bytes are read as Latin-1, one character a byte, and the element is
@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator
 
 from fanout.errors import SourceError
-from fanout.inputs.source import BATCH_ITEMS, MAX_RECORD_BYTES, Item
+from fanout.inputs.json_scan import PointerScan, ValueScan
+from fanout.inputs.source import BATCH_ITEMS, KEPT_BYTES, MAX_RECORD_BYTES, Item, Place
 from fanout.model import ErrorDetail
 from fanout.payload import json_fault
 
@@ -23,22 +24,54 @@ _skip_space = re.compile(r"[ \t\r\n]*").match
 _scan = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str).raw_decode
 
 
+class _Unreadable(Exception):
+    """An element that is given up, and why."""
+
+
 class JsonArray:
     """The elements of one array, each as its own bytes. Anything but one array raises SourceError.
 
-    An element longer than ``max_element_bytes`` raises too: where it ends cannot be told without it.
+    ``items`` is a JSON Pointer to the array, where the document is no array itself; what follows the
+    array is not looked at then. An element longer than ``max_element_bytes``, or nested more deeply
+    than can be read, is an item with an error.
     """
 
-    def __init__(self, max_element_bytes: int = MAX_RECORD_BYTES) -> None:
+    def __init__(
+        self, max_element_bytes: int = MAX_RECORD_BYTES, at: Place | None = None, *, items: str | None = None
+    ) -> None:
         self._max_element_bytes = max_element_bytes
         self._buffer = b""
+        self._offset = 0 if at is None else int(at["offset"])  # of the buffer
         self._wanted_bytes = 1  # how long the buffer must be before another try is worth its while
-        self._state = "start"  # start, first, element, comma, end
-        self._found = 0
+        self._state = "start" if at is None else "comma"  # start, first, element, comma, end
+        self._found = 0 if at is None else int(at["elements"])
         self._at_eof = False
+        self._is_inside = bool(items)
+        self._pointer = PointerScan(items) if items and at is None else None
+        self._passed: ValueScan | None = None  # an element that is given up, while its end is looked for
+        self._kept = b""
+        self._fault = ""
+        self.place: Place | None = None
 
     def feed(self, chunk: bytes) -> Iterator[list[Item]]:
         """The elements that end in this chunk, in small batches."""
+        if self._pointer is not None:
+            rest = self._pointer.feed(chunk)
+            self._offset += len(chunk) - len(rest or b"")
+            if rest is None:
+                return
+            self._pointer, chunk = None, rest
+        if self._state == "end" and self._is_inside:
+            return
+        if self._passed is not None:
+            after = self._passed.feed(chunk)
+            self._offset += len(chunk) - len(after or b"")
+            if len(self._kept) < KEPT_BYTES:
+                self._kept += chunk[: KEPT_BYTES - len(self._kept)]
+            if after is None:
+                return
+            chunk = after
+            yield [self._given_up()]
         self._buffer += chunk
         if len(self._buffer) >= self._wanted_bytes:
             yield from self._scan_buffer()
@@ -46,11 +79,29 @@ class JsonArray:
     def finish(self) -> Iterator[list[Item]]:
         """Nothing, unless the array was cut short: that raises SourceError."""
         self._at_eof = True
-        yield from self._scan_buffer()
+        if self._pointer is not None:
+            self._pointer.finish()
+        if self._passed is not None:
+            raise SourceError("ends in the middle of its JSON array")
+        if not (self._state == "end" and self._is_inside):
+            yield from self._scan_buffer()
         if self._state == "start":
-            raise SourceError("holds no JSON array: it is empty")
+            raise SourceError("is empty: it holds no JSON array")
         if self._state != "end":
             raise SourceError("ends in the middle of its JSON array")
+
+    def _give_up(self, element: bytes, fault: str) -> bytes | None:
+        """Look for the end of an element that is not kept. The bytes after it, where they are there."""
+        self._fault = fault
+        self._kept = element[:KEPT_BYTES]
+        self._passed = ValueScan()
+        return self._passed.feed(element)
+
+    def _given_up(self) -> Item:
+        self._found += 1
+        self._passed = None
+        self._state = "comma"
+        return Item(self._kept, None, ErrorDetail("InvalidJson", f"element {self._found}: {self._fault}"))
 
     def _scan_buffer(self) -> Iterator[list[Item]]:
         buffer, at = self._buffer, 0
@@ -62,13 +113,26 @@ class JsonArray:
             at = _skip_space(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
             if at == len(text):
                 break
+            if self._state == "end" and self._is_inside:
+                at = len(text)
+                break
             if self._state == "element" or (self._state == "first" and text[at] != "]"):
-                end = self._element_end(text, at)
+                try:
+                    end = self._element_end(text, at)
+                except _Unreadable as error:
+                    after = self._give_up(buffer[at:], str(error))
+                    if after is None:
+                        at = len(text)
+                        break
+                    at = len(text) - len(after)
+                    items.append(self._given_up())
+                    continue
                 if end is None:
                     break
                 items.append(self._item(buffer[at:end]))
                 at, self._state = end, "comma"
                 if len(items) >= BATCH_ITEMS:
+                    self.place = {"offset": self._offset + at, "elements": self._found}
                     yield items
                     items = []
             else:
@@ -77,6 +141,10 @@ class JsonArray:
                 self._state = self._punctuation(text[at])
                 at += 1
         self._buffer = buffer[at:]
+        self._offset += at
+        self.place = None
+        if self._state == "comma" and self._passed is None:
+            self.place = {"offset": self._offset, "elements": self._found}
         self._wanted_bytes = max(1, 2 * len(self._buffer))  # twice as long each time: linear in all
         if items:
             yield items
@@ -90,11 +158,12 @@ class JsonArray:
             return "end"
         if self._state == "start":
             raise SourceError(
-                f"is no JSON array: it begins with {character!r} (for one value a line, --format jsonl)"
+                f"is not a JSON array: it begins with {character!r} "
+                "(for one value a line, --format jsonl; for an array inside an object, --items /pointer)"
             )
         if self._state == "end":
             raise SourceError("has more after the end of its JSON array")
-        raise SourceError(f"is no JSON array: {character!r} after element {self._found}, not a comma")
+        raise SourceError(f"is not a JSON array: {character!r} after element {self._found}, not a comma")
 
     def _element_end(self, text: str, at: int) -> int | None:
         """Where the element that starts at ``at`` ends, or None when the buffer may end before it does."""
@@ -105,13 +174,12 @@ class JsonArray:
             # is told by where it begins, so it may only lack its end.
             settled = len(text) - (0 if self._at_eof else _LONGEST_TOKEN)
             if error.pos < settled and not error.msg.startswith("Unterminated string"):
-                raise SourceError(f"is no JSON: element {self._found + 1}: {error.msg}") from None
+                raise SourceError(f"is not JSON: element {self._found + 1}: {error.msg}") from None
             end = len(text)
         except RecursionError:
-            raise SourceError(f"cannot be read: element {self._found + 1} is nested too deeply") from None
+            raise _Unreadable("nested too deeply") from None
         if end - at > self._max_element_bytes:
-            limit = self._max_element_bytes
-            raise SourceError(f"cannot be read: element {self._found + 1} is longer than {limit:,} bytes")
+            raise _Unreadable(f"longer than {self._max_element_bytes:,} bytes")
         # At the very end, 12 may be half of 1234, and "1e+" stands there as 1 and the beginning of a power.
         if end == len(text) or (text[end] in ".eE" and len(text) - end <= len("e+")):
             return None

@@ -1,21 +1,29 @@
-"""What a record is in JSON Lines: one JSON value a line, sent as its own bytes."""
+"""JSON Lines: one JSON value a line, sent as its own bytes; and lines of text, each a JSON string."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
+from fanout.errors import SourceError
 from fanout.inputs.lines import LineSplitter
-from fanout.inputs.source import BATCH_ITEMS, MAX_RECORD_BYTES, Item
+from fanout.inputs.source import BATCH_ITEMS, MAX_RECORD_BYTES, Item, Place
 from fanout.model import ErrorDetail
 from fanout.payload import json_fault
 
+_encode = msgspec.json.Encoder().encode
 
-class JsonLines:
-    """Blank lines are skipped, CRLF is tolerated, and a line that is no JSON is an item with an error."""
 
-    def __init__(self, max_line_bytes: int = MAX_RECORD_BYTES) -> None:
-        self._lines = LineSplitter(max_line_bytes)
-        self._ended = 0  # lines seen, so the next one's 0-based number
+class _Lines:
+    """Lines, in batches of items. Subclasses say what an item is."""
+
+    _error_type = "InvalidJson"
+
+    def __init__(self, max_line_bytes: int = MAX_RECORD_BYTES, at: Place | None = None) -> None:
+        self._lines = LineSplitter(max_line_bytes, 0 if at is None else int(at["offset"]))
+        self._ended = 0 if at is None else int(at["lines"])  # lines seen, so the next one's 0-based number
+        self.place: Place | None = None
 
     def feed(self, chunk: bytes) -> Iterator[list[Item]]:
         """The records whose lines end in this chunk, in small batches."""
@@ -27,29 +35,104 @@ class JsonLines:
 
     def _batches(self, lines: list[bytes]) -> Iterator[list[Item]]:
         cut = self._lines.cut
+        is_regular = self._lines.is_regular
+        offset = self._lines.offset
         before = self._ended
         self._ended += len(lines)
+        last = len(lines) - BATCH_ITEMS
         for start in range(0, len(lines), BATCH_ITEMS):
-            items: list[Item] = []
-            number = before + start
-            for line in lines[start : start + BATCH_ITEMS]:
-                number += 1
-                if line.endswith(b"\r"):
-                    line = line[:-1]
-                if cut and number - before - 1 in cut:
-                    items.append(self._overlong(line, number))
-                    continue
-                try:
-                    fault = json_fault(line)
-                except RecursionError:
-                    fault = "nested too deeply"
-                if fault is None:
-                    items.append(Item(line, number))
-                elif line.strip():
-                    items.append(Item(line, number, ErrorDetail("InvalidJson", f"line {number}: {fault}")))
+            some = lines[start : start + BATCH_ITEMS]
+            items = self._items(some, before + start, [i - start for i in cut] if cut else ())
+            if start >= last:
+                self.place = {"offset": self._lines.next_offset, "lines": self._ended}
+            elif is_regular:
+                offset += sum(map(len, some)) + len(some)
+                self.place = {"offset": offset, "lines": before + start + len(some)}
+            else:
+                self.place = None
             if items:
                 yield items
 
+    def _items(self, lines: list[bytes], before: int, cut: list[int] | tuple[()]) -> list[Item]:
+        raise NotImplementedError
+
     def _overlong(self, kept: bytes, number: int) -> Item:
         limit = self._lines.max_line_bytes
-        return Item(kept, number, ErrorDetail("InvalidJson", f"line {number}: longer than {limit:,} bytes"))
+        return Item(
+            kept, number, ErrorDetail(self._error_type, f"line {number}: longer than {limit:,} bytes")
+        )
+
+
+class JsonLines(_Lines):
+    """Blank lines are skipped, CRLF is tolerated, and a line that is no JSON is an item with an error.
+
+    A first line that is a bracket alone raises SourceError: a document of many lines would be sent in
+    fragments (not by the rules of 0.1).
+    """
+
+    def __init__(
+        self, max_line_bytes: int = MAX_RECORD_BYTES, at: Place | None = None, *, rules: int = 2
+    ) -> None:
+        super().__init__(max_line_bytes, at)
+        self._is_first = at is None and rules > 1
+
+    def _items(self, lines: list[bytes], before: int, cut: list[int] | tuple[()]) -> list[Item]:
+        if self._is_first:
+            self._check_first(lines)
+        items: list[Item] = []
+        number = before
+        for line in lines:
+            number += 1
+            if line.endswith(b"\r"):
+                line = line[:-1]
+            if cut and number - before - 1 in cut:
+                items.append(self._overlong(line, number))
+                continue
+            try:
+                fault = json_fault(line)
+            except RecursionError:
+                fault = "nested too deeply"
+            if fault is None:
+                items.append(Item(line, number))
+            elif line.strip():
+                items.append(Item(line, number, ErrorDetail("InvalidJson", f"line {number}: {fault}")))
+        return items
+
+    def _check_first(self, lines: list[bytes]) -> None:
+        for i, line in enumerate(lines):
+            first = line.strip()
+            if not first:
+                continue
+            self._is_first = False
+            if first in (b"{", b"["):
+                what = "a JSON document of many lines" if first == b"{" else "a JSON array of many lines"
+                advice = "" if first == b"{" else ", or read it with --format json"
+                raise SourceError(
+                    f"is {what}, not JSON Lines (line {i + 1} is {first.decode()} alone): "
+                    f"write one value a line with `jq -c .`{advice}"
+                )
+            return
+
+
+class TextLines(_Lines):
+    """Each line of text is a record: a JSON string. Blank lines are skipped, and CRLF is tolerated."""
+
+    _error_type = "InvalidText"
+
+    def _items(self, lines: list[bytes], before: int, cut: list[int] | tuple[()]) -> list[Item]:
+        items: list[Item] = []
+        for i, line in enumerate(lines):
+            number = before + i + 1
+            if line.endswith(b"\r"):
+                line = line[:-1]
+            if cut and i in cut:
+                items.append(self._overlong(line, number))
+                continue
+            if not line:
+                continue
+            try:
+                items.append(Item(_encode(line.decode()), number))
+            except UnicodeDecodeError as error:
+                fault = f"line {number}: not UTF-8 (byte {error.start})"
+                items.append(Item(line, number, ErrorDetail("InvalidText", fault)))
+        return items

@@ -1,37 +1,40 @@
-"""Where a line ends: bytes in any chunks to whole lines, in memory bounded by the longest line allowed."""
+"""Lines: bytes in any chunks to whole lines, in memory bounded by the longest line allowed."""
 
 from __future__ import annotations
 
-from fanout.errors import SourceError
 from fanout.inputs.source import KEPT_BYTES, MAX_RECORD_BYTES
 
 _BOM = b"\xef\xbb\xbf"
-_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class LineSplitter:
     """Cut chunks into lines at ``\\n``, which is left out. A byte order mark before the first is dropped.
 
     A line longer than ``max_line_bytes`` is given by its first KiB, and its index among the lines
-    returned is in ``cut``; the rest of it is thrown away as it comes.
+    returned is in ``cut``; the rest of it is thrown away as it comes. ``offset`` is where the first of
+    the lines returned last begins, ``next_offset`` where the line after them does, from ``start_offset``.
     """
 
-    def __init__(self, max_line_bytes: int = MAX_RECORD_BYTES) -> None:
+    def __init__(self, max_line_bytes: int = MAX_RECORD_BYTES, start_offset: int = 0) -> None:
         self.max_line_bytes = max_line_bytes
         self.cut: frozenset[int] | set[int] = frozenset()
+        self.offset = self.next_offset = start_offset
+        self._fed = start_offset  # bytes seen
         self._parts: list[bytes] = []  # of the line not yet ended
         self._parts_bytes = 0
         self._overlong = False
-        self._at_start = True
+        self._at_start = start_offset == 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The lines that end in this chunk."""
         self.cut = frozenset()
+        self._fed += len(chunk)
         lines = chunk.split(b"\n")
         rest = lines.pop()
         if not lines:
             self._keep(rest)
             return lines
+        self.offset, self.next_offset = self.next_offset, self._fed - len(rest)
         if self._parts or self._overlong:
             self._keep(lines[0])
             lines[0] = self._take()
@@ -44,12 +47,18 @@ class LineSplitter:
     def finish(self) -> list[bytes]:
         """The last line, when no line break ended it."""
         self.cut = frozenset()
+        self.offset, self.next_offset = self.next_offset, self._fed
         if not self._parts:
             return []
         lines = [self._take()]
         if self._overlong:
             self._cut_overlong(lines)
         return self._first(lines) if self._at_start else lines
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether the lines returned last are as long as they are in the input."""
+        return not self.cut and self.offset != 0
 
     def _keep(self, part: bytes) -> None:
         if not part:
@@ -78,7 +87,5 @@ class LineSplitter:
 
     def _first(self, lines: list[bytes]) -> list[bytes]:
         self._at_start = False
-        if lines[0].startswith(_UTF16_BOMS):
-            raise SourceError("is UTF-16: convert it to UTF-8 first")
         lines[0] = lines[0].removeprefix(_BOM)
         return lines

@@ -1,9 +1,9 @@
-"""What a source is: a lazy, ordered stream of records, each with its place in the input."""
+"""The source of a run's records: a lazy, ordered stream of items, each with its place in the input."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,22 +13,32 @@ MAX_RECORD_BYTES = 16 * 1024 * 1024
 KEPT_BYTES = 1024  # of a record too long to be kept
 BATCH_ITEMS = 256  # few enough that checking them holds the event loop for less than a millisecond
 
+Place = dict[str, Any]  # JSON; only the source that made it reads it
+
 
 class Item(msgspec.Struct):
     """One record of the input. With ``error`` it is rejected as it stands, and ``payload`` is what was read.
 
-    ``line`` is 1-based, and None where the input has no lines.
+    ``line`` is 1-based, and None where the input has no lines. ``source`` is the location the record
+    came from, where a run has several.
     """
 
     payload: bytes
     line: int | None = None
     error: ErrorDetail | None = None
+    source: str | None = None
+
+
+class Jump(msgspec.Struct):
+    """Among the items: the next one has this seq, as a resumed run passes over what it has finished."""
+
+    seq: int
 
 
 class Source(Protocol):
     """An input. ``seq`` is the running count of its items from 0, over all batches.
 
-    ``bytes_read`` and ``bytes_total`` are bytes of the file as it lies there, compressed or not;
+    ``bytes_read`` and ``bytes_total`` are bytes of the input as it is stored, compressed or not;
     ``bytes_read`` says, within a record or so, where the records handed out end.
     """
 
@@ -40,8 +50,16 @@ class Source(Protocol):
     @property
     def bytes_total(self) -> int | None: ...
 
-    def batches(self) -> AsyncIterator[list[Item]]:
-        """The records, in order, pulled when asked for. Raises SourceError when the input fails halfway."""
+    @property
+    def place(self) -> Place | None:
+        """Where the batch that comes next begins: ``batches(at=place)`` enters there. None: nowhere."""
+        ...
+
+    def batches(self, at: Place | None = None) -> AsyncIterator[list[Item]]:
+        """The records, in order, pulled when asked for. Raises SourceError when the input fails halfway.
+
+        Called once for a source.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from fanout.errors import SourceError
-from fanout.inputs.reading import CHUNK_BYTES, end_mark
+from fanout.inputs.readers import CHUNK_BYTES, end_mark
 from fanout.private_files import FILE_MODE, opener
 
 _CHANGED = "standard input is not the input the run began with: it differs"

@@ -24,7 +24,7 @@ SPOOL_FILE = "spool"
 # Every file of a run that has not begun: what undoing its beginning removes.
 BEGUN_FILES = (
     *(STATE_FILE, OUTCOMES_FILE, MARK_FILE, LOCK_FILE, SAMPLES_FILE, SPOOL_FILE, f"{SPOOL_FILE}.end"),
-    *("reserve", "timeline.jsonl", "messages"),
+    *("reserve", "timeline.jsonl", "messages", "places", "inputs.gz"),
 )
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode

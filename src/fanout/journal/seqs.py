@@ -55,6 +55,16 @@ class SeqSet:
         page = self._pages.get(seq >> _PAGE_BITS)
         return page is not None and bool(page[(seq & _IN_PAGE) >> 3] & (1 << (seq & 7)))
 
+    def first_missing(self, seq: int) -> int:
+        """The first number from ``seq`` on that is not in the set."""
+        while (page := self._pages.get(seq >> _PAGE_BITS)) is not None:
+            held = int.from_bytes(page, "little") >> (seq & _IN_PAGE)
+            ones = (~held & (held + 1)).bit_length() - 1
+            if (seq & _IN_PAGE) + ones < _PAGE_SEQS:
+                return seq + ones
+            seq = ((seq >> _PAGE_BITS) + 1) << _PAGE_BITS
+        return seq
+
     def __len__(self) -> int:
         return self._count
 

@@ -14,7 +14,7 @@ from fanout.dispatcher.intake import Intake as EngineIntake
 from fanout.dispatcher.record import InputRecord, record_of
 from fanout.dispatcher.supply import NOTHING, AsyncSupply, BlockSupply, Supply, SyncSupply
 from fanout.errors import SourceError
-from fanout.inputs import Item, SelectionFailed, Selector, Source
+from fanout.inputs import Item, Jump, SelectionFailed, Selector, Source
 from fanout.model import ErrorDetail, Record, Verdict
 
 MAY_HAVE_RUN = ErrorDetail(
@@ -108,6 +108,9 @@ class Intake:
             found = self._next()
             if found is NOTHING or self._failure is not None:
                 return None
+            if isinstance(found, Jump):
+                self._seq = found.seq if self._take is None else min(found.seq, self._take)
+                continue
             seq = self._seq
             if self._on_record is not None and not self._is_same(seq, found):
                 return None
@@ -196,17 +199,17 @@ class Intake:
 def record_of_item(selector: Selector | None, seq: int, item: Item) -> InputRecord:
     """The record of an item of the input, after the selection. Never raises."""
     if item.error is not None or selector is None:
-        return InputRecord(seq, item.payload, None, item.line, None, None, item.error)
+        return InputRecord(seq, item.payload, None, item.line, item.source, None, item.error)
     try:
         body, key, durable_name = selector.apply(item.payload)
     except SelectionFailed as error:
         fault = ErrorDetail("SelectionFailed", str(error))
-        return InputRecord(seq, item.payload, line=item.line, fault=fault)
+        return InputRecord(seq, item.payload, line=item.line, source=item.source, fault=fault)
     except Exception as error:  # noqa: BLE001 - whatever is raised is this record's outcome
         fault = ErrorDetail("SelectionFailed", f"{type(error).__name__}: {error}")
-        return InputRecord(seq, item.payload, line=item.line, fault=fault)
+        return InputRecord(seq, item.payload, line=item.line, source=item.source, fault=fault)
     own = None if durable_name is None else Record(None, durable_name=durable_name)
-    return InputRecord(seq, body, key, item.line, None, own)
+    return InputRecord(seq, body, key, item.line, item.source, own)
 
 
 def _supply_of(

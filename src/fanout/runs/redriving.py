@@ -130,6 +130,7 @@ class Redrive:
             unembed(outcome.input_raw, outcome.input_encoding),
             key=outcome.key,
             line=outcome.line,
+            source=outcome.source,
             own=own,
         )
         if is_suspect:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from fanout.errors import SourceError
-from fanout.inputs import open_source, open_spool
+from fanout.errors import ConfigError, SourceError
+from fanout.inputs import InputOptions, open_source, open_spool
 from tests.inputs.reading import read_all, read_until_failure
 
 RECORDS = [json.dumps({"id": i, "text": "é" * (i % 50)}, ensure_ascii=False).encode() for i in range(5000)]
@@ -52,7 +52,9 @@ async def test_the_format_may_be_told(tmp_path: Path) -> None:
     """--format goes before the suffix, and gzip is known by its first bytes, whatever the name."""
     path = tmp_path / "export.txt"
     path.write_bytes(gzip.compress(LINES))
-    assert [item.payload for item in await read_all(open_source(str(path), format="jsonl"))] == RECORDS
+    assert [
+        item.payload for item in await read_all(open_source(str(path), InputOptions(format="jsonl")))
+    ] == RECORDS
 
 
 async def test_concatenated_gzip_is_one_input(tmp_path: Path) -> None:
@@ -64,15 +66,16 @@ async def test_concatenated_gzip_is_one_input(tmp_path: Path) -> None:
 
 def test_what_cannot_be_opened_is_told_in_one_line(tmp_path: Path) -> None:
     """Each message names the input, what is wrong and what to do."""
-    (tmp_path / "x.parquet").write_bytes(b"")
+    (tmp_path / "x.orc").write_bytes(b"")
     cases = {
-        str(tmp_path / "none.jsonl"): "No such file or directory: give a file, - (standard input) or a URL",
+        str(tmp_path / "none.jsonl"): "No such file or directory: give a file, - (standard input), s3://…",
         str(tmp_path / "none"): "No such file or directory",
         str(tmp_path): "is a directory",
-        str(tmp_path / "x.parquet"): (
-            "unknown format: name it .jsonl, .ndjson, .json, .csv (or .gz of these), "
-            "or give --format jsonl|json|csv"
+        str(tmp_path / "x.orc"): (
+            "unknown format: name it .jsonl, .ndjson, .json, .csv, .tsv or .parquet "
+            "(or .gz, .zst, .bz2, .xz of these), or give --format"
         ),
+        '{"a":1}': "INPUT is JSON itself",
         "https://example.com/data": "unknown format",
         "a\0b.jsonl": "null",
     }
@@ -81,8 +84,8 @@ def test_what_cannot_be_opened_is_told_in_one_line(tmp_path: Path) -> None:
             open_source(location)
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
-    with pytest.raises(SourceError, match=r"format is 'xml': give jsonl \| json \| csv"):
-        open_source("-", format="xml")
+    with pytest.raises(ConfigError, match=r"format is 'xml': give jsonl \| json \| csv"):
+        open_source("-", InputOptions(format="xml"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

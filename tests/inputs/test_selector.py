@@ -28,14 +28,43 @@ def test_a_key_is_text_or_nothing(record: bytes, expression: str, key: str | Non
 
 
 def test_a_payload_is_selected() -> None:
-    """The payload is what the expression yields, null included; key and name are of the whole record."""
+    """The payload is what the expression yields; key and name are of the whole record."""
     selector = Selector(key="id", select="body.x", durable_name="name")
     assert selector.apply(b'{"id":1,"name":"n","body":{"x":[1.5,"\xc3\xa9"]}}') == (
         b'[1.5,"\xc3\xa9"]',
         "1",
         "n",
     )
-    assert selector.apply(b'{"id":1}') == (b"null", "1", None)
+    with pytest.raises(SelectionFailed, match="finds nothing"):
+        selector.apply(b'{"id":1}')
+
+
+@pytest.mark.parametrize(
+    "number", ["1.50", "1e400", "-0", "-0.0", "1E5", "0.1234567890123456789", "9" * 30, "7" * 5000, "12"]
+)
+def test_numbers_keep_their_digits(number: str) -> None:
+    """A number that is selected stands in the payload, and in a key, as it stood in the record."""
+    selector = Selector(select="{x: a.b, y: [a.b]}", key="a.b")
+    record = b'{"a":{"b":%s},"text":"\\ud800"}' % number.encode()
+    payload, key, _ = selector.apply(record)
+    assert payload == b'{"x":%s,"y":[%s]}' % (number.encode(), number.encode())
+    assert key == number
+
+
+def test_functions_compute_with_exact_numbers() -> None:
+    """JMESPath knows them as numbers: to compare, to add and to name their type."""
+    record = b'{"a":[{"x":1.50},{"x":2.25},{"x":12345678901234567890}]}'
+    assert Selector(select="a[?x < `2`].x").apply(record)[0] == b"[1.50]"
+    assert Selector(select="sum(a[:2].x)").apply(record)[0] == b"3.75"
+    assert Selector(select="[type(a[0].x), type(a[2].x)]").apply(record)[0] == b'["number","number"]'
+
+
+def test_records_without_a_key_are_counted() -> None:
+    """So that a key that never fits is noticed."""
+    selector = Selector(key="id")
+    for record in (b'{"id":1}', b"{}", b"[]"):
+        selector.apply(record)
+    assert selector.without_key == 2
 
 
 def test_without_expressions_bytes_pass() -> None:

@@ -1,0 +1,171 @@
+"""The input of a run: opened when it begins, and again, from where it had got to, when it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fanout.aws import ServiceClients
+from fanout.commands.request import Request, RunOptions
+from fanout.errors import JournalError, SourceError
+from fanout.inputs import (
+    LISTING_FILE,
+    PLACES_FILE,
+    RULES,
+    InputOptions,
+    PlacedSource,
+    Places,
+    RepeatSource,
+    Source,
+    fingerprint,
+    fingerprint_difference,
+    is_list,
+    is_url,
+    open_source,
+    open_spool,
+    shown_location,
+)
+from fanout.journal import RunDir
+
+Say = Callable[[str], None]
+
+
+def open_input(request: Request, directory: Path | None, say: Say | None = None) -> Source:
+    """The input of a run that begins; what a resume needs of it is kept in ``directory``.
+
+    Raises SourceError and ConfigError.
+    """
+    options = request.run_options
+    if options.payload is not None:
+        return _placed(_repeated(options), directory)
+    is_spooled = request.location == "-" and options.spool
+    source = open_source(
+        request.locations,
+        options.input_options(),
+        spool=directory / "spool" if directory is not None and is_spooled else None,
+        listing=None if directory is None else directory / LISTING_FILE,
+        clients=_clients(request.options),
+        on_notice=say,
+    )
+    return _placed(source, directory)
+
+
+def first_input(request: Request) -> dict[str, Any]:
+    """What run.json says of the input of a run that begins."""
+    locations = request.locations
+    name = request.run_options.format
+    kept: dict[str, Any] = {"location": request.location, "rules": RULES}
+    if request.run_options.payload is not None:
+        return {**kept, "fingerprint": {"kind": "payload"}}
+    if len(locations) == 1 and not is_list(locations[0]):
+        path = _path(locations[0])
+        return {
+            **kept,
+            **({} if path is None else {"path": path}),
+            "fingerprint": fingerprint(locations[0], format=name),
+        }
+    paths = [_path(each) or each for each in locations]
+    return {**kept, "locations": paths, "fingerprint": {"kind": "list", "format": name}}
+
+
+def reopen_input(
+    run_dir: RunDir,
+    options: Mapping[str, Any] | None = None,
+    *,
+    say: Say | None = None,
+    wanted_from: Callable[[int], int] | None = None,
+) -> Source:
+    """The input of a run once more, or what was kept of it.
+
+    ``options`` are those of the dispatcher, for the session that reads S3. With ``wanted_from`` the
+    source passes over what is not wanted. Raises SourceError, in one line, when the input is gone, was
+    never kept, or is another one now.
+    """
+    state = run_dir.state
+    recorded = state.get("input")
+    if not isinstance(recorded, dict) or not isinstance(recorded.get("location"), str):
+        raise JournalError(f"{run_dir.path}/run.json: is damaged: input is missing")
+    kept = state.get("options") or {}
+    run_options = RunOptions(**{name: value for name, value in kept.items() if name in RunOptions.names()})
+    input_options = run_options.input_options(rules=int(recorded.get("rules", 1)))
+    before = recorded.get("fingerprint") or {}
+
+    def reopen() -> Source:
+        return _reopened(run_dir, recorded, run_options, input_options, options or kept, say)
+
+    _check_same(run_dir, recorded, before, input_options)
+    source = reopen()
+    if wanted_from is None:
+        return source
+    return PlacedSource(
+        source, Places(run_dir.path / PLACES_FILE, goes_on=True), wanted_from=wanted_from, reopen=reopen
+    )
+
+
+def another_input(location: str, difference: str) -> SourceError:
+    """The error for an input that has changed since the run began."""
+    return SourceError(f"{shown_location(location)} is not the input the run began with: {difference}")
+
+
+def _check_same(
+    run_dir: RunDir, recorded: dict[str, Any], before: dict[str, Any], options: InputOptions
+) -> None:
+    kind = before.get("kind")
+    if run_dir.spool.exists() or kind in ("list", "payload"):
+        return
+    if kind == "iterable":
+        raise SourceError(
+            f"the records of {run_dir.path} came from a program: "
+            "give them to fanout.run(…, resume=True) again"
+        )
+    if kind in ("stdin", "pipe"):
+        raise SourceError(f"{run_dir.path}: its input was a pipe that was not kept: nothing is left to read")
+    location = recorded.get("path") or recorded["location"]
+    difference = fingerprint_difference(before, fingerprint(location, format=options.format))
+    if difference is not None:
+        raise another_input(location, difference)
+
+
+def _reopened(
+    run_dir: RunDir,
+    recorded: dict[str, Any],
+    run_options: RunOptions,
+    options: InputOptions,
+    dispatcher: Mapping[str, Any],
+    say: Say | None,
+) -> Source:
+    if run_options.payload is not None:
+        return _repeated(run_options)
+    if run_dir.spool.exists():
+        return open_spool(run_dir.spool, options, location=recorded["location"])
+    locations = recorded.get("locations") or [recorded.get("path") or recorded["location"]]
+    return open_source(
+        locations,
+        options,
+        listing=run_dir.path / LISTING_FILE,
+        clients=_clients(dispatcher),
+        on_notice=say,
+    )
+
+
+def _placed(source: Source, directory: Path | None) -> Source:
+    return source if directory is None else PlacedSource(source, Places(directory / PLACES_FILE))
+
+
+def _repeated(options: RunOptions) -> Source:
+    assert options.payload is not None
+    return RepeatSource(options.payload.encode(), options.repeat or 1)
+
+
+def _clients(options: Mapping[str, Any]) -> Callable[[], ServiceClients]:
+    return lambda: ServiceClients(
+        profile=options.get("profile"), region=options.get("region"), verify=options.get("verify")
+    )
+
+
+def _path(location: str) -> str | None:
+    """Where a file lies, for a resume from another directory."""
+    if location == "-" or is_url(location) or "://" in location:
+        return None
+    return str(Path(location).absolute())

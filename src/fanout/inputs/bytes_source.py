@@ -1,0 +1,130 @@
+"""Records out of bytes: a reader, and the format that splits what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Protocol
+
+from fanout.errors import SourceError
+from fanout.inputs.csv_rows import CsvRows
+from fanout.inputs.json_array import JsonArray
+from fanout.inputs.jsonl import JsonLines, TextLines
+from fanout.inputs.manifest_rows import BatchManifestRows, InventoryRows
+from fanout.inputs.options import InputOptions
+from fanout.inputs.read_ahead import ReadAhead
+from fanout.inputs.readers import ByteReader, EntryReader
+from fanout.inputs.shown import shown_location
+from fanout.inputs.source import MAX_RECORD_BYTES, Item, Place
+
+OnNotice = Callable[[str], None]
+
+
+class Splitter(Protocol):
+    """A format: bytes in any chunks to records.
+
+    ``place`` is where the batch that comes next begins, or None where that is not known.
+    """
+
+    @property
+    def place(self) -> Place | None: ...
+
+    def feed(self, chunk: bytes) -> Iterator[list[Item]]:
+        """The records that end in this chunk."""
+        ...
+
+    def finish(self) -> Iterator[list[Item]]:
+        """What the end of the input completes."""
+        ...
+
+
+def splitter_of(
+    format: str,  # noqa: A002 - the option's name
+    options: InputOptions,
+    at: Place | None = None,
+    *,
+    max_record_bytes: int = MAX_RECORD_BYTES,
+) -> Splitter:
+    """The splitter of a format, entered at a place that one like it gave."""
+    if format == "jsonl":
+        return JsonLines(max_record_bytes, at, rules=options.rules)
+    if format == "lines":
+        return TextLines(max_record_bytes, at)
+    if format == "json":
+        return JsonArray(max_record_bytes, at, items=options.items)
+    csv: dict[str, Any] = {"rules": options.rules, "header": options.csv_header}
+    csv["delimiter"] = options.csv_delimiter or ("\t" if format == "tsv" else None)
+    if format == "s3-batch-manifest":
+        return BatchManifestRows(max_record_bytes, at)
+    if format == "s3-inventory":
+        return InventoryRows(max_record_bytes, at, header=options.csv_header)
+    return CsvRows(max_record_bytes, at, **csv)
+
+
+class BytesSource:
+    """Records of a format out of the bytes of a reader. ``make_splitter`` is given the place of entry."""
+
+    def __init__(
+        self,
+        location: str,
+        reader: ByteReader,
+        make_splitter: Callable[[Place | None], Splitter],
+        *,
+        on_notice: OnNotice | None = None,
+    ) -> None:
+        self.location = location
+        self.place: Place | None = None
+        self._reader = reader
+        self._ahead: ReadAhead[bytes] | None = None
+        self._make_splitter = make_splitter
+        self._on_notice = on_notice
+        self._position = 0  # of the records handed out, not of the reader, which is ahead
+
+    @property
+    def bytes_read(self) -> int:
+        return self._position
+
+    @property
+    def bytes_total(self) -> int | None:
+        return self._reader.bytes_total
+
+    async def batches(self, at: Place | None = None) -> AsyncIterator[list[Item]]:
+        """The records. A failure comes after the last whole record before it, and says how far that was."""
+        splitter = self._make_splitter(at)
+        reader = self._reader if at is None else EntryReader(self._reader, int(at["offset"]))
+        self._ahead = ahead = ReadAhead(reader)
+        records = 0
+        try:
+            while chunk := await ahead.next():
+                before, handed_out = self._position, 0
+                stored = ahead.position - before  # bytes of the file that this chunk came of
+                for batch in splitter.feed(chunk):
+                    records += len(batch)
+                    handed_out += sum([len(item.payload) for item in batch]) + len(batch)
+                    self._position = before + int(stored * min(1.0, handed_out / len(chunk)))
+                    self.place = splitter.place
+                    yield batch
+                self._position = before + stored
+                self._say(splitter)
+            self._position = ahead.position
+            for batch in splitter.finish():
+                records += len(batch)
+                self.place = None
+                yield batch
+            self._say(splitter)
+        except SourceError as error:
+            where = f" (after {records:,} records)" if records and at is None else ""
+            raise SourceError(f"{shown_location(self.location)}: {error}{where}") from error
+
+    def _say(self, splitter: Splitter) -> None:
+        for notices in (self._reader.notices, getattr(splitter, "notices", ())):
+            while notices:
+                text = notices.pop(0)
+                if self._on_notice is not None:
+                    self._on_notice(f"{shown_location(self.location)}: {text}")
+
+    async def aclose(self) -> None:
+        """Let go of the input."""
+        if self._ahead is None:
+            self._reader.close()
+        else:
+            await self._ahead.aclose()

@@ -1,0 +1,102 @@
+"""The kept listing: which files and objects an input of many is made of, in order, as they were found.
+
+The file ``inputs.gz`` of a run directory holds it: gzip members of JSON Lines, one for each page, so that
+a crash costs the last page at the most. A resume reads it and lists only beyond its end: what comes and
+goes in a folder or a bucket meanwhile shifts no number.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from fanout.errors import SourceError
+from fanout.private_files import opener
+
+LISTING_FILE = "inputs.gz"
+_PAGE_ENTRIES = 1000
+
+
+class Entry(msgspec.Struct, omit_defaults=True):
+    """A file or an object. ``input`` is the index of the location that it was found by.
+
+    ``path`` is where a file lies, for a resume from another directory.
+    """
+
+    location: str
+    input: int = 0
+    path: str | None = None
+    size: int | None = None
+    etag: str | None = None
+    modified: str | None = None
+    columns: list[str] | None = None  # of a part of an inventory
+
+
+class Found(msgspec.Struct):
+    """All that the location with this index stands for is listed."""
+
+    found: int
+
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class KeptListing:
+    """The listing in a file, or none for runs without a directory."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def pages(self) -> Iterator[list[Entry | Found]]:
+        """What is kept, page by page; a page cut short by a crash is cut off. Raises SourceError."""
+        if self._path is None or not self._path.exists():
+            return
+        whole = 0
+        try:
+            with self._path.open("rb") as file:
+                pending = b""
+                while True:
+                    inflate = zlib.decompressobj(wbits=31)
+                    page = b""
+                    while not inflate.eof:
+                        chunk = pending or file.read(1 << 16)
+                        pending = b""
+                        if not chunk:
+                            break
+                        page += inflate.decompress(chunk)
+                    if not inflate.eof:
+                        break
+                    pending = inflate.unused_data
+                    whole = file.tell() - len(pending)
+                    yield [_entry(line) for line in page.splitlines()]
+            if whole != self._path.stat().st_size:
+                os.truncate(self._path, whole)
+        except (OSError, zlib.error, msgspec.MsgspecError) as error:
+            raise SourceError(f"{self._path}: is damaged: {error}") from error
+
+    def append(self, page: list[Entry | Found]) -> None:
+        """Keep a page, before any record of it is sent. Raises SourceError."""
+        if self._path is None or not page:
+            return
+        try:
+            with open(self._path, "ab", opener=opener) as file:
+                for start in range(0, len(page), _PAGE_ENTRIES):
+                    some = page[start : start + _PAGE_ENTRIES]
+                    file.write(gzip.compress(b"".join([_encode(each) + b"\n" for each in some]), 6))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise SourceError(f"{self._path}: cannot be written: {error.strerror or error}") from error
+
+
+def _entry(line: bytes) -> Entry | Found:
+    members = _decode(line)
+    if "found" in members:
+        return msgspec.convert(members, Found)
+    return msgspec.convert(members, Entry)

@@ -1,0 +1,190 @@
+"""Several inputs as one: files, patterns, objects, prefixes and inventories, numbered through in order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import msgspec
+
+from fanout.errors import SourceError
+from fanout.inputs.bytes_source import OnNotice
+from fanout.inputs.listing import Entry, Found, KeptListing
+from fanout.inputs.locations import absolute, is_pattern, is_prefix, is_url, key_pattern, matching_files
+from fanout.inputs.s3 import S3, is_s3, split_location
+from fanout.inputs.source import BATCH_ITEMS, Item, Place, Source
+
+_encode = msgspec.json.Encoder().encode
+PAGE_KEYS = 1000  # of a listing by S3, at the most
+OpenEntry = Callable[[Entry], Awaitable[tuple[Source, Entry]]]
+ReadInventory = Callable[[str, int], Awaitable[list[Entry]]]
+
+
+class ManySource:
+    """The records of all locations. What they are made of is kept in ``listing`` before it is read.
+
+    ``open_entry`` opens one file or object, and returns with it what is known of it now.
+    """
+
+    def __init__(
+        self,
+        locations: Sequence[str],
+        open_entry: OpenEntry,
+        *,
+        s3: Callable[[], S3],
+        listing: KeptListing,
+        read_inventory: ReadInventory | None = None,
+        on_notice: OnNotice | None = None,
+    ) -> None:
+        self.location = " ".join(locations)
+        self.place: Place | None = None
+        self.bytes_total: int | None = None
+        self._locations = locations
+        self._open_entry = open_entry
+        self._s3 = s3
+        self._listing = listing
+        self._read_inventory = read_inventory
+        self._on_notice = on_notice
+        self._current: Source | None = None
+        self._opened: Source | None = None  # for its size and ETag, and read next
+        self._bytes_before = 0
+        self._objects = 0
+        self._is_single = len(locations) == 1 and not is_pattern(locations[0]) and read_inventory is None
+
+    @property
+    def bytes_read(self) -> int:
+        return self._bytes_before + (0 if self._current is None else self._current.bytes_read)
+
+    async def batches(self, at: Place | None = None) -> AsyncIterator[list[Item]]:
+        """The records of one entry after the other."""
+        skipped = 0 if at is None else int(at["n"])
+        inner: Place | None = None if at is None else at.get("at")
+        number = 0
+        async for page in self._pages():
+            objects: list[Item] = []
+            for entry in page:
+                number += 1
+                if number <= skipped:
+                    self._bytes_before += entry.size or 0
+                    continue
+                if is_prefix(self._locations[entry.input]):
+                    objects.append(Item(_object_of(entry)))
+                    if len(objects) >= BATCH_ITEMS:
+                        self.place = {"n": number}
+                        yield objects
+                        objects = []
+                    continue
+                async for batch in self._of(entry, number, inner):
+                    yield batch
+                inner = None
+            if objects:
+                self.place = {"n": number}
+                yield objects
+
+    async def _of(self, entry: Entry, number: int, at: Place | None) -> AsyncIterator[list[Item]]:
+        source, self._opened = self._opened, None
+        if source is None:
+            source, _ = await self._open_entry(entry)
+        self._current = source
+        if self._is_single:
+            self.bytes_total = source.bytes_total
+        try:
+            async for batch in source.batches(at):
+                if not self._is_single:
+                    for item in batch:
+                        item.source = entry.location
+                self.place = None if source.place is None else {"n": number - 1, "at": source.place}
+                yield batch
+        finally:
+            self._bytes_before += source.bytes_read
+            self._current = None
+            await source.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of what is open."""
+        for source in (self._current, self._opened):
+            if source is not None:
+                await source.aclose()
+        self._opened = None
+
+    # --- what the input is made of ---------------------------------------------------------------
+
+    async def _pages(self) -> AsyncIterator[list[Entry]]:
+        """What is kept, then what is found beyond it."""
+        found, last = -1, None
+        for kept in self._listing.pages():
+            entries: list[Entry] = []
+            for each in kept:
+                if isinstance(each, Found):
+                    found, last = each.found, None
+                else:
+                    last = each.location
+                    entries.append(each)
+            if entries:
+                yield entries
+        for i in range(found + 1, len(self._locations)):
+            count = 0
+            async for page in self._found(self._locations[i], i, last):
+                for entry in page:
+                    entry.input = i
+                count += len(page)
+                self._listing.append(list(page))
+                if page:
+                    yield page
+            if not count and last is None:
+                raise SourceError(f"{self._locations[i]}: no object matches")
+            last = None
+            self._listing.append([Found(i)])
+
+    async def _found(self, location: str, index: int, after: str | None) -> AsyncIterator[list[Entry]]:
+        """What one location stands for; of S3 beyond the entry ``after``."""
+        if self._read_inventory is not None:
+            if after is None:
+                yield await self._read_inventory(location, index)
+            return
+        if is_pattern(location) and not is_s3(location):
+            yield [Entry(each, path=absolute(each), size=size) for each, size in matching_files(location)]
+            return
+        is_listed = is_pattern(location) or is_prefix(location)
+        if not is_listed:
+            if after is None:
+                yield [await self._known(Entry(location, input=index))]
+            return
+        pattern = None
+        prefix = split_location(location)[1]
+        if is_pattern(location):
+            prefix, pattern = key_pattern(location)
+        key = None if after is None else split_location(after)[1]
+        async for page in self._s3().pages(location, prefix, key):
+            if pattern is not None:
+                page = [entry for entry in page if pattern.fullmatch(split_location(entry.location)[1])]
+            self._tell_count(location, page)
+            yield page
+
+    async def _known(self, entry: Entry) -> Entry:
+        """The entry of one file or object, with the size and ETag that it has now."""
+        if is_url(entry.location):
+            return entry
+        if not is_s3(entry.location):
+            entry.path = absolute(entry.location)
+        self._opened, known = await self._open_entry(entry)
+        return known
+
+    def _tell_count(self, location: str, page: list[Entry]) -> None:
+        if self._on_notice is None or is_pattern(location) or self._objects or not page:
+            return
+        self._objects = len(page)
+        more = " or more" if len(page) >= PAGE_KEYS else ""
+        self._on_notice(f"{location}: {len(page):,} objects{more}, one call each")
+
+
+def _object_of(entry: Entry) -> bytes:
+    bucket, key = split_location(entry.location)
+    return _encode(
+        {
+            "Bucket": bucket,
+            "Key": key,
+            "Size": entry.size,
+            "ETag": (entry.etag or "").strip('"'),
+            "LastModified": entry.modified,
+        }
+    )

@@ -1,0 +1,266 @@
+"""S3: objects streamed by one GET each and taken up again where it broke, and listings of keys."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from concurrent.futures import CancelledError
+from concurrent.futures import Future as ThreadFuture
+from contextlib import suppress
+from typing import Any, Protocol
+
+from fanout.errors import FanoutError, SourceError
+from fanout.inputs.listing import Entry
+
+CHUNK_BYTES = 1 << 20
+_RETRY_AFTER_S = (0.1, 0.3, 1.0, 3.0, 10.0, 20.0)  # waits between tries that bring no byte
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class Clients(Protocol):
+    """Where an S3 client comes from: the run's session."""
+
+    async def client(self, service: str) -> Any:
+        """The client for a service of AWS, one for each, closed with the session."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+def is_s3(location: str) -> bool:
+    """Whether an INPUT lies in S3."""
+    return location.startswith("s3://")
+
+
+def split_location(location: str) -> tuple[str, str]:
+    """Bucket and key. Raises SourceError for an address without a bucket."""
+    bucket, _, key = location.removeprefix("s3://").partition("/")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}|arn:aws[a-z-]*:s3[a-z0-9:/._-]+", bucket):
+        raise SourceError(f"{location}: is not an address in S3: give s3://BUCKET/KEY")
+    return bucket, key
+
+
+class S3:
+    """Objects and listings, by one client of the run."""
+
+    def __init__(self, clients: Clients, *, request_payer: bool = False) -> None:
+        self._clients = clients
+        self._request: dict[str, Any] = {"RequestPayer": "requester"} if request_payer else {}
+
+    async def stream(self, location: str, *, etag: str | None = None) -> ObjectStream:
+        """Open an object; with ``etag`` only if it is still that one. Raises SourceError."""
+        bucket, key = split_location(location)
+        client = await self._client(location)
+        stream = ObjectStream(client, {"Bucket": bucket, "Key": key, **self._request}, etag)
+        try:
+            await stream.open()
+        except SourceError as error:
+            raise SourceError(f"{location}: {error}") from error
+        return stream
+
+    async def pages(self, location: str, prefix: str, after: str | None) -> AsyncIterator[list[Entry]]:
+        """The keys that begin with ``prefix``, by the thousand, in order. Raises SourceError."""
+        bucket, _ = split_location(location)
+        client = await self._client(location)
+        request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, **self._request}
+        if after is not None:
+            request["StartAfter"] = after
+        while True:
+            try:
+                page = await client.list_objects_v2(**request)
+            except Exception as error:
+                raise SourceError(f"{location}: {fault_of(error, 's3:ListBucket')[0]}") from error
+            yield [
+                Entry(
+                    f"s3://{bucket}/{found['Key']}",
+                    size=found["Size"],
+                    etag=found["ETag"],
+                    modified=_iso(found["LastModified"]),
+                )
+                for found in page.get("Contents", ())
+                if found["Size"] or not found["Key"].endswith("/")
+            ]
+            if not page.get("IsTruncated"):
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
+            request.pop("StartAfter", None)
+
+    async def _client(self, location: str) -> Any:
+        try:
+            return await self._clients.client("s3")
+        except FanoutError as error:
+            raise SourceError(f"{location}: cannot be read: {error}") from error
+
+
+class ObjectStream:
+    """The bytes of one object, from any offset. ``size`` and ``etag`` are known once it is open.
+
+    A reply that breaks off is followed by another, from there on and only while the object is the same.
+    """
+
+    def __init__(self, client: Any, request: dict[str, Any], etag: str | None) -> None:
+        self.etag = etag
+        self.size = 0
+        self.modified: str | None = None
+        self.offset = 0  # of the byte that comes next
+        self._end: int | None = None  # of the range that is read, where it is not all of it
+        self._client = client
+        self._request = request
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._body: Any = None
+
+    async def open(self) -> None:
+        """Ask for the object. Raises SourceError."""
+        try:
+            reply = await self._get()
+        except Exception as error:
+            raise SourceError(fault_of(error, "s3:GetObject")[0]) from error
+        self.etag = reply["ETag"]
+        self.modified = _iso(reply["LastModified"])
+        self.size = self.offset + int(reply["ContentLength"])
+        self._take(reply)
+
+    async def next(self) -> bytes:
+        """The next bytes; none at the end. Raises SourceError when half a minute of tries brings none."""
+        failures = 0
+        while self.offset < (self.size if self._end is None else self._end):
+            try:
+                if self._chunks is None:
+                    self._take(await self._get())
+                assert self._chunks is not None
+                chunk = bytes(await anext(self._chunks, b""))
+                if chunk:
+                    self.offset += len(chunk)
+                    return chunk
+                reason, is_passing = f"{self.offset:,} of {self.size:,} bytes came", True
+            except Exception as error:  # noqa: BLE001 - botocore's and aiohttp's have no common root
+                reason, is_passing = fault_of(error, "s3:GetObject")
+            self.drop()
+            if not is_passing:
+                raise SourceError(reason)
+            if failures >= len(_RETRY_AFTER_S):
+                raise SourceError(f"broke off: {reason}")
+            await asyncio.sleep(_RETRY_AFTER_S[failures])
+            failures += 1
+        return b""
+
+    async def range(self, start: int, length: int) -> bytes:
+        """So many bytes from ``start`` on, fewer at the end. Raises SourceError."""
+        self.seek(start)
+        self._end = min(self.size, start + length)
+        parts: list[bytes] = []
+        try:
+            while chunk := await self.next():
+                parts.append(chunk)
+        finally:
+            self.drop()
+            self._end = None
+        return b"".join(parts)
+
+    def seek(self, offset: int) -> None:
+        """Go on from another offset."""
+        self.drop()
+        self.offset = offset
+
+    def drop(self) -> None:
+        """Hang up."""
+        body, self._body, self._chunks = self._body, None, None
+        if body is not None:
+            with suppress(Exception):
+                body.close()
+
+    async def _get(self) -> Any:
+        request = dict(self._request)
+        if self.etag is not None:
+            request["IfMatch"] = self.etag
+        if self.offset or self._end is not None:
+            last = "" if self._end is None else self._end - 1
+            request["Range"] = f"bytes={self.offset}-{last}"
+        return await self._client.get_object(**request)
+
+    def _take(self, reply: Any) -> None:
+        self._body = reply["Body"]
+        self._chunks = aiter(self._body.iter_chunks(CHUNK_BYTES))
+
+
+class ObjectReader:
+    """An object's bytes for the thread that splits them; its network is the event loop's."""
+
+    def __init__(self, stream: ObjectStream) -> None:
+        self.notices: list[str] = []
+        self.bytes_read = 0
+        self.stream = stream
+        self._loop = asyncio.get_running_loop()
+        self._waiting: ThreadFuture[bytes] | None = None
+        self._is_closed = False
+
+    @property
+    def bytes_total(self) -> int | None:
+        return self.stream.size
+
+    def read(self) -> bytes:
+        chunk = self._ask(self.stream.next())
+        self.bytes_read = self.stream.offset
+        return chunk
+
+    def read_range(self, start: int, length: int) -> bytes:
+        """So many bytes from ``start`` on."""
+        return self._ask(self.stream.range(start, length))
+
+    def seek(self, offset: int) -> bool:
+        self._loop.call_soon_threadsafe(self.stream.seek, offset)
+        self.bytes_read = offset
+        return True
+
+    def interrupt(self) -> None:
+        self._is_closed = True
+        waiting = self._waiting
+        if waiting is not None:
+            waiting.cancel()
+
+    def close(self) -> None:
+        with suppress(RuntimeError):  # the loop is gone
+            self._loop.call_soon_threadsafe(self.stream.drop)
+
+    def _ask(self, coroutine: Any) -> bytes:
+        if self._is_closed:
+            coroutine.close()
+            return b""
+        try:
+            self._waiting = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:
+            coroutine.close()
+            return b""
+        try:
+            return self._waiting.result()
+        except CancelledError:
+            return b""
+        finally:
+            self._waiting = None
+
+
+def fault_of(error: Exception, permission: str) -> tuple[str, bool]:
+    """What an answer of S3, or none, means in words; and whether it may pass."""
+    reply = getattr(error, "response", None)
+    if not isinstance(reply, dict):
+        text = " ".join(str(error).split()) or type(error).__name__
+        return f"S3 cannot be reached: {text}", True
+    code = str(reply.get("Error", {}).get("Code", ""))
+    status = int(reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    text = " ".join(str(reply.get("Error", {}).get("Message", "")).split())
+    if code == "NoSuchBucket":
+        return "no such bucket", False
+    if code in ("NoSuchKey", "404", "NoSuchVersion"):
+        return "no such object (a prefix ends in /, and a pattern has a *)", False
+    if code in ("PreconditionFailed", "412"):
+        return "is not the object that the run began with: its ETag has changed", False
+    if code == "InvalidObjectState":
+        return "is archived: restore it first", False
+    if code in ("AccessDenied", "403", "AllAccessDisabled"):
+        return f"access denied: the credentials need {permission} (and a key that is there)", False
+    return f"S3 answers {code} ({status}): {text}", status in _PASSING
+
+
+def _iso(moment: Any) -> str:
+    return str(moment.strftime("%Y-%m-%dT%H:%M:%SZ"))

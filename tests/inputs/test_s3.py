@@ -1,0 +1,229 @@
+"""Objects in S3: moto for what S3 does, and a small server for what goes wrong."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
+
+from fanout.aws import ServiceClients
+from fanout.errors import SourceError
+from fanout.inputs import InputOptions, Source, open_source
+from fanout.inputs import s3 as s3_module
+from tests.inputs.object_server import ObjectServer
+from tests.inputs.reading import read_all, read_until_failure
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+RECORDS = [json.dumps({"id": i}).encode() for i in range(3000)]
+MANY = [json.dumps({"id": i}).encode() for i in range(200_000)]
+MANY_LINES = b"".join(record + b"\n" for record in MANY)
+LINES = b"".join(record + b"\n" for record in RECORDS)
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    """moto's S3: its URL."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An empty bucket ``lake``, and an environment that leads to it."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
+    s3 = boto3.resource("s3", endpoint_url=moto, region_name="us-east-1")
+    found = s3.Bucket("lake")
+    if found.creation_date is None:
+        found.create()
+    found.objects.delete()
+    return found
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
+    """The small server, as S3, and waits without length."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setattr(s3_module, "_RETRY_AFTER_S", (0.0,) * 4)
+    made = ObjectServer()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", made.url)
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def opened(*locations: str, listing: Path | None = None, **options: Any) -> Source:
+    """The source of locations in S3."""
+    return open_source(locations, InputOptions(**options), clients=ServiceClients, listing=listing)
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("i.jsonl", bytes),
+        ("i.jsonl.gz", gzip.compress),
+        ("i.jsonl.zst", zstd.compress),
+        ("i.jsonl.bz2", bz2.compress),
+        ("i.jsonl.xz", lzma.compress),
+    ],
+)
+async def test_an_object_is_read_plain_and_packed(bucket: Any, name: str, pack: Any) -> None:
+    """One object is its records, with their lines."""
+    bucket.put_object(Key=name, Body=pack(LINES))
+    items = await read_all(opened(f"s3://lake/{name}"))
+    assert [item.payload for item in items] == RECORDS
+    assert items[-1].line == 3000
+    assert items[0].source is None
+
+
+async def test_a_pattern_is_its_objects_in_the_order_of_keys(bucket: Any) -> None:
+    """``*`` stops at a slash; each record says which object it is of."""
+    for key in ("in/b.jsonl", "in/a.jsonl", "in/deep/c.jsonl", "in/d.txt"):
+        bucket.put_object(Key=key, Body=f'"{key}"\n'.encode())
+    items = await read_all(opened("s3://lake/in/*.jsonl"))
+    assert [(item.payload, item.source, item.line) for item in items] == [
+        (b'"in/a.jsonl"', "s3://lake/in/a.jsonl", 1),
+        (b'"in/b.jsonl"', "s3://lake/in/b.jsonl", 1),
+    ]
+    assert len(await read_all(opened("s3://lake/in/**/*.jsonl"))) == 3
+
+
+async def test_a_prefix_is_a_record_for_each_object(bucket: Any) -> None:
+    """As Distributed Map lists them; a folder's own empty key is left out."""
+    bucket.put_object(Key="in/", Body=b"")
+    for i in range(3):
+        bucket.put_object(Key=f"in/{i} é.bin", Body=b"x" * i)
+    records = [json.loads(item.payload) for item in await read_all(opened("s3://lake/in/"))]
+    assert [(record["Bucket"], record["Key"], record["Size"]) for record in records] == [
+        ("lake", f"in/{i} é.bin", i) for i in range(3)
+    ]
+    assert set(records[0]) == {"Bucket", "Key", "Size", "ETag", "LastModified"}
+
+
+async def test_what_comes_later_shifts_no_number(bucket: Any, tmp_path: Path) -> None:
+    """A listing that is kept is read again as it was; only beyond its end is the bucket asked."""
+    for name in "bd":
+        bucket.put_object(Key=f"in/{name}.jsonl", Body=f'"{name}"\n'.encode())
+    listing = tmp_path / "inputs.gz"
+    before = await read_all(opened("s3://lake/in/*.jsonl", listing=listing))
+    for name in "ace":
+        bucket.put_object(Key=f"in/{name}.jsonl", Body=b"0\n")
+    assert await read_all(opened("s3://lake/in/*.jsonl", listing=listing)) == before
+
+
+async def test_another_object_under_the_name_is_refused(bucket: Any, tmp_path: Path) -> None:
+    """By its ETag, in one line."""
+    bucket.put_object(Key="i.jsonl", Body=LINES)
+    listing = tmp_path / "inputs.gz"
+    await read_all(opened("s3://lake/i.jsonl", listing=listing))
+    bucket.put_object(Key="i.jsonl", Body=LINES + b"1\n")
+    with pytest.raises(SourceError, match=r"s3://lake/i.jsonl: is not the object .* ETag has changed"):
+        await read_all(opened("s3://lake/i.jsonl", listing=listing))
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("s3://lake/none.jsonl", "no such object"),
+        ("s3://none-at-all/x.jsonl", "no such bucket"),
+        ("s3://lake/none/*.jsonl", "no object matches"),
+    ],
+)
+async def test_what_is_not_there_is_one_line(bucket: Any, location: str, words: str) -> None:
+    """The message names the location and what is wrong."""
+    with pytest.raises(SourceError) as caught:
+        await read_all(opened(location))
+    assert str(caught.value).startswith(f"{location}: ")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=6)
+@given(st.lists(st.integers(0, len(LINES)), max_size=4), st.sampled_from(["", ".gz", ".zst"]))
+async def test_cuts_anywhere_lose_and_double_nothing(cuts: list[int], suffix: str) -> None:
+    """A reply that breaks off is taken up where it broke: the records are the object's, each once."""
+    with pytest.MonkeyPatch.context() as patch:
+        made = ObjectServer()
+        patch.setenv("AWS_ACCESS_KEY_ID", "a")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL_S3", made.url)
+        patch.setattr(s3_module, "_RETRY_AFTER_S", (0.0,) * 4)
+        packs: dict[str, Any] = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}
+        made.objects[f"/lake/i.jsonl{suffix}"] = packs[suffix](LINES)
+        made.cuts = list(cuts)
+        try:
+            items = await read_all(opened(f"s3://lake/i.jsonl{suffix}"))
+        finally:
+            made.shutdown()
+            made.server_close()
+    assert [item.payload for item in items] == RECORDS
+
+
+async def test_an_object_that_changes_while_it_is_read_ends_the_input(server: ObjectServer) -> None:
+    """What came before is kept, and nothing of the other object follows it."""
+    server.objects["/lake/i.jsonl"] = MANY_LINES
+    server.cuts = [600_000]
+
+    def change() -> None:
+        if len(server.requests) == 2:
+            server.objects["/lake/i.jsonl"] = MANY_LINES.replace(b"id", b"no")
+
+    server.on_request = change
+    items, failure = await read_until_failure(opened("s3://lake/i.jsonl"))
+    assert [item.payload for item in items] == MANY[: len(items)]
+    assert 0 < len(items) < 200_000
+    assert failure is not None
+    assert "ETag has changed" in str(failure)
+
+
+async def test_slow_down_is_waited_out_and_a_cut_that_never_heals_is_told(server: ObjectServer) -> None:
+    """503s in the middle are asked again; without any byte there is an end to it."""
+    server.objects["/lake/i.jsonl"] = LINES
+    server.cuts, server.answers = [30_000], [503]
+    assert len(await read_all(opened("s3://lake/i.jsonl"))) == 3000
+    server.cuts = [30_000, *[0] * 20]
+    _, failure = await read_until_failure(opened("s3://lake/i.jsonl"))
+    assert failure is not None
+    assert "broke off" in str(failure)
+
+
+async def test_a_place_is_entered_by_range(server: ObjectServer) -> None:
+    """Only the bytes from the place on are asked for."""
+    server.objects["/lake/i.jsonl"] = MANY_LINES
+    source = opened("s3://lake/i.jsonl")
+    seq, place = 0, None
+    async for batch in source.batches():
+        seq += len(batch)
+        if source.place is not None and seq > 120_000 and place is None:
+            place, entered = source.place, seq
+    await source.aclose()
+    server.requests.clear()
+    source = opened("s3://lake/i.jsonl")
+    items = [item async for batch in source.batches(place) for item in batch]
+    await source.aclose()
+    assert [item.payload for item in items] == MANY[entered:]
+    assert items[0].line == entered + 1
+    assert server.requests[-1][1] is not None
