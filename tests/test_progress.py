@@ -111,6 +111,12 @@ def test_a_notebook_has_one_line_that_is_renewed(monkeypatch: pytest.MonkeyPatch
     assert "50,000 of 100,000" in told[1][1]
 
 
+def test_a_pause_is_said() -> None:
+    """A run that was paused from elsewhere says so, and names no limit."""
+    assert "paused" in plain_line(snapshot(cause="paused"))
+    assert "limit" not in plain_line(snapshot(cause="paused"))
+
+
 def test_120_columns() -> None:
     """On a wide terminal three lines say all of it."""
     assert drawn(120) == [

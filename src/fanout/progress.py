@@ -37,6 +37,7 @@ _CAUSES = {
     "source": "input",
     "consumer": "consumer",
     "outage": "no answer",
+    "paused": "paused",
 }
 
 
@@ -240,7 +241,8 @@ def _flow(snapshot: Snapshot) -> list[tuple[str, str]]:
     if snapshot.cause and not snapshot.draining:
         # Hyphen-free words of our own; an unknown cause is shown as it came.
         cause = _CAUSES.get(snapshot.cause, printable(snapshot.cause, 40))
-        parts.append((f"limit: {cause}", "yellow" if snapshot.cause == "throttles" else ""))
+        text = cause if snapshot.cause == "paused" else f"limit: {cause}"
+        parts.append((text, "yellow" if snapshot.cause in ("throttles", "paused") else ""))
     if snapshot.lingering and snapshot.linger_until is not None:
         until = time.strftime("%H:%M:%S", time.localtime(snapshot.linger_until))
         text = f"{snapshot.lingering:,} lost, may run until {until}: permits kept"

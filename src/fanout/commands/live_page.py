@@ -31,7 +31,7 @@ async def with_live_page(begin: Begin, audience: Audience, *, port: int, title: 
             audience.on_snapshot(snapshot)
 
     def attach(run: Run) -> Callable[[], None]:
-        dashboard.attach(run, getattr(run, "tune", None))
+        dashboard.attach(run, run.tune)
         return (lambda: None) if audience.attach is None else audience.attach(run)
 
     async with dashboard:

@@ -53,7 +53,8 @@
       const text = await reply.text();
       if (!reply.ok) answer.textContent = `Not changed: ${text}`;
       else {
-        const now = Object.entries(JSON.parse(text)).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
+        const now = Object.entries(JSON.parse(text)).filter(([, value]) => value !== null)
+          .map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
         answer.textContent = `Now in force: ${now.join(", ")}`;
       }
     } catch {

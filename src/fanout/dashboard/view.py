@@ -18,7 +18,7 @@ from fanout.charts.markup import cluster_items, safe
 from fanout.charts.run_charts import chart
 from fanout.model import OK_STATUSES
 from fanout.quantities import dollars, milliseconds, number, percent, seconds
-from fanout.stats import Snapshot, Stats
+from fanout.stats import Snapshot, Stats, printable
 
 LIVE_CHARTS = ("throughput", "latency", "flight")
 _LIVE_POINTS = 120
@@ -75,7 +75,7 @@ def words(snapshot: Snapshot) -> dict[str, str]:
         "rate-below": f"{number(snapshot.rate_mean_per_s)}/s on average",
         "flight": f"{snapshot.in_flight:,}",
         "flight-below": ("" if snapshot.limit is None else f"of {number(snapshot.limit)}; ")
-        + (lost or f"limit: {safe_cause(snapshot.cause)}"),
+        + (lost or f"limit: {_cause(snapshot.cause)}"),
         "p50": milliseconds(snapshot.p50_ms),
         "p50-below": percentiles,
         "failed": f"{failed:,}",
@@ -84,13 +84,12 @@ def words(snapshot: Snapshot) -> dict[str, str]:
         "throttles-below": f"{snapshot.retries:,} retries",
         "cost": _UNKNOWN if snapshot.cost_usd is None else dollars(snapshot.cost_usd),
         "eta": _UNKNOWN if snapshot.eta_s is None else seconds(snapshot.eta_s),
-        "state": "draining" if snapshot.draining else "running",
+        "state": "draining" if snapshot.draining else "paused" if snapshot.cause == "paused" else "running",
     }
 
 
-def safe_cause(cause: str) -> str:
-    """The cause of a limit as one word or two."""
-    return " ".join(cause.split())[:40] or "not known"
+def _cause(cause: str) -> str:
+    return printable(cause, 40) or _UNKNOWN
 
 
 def now_event(snapshot: Snapshot) -> bytes:

@@ -375,6 +375,8 @@ class Run:
         """What holds calls back now: the limit's cause, rate, consumer or source."""
         engine = self._dispatcher.engine
         now_s = engine.clock()
+        if engine.is_paused:
+            return "paused"
         if self._ledger is not None and self._ledger.is_backed_up:
             return "consumer"
         if engine.outage.is_on:

@@ -14,7 +14,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     """One moment of a run. ``total``, ``fraction``, ``eta_s`` and ``cost_usd`` are None while unknown.
 
     ``cause`` says what holds the calls back: reserved, account, provisioned, fixed, assumed,
-    throttles, ramp, rate, source or consumer. ``lingering`` permits belong to calls whose reply was
+    throttles, ramp, rate, source, consumer or paused. ``lingering`` permits belong to calls whose reply was
     lost: they may run until ``linger_until`` (Unix time) at the latest.
     """
 
