@@ -279,7 +279,9 @@ async def test_text_and_events_are_payloads_too(tmp_path: Path) -> None:
     (tmp_path / "another").mkdir()
     async with session(queue, tmp_path / "another", as_event=True) as run:
         (record,) = await run.records(1)
-        (element,) = json.loads(record.body)["Records"]
+        assert record.element is not None
+        element = json.loads(record.element)
+        assert element["messageId"] == record.identifier
         assert element["body"] == "hello"
         assert element["attributes"]["ApproximateReceiveCount"] == "2"
         assert element["eventSourceARN"] == "arn:aws:sqs:eu-west-1:123456789012:jobs"

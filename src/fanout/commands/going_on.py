@@ -353,6 +353,7 @@ async def _resume(
                     say=audience.say,
                     not_sent=lambda: session.run.not_sent,
                     settled=settled,
+                    as_event=asked.options.get("batch_shape") == "sqs",
                     at_least=known.finished.max + 1,
                 )
             )

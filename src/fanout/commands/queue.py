@@ -110,10 +110,13 @@ async def queue_intake(
     *,
     say: Callable[[str], None],
     not_sent: Callable[[], Iterable[int]],
+    as_event: bool = False,
     settled: Settled | None = None,
     at_least: int = 0,
 ) -> AsyncIterator[QueueIntake]:
     """The intake, served while the block runs; afterwards messages are deleted or given back.
+
+    ``as_event``: messages go on as in the event of the queue's own trigger.
 
     ``not_sent``: the records that certainly did not run, asked for at the end. Raises JournalError.
     """
@@ -130,6 +133,7 @@ async def queue_intake(
             take=run_options.take,
             follow=run_options.follow,
             empty_after_s=EMPTY_AFTER_S if run_options.empty_after is None else run_options.empty_after,
+            as_event=as_event,
             is_text=run_options.format == "lines",
             syncs_spool=run_options.fsync == "always",
             settled=settled,

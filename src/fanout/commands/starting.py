@@ -144,7 +144,12 @@ async def _start_with_queue(request: Request, audience: Audience) -> RunReport:
         stack.enter_context(run_dir.lock())
         try:
             async with queue_intake(
-                client, run_dir.path, options, say=audience.say, not_sent=lambda: session.run.not_sent
+                client,
+                run_dir.path,
+                options,
+                say=audience.say,
+                not_sent=lambda: session.run.not_sent,
+                as_event=request.options.get("batch_shape") == "sqs",
             ) as intake:
                 session.sync_listener = intake
                 report = await session.go(intake, run_dir)

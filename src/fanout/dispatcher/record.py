@@ -40,6 +40,8 @@ class InputRecord(msgspec.Struct):
     fault: ErrorDetail | None = None
     fault_verdict: Verdict = Verdict.REJECTED
     past: Past | None = None
+    element: bytes | None = None  # in a batch: what stands for the record, where its input made that itself
+    identifier: str | None = None  # and its name there
 
 
 def record_of(seq: int, payload: Any, *, key: str | None = None) -> InputRecord:

@@ -68,8 +68,8 @@ class QueueIntake:
     """Messages as records. ``serve`` runs from before the first record until after the last outcome is
     on the disk; then ``finish`` lets go of what is held. ``clock`` is the event loop's.
 
-    ``take``: only so many messages. ``follow``: an empty queue is no end. ``as_event``: the payload is the
-    event that the queue's trigger would send. ``syncs_spool``: numbers are on the disk before a record is
+    ``take``: only so many messages. ``follow``: an empty queue is no end. ``as_event``: each record has the
+    element that it would be in the event of the queue's trigger. ``syncs_spool``: numbers are on the disk before a record is
     sent. It hears of synced outcomes as the journal's ``SyncListener``.
     """
 
@@ -371,17 +371,17 @@ class QueueIntake:
             fault = ErrorDetail("InvalidJson", problem)
         record = record_of_item(self._selector, seq, Item(body, error=fault))
         if self._as_event and record.fault is None:
-            record.body = self._event(message, record.body if self._selector is not None else None)
+            record.identifier = message.message_id
+            record.element = self._element(message, record.body if self._selector is not None else None)
         if record.fault is None and seq in self._settled.suspects:
             record.fault, record.fault_verdict = MAY_HAVE_RUN, Verdict.AMBIGUOUS
         return record
 
-    def _event(self, message: Message, selected: bytes | None) -> bytes:
+    def _element(self, message: Message, selected: bytes | None) -> bytes:
         if selected is not None:
             md5 = hashlib.md5(selected, usedforsecurity=False).hexdigest()
             message = msgspec.structs.replace(message, body=selected.decode(), md5_of_body=md5)
-        element = sqs_record(message, queue_arn=self._queue.arn, region=self._queue.region)
-        return b'{"Records":[' + element + b"]}"
+        return sqs_record(message, queue_arn=self._queue.arn, region=self._queue.region)
 
     def _gone_record(self, seq: int) -> InputRecord:
         may_have_run = seq in self._settled.may_have_run or seq in self._settled.suspects
