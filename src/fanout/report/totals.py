@@ -165,7 +165,12 @@ class RunTotals:
         quoted = self._quoted_dir
         commands = [] if self.resume_command is None else [self.resume_command]
         if self.stats.failed:
-            commands += [f"fanout redrive {quoted}", f"fanout export {quoted} --status failed"]
+            location = str((self.run.get("input") or {}).get("location"))
+            if not location.startswith("sqs://"):
+                commands.append(f"fanout redrive {quoted}")
+            elif self.resume_command is None:  # what failed is in the queue again
+                commands.append(f"fanout run {shlex.quote(self.function)} {shlex.quote(location)}")
+            commands.append(f"fanout export {quoted} --status failed")
         return [*commands, f"fanout report {quoted} --html"]
 
     @property

@@ -69,8 +69,8 @@ class QueueIntake:
     on the disk; then ``finish`` lets go of what is held. ``clock`` is the event loop's.
 
     ``take``: only so many messages. ``follow``: an empty queue is no end. ``as_event``: each record has the
-    element that it would be in the event of the queue's trigger. ``syncs_spool``: numbers are on the disk before a record is
-    sent. It hears of synced outcomes as the journal's ``SyncListener``.
+    element that it would be in the event of the queue's trigger. ``syncs_spool``: numbers are on the
+    disk before a record is sent. It hears of synced outcomes as the journal's ``SyncListener``.
     """
 
     def __init__(
@@ -144,7 +144,12 @@ class QueueIntake:
     @property
     def is_exhausted(self) -> bool:
         """Whether the queue counts as empty."""
-        return self.has_ended and self.failure is None
+        return self.has_ended and self.failure is None and not self._is_taken
+
+    @property
+    def _is_taken(self) -> bool:
+        """Whether as many messages have a number as were asked for."""
+        return self._take is not None and len(self._spool) >= self._take
 
     @property
     def records_total(self) -> int | None:
@@ -249,7 +254,7 @@ class QueueIntake:
         return left
 
     def _start_receives(self, tasks: anyio.abc.TaskGroup) -> None:
-        if self._take is not None and len(self._spool) >= self._take and not self._unsettled:
+        if self._is_taken and not self._unsettled:
             return
         while self._under_way < self._target and len(self._waiting) < 10 * self._target:
             self._under_way += 1
@@ -338,7 +343,7 @@ class QueueIntake:
     def _is_empty(self, now_s: float) -> bool:
         if self._waiting:
             return False
-        if self._take is not None and len(self._spool) >= self._take and not self._unsettled:
+        if self._is_taken and not self._unsettled:
             return True
         if self._follow:
             return False
