@@ -292,6 +292,29 @@ def sweep(capacity: int, seeds: Sequence[int]) -> list[dict[str, float | str]]:
     return rows
 
 
+def strays(seeds: Sequence[int] = (1, 2, 3)) -> dict[str, list[float]]:
+    """Half a percent of calls refused whatever is running, budget 200: throughput against a run without."""
+
+    def finished(latency_s: float, stray_rate: float, seed: int) -> int:
+        limit = AdaptiveLimit(200, cause="reserved")
+        result = simulate(
+            [limit],
+            lambda _: 10**9,
+            seconds=20.0,
+            latency=lambda _: latency_s,
+            stray_rate=stray_rate,
+            seed=seed,
+        )
+        return result.clients[0].finished
+
+    return {
+        f"{latency_s:g} s a call": [
+            finished(latency_s, 0.005, seed) / finished(latency_s, 0.0, seed) for seed in seeds
+        ]
+        for latency_s in (1.0, 0.1, 0.02)
+    }
+
+
 def main(results: Path, seeds: Sequence[int] = (1, 2, 3)) -> None:
     """Print the table, and keep it."""
     from multiprocessing import Pool
@@ -318,6 +341,9 @@ def main(results: Path, seeds: Sequence[int] = (1, 2, 3)) -> None:
                     f"| {row['two_smaller_share']:.0%} | {row['back_after_s']:.1f} s |",
                     flush=True,
                 )
+    print("\n| stray refusals, half a percent | throughput left |\n|---|---|")
+    for scene, shares in strays(seeds).items():
+        print(f"| {scene} | {min(shares):.0%} to {max(shares):.0%} |")
     results.parent.mkdir(exist_ok=True)
     results.write_text(json.dumps(kept, indent=1))
 

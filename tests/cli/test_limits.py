@@ -98,3 +98,35 @@ def test_an_impossible_concurrency_is_a_usage_error(emulator: EmulatorProcess) -
     done = limits(emulator, "orders", "-j", "many")
     assert done.returncode == 2
     assert "concurrency is 'many': give a whole number from 1" in done.stderr
+
+
+def test_event_calls_have_their_lines_and_what_is_left_is_shown_when_asked_for(
+    emulator: EmulatorProcess,
+) -> None:
+    """Retries, age and destinations by Lambda's defaults; what is reserved cannot be left to others."""
+    lines = [line.split("\t") for line in limits(emulator, "orders", "--leave", "20%").stdout.splitlines()]
+    shown = {name: (value, source) for name, value, source in lines}
+    assert shown["Event: more tries"] == ("2", "GetFunctionEventInvokeConfig: Lambda's default")
+    assert shown["Event: greatest age (s)"][0] == "21,600"
+    assert shown["Event: failures to"][0] == "-"
+    assert shown["left for a run"][0] == "-"
+    assert "no meaning with reserved concurrency" in shown["left for a run"][1]
+
+
+def test_a_region_that_does_not_exist_is_asked_about() -> None:
+    """One line and exit 4: the name of its endpoint has no address."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment |= {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "HOME": "/nonexistent"}
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        [COMMAND, "limits", "orders", "--region", "us-esat-1"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert done.stdout == ""
+    assert done.stderr.endswith("is the Region 'us-esat-1' right?\n")
+    assert done.stderr.count("\n") == 1

@@ -268,6 +268,14 @@ async def test_a_redirect_carries_nothing_to_another_host(kind: str, stream: boo
 
 
 @both
+async def test_more_bytes_than_the_length_says_are_a_lost_reply(kind: str) -> None:
+    """A number that is cut short is another number."""
+    for surplus in (b"0", b"surplus"):
+        with pytest.raises(ReplyLost):
+            await ask(kind, http(200, b"1") + surplus)
+
+
+@both
 async def test_a_stream_is_joined_or_handed_on(kind: str) -> None:
     """Chunks come in order as they come, and without a taker become the body."""
     frames = stream(chunk(b'{"a":'), chunk(b""), chunk(b"1}"), complete(b'{"LogResult":"bG9n"}'))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from fanout.cli.aws_options import aws_options
-from fanout.config import Concurrency, parse_concurrency
+from fanout.config import Concurrency, Leave, parse_concurrency, parse_leave
 from fanout.errors import FatalRefusal
 from fanout.quotas import Answer, Figure, Quotas, discover, read_event_config
+
+if TYPE_CHECKING:
+    from fanout.aws import AwsSession
 
 _EPILOG = """\b
 Examples:
@@ -33,12 +36,18 @@ _EXIT_FATAL = 4
 @click.option(
     "-j", "--concurrency", default="auto", metavar="N|P%|auto|@FILE", help="As a run would be told. [auto]"
 )
+@click.option(
+    "--leave",
+    metavar="N|P%",
+    help="Show too what CloudWatch says is claimed, and what would be left for a run.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 @aws_options
 def command(
     function: str,
     qualifier: str | None,
     concurrency: str,
+    leave: str | None,
     as_json: bool,
     profile: str | None,
     region: str | None,
@@ -50,8 +59,11 @@ def command(
     not exist or the credentials are refused.
     """
     asked = parse_concurrency(concurrency)
+    left = None if leave is None else parse_leave(leave)
     try:
-        quotas, events = asyncio.run(_discover(function, qualifier, asked, profile, region, endpoint_url))
+        quotas, events, claimed = asyncio.run(
+            _discover(function, qualifier, asked, left, profile, region, endpoint_url)
+        )
     except FatalRefusal as error:
         _refuse(str(error))
     if quotas.function_missing:
@@ -62,11 +74,11 @@ def command(
     if quotas.refusal is not None:
         _refuse(f"{function}: {quotas.refusal}; check --profile, and that the session has not expired")
     if as_json:
-        click.echo(_json(function, quotas, events))
+        click.echo(_json(function, quotas, events, claimed))
     elif sys.stdout.isatty():
-        _draw(function, quotas, events)
+        _draw(function, quotas, events, claimed)
     else:
-        for figure in [*quotas.figures, *_event_figures(quotas, events), _budget(quotas)]:
+        for figure in [*quotas.figures, *_event_figures(quotas, events), *claimed, _budget(quotas)]:
             click.echo(f"{figure.name}\t{_shown(figure.value)}\t{figure.source}")
 
 
@@ -74,10 +86,11 @@ async def _discover(
     function: str,
     qualifier: str | None,
     concurrency: Concurrency,
+    leave: Leave | None,
     profile: str | None,
     region: str | None,
     endpoint_url: str | None,
-) -> tuple[Quotas, Answer]:
+) -> tuple[Quotas, Answer, list[Figure]]:
     from fanout.aws import AwsSession
     from fanout.transports.control import ControlClient
     from fanout.transports.signed_http import SignedHttp
@@ -88,12 +101,42 @@ async def _discover(
         http = await SignedHttp.open(session)
         try:
             control = ControlClient(http)
-            return await asyncio.gather(
+            quotas, events = await asyncio.gather(
                 discover(control, function=function, qualifier=qualifier, concurrency=concurrency),
                 read_event_config(control, function, qualifier),
             )
+            is_there = not quotas.function_missing and quotas.unreachable is None
+            return quotas, events, await _left(session, quotas, leave) if leave and is_there else []
         finally:
             await http.aclose()
+
+
+async def _left(session: AwsSession, quotas: Quotas, leave: Leave) -> list[Figure]:
+    """What others and this function use by CloudWatch, and what would be left for a run that begins now."""
+    from fanout.aws.metrics import claimed_concurrency
+    from fanout.quotas.leave import Claimed, OwnUse, leave_ceiling
+
+    name = "left for a run"
+    if quotas.reserved is not None:
+        return [
+            Figure(name, None, "--leave has no meaning with reserved concurrency: nobody else can use it")
+        ]
+    if quotas.account is None:
+        return [Figure(name, None, "unknown: the account's concurrency cannot be read")]
+    found = await claimed_concurrency(session)
+    claimed = None if isinstance(found, str) else Claimed(*found)
+    source = (
+        f"unknown, taken for 0: {found}" if isinstance(found, str) else "CloudWatch, of the last minute known"
+    )
+    return [
+        Figure("claimed concurrency", None if claimed is None else claimed.concurrency, source),
+        Figure(
+            name,
+            leave_ceiling(quotas.account, leave, claimed, OwnUse()),
+            f"{quotas.account:,} less what is claimed and {leave.of(quotas.account):,}; "
+            "reserve concurrency for a function to bound it for good",
+        ),
+    ]
 
 
 def _event_figures(quotas: Quotas, events: Answer) -> list[Figure]:
@@ -135,7 +178,7 @@ def _shown(value: float | str | None) -> str:
     return value if isinstance(value, str) else f"{value:,.15g}"
 
 
-def _draw(function: str, quotas: Quotas, events: Answer) -> None:
+def _draw(function: str, quotas: Quotas, events: Answer, claimed: list[Figure]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -143,7 +186,7 @@ def _draw(function: str, quotas: Quotas, events: Answer) -> None:
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_column("from", style="dim")
-    for figure in [*quotas.figures, *_event_figures(quotas, events)]:
+    for figure in [*quotas.figures, *_event_figures(quotas, events), *claimed]:
         table.add_row(figure.name, _shown(figure.value), figure.source)
     table.add_section()
     budget = _budget(quotas)
@@ -151,7 +194,7 @@ def _draw(function: str, quotas: Quotas, events: Answer) -> None:
     Console(highlight=False).print(table)
 
 
-def _json(function: str, quotas: Quotas, events: Answer) -> str:
+def _json(function: str, quotas: Quotas, events: Answer, claimed: list[Figure]) -> str:
     import msgspec
 
     members: dict[str, Any] = {
@@ -178,6 +221,8 @@ def _json(function: str, quotas: Quotas, events: Answer) -> str:
         "is_durable": quotas.is_durable,
         "is_tenant_isolated": quotas.is_tenant_isolated,
         "event_config": None if isinstance(events, str) else events,
-        "figures": [figure._asdict() for figure in (*quotas.figures, *_event_figures(quotas, events))],
+        "figures": [
+            figure._asdict() for figure in (*quotas.figures, *_event_figures(quotas, events), *claimed)
+        ],
     }
     return msgspec.json.encode(members).decode()
