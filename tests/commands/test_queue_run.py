@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import fanout
+from fanout.cli import main
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.journal import OUTCOMES_FILE, iter_outcomes
 from tests.queues.stand_in import Queue, serving
@@ -159,6 +160,19 @@ async def test_what_cannot_hold_for_a_queue_is_refused(
     with pytest.raises(ConfigError, match=says):
         await run(queue, out, monkeypatch, **options)
     assert queue.actions["ReceiveMessage"] == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_queue_is_the_only_input_of_its_run(tmp_path: Path) -> None:
+    """With a file beside it there would be two ways of counting."""
+    path = tmp_path / "in.jsonl"
+    path.write_text("{}\n")
+    ways = [[str(path), "sqs://jobs"], ["sqs://jobs", "sqs://more"]]
+    for words in ways:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+            patch.setattr("sys.argv", ["fanout", "run", "f", *words, "--out", str(tmp_path / "run"), "-q"])
+            main()
+        assert end.value.code == 2
     assert not (tmp_path / "run").exists()
 
 

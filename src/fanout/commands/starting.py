@@ -61,6 +61,8 @@ async def _start(request: Request, audience: Audience) -> RunReport:
     Before it, raises ConfigError, SourceError, JournalError, EmulatorError and FatalRefusal.
     """
     options = request.run_options
+    if len(request.locations) > 1 and any(is_queue(location) for location in request.locations):
+        raise ConfigError("a queue is the only input of its run: run it by itself")
     if is_queue(request.location):
         return await _start_with_queue(request, audience)
     check_no_queue(options)

@@ -48,7 +48,12 @@ def is_list(location: str) -> bool:
 
 
 def check_text(location: str) -> None:
-    """Raise SourceError for a JSON text where its location should be."""
+    """Raise SourceError for a JSON text where its location should be, and for a queue."""
+    if location.startswith("sqs://"):
+        raise SourceError(
+            f"{location} is a queue: only a run in a directory reads one, as its only input (fanout run, "
+            "fanout.run with out)"
+        )
     if location.lstrip()[:1] in ("{", "[") and not _exists(location):
         raise SourceError(
             f"INPUT is JSON itself ({location.strip()[:20]}…): pipe it in, or give it as --payload"
