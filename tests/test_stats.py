@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.model import STATUSES, ErrorDetail, Outcome, Status
-from fanout.quantities import dollars, milliseconds, number, percent, seconds
+from fanout.quantities import between, dollars, milliseconds, number, percent, seconds
 from fanout.stats import Sample, Stats, TimelineWriter, printable, read_timeline, replay
 from fanout.stats.failures import MOST_CLUSTERS, OTHER, top_frame
 from fanout.stats.histogram import ERROR
@@ -255,6 +255,19 @@ def test_snapshot_without_a_total_has_no_end() -> None:
     stats.add(outcome())
     looked = [stats.snapshot(now_s=now, in_flight=0, limit=None, cause="source") for now in (1.0, 2.0)]
     assert (looked[1].total, looked[1].fraction, looked[1].eta_s) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ((4.2, 3.9, 5.0), "4.2s, between 3.9s and 5.0s"),
+        ((4.2, 4.2, 4.2), "4.2s"),
+        ((90, 89.6, 90.4), "1m30s"),
+    ],
+)
+def test_ranges_read_well(value: tuple[float, float, float], said: str) -> None:
+    """A range is said in words, and not at all where both its ends would be written the same."""
+    assert between(*value, seconds) == said
 
 
 def stamp(running_s: float) -> str:

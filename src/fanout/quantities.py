@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 def number(value: float) -> str:
     """Whole numbers with separators; one decimal below ten where there is something behind it."""
@@ -31,6 +33,12 @@ def seconds(value: float) -> str:
     if hours:
         return f"{hours:,}h{minutes:02}m"
     return f"{minutes}m{whole % 60:02}s" if minutes else f"{whole}s"
+
+
+def between(value: float, low: float, high: float, shown: Callable[[float], str]) -> str:
+    """A value with its range, such as ``4.2s, between 3.9s and 5.0s``; alone where both ends read alike."""
+    text, least, most = shown(value), shown(low), shown(high)
+    return text if least == most else f"{text}, between {least} and {most}"
 
 
 def dollars(usd: float) -> str:

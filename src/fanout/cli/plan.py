@@ -138,7 +138,7 @@ def _what_if(text: str) -> dict[str, float]:
 
 
 def _lines(plan: Plan) -> list[str]:
-    from fanout.quantities import milliseconds, percent
+    from fanout.quantities import between, milliseconds, percent
 
     counts = ", ".join(f"{count} {status}" for status, count in plan.counts.items())
     head = [
@@ -153,7 +153,7 @@ def _lines(plan: Plan) -> list[str]:
         body += _projected(name, projection)
     share = plan.projection.failure_share
     tail = [
-        f"  failures    {percent(share.value)} ({percent(share.low)} to {percent(share.high)})",
+        f"  failures    {between(share.value, share.low, share.high, percent)}",
         f"  cost from   {plan.cost_basis}",
         "",
         "The canary's outcomes are kept. Go on with the rest:",
@@ -163,14 +163,14 @@ def _lines(plan: Plan) -> list[str]:
 
 
 def _projected(name: str, projection: Projection) -> list[str]:
-    from fanout.quantities import dollars, seconds
+    from fanout.quantities import between, dollars, seconds
 
     time, cost = projection.duration_s, projection.cost_usd
     lines = [
         f"{name} ({projection.concurrency:,} at once; bound by {projection.bound_by})",
-        f"  time        {seconds(time.value)} ({seconds(time.low)} to {seconds(time.high)})",
+        f"  time        {between(time.value, time.low, time.high, seconds)}",
         f"  throughput  {projection.throughput_per_s:,.0f} records/s",
     ]
     if cost is not None:
-        lines.append(f"  cost        {dollars(cost.value)} ({dollars(cost.low)} to {dollars(cost.high)})")
+        lines.append(f"  cost        {between(cost.value, cost.low, cost.high, dollars)}")
     return lines
