@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fanout.commands import run
-    from fanout.dispatcher import Dispatcher, Outcomes, ReplyStream
+    from fanout.dispatcher import Dispatcher, Health, Outcomes, ReplyStream
     from fanout.errors import (
         ConfigError,
         ConnectFailed,
@@ -38,6 +38,7 @@ _HOMES = {
     "ErrorDetail": "fanout.model",
     "FanoutError": "fanout.errors",
     "FatalRefusal": "fanout.errors",
+    "Health": "fanout.dispatcher",
     "InvokeTemplate": "fanout.model",
     "JournalError": "fanout.errors",
     "Outcome": "fanout.model",
@@ -64,6 +65,7 @@ __all__ = [
     "ErrorDetail",
     "FanoutError",
     "FatalRefusal",
+    "Health",
     "InvokeTemplate",
     "JournalError",
     "Outcome",
@@ -79,8 +81,22 @@ __all__ = [
     "SourceError",
     "Transport",
     "TransportError",
+    "preload",
     "run",
 ]
+
+
+def preload() -> None:
+    """Import now what is otherwise imported when it is first needed.
+
+    For Lambda's initialisation phase, which is not billed against a call, and for services that would
+    rather start slowly than answer their first request slowly. Sends nothing.
+    """
+    for name in (*sorted({*_HOMES.values()}), *_LATER):
+        import_module(name)
+
+
+_LATER = ("fanout.transports.direct", "fanout.aws.session", "aiobotocore.session", "botocore.httpsession")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -21,6 +21,7 @@ from fanout.dispatcher.call import Call, Feed
 from fanout.dispatcher.calls import CallMaker
 from fanout.dispatcher.engine import Engine, Hooks
 from fanout.dispatcher.feed import CallFeed, Receiver, RecordFeed
+from fanout.dispatcher.health import Health, Tally
 from fanout.dispatcher.intake import Intake, PayloadIntake
 from fanout.dispatcher.mapping import Mapping, MapReceiver, Outcomes
 from fanout.dispatcher.outcomes import OutcomeMaker
@@ -40,6 +41,7 @@ _log = logging.getLogger("fanout")
 __all__ = [
     "Call",
     "Dispatcher",
+    "Health",
     "Hooks",
     "InputRecord",
     "Intake",
@@ -80,6 +82,7 @@ class Dispatcher:
         self._generation = generation
         self.durable_run: str | None = None  # a run's id, by which each call is named; set before entering
         self._call_count = 0
+        self._tally = Tally()
         self._stack = AsyncExitStack()
         self._group: TaskGroup | None = None
         self._leaving = asyncio.Event()
@@ -104,7 +107,12 @@ class Dispatcher:
             self._telemetry = telemetry = Telemetry(
                 options.function, region=budget.region, in_flight=lambda: gate.in_flight
             )
-            hooks = self._hooks or Hooks()
+            # A run counts for itself.
+            hooks: Hooks = self._hooks or self._tally
+            listeners = [] if self._hooks is not None else [self._tally.on_outcome]
+            if telemetry.is_enabled:
+                hooks = _Telling(hooks, telemetry)
+                listeners.append(telemetry.on_outcome)
             gate = Gate(budget.limit, max_bytes_in_flight=options.max_bytes_in_flight)
             self._engine = engine = Engine(
                 transport=budget.transport,
@@ -126,8 +134,8 @@ class Dispatcher:
                 ),
                 outage=self._outage(budget),
                 breaker=None if options.breaker is None else Breaker(options.breaker),
-                hooks=_Telling(hooks, telemetry) if telemetry.is_enabled else hooks,
-                on_outcome=telemetry.on_outcome if telemetry.is_enabled else None,
+                hooks=hooks,
+                on_outcome=_joined(listeners),
                 linger_s=budget.linger_s,
             )
             engine.is_durable = budget.quotas.is_durable
@@ -190,15 +198,17 @@ class Dispatcher:
 
     # --- calls -------------------------------------------------------------------------------
 
-    async def invoke(self, payload: Any, *, key: str | None = None) -> Outcome:
+    async def invoke(self, payload: Any, *, key: str | None = None, priority: int = 0) -> Outcome:
         """One call, under the shared budget. A failure is an outcome, never an exception.
 
         Cancelling gives up the wait: a call that is not out yet is never sent, one that is out
-        keeps its permit until its reply comes, as the function runs on.
+        keeps its permit until its reply comes, as the function runs on. Under a full budget calls of a
+        lower ``priority`` number go first; no priority starves.
         """
         engine = self._open_engine()
         seq = self._next_seq()
         feed = CallFeed(engine, self.calls, record_of(seq, payload, key=key))
+        feed.priority = priority
         feed.waits_out_outages = bool(self.options.outage_patience)
         if feed.waits_out_outages:
             engine.register(feed)
@@ -211,11 +221,55 @@ class Dispatcher:
             feed.disarm()
             engine.forget(feed)
 
-    def map(self, payloads: Iterable[Any] | AsyncIterable[Any], *, ordered: bool = False) -> Outcomes:
+    def invoke_sync(self, payload: Any, *, key: str | None = None, priority: int = 0) -> Outcome:
+        """``invoke`` for another thread than the dispatcher's: blocks until the outcome is there.
+
+        Raises FanoutError in the dispatcher's own thread, which it would block for ever.
+        """
+        loop = self.engine.loop
+        if self._is_left:
+            raise FanoutError("this dispatcher has been left: make a new one")
+        try:
+            is_here = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            is_here = False
+        if is_here:
+            raise FanoutError("invoke_sync would block the event loop of the dispatcher: await invoke(…)")
+        if not loop.is_running():
+            raise FanoutError("the dispatcher's event loop does not run: nothing can be invoked")
+        return asyncio.run_coroutine_threadsafe(
+            self.invoke(payload, key=key, priority=priority), loop
+        ).result()
+
+    def snapshot(self) -> Health:
+        """How the dispatcher stands now, for health checks and dashboards. From any thread."""
+        engine, tally = self.engine, self._tally
+        now_s = engine.clock()
+        lingers_until_s = engine.gate.linger_until_s
+        return Health(
+            in_flight=engine.gate.in_flight,
+            lingering=engine.gate.lingering,
+            lingering_for_s=None if lingers_until_s is None else max(0.0, lingers_until_s - now_s),
+            limit=engine.limit.ceiling(now_s),
+            cause=engine.limit.cause(now_s),
+            rate_per_s=engine.pacer.rate_now,
+            queued=engine.queued,
+            waiting=engine.waiting,
+            counts=dict(tally.counts),
+            throttles=tally.throttles,
+        )
+
+    def map(
+        self,
+        payloads: Iterable[Any] | AsyncIterable[Any],
+        *,
+        ordered: bool = False,
+        priority: int = 0,
+    ) -> Outcomes:
         """Outcomes of many payloads: as they finish, or with ``ordered`` in their order.
 
         Pulls a payload only when a permit is free and the consumer keeps up, so any iterable will
-        do, endless ones too. ``seq`` counts from 0.
+        do, endless ones too. ``seq`` counts from 0; ``priority`` is as with ``invoke``.
         """
         if isinstance(payloads, (str, bytes, bytearray, memoryview)):
             raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable of payloads")
@@ -230,7 +284,7 @@ class Dispatcher:
                 else SyncSupply(iter(payloads))
             )
             receiver = MapReceiver(engine, intake, is_ordered=ordered)
-            feed = self.start_feed(intake, receiver)
+            feed = self.start_feed(intake, receiver, priority=priority)
             self._expire_later(feed, feed.expire)
             return Mapping(feed, receiver)
 
@@ -285,7 +339,7 @@ class Dispatcher:
     # --- for feeds of other layers -----------------------------------------------------------
 
     def start_feed(
-        self, intake: Intake, receiver: Receiver, *, deadline_s: float | None = None
+        self, intake: Intake, receiver: Receiver, *, deadline_s: float | None = None, priority: int = 0
     ) -> RecordFeed:
         """Let an intake take part, until it has ended or the dispatcher is left."""
         assert self._group is not None
@@ -294,6 +348,7 @@ class Dispatcher:
         feed = RecordFeed(engine, self.calls, intake, receiver, waits_out_outages=waits)
         feed.trace = self._trace()
         feed.deadline_s = deadline_s
+        feed.priority = priority
         engine.register(feed)
         self._group.start_soon(feed.fill)
         engine.queue(feed)
@@ -345,6 +400,17 @@ def make_options(function: str, options: dict[str, Any]) -> Options:
         known = ", ".join(sorted(Options.names() - {"function"}))
         raise TypeError(f"unknown option {unknown[0]!r}: there are {known}")
     return Options(function=function, **options)
+
+
+def _joined(listeners: Sequence[Callable[[Outcome], None]]) -> Callable[[Outcome], None] | None:
+    if len(listeners) < 2:
+        return listeners[0] if listeners else None
+
+    def call(outcome: Outcome) -> None:
+        for listener in listeners:
+            listener(outcome)
+
+    return call
 
 
 class _Telling(Hooks):

@@ -23,6 +23,7 @@ class Feed:
     """
 
     is_single = False  # has one call: it need not be asked for another
+    priority = 0  # lower numbers go first
     is_abandoned = False  # nobody waits for outcomes any more: nothing of this feed is sent again
     may_repeat = True  # another attempt may still be made
     waits_out_outages = False  # its calls wait while nothing is answered, and spend no attempts

@@ -21,6 +21,7 @@ from fanout.breaker import Breaker
 from fanout.classify import classify, classify_failure
 from fanout.dispatcher.call import Attempt, Call, Feed
 from fanout.dispatcher.outcomes import OutcomeMaker
+from fanout.dispatcher.turns import Turns
 from fanout.errors import FatalRefusal, OutageError, TransportError
 from fanout.gate import Gate, Release
 from fanout.limit import Limit
@@ -90,14 +91,14 @@ class Engine:
         self._has_succeeded = False
         self._hooks = hooks or Hooks()
         self._on_outcome = on_outcome  # telemetry, where it is set up
-        self.loop = self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         # uvloop's own clock has steps of 1 ms and stands still within an iteration; it is CLOCK_MONOTONIC
         # all the same, so the finer one fits its timers. Any other loop (virtual time) keeps its clock.
-        self.clock = time.monotonic if type(self._loop).__module__.startswith("uvloop") else self._loop.time
+        self.clock = time.monotonic if type(self.loop).__module__.startswith("uvloop") else self.loop.time
         self.is_durable = False  # the function is known to start a named execution once
         self.renamed: Callable[[Call], InvokeTemplate] | None = None  # after a function error
         self._has_answered = False  # whether any reply ever came, whatever it said
-        self._queue: deque[Feed] = deque()
+        self._queue: deque[Feed] | Turns = deque()  # Turns once a feed has a priority
         self._waiting: list[tuple[float, int, Call]] = []  # retries, by due time
         self._waiting_count = 0
         self._taken_s = 0.0  # when a call was looked for last
@@ -117,6 +118,8 @@ class Engine:
         """Give a feed its place at the end of the queue, if it has none, and go on."""
         if not feed.is_queued and not feed.is_closed and not self._is_closed:
             feed.is_queued = True
+            if feed.priority and isinstance(self._queue, deque):
+                self._queue = Turns(self._queue)
             self._queue.append(feed)
         self.pump()
 
@@ -125,21 +128,31 @@ class Engine:
         failure = Classification(Verdict.TRANSIENT, error=error)
         return self.outcomes.of_failure(call, call.last, None, failure, self.clock())
 
+    @property
+    def queued(self) -> int:
+        """How many feeds wait for their turn: single calls that are not out, and inputs."""
+        return len(self._queue)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for another attempt."""
+        return len(self._waiting)
+
     def new_future(self) -> asyncio.Future[None]:
         """A future of the engine's event loop."""
-        return self._loop.create_future()
+        return self.loop.create_future()
 
     def call(self, function: Callable[[], None]) -> None:
         """Call on the event loop: now, if this is its thread. The garbage collector may run in any."""
         try:
-            is_here = asyncio.get_running_loop() is self._loop
+            is_here = asyncio.get_running_loop() is self.loop
         except RuntimeError:
             is_here = False
         if is_here:
             function()
         else:
             with suppress(RuntimeError):  # the loop is closed, and nothing is left to do
-                self._loop.call_soon_threadsafe(function)
+                self.loop.call_soon_threadsafe(function)
 
     def register(self, feed: Feed) -> None:
         """Keep a feed that outlives one call, so that stopping the engine ends it too."""
@@ -169,7 +182,7 @@ class Engine:
             while (attempt := self._take()) is not None:
                 worker = self._unpark(attempt)
                 if worker is None:
-                    worker = self._loop.create_task(self._work(attempt))
+                    worker = self.loop.create_task(self._work(attempt))
                     self._workers.add(worker)
                     worker.add_done_callback(self._on_worker_done)
                 self._starting[worker] = attempt
@@ -221,7 +234,7 @@ class Engine:
                 self._reject(call, now_s)
                 faults += 1
                 if faults >= _SYNC_FAULTS:
-                    self._loop.call_soon(self.pump)
+                    self.loop.call_soon(self.pump)
                     return None
                 continue
             n_bytes = len(call.body)
@@ -267,7 +280,7 @@ class Engine:
         self._held.clear()
         self._queue.extend(self._paused)
         self._paused.clear()
-        self._loop.call_soon(self.pump)
+        self.loop.call_soon(self.pump)
 
     def _stop_for_outage(self) -> None:
         """The patience is used up, or a refusal was confirmed: stop whoever waits."""
@@ -283,7 +296,7 @@ class Engine:
             else:
                 feed.on_outage(OutageError(f"nothing was answered for too long ({cause})"))
             self.give_up_retries(feed)
-        self._loop.call_soon(self.pump)
+        self.loop.call_soon(self.pump)
 
     def _next_of_feeds(self, now_s: float, *, is_probe: bool = False) -> Call | None:
         """One turn of the feed at the head of the queue, which then goes to its end."""
@@ -331,7 +344,7 @@ class Engine:
                 return
             self._timer.cancel()
         self._timer_at_s = at_s
-        self._timer = self._loop.call_at(at_s, self._on_timer)
+        self._timer = self.loop.call_at(at_s, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -386,7 +399,7 @@ class Engine:
                 if gate.has_room(self._taken_s):
                     self.pump()
             elif len(self._parked) < _PARKED_MOST and not self._is_closing:
-                future: asyncio.Future[Attempt | None] = self._loop.create_future()
+                future: asyncio.Future[Attempt | None] = self.loop.create_future()
                 self._parked.append((worker, future))
                 attempt = await future
                 self._starting.pop(worker, None)
@@ -678,7 +691,7 @@ class Engine:
         for feed in list(self._feeds):
             feed.close()
             feed.on_broken(error)
-        self._loop.call_soon(self.pump)  # single calls go on: the worker that would have is gone
+        self.loop.call_soon(self.pump)  # single calls go on: the worker that would have is gone
 
     async def aclose(self, *, cut_off: bool = False) -> None:
         """End every task: after the calls in flight, or at once with ``cut_off``, even while that waits."""
