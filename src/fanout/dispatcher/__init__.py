@@ -109,7 +109,9 @@ class Dispatcher:
             )
             # A run counts for itself.
             hooks: Hooks = self._hooks or self._tally
-            listeners = [] if self._hooks is not None else [self._tally.on_outcome]
+            listeners: list[Callable[[Outcome, Any], None]] = []
+            if self._hooks is None:
+                listeners.append(self._tally.on_outcome)
             if telemetry.is_enabled:
                 hooks = _Telling(hooks, telemetry)
                 listeners.append(telemetry.on_outcome)
@@ -402,13 +404,13 @@ def make_options(function: str, options: dict[str, Any]) -> Options:
     return Options(function=function, **options)
 
 
-def _joined(listeners: Sequence[Callable[[Outcome], None]]) -> Callable[[Outcome], None] | None:
+def _joined(listeners: Sequence[Callable[[Outcome, Any], None]]) -> Callable[[Outcome, Any], None] | None:
     if len(listeners) < 2:
         return listeners[0] if listeners else None
 
-    def call(outcome: Outcome) -> None:
+    def call(outcome: Outcome, span: Any) -> None:
         for listener in listeners:
-            listener(outcome)
+            listener(outcome, span)
 
     return call
 

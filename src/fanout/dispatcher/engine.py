@@ -265,11 +265,7 @@ class Engine:
                 return None
             call.is_waiting = False
             return call
-        self._queue.appendleft(self._paused.popleft())
-        fresh = self._next_of_feeds(now_s, is_probe=True)
-        if self._queue and self._queue[-1].waits_out_outages and fresh is not None:
-            self._paused.append(self._queue.pop())
-        return fresh
+        return self._turn_of(self._paused.popleft(), now_s, self._paused)
 
     def _end_outage(self) -> None:
         """Something answered: what waited goes on."""
@@ -278,7 +274,7 @@ class Engine:
         for call in self._held:
             self._wait(call, now_s)
         self._held.clear()
-        self._queue.extend(self._paused)
+        self._queue += self._paused
         self._paused.clear()
         self.loop.call_soon(self.pump)
 
@@ -288,7 +284,7 @@ class Engine:
         waiting = [feed for feed in self._feeds if feed.waits_out_outages]
         is_refusal, cause = outage.is_refusal, outage.cause
         outage.on_answer()
-        self._queue.extend(self._paused)  # closed ones give nothing more
+        self._queue += self._paused  # closed ones give nothing more
         self._paused.clear()
         for feed in waiting:
             if is_refusal:
@@ -298,12 +294,16 @@ class Engine:
             self.give_up_retries(feed)
         self.loop.call_soon(self.pump)
 
-    def _next_of_feeds(self, now_s: float, *, is_probe: bool = False) -> Call | None:
+    def _next_of_feeds(self, now_s: float) -> Call | None:
         """One turn of the feed at the head of the queue, which then goes to its end."""
         feed = self._queue.popleft()
-        if self.outage.is_on and feed.waits_out_outages and not is_probe:
+        if self.outage.is_on and feed.waits_out_outages:
             self._paused.append(feed)
             return None
+        return self._turn_of(feed, now_s, self._queue)
+
+    def _turn_of(self, feed: Feed, now_s: float, queue: deque[Feed] | Turns) -> Call | None:
+        """The next call of a feed, which then goes to the end of ``queue`` if it may have more."""
         try:
             call = feed.pull(now_s)
         except Exception as error:  # noqa: BLE001 - an unexpected error, reported to the waiter
@@ -318,7 +318,7 @@ class Engine:
         if feed.is_single:
             feed.is_queued = False
         else:
-            self._queue.append(feed)
+            queue.append(feed)
         return call
 
     def _arm(self, now_s: float) -> None:

@@ -36,7 +36,7 @@ class Tally(Hooks):
         self.counts: dict[str, int] = {}
         self.throttles = 0
 
-    def on_outcome(self, outcome: Outcome) -> None:
+    def on_outcome(self, outcome: Outcome, span: object = None) -> None:  # noqa: ARG002 - as telemetry
         """One record has its outcome."""
         self.counts[outcome.status] = self.counts.get(outcome.status, 0) + 1
 
