@@ -274,9 +274,14 @@ class Engine:
         for call in self._held:
             self._wait(call, now_s)
         self._held.clear()
-        self._queue += self._paused
-        self._paused.clear()
+        self._release_paused()
         self.loop.call_soon(self.pump)
+
+    def _release_paused(self) -> None:
+        """Give paused feeds their places again; closed ones will give nothing more."""
+        for feed in self._paused:
+            self._queue.append(feed)
+        self._paused.clear()
 
     def _stop_for_outage(self) -> None:
         """The patience is used up, or a refusal was confirmed: stop whoever waits."""
@@ -284,8 +289,7 @@ class Engine:
         waiting = [feed for feed in self._feeds if feed.waits_out_outages]
         is_refusal, cause = outage.is_refusal, outage.cause
         outage.on_answer()
-        self._queue += self._paused  # closed ones give nothing more
-        self._paused.clear()
+        self._release_paused()
         for feed in waiting:
             if is_refusal:
                 feed.on_fatal(FatalRefusal(cause, code=cause.partition(":")[0]))

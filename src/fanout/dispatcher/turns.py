@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Self
 
 from fanout.dispatcher.call import Feed
 
@@ -35,11 +34,6 @@ class Turns:
             self._last_turn[feed.priority] = self._turn
         queue.append(feed)
         self._count += 1
-
-    def __iadd__(self, feeds: Iterable[Feed]) -> Self:
-        for feed in feeds:
-            self.append(feed)
-        return self
 
     def popleft(self) -> Feed:
         """The feed whose turn it is. Raises IndexError when there is none."""
