@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fanout.cli.aws_options import aws_options
+from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.cli.run_options import DURATION
 from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
@@ -26,7 +27,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="What became of Event calls.")
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@run_dir_argument()
 @click.option(
     "--from",
     "queues",
