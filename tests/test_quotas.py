@@ -17,7 +17,8 @@ from fanout.errors import ConfigError
 from fanout.function_name import split_qualifier
 from fanout.model import InvocationType
 from fanout.quotas import ConcurrencyFile, Quotas, assumed, discover, watch
-from fanout.quotas.decide import CLIENT_WIDTH, Replies, decide
+from fanout.quotas.decide import CLIENT_WIDTH, decide
+from fanout.quotas.replies import Replies
 
 AUTO = Concurrency()
 FUNCTION = {

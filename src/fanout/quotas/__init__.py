@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from fanout.quotas.concurrency_file import ConcurrencyFile
-from fanout.quotas.decide import Answer, Figure, Quotas, assumed, decide
+from fanout.quotas.decide import Quotas, assumed, decide
 from fanout.quotas.discover import ControlApi, discover, read_event_config, watch
+from fanout.quotas.figures import Figure
 from fanout.quotas.memory import RECOLLECTIONS, Memory
+from fanout.quotas.replies import Answer
 
 __all__ = [
     "RECOLLECTIONS",

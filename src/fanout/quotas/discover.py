@@ -11,8 +11,9 @@ from fanout.config import Concurrency
 from fanout.function_name import split_qualifier
 from fanout.model import InvocationType
 from fanout.quotas.concurrency_file import REREAD_S, ConcurrencyFile
-from fanout.quotas.decide import Answer, Quotas, Replies, decide
+from fanout.quotas.decide import Quotas, decide
 from fanout.quotas.memory import Memory
+from fanout.quotas.replies import Answer, Replies
 
 _CREDENTIAL_CODES = frozenset(
     {

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 
-from fanout.quotas.decide import Replies
+from fanout.quotas.replies import Replies
 
 KEPT_S = 55.0  # below the minute after which a run asks again
 _KEPT_AT_MOST = 256
