@@ -11,24 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import msgspec
 
 from fanout.aws import AwsSession
 from fanout.commands.audience import Audience
 from fanout.commands.collect_executions import ExecutionCollector, collect_executions
-from fanout.commands.keeping import counts_of, iso, write_page
+from fanout.commands.keeping import counts_of, write_page
 from fanout.commands.request import RunOptions
+from fanout.commands.results import Completion
 from fanout.errors import ConfigError, JournalError, TransportError
 from fanout.function_name import split_qualifier
 from fanout.journal import OUTCOMES_FILE, Journal, RunDir, replay
 from fanout.model import Outcome
-from fanout.payload import embed
 from fanout.queues import is_queue, parse_queue
 from fanout.queues.accepted import AcceptedCalls
 from fanout.queues.client import SqsClient
 from fanout.queues.collector import Collector, Counts
 from fanout.queues.event_config import EventConfig, read_event_config
-from fanout.queues.results import CallResult
 from fanout.report.summary import RunReport
 from fanout.runs.ending import ending
 from fanout.transports.control import ControlClient, ControlRefusal, path_part
@@ -174,7 +172,7 @@ async def collect_into(run_dir: RunDir, sources: Sources, asked: Collection, aud
             sources.queues,
             calls,
             sink,
-            complete=_complete,
+            complete=Completion(run_dir.state.get("options") or {}),
             carries_successes=sources.carries_successes,
             allow_strangers=asked.allow_strangers,
             on_progress=said.on_progress,
@@ -282,30 +280,6 @@ def _no_queue(function: str, config: EventConfig) -> str:
         f"{function} has no destinations and no dead-letter queue: nothing tells what became of its Event "
         "calls; configure an SQS destination, or give --from sqs://QUEUE"
     )
-
-
-def _complete(accepted: list[Outcome], result: CallResult) -> list[Outcome]:
-    """The outcomes that a result makes of the accepted ones of its call."""
-    now = iso(time.time())
-    completed = []
-    for outcome in accepted:
-        own_input = None
-        encoding: Any = None
-        if result.status != "succeeded" and result.input is not None and len(accepted) == 1:
-            own_input, encoding = embed(result.input)
-        completed.append(
-            msgspec.structs.replace(
-                outcome,
-                status=result.status,
-                output_raw=None if result.output is None else embed(result.output)[0],
-                error=result.error,
-                input_raw=own_input,
-                input_encoding=encoding,
-                executed_version=result.executed_version or outcome.executed_version,
-                collected_at=now,
-            )
-        )
-    return completed
 
 
 def _wait_s(calls: AcceptedCalls, config: EventConfig, wait_s: float | None) -> float:
