@@ -38,6 +38,13 @@ class OptionKeywords(TypedDict, total=False):
     tenant_id: str | None
     durable_name: str | None
     stream: bool
+    batch: int | None
+    batch_bytes: int | None
+    batch_wait: float
+    batch_shape: Literal["items", "sqs", "array"] | None
+    batch_input: Any
+    batch_reply: Literal["whole", "array", "batchItemFailures"] | None
+    bisect: bool
     breaker: int | None
     trace: bool
     profile: str | None
@@ -74,6 +81,13 @@ class Options:
     tenant_id: str | None = None
     durable_name: str | None = None
     stream: bool = False
+    batch: int | None = None  # records in one call at the most
+    batch_bytes: int | None = None  # payload bytes in one call at the most
+    batch_wait: float = 0.2  # how long a batch of a slow input waits to fill
+    batch_shape: Literal["items", "sqs", "array"] | None = None
+    batch_input: Any = None  # the ``BatchInput`` of shape ``items``
+    batch_reply: Literal["whole", "array", "batchItemFailures"] | None = None
+    bisect: bool = False  # halve a batch whose function failed
     breaker: int | None = None  # failures in a row that pause admission
     trace: bool = False  # pass the current trace context to the function
     profile: str | None = None
@@ -100,6 +114,15 @@ class Options:
         for name in ("timeout", "function_timeout", "deadline", "throttle_patience", "connect_timeout"):
             value = getattr(self, name)
             _check(value is None or (_is_number(value) and value > 0), name, value, "more than 0 seconds")
+        for name in ("batch", "batch_bytes"):
+            value = getattr(self, name)
+            _check(value is None or (_is_count(value) and value > 0), name, value, "a whole number from 1")
+        _check(
+            _is_number(self.batch_wait) and self.batch_wait >= 0,
+            "batch_wait",
+            self.batch_wait,
+            "seconds from 0",
+        )
         patience = self.outage_patience
         _check(
             patience is None or (_is_number(patience) and patience >= 0),

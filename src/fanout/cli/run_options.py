@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from fanout.cli.aws_options import aws_options
 from fanout.commands.request import RunOptions
@@ -40,6 +41,22 @@ class Duration(click.ParamType[float]):
 DURATION = Duration()
 
 
+class JsonValue(click.ParamType[Any]):
+    """Any JSON value, as text."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value, decoded."""
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            self.fail(f"{value!r} is not valid JSON: {error}", param, ctx)
+
+
+JSON_VALUE = JsonValue()
+
+
 def _group(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
     def add(command: _Command) -> _Command:
         for option in reversed(options):
@@ -66,6 +83,41 @@ what_is_sent = _group(
     ),
     click.option("--durable-name", metavar="EXPR", help="JMESPath: each record's durable execution name."),
     click.option("--stream", is_flag=True, default=None, help="Invoke with a streamed reply."),
+    click.option(
+        "--batch", type=click.IntRange(min=1), metavar="N", help="Records in one call at the most (1)."
+    ),
+    click.option(
+        "--batch-bytes",
+        type=click.IntRange(min=1),
+        metavar="BYTES",
+        help="Payload bytes in one call at the most. Default: what Lambda takes.",
+    ),
+    click.option(
+        "--batch-wait",
+        type=DURATION,
+        metavar="DURATION",
+        help="How long a batch of a slow input waits to fill (200ms).",
+    ),
+    click.option(
+        "--batch-shape",
+        type=click.Choice(["items", "sqs", "array"]),
+        help="A batch's payload: as Distributed Map sends it (items, the default), as a queue's trigger "
+        "does (sqs), or a bare array.",
+    ),
+    click.option(
+        "--batch-input", type=JSON_VALUE, metavar="JSON", help="The BatchInput of --batch-shape items."
+    ),
+    click.option(
+        "--batch-reply",
+        type=click.Choice(["whole", "array", "batchItemFailures"]),
+        help="How a batch's reply is read: one result for all, one for each record, or the failed named.",
+    ),
+    click.option(
+        "--bisect",
+        is_flag=True,
+        default=None,
+        help="Halve a batch whose function failed, and send it again; needs --idempotent.",
+    ),
     click.option("--key", metavar="EXPR", help="JMESPath: the record's id in the outcomes."),
     click.option("--select", metavar="EXPR", help="JMESPath: the payload to send, made of the record."),
     click.option(

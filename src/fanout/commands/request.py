@@ -37,6 +37,9 @@ KEPT_ON_RESUME = frozenset(
         "select",
         "durable_expr",
         "durable",
+        "batch_shape",
+        "batch_input",
+        "batch_reply",
     }
 )
 

@@ -269,6 +269,8 @@ class RunSession:
                     "a durable function is called with a qualifier: give $LATEST, a version or an alias"
                 )
             self.run.name_calls(str(run_dir.state["id"]))
+        if run_dir is not None and run_dir.state.get("id"):
+            self.run.run_id = str(run_dir.state["id"])
         detach = self._audience.attach(self.run) if self._audience.attach is not None else None
         try:
             if run_dir is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -16,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from fanout.breaker import Breaker
 from fanout.config import OptionKeywords, Options
+from fanout.dispatcher.batcher import Batcher, plan_of
 from fanout.dispatcher.budget import Budget
 from fanout.dispatcher.call import Call, Feed
 from fanout.dispatcher.calls import CallMaker
@@ -26,6 +28,7 @@ from fanout.dispatcher.intake import Intake, PayloadIntake
 from fanout.dispatcher.mapping import Mapping, MapReceiver, Outcomes
 from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.dispatcher.record import InputRecord, record_of
+from fanout.dispatcher.requests import Requests
 from fanout.dispatcher.streaming import ReplyStream, StreamFeed
 from fanout.dispatcher.supply import AsyncSupply, SyncSupply
 from fanout.errors import ConfigError, FanoutError
@@ -78,6 +81,8 @@ class Dispatcher:
         sent_by = {"transport": transport} if isinstance(transport, str) else {}
         self.options = make_options(function, {**options, **sent_by})
         self.calls = CallMaker(self.options)
+        self._batch_plan = plan_of(self.options)
+        self.run_id = secrets.token_urlsafe(16)  # the names of records in batches; a run sets its own
         self._hooks = hooks
         self._generation = generation
         self.durable_run: str | None = None  # a run's id, by which each call is named; set before entering
@@ -91,6 +96,7 @@ class Dispatcher:
         self._engine: Engine | None = None
         self._budget: Budget | None = None
         self._telemetry: Telemetry | None = None
+        self._requests: dict[int, tuple[Requests, RecordFeed]] = {}  # single calls that share batches
 
     # --- life --------------------------------------------------------------------------------
 
@@ -135,6 +141,7 @@ class Dispatcher:
                     keeps_tail_of_successes=options.log_type == "Tail", generation=self._generation
                 ),
                 outage=self._outage(budget),
+                batcher=self._batcher(),
                 breaker=None if options.breaker is None else Breaker(options.breaker),
                 hooks=hooks,
                 on_outcome=_joined(listeners),
@@ -209,6 +216,8 @@ class Dispatcher:
         """
         engine = self._open_engine()
         seq = self._next_seq()
+        if self._batch_plan is not None:
+            return await self._invoke_in_batch(record_of(seq, payload, key=key), priority)
         feed = CallFeed(engine, self.calls, record_of(seq, payload, key=key))
         feed.priority = priority
         feed.waits_out_outages = bool(self.options.outage_patience)
@@ -260,6 +269,18 @@ class Dispatcher:
             counts=dict(tally.counts),
             throttles=tally.throttles,
         )
+
+    async def _invoke_in_batch(self, record: InputRecord, priority: int) -> Outcome:
+        """One record, in a batch with those of other callers of its priority."""
+        found = self._requests.get(priority)
+        if found is None or found[1].is_closed:
+            requests = Requests()
+            found = requests, self.start_feed(requests, requests, waits=False, priority=priority)
+            self._requests[priority] = found
+        requests, feed = found
+        future = requests.ask(record)
+        self.engine.queue(feed)
+        return await future
 
     def map(
         self,
@@ -341,13 +362,26 @@ class Dispatcher:
     # --- for feeds of other layers -----------------------------------------------------------
 
     def start_feed(
-        self, intake: Intake, receiver: Receiver, *, deadline_s: float | None = None, priority: int = 0
+        self,
+        intake: Intake,
+        receiver: Receiver,
+        *,
+        deadline_s: float | None = None,
+        waits: bool = True,
+        priority: int = 0,
     ) -> RecordFeed:
         """Let an intake take part, until it has ended or the dispatcher is left."""
         assert self._group is not None
         engine = self.engine
-        waits = self.options.outage_patience != 0
-        feed = RecordFeed(engine, self.calls, intake, receiver, waits_out_outages=waits)
+        patience_s = self.options.outage_patience
+        feed = RecordFeed(
+            engine,
+            self.calls,
+            intake,
+            receiver,
+            waits_out_outages=waits if patience_s is None else patience_s > 0,
+            batcher=self._batcher(),
+        )
         feed.trace = self._trace()
         feed.deadline_s = deadline_s
         feed.priority = priority
@@ -363,6 +397,10 @@ class Dispatcher:
         if asyncio.get_running_loop() is not engine.loop:
             raise FanoutError("this dispatcher belongs to another event loop: use it where it was entered")
         return engine
+
+    def _batcher(self) -> Batcher | None:
+        plan = self._batch_plan
+        return None if plan is None else Batcher(plan, self.calls, self.run_id)
 
     def _outage(self, budget: Budget) -> Outage:
         patience_s = self.options.outage_patience

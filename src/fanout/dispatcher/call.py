@@ -92,6 +92,14 @@ class Feed:
         return None
 
 
+class Batch(msgspec.Struct, frozen=True):
+    """What a call of a batch carries, element by element, so that it can be taken apart."""
+
+    id: str
+    elements: tuple[bytes, ...]
+    identifiers: tuple[str, ...]  # messageIds, for shape sqs
+
+
 class Call(msgspec.Struct):
     """One Invoke: a payload, its parameters and the records it carries. It has one or more attempts.
 
@@ -114,6 +122,8 @@ class Call(msgspec.Struct):
     may_have_run: bool = False  # some attempt ended without a reply
     history: list[AttemptEnd] | None = None
     is_waiting: bool = False  # among the retries
+    batch: Batch | None = None  # None: the payload is the record's
+    spared: int = 0  # attempts that count for no retry: those of batches it was a part of
     span: tuple[Any, str] | None = None  # OpenTelemetry's, and the header that names it
     ran: tuple[Reply, ErrorDetail | None] | None = None  # the last function error, while it is repeated
 

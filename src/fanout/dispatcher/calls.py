@@ -67,6 +67,13 @@ class CallMaker:
             record.fault = payload_fault(template, body)
         return Call(feed, (record,), body, template, now_s)
 
+    def template_of(self, record: InputRecord) -> InvokeTemplate:
+        """The template of a record; what is wrong with its parameters becomes its fault."""
+        if record.own is None or record.fault is not None:
+            return self.template
+        template, record.fault = self._template_of(record.own, self.template)
+        return template
+
     def _template_of(self, record: Record, base: InvokeTemplate) -> tuple[InvokeTemplate, ErrorDetail | None]:
         """The template of a record's own parameters, or ``base`` and what is wrong with them."""
         try:

@@ -13,12 +13,14 @@ import heapq
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from fanout.batching import RecordResult, read_reply
 from fanout.breaker import Breaker
 from fanout.classify import classify, classify_failure
+from fanout.dispatcher.batcher import Batcher
 from fanout.dispatcher.call import Attempt, Call, Feed
 from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.dispatcher.turns import Turns
@@ -70,6 +72,7 @@ class Engine:
         outcomes: OutcomeMaker,
         breaker: Breaker | None = None,
         outage: Outage | None = None,
+        batcher: Batcher | None = None,
         hooks: Hooks | None = None,
         on_outcome: Callable[[Outcome, Any], None] | None = None,
         linger_s: float = 0.0,
@@ -85,6 +88,7 @@ class Engine:
         self._patience = patience
         self._breaker = breaker
         self.outage = outage or Outage()
+        self.batcher = batcher  # how batches are read and taken apart
         self._held: deque[Call] = deque()  # calls that wait for the end of an outage
         self._paused: deque[Feed] = deque()  # feeds that do
         self._probed: Call | None = None  # the call that probed last
@@ -429,17 +433,7 @@ class Engine:
         n_bytes = attempt.n_bytes
         if verdict is Verdict.SUCCESS:
             assert reply is not None
-            if reply.durable_execution_arn is not None:
-                self.is_durable = True
-            self.gate.release(Release.SUCCESS, n_bytes, attempt.sent_s, now_s)
-            self.pacer.on_success(now_s)
-            self._patience.note_progress()
-            if call.attempts > 1:
-                self._policy.budget.on_recovery(call.attempts - 1)
-            self._has_succeeded = True
-            if self.outage.on_answer():
-                self._end_outage()
-            self._finish(call, [self._success(attempt, reply, now_s)], now_s, attempt)
+            self._settle_success(attempt, reply, now_s)
             return
         call.last_http_status = None if reply is None else reply.status
         if verdict is not Verdict.THROTTLED:
@@ -460,6 +454,8 @@ class Engine:
             self.gate.release(Release.IGNORED, n_bytes, attempt.sent_s, now_s)
         if self._is_held(attempt, reply, classification, now_s):
             return
+        if call.batch is not None and self._is_split(attempt, reply, classification, now_s):
+            return
         if verdict is Verdict.FATAL:
             self._on_fatal(call, classification)
         delay_s = None if verdict is Verdict.FATAL else self._delay_of_retry(call, classification, now_s)
@@ -470,6 +466,88 @@ class Engine:
             self._finish(call, outcomes, now_s, attempt)
         else:
             self._retry(attempt, reply, classification, delay_s, now_s)
+
+    def _settle_success(self, attempt: Attempt, reply: Reply, now_s: float) -> None:
+        call = attempt.call
+        if reply.durable_execution_arn is not None:
+            self.is_durable = True
+        self.gate.release(Release.SUCCESS, attempt.n_bytes, attempt.sent_s, now_s)
+        self.pacer.on_success(now_s)
+        self._patience.note_progress()
+        if call.attempts > 1:
+            self._policy.budget.on_recovery(call.attempts - 1)
+        self._has_succeeded = True
+        if self.outage.on_answer():
+            self._end_outage()
+        if call.batch is None:
+            self._finish(call, [self._success(attempt, reply, now_s)], now_s, attempt)
+        else:
+            self._settle_batch(attempt, reply, now_s)
+
+    def _settle_batch(self, attempt: Attempt, reply: Reply, now_s: float) -> None:
+        """A batch's reply: an outcome for each record, but for those that are sent again."""
+        call = attempt.call
+        assert call.batch is not None
+        assert self.batcher is not None
+        count = len(call.records)
+        results = [RecordResult()] * count
+        if call.template.invocation_type == "RequestResponse":
+            results = read_reply(self.batcher.plan.reads, reply.body, call.batch.identifiers, count)
+        outcomes = self.outcomes.of_batch(attempt, reply, results, now_s)
+        failed = [index for index, result in enumerate(results) if result.error is not None]
+        if failed:
+            end = Classification(Verdict.FUNCTION_ERROR, error=results[failed[0]].error)
+            delay_s = self._delay_of_retry(call, end, now_s)
+            if delay_s is None or call.feed.is_closed or self._is_closing:
+                outcomes += self.outcomes.of_failure(call, attempt, reply, end, now_s, failed)
+                outcomes.sort(key=lambda outcome: outcome.batch.index if outcome.batch else 0)
+            else:
+                self._send_part(attempt, reply, end, failed, now_s + delay_s, now_s)
+        self._finish(call, outcomes, now_s, attempt)
+
+    def _is_split(self, attempt: Attempt, reply: Reply | None, end: Classification, now_s: float) -> bool:
+        """Halve a batch that was too large, or whose function failed where that is asked for."""
+        call = attempt.call
+        assert self.batcher is not None
+        error = end.error
+        is_too_large = end.verdict is Verdict.REJECTED and error is not None and "TooLarge" in error.type
+        is_bisected = end.verdict is Verdict.FUNCTION_ERROR and self.batcher.plan.bisect
+        count = len(call.records)
+        if count == 1 or not (is_too_large or is_bisected) or call.feed.is_closed or self._is_closing:
+            return False
+        if is_too_large:  # it did not run
+            call.attempts -= 1
+            end = Classification(Verdict.TRANSIENT, error=error)
+        else:
+            call.spared += 1
+        half = count // 2
+        for indexes in (range(half), range(half, count)):
+            self._send_part(attempt, reply, end, indexes, now_s, now_s, is_repeated=False)
+        if attempt.is_probe:
+            self._on_probe_repeated(attempt, end.verdict, now_s)
+        return True
+
+    def _send_part(
+        self,
+        attempt: Attempt,
+        reply: Reply | None,
+        end: Classification,
+        indexes: Sequence[int],
+        at_s: float,
+        now_s: float,
+        *,
+        is_repeated: bool = True,
+    ) -> None:
+        """Send some records of a batch again, as a batch of their own."""
+        assert self.batcher is not None
+        part = self.batcher.part(attempt.call, indexes)
+        part.note_attempt(self.outcomes.attempt_end(attempt, end, reply, now_s))
+        part.last, part.last_end, part.is_waiting = attempt, end, True
+        if end.verdict is Verdict.FUNCTION_ERROR:
+            assert reply is not None
+            part.ran = reply, end.error
+            part.function_error_retries += is_repeated
+        self._wait(part, at_s)
 
     def _success(self, attempt: Attempt, reply: Reply, now_s: float) -> Outcome:
         try:
@@ -560,7 +638,7 @@ class Engine:
             return None
         delay_s = self._policy.decide(
             classification,
-            attempts=call.attempts,
+            attempts=call.attempts - call.spared,
             function_error_retries=call.function_error_retries,
             throttles=call.throttles,
             throttled_since_s=self._patience.since_s,
@@ -626,13 +704,15 @@ class Engine:
         self, call: Call, outcomes: list[Outcome], now_s: float, attempt: Attempt | None = None
     ) -> None:
         if self._breaker is not None and attempt is not None:
-            self._breaker.on_outcome(outcomes[0].ok, now_s, is_probe=attempt.is_probe)
+            is_ok = any(outcome.ok for outcome in outcomes)
+            self._breaker.on_outcome(is_ok, now_s, is_probe=attempt.is_probe)
         feed = call.feed
         feed.outstanding -= len(outcomes)
         if self._on_outcome is not None:
             for outcome in outcomes:
                 self._on_outcome(outcome, None if call.span is None else call.span[0])
-        feed.deliver(call, outcomes)
+        if outcomes:
+            feed.deliver(call, outcomes)
         feed.settled()
 
     # --- stopping ----------------------------------------------------------------------------

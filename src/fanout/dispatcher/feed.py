@@ -8,6 +8,7 @@ from typing import Protocol
 
 import anyio
 
+from fanout.dispatcher.batcher import Batcher
 from fanout.dispatcher.call import Call, Feed
 from fanout.dispatcher.calls import CallMaker
 from fanout.dispatcher.engine import Engine
@@ -16,6 +17,7 @@ from fanout.dispatcher.record import InputRecord
 from fanout.errors import FanoutError, OutageError
 from fanout.model import ErrorDetail, InvokeTemplate, OnChunk, Outcome
 
+_TIMER_SLACK_S = 0.001  # so that no rounding makes a batch due a moment after its timer
 PAST_DEADLINE = ErrorDetail("DeadlineExceeded", "the deadline passed before the record was delivered")
 
 
@@ -128,12 +130,15 @@ class RecordFeed(Feed):
         receiver: Receiver,
         *,
         waits_out_outages: bool = True,
+        batcher: Batcher | None = None,
     ) -> None:
         super().__init__()
         self.waits_out_outages = waits_out_outages
         self.engine = engine
         self.intake = intake
         self.receiver = receiver
+        self.batcher = batcher
+        self._batch_timer: asyncio.TimerHandle | None = None
         self._of_record = calls.of_record
         self.deliver = receiver.deliver  # type: ignore[method-assign]
         self.outage: OutageError | None = None  # what stopped it, if an outage did
@@ -152,11 +157,17 @@ class RecordFeed(Feed):
     @property
     def is_finished(self) -> bool:
         """No record of this feed is out, and none will come."""
-        return self.outstanding == 0 and (self.is_closed or self.intake.has_ended)
+        return (
+            self.outstanding == 0
+            and (self.is_closed or self.intake.has_ended)
+            and (self.batcher is None or not self.batcher.count)
+        )
 
     def pull(self, now_s: float) -> Call | None:
         if self.is_closed or not self.receiver.has_room:
             return None
+        if self.batcher is not None:
+            return self._pull_batch(self.batcher, now_s)
         record = self.intake.next(now_s)
         if record is None:
             if self.intake.has_ended:
@@ -164,6 +175,34 @@ class RecordFeed(Feed):
             return None
         call = self._of_record(self, record, now_s)
         return call if self.receiver.admit(record) else None
+
+    def _pull_batch(self, batcher: Batcher, now_s: float) -> Call | None:
+        """A batch that is full, or has waited long enough, or is the last."""
+        while (record := self.intake.next(now_s)) is not None:
+            call = batcher.add(self, record, now_s)
+            if call is not None:
+                return self._admitted(call)
+        call = batcher.due(self, now_s, is_last=self.intake.has_ended)
+        if call is not None:
+            return self._admitted(call)
+        due_s = batcher.due_s
+        if due_s is not None and self._batch_timer is None:
+            self._batch_timer = self.engine.loop.call_at(due_s + _TIMER_SLACK_S, self._on_batch_due)
+        elif self.intake.has_ended:
+            self._check_finished()
+        return None
+
+    def _on_batch_due(self) -> None:
+        self._batch_timer = None
+        self.engine.queue(self)
+
+    def _admitted(self, call: Call) -> Call | None:
+        for count, record in enumerate(call.records):
+            if not self.receiver.admit(record):  # it counts as given up; so do the others
+                call.records = call.records[:count] + call.records[count + 1 :]
+                self.give_up(call)
+                return None
+        return call
 
     def give_up(self, call: Call) -> None:
         self.receiver.give_up(call, lambda error: self.engine.undelivered(call, error))
@@ -195,6 +234,12 @@ class RecordFeed(Feed):
         self.is_closed = True
         if self._filling is not None:
             self._filling.cancel()
+        if self._batch_timer is not None:
+            self._batch_timer.cancel()
+        if self.batcher is not None:
+            now_s = self.engine.clock()
+            while (call := self.batcher.due(self, now_s, is_last=True)) is not None:
+                self.give_up(call)
         self._check_finished()
 
     def settled(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
+from fanout.batching import RecordResult
 from fanout.classify import STATUS_OF_FAILURE, status_of
-from fanout.dispatcher.call import Attempt, Call
+from fanout.dispatcher.call import HISTORY_KEPT, Attempt, Call
 from fanout.dispatcher.record import InputRecord
 from fanout.log_tail import add_log
-from fanout.model import AttemptEnd, Classification, ErrorDetail, Outcome, Reply, Verdict
+from fanout.model import AttemptEnd, BatchPlace, Classification, ErrorDetail, Outcome, Reply, Verdict
 from fanout.payload import embed
 
 _MILLISECONDS = [f"{number:03d}Z" for number in range(1000)]
@@ -38,11 +40,23 @@ class OutcomeMaker:
         self._generation = generation
         self.timestamps = Timestamps()
 
-    def of_success(self, attempt: Attempt, reply: Reply, now_s: float) -> Outcome:
-        """The hot path: a reply whose verdict is SUCCESS, to a call of one record."""
+    def of_batch(
+        self, attempt: Attempt, reply: Reply, results: Sequence[RecordResult], now_s: float
+    ) -> list[Outcome]:
+        """The outcomes of those records of a batch whose result is no error."""
+        outcomes = []
+        for index, result in enumerate(results):
+            if result.error is None:
+                outcomes.append(self.of_success(attempt, reply, now_s, index, result.output or b""))
+        return outcomes
+
+    def of_success(
+        self, attempt: Attempt, reply: Reply, now_s: float, index: int = 0, output: bytes | None = None
+    ) -> Outcome:
+        """The hot path: a reply whose verdict is SUCCESS. ``output``: the record's part of it, in a batch."""
         call = attempt.call
-        record = call.records[0]
-        raw, encoding = embed(reply.body)
+        record = call.records[index]
+        raw, encoding = embed(reply.body if output is None else output)
         outcome = Outcome(
             seq=record.seq,
             key=record.key,
@@ -63,10 +77,13 @@ class OutcomeMaker:
         )
         if record.source is not None:
             outcome.source, outcome.line = record.source, record.line
-        if reply.log_result is not None:
+        if call.batch is not None:
+            outcome.batch = BatchPlace(call.batch.id, index, len(call.records))
+        if reply.log_result is not None and not index:
             add_log(outcome, reply.log_result, keeps_tail=self._keeps_tail_of_successes)
         if call.history is not None:
-            self._add_history(outcome, call, Verdict.SUCCESS, None, reply)
+            last = self._attempt_end(outcome, Verdict.SUCCESS, None, reply)
+            outcome.history = [*call.history[1 - HISTORY_KEPT :], last]
         return outcome
 
     def of_failure(
@@ -76,24 +93,28 @@ class OutcomeMaker:
         reply: Reply | None,
         classification: Classification,
         now_s: float,
+        only: Sequence[int] | None = None,
     ) -> list[Outcome]:
         """Whatever is no success: the input is kept, so that each record can be sent again.
 
-        ``attempt`` is the one that ended last; None for a call that was never sent.
+        ``attempt`` is the one that ended last; None for a call that was never sent. ``only``: the records
+        at these places of the call.
         """
         return [
-            self._failure_of(record, call, attempt, reply, classification, now_s) for record in call.records
+            self._failure_of(index, call, attempt, reply, classification, now_s)
+            for index in (range(len(call.records)) if only is None else only)
         ]
 
     def _failure_of(
         self,
-        record: InputRecord,
+        index: int,
         call: Call,
         attempt: Attempt | None,
         reply: Reply | None,
         classification: Classification,
         now_s: float,
     ) -> Outcome:
+        record = call.records[index]
         verdict = classification.verdict
         status = STATUS_OF_FAILURE[verdict]
         error, last_reply = classification.error, reply
@@ -133,14 +154,17 @@ class OutcomeMaker:
             outcome.executed_version = last_reply.executed_version
             outcome.trace_id = last_reply.trace_id
             outcome.durable_execution_arn = last_reply.durable_execution_arn
-            if last_reply.log_result is not None:
+            if last_reply.log_result is not None and not index:
                 add_log(outcome, last_reply.log_result, keeps_tail=True)
         if record.own is not None:
             self._add_own(outcome, record, call)
+        if call.batch is not None:
+            outcome.batch = BatchPlace(call.batch.id, index, len(call.records))
         if call.history is not None:
-            if not call.is_waiting:  # a call given up while it waits has its last end in the history
-                self._add_history(outcome, call, verdict, classification.error, reply)
             outcome.history = call.history
+            if not call.is_waiting:  # a call given up while it waits has its last end in the history
+                last = self._attempt_end(outcome, verdict, classification.error, reply)
+                outcome.history = [*call.history[1 - HISTORY_KEPT :], last]
         return outcome
 
     def attempt_end(
@@ -155,19 +179,17 @@ class OutcomeMaker:
             request_id=None if reply is None else reply.request_id,
         )
 
-    def _add_history(
-        self, outcome: Outcome, call: Call, verdict: Verdict, error: ErrorDetail | None, reply: Reply | None
-    ) -> None:
-        call.note_attempt(
-            AttemptEnd(
-                verdict=verdict.value,
-                at=outcome.started_at or "",
-                duration_ms=outcome.duration_ms or 0.0,
-                error=_in_words(error),
-                request_id=None if reply is None else reply.request_id,
-            )
+    @staticmethod
+    def _attempt_end(
+        outcome: Outcome, verdict: Verdict, error: ErrorDetail | None, reply: Reply | None
+    ) -> AttemptEnd:
+        return AttemptEnd(
+            verdict=verdict.value,
+            at=outcome.started_at or "",
+            duration_ms=outcome.duration_ms or 0.0,
+            error=_in_words(error),
+            request_id=None if reply is None else reply.request_id,
         )
-        outcome.history = call.history
 
     @staticmethod
     def _add_own(outcome: Outcome, record: InputRecord, call: Call) -> None:

@@ -92,6 +92,7 @@ class Run:
         self._options = dict(options)
         self._deadline_s: float | None = self._options.pop("deadline", None)
         self._intake: RunIntake | None = None
+        self.run_id: str | None = None  # of the run directory: the names of records in batches
         self._open_ledger = open_ledger
         self._rules = rules
         self._watchers = watchers or Watchers()
@@ -222,6 +223,8 @@ class Run:
         """Run to the end, whichever it is. Raises ConfigError and FatalRefusal before the first call only."""
         self._intake = intake
         dispatcher = self._dispatcher
+        if self.run_id is not None:
+            dispatcher.run_id = self.run_id
         meta: dict[str, object] = {}
         self.stats.begin_session(self.started_s)  # a pause since an earlier session has no length
         try:

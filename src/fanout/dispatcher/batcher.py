@@ -1,0 +1,169 @@
+"""The forming of batches: which records of a feed share a call, and when a batch goes out unfilled."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from fanout.batching import BatchPlan, message_id, run_namespace, shape_of
+from fanout.config import Options
+from fanout.dispatcher.call import Batch, Call, Feed
+from fanout.dispatcher.calls import CallMaker
+from fanout.dispatcher.record import InputRecord
+from fanout.errors import ConfigError
+from fanout.invoke_request import EVENT_PAYLOAD_BYTES, SYNC_PAYLOAD_BYTES
+from fanout.model import ErrorDetail, InvokeTemplate
+from fanout.payload import encode
+
+_BATCH_OPTIONS = ("batch_bytes", "batch_input", "batch_reply", "batch_shape", "bisect")
+
+
+def plan_of(options: Options) -> BatchPlan | None:
+    """The batches that options ask for; None for a call a record. Raises ConfigError for what cannot hold."""
+    size = 1 if options.batch is None else options.batch
+    if size == 1 and options.batch_shape is None:
+        given = [name for name in _BATCH_OPTIONS if getattr(options, name)]
+        if given:
+            raise ConfigError(f"{given[0]} goes with batch: give batch, the records in one call")
+        return None
+    for name in ("stream", "durable_name"):
+        if getattr(options, name):
+            raise ConfigError(f"{name} and batch exclude each other: give one of them")
+    if options.bisect and not options.idempotent:
+        raise ConfigError("bisect sends records again that have run: give idempotent too, if they may")
+    shape: dict[str, Any] = {} if options.batch_shape is None else {"shape": options.batch_shape}
+    return BatchPlan(
+        size=size,
+        max_bytes=options.batch_bytes,
+        wait_s=options.batch_wait,
+        input=None if options.batch_input is None else _json(options.batch_input),
+        reply=options.batch_reply,
+        bisect=options.bisect,
+        **shape,
+    )
+
+
+def _json(value: object) -> bytes:
+    try:
+        return encode(value)
+    except Exception as error:
+        raise ConfigError(f"batch_input has no JSON form: {error}") from error
+
+
+class _Forming(msgspec.Struct):
+    """A batch that is not full yet. All its records go with one template."""
+
+    template: InvokeTemplate
+    due_s: float
+    records: list[InputRecord] = []
+    elements: list[bytes] = []
+    identifiers: list[str] = []
+    elements_bytes: int = 0
+
+
+class Batcher:
+    """Batches of one feed. Records with parameters of their own share calls with their like alone."""
+
+    def __init__(self, plan: BatchPlan, calls: CallMaker, run_id: str) -> None:
+        self.plan = plan
+        self._calls = calls
+        self._shape = shape_of(plan)
+        self._namespace = run_namespace(run_id)
+        most = EVENT_PAYLOAD_BYTES if calls.template.invocation_type == "Event" else SYNC_PAYLOAD_BYTES
+        self._lambda_bytes = most
+        self._max_bytes = most if plan.max_bytes is None else min(most, plan.max_bytes)
+        self._has_names = plan.shape == "sqs"
+        self._forming: dict[int, _Forming] = {}  # by the identity of the template, which it keeps
+
+    @property
+    def count(self) -> int:
+        """How many records wait in batches that are not full."""
+        return sum(len(forming.records) for forming in self._forming.values())
+
+    @property
+    def due_s(self) -> float | None:
+        """When the next unfilled batch goes out."""
+        return min((forming.due_s for forming in self._forming.values()), default=None)
+
+    def add(self, feed: Feed, record: InputRecord, now_s: float) -> Call | None:
+        """Put a record into a batch. Returns a call that is complete: a full batch, or a fault by itself."""
+        template = self._calls.template_of(record)
+        identifier = message_id(self._namespace, record.seq) if self._has_names else ""
+        element = b""
+        if record.fault is None:
+            element = self._shape.element(record.body, identifier, sent_ms=int(time.time() * 1000))
+            n_bytes = self._shape.payload_bytes(len(element), 1)
+            if n_bytes > self._lambda_bytes:
+                record.fault = ErrorDetail(
+                    "PayloadTooLarge",
+                    f"the payload has {n_bytes:,} bytes by itself; a call may have {self._lambda_bytes:,}",
+                )
+        if record.fault is not None:
+            return Call(feed, (record,), record.body, template, now_s)
+        forming = self._forming.get(id(template))
+        full: Call | None = None
+        if forming is not None:
+            together = self._shape.payload_bytes(
+                forming.elements_bytes + len(element), len(forming.records) + 1
+            )
+            if together > self._max_bytes:
+                full = self._complete(feed, forming, now_s)
+                forming = None
+        if forming is None:
+            forming = self._forming[id(template)] = _Forming(template, now_s + self.plan.wait_s)
+        forming.records.append(record)
+        forming.elements.append(element)
+        forming.identifiers.append(identifier)
+        forming.elements_bytes += len(element)
+        if full is None and len(forming.records) >= self.plan.size:
+            full = self._complete(feed, forming, now_s)
+        return full
+
+    def due(self, feed: Feed, now_s: float, *, is_last: bool) -> Call | None:
+        """A batch that has waited long enough, or with ``is_last`` any."""
+        for forming in self._forming.values():
+            if is_last or forming.due_s <= now_s or len(forming.records) >= self.plan.size:
+                return self._complete(feed, forming, now_s)
+        return None
+
+    def part(self, call: Call, indexes: Sequence[int]) -> Call:
+        """A call of some records of another, with what that one went through; its batch is a new one."""
+        batch = call.batch
+        assert batch is not None
+        part = self._call(
+            call.feed,
+            [call.records[index] for index in indexes],
+            [batch.elements[index] for index in indexes],
+            [batch.identifiers[index] for index in indexes],
+            call.template,
+            call.pulled_s,
+        )
+        for name in (
+            *("attempts", "throttles", "function_error_retries", "first_sent_s", "last", "last_end"),
+            *("last_http_status", "may_have_run", "ran", "spared"),
+        ):
+            setattr(part, name, getattr(call, name))
+        part.history = None if call.history is None else list(call.history)
+        return part
+
+    def _complete(self, feed: Feed, forming: _Forming, now_s: float) -> Call:
+        del self._forming[id(forming.template)]
+        return self._call(
+            feed, forming.records, forming.elements, forming.identifiers, forming.template, now_s
+        )
+
+    def _call(
+        self,
+        feed: Feed,
+        records: Sequence[InputRecord],
+        elements: Sequence[bytes],
+        identifiers: Sequence[str],
+        template: InvokeTemplate,
+        pulled_s: float,
+    ) -> Call:
+        batch = Batch(secrets.token_urlsafe(9), tuple(elements), tuple(identifiers))
+        return Call(feed, tuple(records), self._shape.payload(elements), template, pulled_s, batch=batch)

@@ -1,0 +1,86 @@
+"""Concurrent single calls of a dispatcher with batches: an intake of requests, and the answers to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from fanout.dispatcher.call import Call
+from fanout.dispatcher.record import InputRecord
+from fanout.errors import FanoutError
+from fanout.model import ErrorDetail, OnChunk, Outcome
+
+
+class Requests:
+    """Records of callers who wait, in order of asking: both the intake and the receiver of one feed.
+
+    A caller who was cancelled before the batch is formed leaves it.
+    """
+
+    failure = None
+    has_room = True
+    is_abandoned = False
+
+    def __init__(self) -> None:
+        self.records_read = 0
+        self._waiting: deque[InputRecord] = deque()
+        self._futures: dict[int, asyncio.Future[Outcome]] = {}
+        self.has_ended = False
+
+    def ask(self, record: InputRecord) -> asyncio.Future[Outcome]:
+        """Queue a record; the future gets its outcome."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._futures[record.seq] = future
+        self._waiting.append(record)
+        return future
+
+    def is_wanted(self, record: InputRecord) -> bool:
+        """Whether the caller still waits; otherwise the record is forgotten."""
+        if not self._futures[record.seq].cancelled():
+            return True
+        del self._futures[record.seq]
+        return False
+
+    def next(self, now_s: float) -> InputRecord | None:  # noqa: ARG002 - for those with a clock
+        while self._waiting:
+            record = self._waiting.popleft()
+            if self.is_wanted(record):
+                self.records_read += 1
+                return record
+        return None
+
+    async def fill(self, on_ready: Callable[[], None]) -> None:
+        """Nothing to read: callers queue the feed themselves."""
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+    def admit(self, record: InputRecord) -> bool:  # noqa: ARG002 - nothing is kept of it
+        return True
+
+    def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
+        fatal = call.feed.fatal
+        for outcome in outcomes:
+            future = self._futures.pop(outcome.seq)
+            if future.done():
+                continue
+            if fatal is not None and outcome.status == "rejected":
+                future.set_exception(fatal)
+            else:
+                future.set_result(outcome)
+
+    def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:
+        self.deliver(call, undelivered(ErrorDetail("Stopped", "the dispatcher was closed before the call")))
+
+    def end(self) -> None:
+        """The dispatcher was left: nobody waits for a turn any more."""
+
+    def break_off(self, error: BaseException) -> None:
+        for future in self._futures.values():
+            if not future.done():
+                future.set_exception(FanoutError(f"the dispatcher stopped: {error!r}"))
+        self._futures.clear()
+
+    def chunk_writer(self, call: Call) -> OnChunk | None:  # noqa: ARG002 - replies are joined
+        return None
