@@ -227,3 +227,45 @@ async def test_a_place_is_entered_by_range(server: ObjectServer) -> None:
     assert [item.payload for item in items] == MANY[entered:]
     assert items[0].line == entered + 1
     assert server.requests[-1][1] is not None
+
+
+async def test_parquet_is_read_by_ranges(server: ObjectServer, tmp_path: Path) -> None:
+    """The footer, then row groups: not the whole object at once."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"i": list(range(5000))}), tmp_path / "in.parquet", row_group_size=1000)
+    server.objects["/lake/in.parquet"] = (tmp_path / "in.parquet").read_bytes()
+    items = await read_all(opened("s3://lake/in.parquet"))
+    assert [json.loads(item.payload)["i"] for item in items] == list(range(5000))
+    assert sum(wanted is not None for _, wanted in server.requests) > 1
+
+
+async def test_an_inventory_is_the_rows_of_its_parts(bucket: Any) -> None:
+    """Members are named as the manifest names the columns, and keys are decoded."""
+    rows = b'"lake","in/a+b%C3%A9.txt","17"\n"lake","c","0"\n'
+    bucket.put_object(Key="inv/data/1.csv.gz", Body=gzip.compress(rows))
+    manifest = {
+        "sourceBucket": "lake",
+        "destinationBucket": "arn:aws:s3:::lake",
+        "fileFormat": "CSV",
+        "fileSchema": "Bucket, Key, Size",
+        "files": [{"key": "inv/data/1.csv.gz", "size": 100, "MD5checksum": "0"}],
+    }
+    bucket.put_object(Key="inv/manifest.json", Body=json.dumps(manifest).encode())
+    items = await read_all(opened("s3://lake/inv/manifest.json", format="s3-inventory"))
+    assert [json.loads(item.payload) for item in items] == [
+        {"Bucket": "lake", "Key": "in/a bé.txt", "Size": "17"},
+        {"Bucket": "lake", "Key": "c", "Size": "0"},
+    ]
+
+
+async def test_a_batch_manifest_is_its_rows(bucket: Any) -> None:
+    """With and without a version; keys are decoded."""
+    bucket.put_object(Key="m.csv", Body=b"lake,a%20b\nlake,c,v1\nlake\n")
+    items = await read_all(opened("s3://lake/m.csv", format="s3-batch-manifest"))
+    assert [json.loads(item.payload) for item in items[:2]] == [
+        {"Bucket": "lake", "Key": "a b"},
+        {"Bucket": "lake", "Key": "c", "VersionId": "v1"},
+    ]
+    assert items[2].error is not None

@@ -78,6 +78,8 @@ def run(
         payloads, (Iterable, AsyncIterable)
     ):
         raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable of payloads, or a path")
+    if options.get("payload") is not None and payloads != ():
+        raise ConfigError("payload and payloads are both given: give () as payloads, or leave payload out")
     request = Request(
         function=function,
         location=location,

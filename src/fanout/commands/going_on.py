@@ -26,7 +26,7 @@ from fanout.commands.queue import (
 )
 from fanout.commands.request import KEPT_ON_RESUME, RunOptions
 from fanout.commands.run_input import another_input, reopen_input
-from fanout.commands.starting import RunSession
+from fanout.commands.starting import RunSession, say_without_key
 from fanout.config import Options
 from fanout.dispatcher import Dispatcher
 from fanout.errors import ConfigError, JournalError
@@ -360,10 +360,12 @@ async def _resume(
             session.sync_listener = queue
             report = await session.go(queue, run_dir)
         return await _collected(report, run_dir, asked, audience)
+    kept = asked.run_options
+    selector = Selector(kept.key, kept.select, kept.durable_expr)
     intake = Intake(
         source=source,
         payloads=payloads,
-        selector=Selector(asked.run_options.key, asked.run_options.select, asked.run_options.durable_expr),
+        selector=selector,
         take=asked.run_options.take,
         skip=_Finished(known, refused),
         suspects=suspects,
@@ -371,6 +373,7 @@ async def _resume(
         records_read_before=int(run_dir.state.get("records_read") or 0),
     )
     report = await session.go(intake, run_dir)
+    say_without_key(selector, kept.key, audience)
     return await _collected(report, run_dir, asked, audience)
 
 

@@ -221,9 +221,20 @@ class Request:
             self.location = REPEATED
         if self.location is None:
             if not self.locations:
+                self._check_no_input_options()
                 return
             self.location = " ".join(self.locations)
         self.locations = self.locations or (self.location,)
+
+    def _check_no_input_options(self) -> None:
+        """Records of a program are read from nothing: an option of an input would be ignored."""
+        for name in ("items", "csv_delimiter", "csv_header", "encoding", "request_payer"):
+            if getattr(self.run_options, name):
+                raise ConfigError(
+                    f"{name} is for inputs that are read, and these records come from a program"
+                )
+        if self.run_options.nan != "reject":
+            raise ConfigError("nan is for inputs that are read, and these records come from a program")
 
     def chosen_run(self) -> dict[str, Any]:
         """The run's options that are not the default."""

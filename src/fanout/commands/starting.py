@@ -110,7 +110,14 @@ async def _start(request: Request, audience: Audience) -> RunReport:
             if run_dir is not None:
                 discard(run_dir, made)
             raise
+        say_without_key(selector, options.key, audience)
         return await collected(report, run_dir, sources, audience)
+
+
+def say_without_key(selector: Selector, key: str | None, audience: Audience) -> None:
+    """Say how many records have no key, though one was asked for."""
+    if selector.without_key:
+        audience.say(f"{selector.without_key:,} records have no key: {key!r} found nothing in them")
 
 
 async def _start_with_queue(request: Request, audience: Audience) -> RunReport:

@@ -65,6 +65,7 @@ class ManySource:
                 number += 1
                 if number <= skipped:
                     self._bytes_before += entry.size or 0
+                    await self._close_opened()
                     continue
                 if is_prefix(self._locations[entry.input]):
                     objects.append(Item(_object_of(entry)))
@@ -101,10 +102,14 @@ class ManySource:
 
     async def aclose(self) -> None:
         """Let go of what is open."""
-        for source in (self._current, self._opened):
-            if source is not None:
-                await source.aclose()
-        self._opened = None
+        if self._current is not None:
+            await self._current.aclose()
+        await self._close_opened()
+
+    async def _close_opened(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.aclose()
 
     # --- what the input is made of ---------------------------------------------------------------
 

@@ -246,7 +246,7 @@ class EntryReader(Layer):
         while chunk and behind <= self._offset:
             chunk = self._reader.read()
             behind += len(chunk)
-        if not chunk:
+        if not chunk and behind < self._offset:
             raise SourceError(f"ends before byte {self._offset:,}, where the run had got to")
         rest = behind - self._offset
         return chunk[len(chunk) - rest :] if rest else self._reader.read()

@@ -1,0 +1,95 @@
+"""Parquet: the whole row is the record, exactly, or a fault."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fanout.errors import SourceError
+from fanout.inputs import InputOptions, open_source
+from tests.inputs.reading import read_all
+
+
+def written(path: Path, columns: dict[str, Any], **options: Any) -> str:
+    """A file of these columns."""
+    pq.write_table(pa.table(columns), path, **options)
+    return str(path)
+
+
+async def test_values_have_one_form_each(tmp_path: Path) -> None:
+    """Decimals are strings, times ISO 8601, bytes base64; nested types are objects and lists."""
+    when = dt.datetime(2026, 11, 27, 10, 0, 0, 123456, tzinfo=dt.UTC)
+    location = written(
+        tmp_path / "in.parquet",
+        {
+            "n": pa.array([2**62]),
+            "price": pa.array([Decimal("1.50")], pa.decimal128(10, 2)),
+            "day": pa.array([dt.date(2026, 11, 27)]),
+            "at": pa.array([when], pa.timestamp("us", "UTC")),
+            "ns": pa.array([1_795_773_600_123_456_789], pa.timestamp("ns")),
+            "raw": pa.array([b"\xff\0"]),
+            "deep": pa.array([{"x": [1.5, None], "y": "é"}]),
+            "gone": pa.array([None], pa.string()),
+        },
+    )
+    [item] = await read_all(open_source(location))
+    assert json.loads(item.payload) == {
+        "n": 2**62,
+        "price": "1.50",
+        "day": "2026-11-27",
+        "at": "2026-11-27T10:00:00.123456Z",
+        "ns": "2026-11-27T10:00:00.123456789",
+        "raw": "/wA=",
+        "deep": {"x": [1.5, None], "y": "é"},
+        "gone": None,
+    }
+
+
+async def test_nan_is_a_fault_or_null(tmp_path: Path) -> None:
+    """JSON has neither NaN nor infinities, wherever in the row they stand."""
+    nan = float("nan")
+    location = written(
+        tmp_path / "in.parquet",
+        {"x": pa.array([1.0, nan, 2.0]), "y": pa.array([{"z": 1.0}, {"z": 1.0}, {"z": -float("inf")}])},
+    )
+    items = await read_all(open_source(location))
+    assert [item.error is None for item in items] == [True, False, False]
+    assert items[2].error is not None
+    assert items[2].error.message.startswith("row 3: y is NaN or infinite")
+    items = await read_all(open_source(location, InputOptions(nan="null")))
+    assert [json.loads(item.payload)["x"] for item in items] == [1.0, None, 2.0]
+
+
+async def test_rows_are_entered_anywhere(tmp_path: Path) -> None:
+    """By row group, and inside one."""
+    location = written(tmp_path / "in.parquet", {"i": list(range(5000))}, row_group_size=1700)
+    source = open_source(location)
+    seq, entries = 0, []
+    async for batch in source.batches():
+        seq += len(batch)
+        entries.append((seq, source.place))
+    await source.aclose()
+    assert seq == 5000
+    for seq, place in entries[::5]:
+        source = open_source(location)
+        items = [item async for batch in source.batches(place) for item in batch]
+        await source.aclose()
+        assert [json.loads(item.payload)["i"] for item in items] == list(range(seq, 5000))
+
+
+async def test_what_is_no_parquet_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is a missing extra, which names what to install."""
+    (tmp_path / "in.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(SourceError, match="cannot be read as Parquet"):
+        await read_all(open_source(str(tmp_path / "in.parquet")))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(SourceError, match=r"pip install 'lambda-fanout\[parquet\]'"):
+        await read_all(open_source(str(tmp_path / "in.parquet")))
