@@ -318,6 +318,9 @@ class _Sink:
     def write(self, outcomes: list[Outcome]) -> None:
         self.journal.write(outcomes)
 
+    async def flush(self) -> None:
+        await self.journal.flush()
+
 
 class _Stop:
     """What a signal does to a collection: it ends, and can be begun again."""

@@ -41,6 +41,9 @@ class Sink(Protocol):
 
     def write(self, outcomes: list[Outcome]) -> None: ...
 
+    async def flush(self) -> None:
+        """Write and sync what was taken."""
+
 
 class Counts(msgspec.Struct):
     """What a collection did. ``open`` is how many records wait for their result."""
@@ -136,8 +139,10 @@ class Collector:
                 self._failure = self._failure or hold.failure
             if self._failure is not None or self._is_stopping:
                 return
-            if not self.counts.open and not self._completing:
-                return
+            if not self.counts.open:
+                if not self._completing:
+                    return
+                await self._sink.flush()  # nothing else is to come: their messages can go
             if time.monotonic() >= self.deadline_s:
                 self._give_up_missing()
                 return
@@ -208,14 +213,14 @@ class Collector:
         queue, hold = self._queues[at], self._holds[at]
         self.counts.strangers += 1
         delay_s = min(_STRANGER_FIRST_S << min(message.receive_count - 1, 10), _STRANGER_MOST_S)
-        hold.forget(number)
         if queue.redrives and not self._allow_strangers:
-            hold.give_back(message.receipt_handle)
+            hold.keep(number)  # until nobody here receives it again
             self._failure = self._failure or SourceError(
                 f"{queue} holds messages of others, and its redrive policy counts each receive: give the "
                 "run a queue of its own, or --allow-strangers"
             )
             return
+        hold.forget(number)
         hold.give_back(message.receipt_handle, after_s=delay_s)
 
     def _give_up_missing(self) -> None:
