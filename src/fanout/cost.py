@@ -98,7 +98,7 @@ class CostMeter:
         self._requests = 0
         self._mb_ms = 0
         self._ms = 0
-        self._billed = self._timed = self._unpriced = 0
+        self._billed = self._timed = self._unpriced = self._unpriced_ms = 0
 
     def add(self, outcome: Outcome) -> None:
         """Charge one record: its last attempt, and those before that ran."""
@@ -126,6 +126,20 @@ class CostMeter:
         self._billed += billed
         self._ms += ms
         self._mb_ms += mb_ms
+
+    def carry_on(self, before: CostMeter) -> None:
+        """Take over what another meter has added up."""
+        self._requests += before._requests
+        self._mb_ms += before._mb_ms
+        self._ms += before._ms
+        self._billed += before._billed
+        self._timed += before._timed
+        if self._memory_mb and not before._memory_mb:  # it is known now
+            self._mb_ms += before._unpriced_ms * self._memory_mb
+        else:
+            self._unpriced += before._unpriced
+            self._unpriced_ms += before._unpriced_ms
+        self._memory_mb = self._memory_mb or before._memory_mb
 
     def watch(self, blocks: Iterable[list[Outcome]]) -> Iterator[list[Outcome]]:
         """Pass blocks of outcomes on, charging each."""
@@ -165,6 +179,7 @@ class CostMeter:
         self._mb_ms += ms * memory_mb
         if not memory_mb:
             self._unpriced += 1
+            self._unpriced_ms += ms
 
     @property
     def usd(self) -> float:

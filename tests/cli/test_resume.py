@@ -119,14 +119,14 @@ def test_a_record_changed_in_the_midst_of_a_large_input_is_noticed(shell: Shell)
 
 def test_two_processes_cannot_run_in_one_directory(shell: Shell) -> None:
     """The second is refused, naming the first; the lock dies with its holder."""
-    shell.write("in.jsonl", 20)
+    shell.write("in.jsonl", 60)
     process = shell.start("run", "slow", "in.jsonl", "--out", "run", "-j", "5")
     with interrupted(process):
         wait_until(lambda: shell.emulator is not None and shell.emulator.stats()["in_flight"] == 5)
         shell.run("resume", "run").assert_one_line(2, "run is in use by process ", str(process.pid))
         process.send_signal(signal.SIGINT)
         assert end(process).code == 130
-    assert shell.run("resume", "run", "-j", "20").code == 0
+    assert shell.run("resume", "run", "-j", "60").code == 0
 
 
 def test_what_was_piped_in_resumes_from_its_copy(shell: Shell) -> None:

@@ -8,11 +8,16 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Container
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import anyio
+import anyio.to_thread
+
 from fanout.commands.audience import Audience
 from fanout.commands.collect import collected, sources_of
+from fanout.commands.history import History, read_history, spent
 from fanout.commands.keeping import counts_of
 from fanout.commands.local import local_function
 from fanout.commands.on_finish import conclude
@@ -28,19 +33,17 @@ from fanout.commands.request import KEPT_ON_RESUME, RunOptions
 from fanout.commands.run_input import another_input, reopen_input
 from fanout.commands.starting import RunSession, say_without_key
 from fanout.config import Options
+from fanout.cost import CostMeter
 from fanout.dispatcher import Dispatcher
 from fanout.errors import ConfigError, JournalError
 from fanout.inputs import Selector
-from fanout.journal import Replay, RunDir, Samples, SeqSet, check_samples, iter_outcomes, replay
+from fanout.journal import Replay, RunDir, Samples, SeqSet, check_samples, replay
+from fanout.model import Outcome
 from fanout.queues import is_queue
-from fanout.report.outcomes import read_latest_blocks
 from fanout.report.summary import RunReport
 from fanout.runs import Intake, Redrive, RunResult, statuses_of
 from fanout.runs.ending import ending
-from fanout.stats import Stats, read_timeline
-from fanout.stats import replay as replay_stats
 from fanout.stats.replay import unix_s
-from fanout.stats.timeline import NAME as TIMELINE
 
 MayHaveRun = Literal["send", "skip"]
 Ask = Callable[[int], MayHaveRun]
@@ -108,7 +111,6 @@ async def resume(path: Path, changes: Changes, audience: Audience, *, payloads: 
     run_dir = RunDir.open(path)
     with ExitStack() as stack:
         stack.enter_context(run_dir.lock())
-        known = replay(path, accepts_lost_mark=changes.may_have_run is not None)
         state = run_dir.state
         if state.get("state") == "finished" and not _takes_more(state, changes):
             audience.say(f"{path} is finished: there is nothing to resume")
@@ -122,11 +124,11 @@ async def resume(path: Path, changes: Changes, audience: Audience, *, payloads: 
         options = {**asked.options, **local}
         redrive = state.get("redrive")
         if isinstance(redrive, dict):
+            known = await anyio.to_thread.run_sync(_replay, path, changes)
             report = await _redrive(run_dir, known, redrive, asked, options, changes, audience)
             if run_dir.state.get("redrive") or run_dir.state.get("state") == "finished":
                 return await conclude(report, asked.run_options, audience)  # cut off again, or all done
-            known = replay(path, accepts_lost_mark=changes.may_have_run is not None)
-        report = await _resume(run_dir, known, asked, options, changes, audience, payloads)
+        report = await _resume(run_dir, asked, options, changes, audience, payloads)
         return await conclude(report, asked.run_options, audience)
 
 
@@ -283,15 +285,22 @@ def _decide(count: int, asked: _Asked, changes: Changes) -> MayHaveRun:
     return "skip" if changes.ask is None else changes.ask(count)
 
 
+def _replay(path: Path, changes: Changes) -> Replay:
+    return replay(path, accepts_lost_mark=changes.may_have_run is not None)
+
+
 async def _resume(
     run_dir: RunDir,
-    known: Replay,
     asked: _Asked,
     options: dict[str, Any],
     changes: Changes,
     audience: Audience,
     payloads: Any,
 ) -> RunReport:
+    history = await anyio.to_thread.run_sync(
+        partial(read_history, run_dir, accepts_lost_mark=changes.may_have_run is not None)
+    )
+    known = history.known
     location = str((run_dir.state.get("input") or {}).get("location"))
     refused = frozenset(run_dir.state.get("refused") or ())
     has_queue = is_queue(location) and payloads is None
@@ -323,19 +332,13 @@ async def _resume(
         if name in changes.run_options:
             options_kept = {**options_kept, name: changes.run_options[name]}
     run_dir.write_state({"state": "running", "finished_at": None, "options": options_kept, **is_planned})
-    stats = replay_stats(
-        (outcome for outcome in iter_outcomes(run_dir.path) if outcome.seq not in refused),
-        read_timeline(run_dir.path / TIMELINE),
-        started_s=unix_s(str(run_dir.state.get("started_at") or "")),
-    )
     session = _ResumeSession(
         asked,
         options,
         audience,
-        stats=stats,
+        history=history,
         samples=check_samples(run_dir.path),
         location="" if source is None else source.location,
-        path=run_dir.path,
     )
     if noted is not None:
         settled = await known_of(
@@ -420,9 +423,8 @@ async def _redrive(
     intake = Intake(
         again=found.records(suspects), records_read_before=int(run_dir.state.get("records_read") or 0)
     )
-    session = _RedriveSession(
-        asked, options, audience, path=run_dir.path, generation=generation, filters=filters
-    )
+    meter = await anyio.to_thread.run_sync(spent, run_dir.path, run_dir)
+    session = _RedriveSession(asked, options, audience, meter=meter, generation=generation, filters=filters)
     return await session.go(intake, run_dir)
 
 
@@ -441,19 +443,18 @@ class _LaterSession(RunSession):
     """A session of a run that began before: function, options and transport are those asked for then."""
 
     def __init__(
-        self, asked: _Asked, options: dict[str, Any], audience: Audience, *, path: Path, **more: Any
+        self, asked: _Asked, options: dict[str, Any], audience: Audience, *, meter: CostMeter, **more: Any
     ) -> None:
         super().__init__(
             asked.function, options, asked.run_options, audience, transport=asked.transport, **more
         )
-        self._path = path
+        self._meter_before = meter  # of what the run had spent when this session began
 
     def _on_started(self, dispatcher: Dispatcher) -> None:
         """What was spent before counts, in the summary and for the spending cap."""
         super()._on_started(dispatcher)
         assert self._meter is not None
-        for block in read_latest_blocks(self._path, latest=False):
-            self._meter.add_many(block)
+        self._meter.carry_on(self._meter_before)
 
 
 class _ResumeSession(_LaterSession):
@@ -467,12 +468,12 @@ class _ResumeSession(_LaterSession):
         options: dict[str, Any],
         audience: Audience,
         *,
-        stats: Stats,
+        history: History,
         samples: Samples,
         location: str,
-        path: Path,
     ) -> None:
-        super().__init__(asked, options, audience, path=path, stats=stats)
+        super().__init__(asked, options, audience, meter=history.meter, stats=history.stats)
+        self._refused_left = dict(history.refused)
         self._samples = samples
         self._location = location
 
@@ -481,9 +482,15 @@ class _ResumeSession(_LaterSession):
             raise another_input(self._location, f"record {seq} is another")
         super().note_record(seq, payload)
 
-    def _settle(self, run_dir: RunDir, result: RunResult) -> None:
-        with suppress(JournalError):  # the directory has gone, and why has been told
-            result.counts = counts_of(replay(run_dir.path))
+    def _on_outcomes(self, outcomes: list[Outcome]) -> None:
+        super()._on_outcomes(outcomes)
+        if self._refused_left:
+            for outcome in outcomes:
+                self._refused_left.pop(outcome.seq, None)
+
+    def _settle(self, run_dir: RunDir, result: RunResult) -> None:  # noqa: ARG002 - for redrives
+        for status in self._refused_left.values():  # refused before, and not sent again
+            result.counts[status] = result.counts.get(status, 0) + 1
         if result.stop is None:
             result.state, result.exit_code = ending(None, result.counts, 0, result.shortfalls)
 
@@ -499,13 +506,13 @@ class _RedriveSession(_LaterSession):
         options: dict[str, Any],
         audience: Audience,
         *,
-        path: Path,
+        meter: CostMeter,
         generation: int,
         filters: dict[str, Any],
     ) -> None:
         # What is enough, or slow, is said of a whole run, not of what is sent again.
         asked.run_options = replace(asked.run_options, enough=None, thresholds=(), threshold_abort=False)
-        super().__init__(asked, options, audience, path=path, generation=generation)
+        super().__init__(asked, options, audience, meter=meter, generation=generation)
         self._before = filters["before"]
         self._not_sent = frozenset(filters.get("not_sent") or ())
         self._refused = frozenset(filters.get("refused") or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
 from fanout.journal.lock import RunLock, is_held
-from fanout.journal.replaying import Replay, iter_lines, iter_outcomes, replay
+from fanout.journal.replaying import Replay, Tally, iter_lines, iter_outcomes, replay
 from fanout.journal.run_dir import BEGUN_FILES, FORMAT, OUTCOMES_FILE, SPOOL_FILE, STATE_FILE, RunDir
 from fanout.journal.samples import Samples, check_samples
 from fanout.journal.seqs import SeqSet
@@ -27,6 +27,7 @@ __all__ = [
     "SeqSet",
     "StoredOutcome",
     "SyncListener",
+    "Tally",
     "check_samples",
     "decode_line",
     "is_held",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import Protocol, TypeVar, overload
 
 import msgspec
 
@@ -15,7 +15,7 @@ from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
 from fanout.journal.marks import MARK_FILE, read_marks
 from fanout.journal.run_dir import OUTCOMES_FILE, RunDir
 from fanout.journal.seqs import SeqSet
-from fanout.model import Outcome
+from fanout.model import Outcome, Status
 
 T = TypeVar("T", bound=msgspec.Struct)
 _READ_BYTES = 1 << 20
@@ -75,45 +75,78 @@ def replay(directory: Path, *, accepts_lost_mark: bool = False) -> Replay:
     A last line without its line break was cut short by a crash: its record is not finished. Any other
     line that is no outcome raises JournalError: the journal is damaged, and nothing is guessed.
     """
-    state = RunDir.open(directory).state
-    marks = read_marks(directory)
-    finished, redone = SeqSet(), SeqSet()
-    counts: Counter[str] = Counter()
-    generation, repeated = 0, SeqSet()
-    whole_bytes = 0
+    tally = Tally()
     for head, line in iter_lines(directory, latest=False):
-        whole_bytes += len(line)
-        counts[head.status] += 1
-        if not finished.add(head.seq):
-            repeated.add(head.seq)
-        if head.generation > generation:
-            generation, redone = head.generation, SeqSet()
-        if head.generation == generation and generation:
-            redone.add(head.seq)
-    if len(repeated):
-        _take_back_superseded(directory, repeated, counts)
-    is_mark_lost = not marks and (state.get("state") == "running" or len(finished) > 0)
-    if is_mark_lost and not accepts_lost_mark:
-        raise JournalError(
-            f"{directory / MARK_FILE} is missing or empty: which records were sent is not known; "
-            "go on with --may-have-run send (they may run twice) or skip (they become unknown)"
+        tally.whole_bytes += len(line)
+        tally.add((head,))
+    return tally.replay(directory, accepts_lost_mark=accepts_lost_mark)
+
+
+class _HasHead(Protocol):
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def status(self) -> Status: ...
+
+    @property
+    def generation(self) -> int: ...
+
+
+class Tally:
+    """Adds up a journal as it is read; ``replay`` says what follows. ``whole_bytes`` is the reader's."""
+
+    def __init__(self) -> None:
+        self.whole_bytes = 0
+        self._finished, self._redone, self._repeated = SeqSet(), SeqSet(), SeqSet()
+        self._counts: Counter[str] = Counter()
+        self._generation = 0
+
+    def add(self, outcomes: Sequence[_HasHead]) -> bool:
+        """Take the next outcomes. Returns whether none is of a record that had one before."""
+        self._counts.update([outcome.status for outcome in outcomes])
+        is_first = True
+        for outcome in outcomes:
+            if not self._finished.add(outcome.seq):
+                self._repeated.add(outcome.seq)
+                is_first = False
+            if outcome.generation:
+                if outcome.generation > self._generation:
+                    self._generation, self._redone = outcome.generation, SeqSet()
+                if outcome.generation == self._generation:
+                    self._redone.add(outcome.seq)
+        return is_first
+
+    def replay(self, directory: Path, *, accepts_lost_mark: bool = False) -> Replay:
+        """What is known now. Raises JournalError, as the function of this name does."""
+        state = RunDir.open(directory).state
+        marks = read_marks(directory)
+        finished, redone, generation = self._finished, self._redone, self._generation
+        if len(self._repeated):
+            _take_back_superseded(directory, self._repeated, self._counts)
+        is_mark_lost = not marks and (state.get("state") == "running" or len(finished) > 0)
+        if is_mark_lost and not accepts_lost_mark:
+            raise JournalError(
+                f"{directory / MARK_FILE} is missing or empty: which records were sent is not known; "
+                "go on with --may-have-run send (they may run twice) or skip (they become unknown)"
+            )
+        if len(marks) - 1 > generation:
+            generation, redone = len(marks) - 1, SeqSet()  # begun, and nothing finished in it yet
+        not_sent = state.get("not_sent", [])
+        if not isinstance(not_sent, list) or not all(isinstance(seq, int) for seq in not_sent):
+            raise JournalError(f"{directory}/run.json: is damaged: not_sent is no list of numbers")
+        whole_bytes = self.whole_bytes
+        return Replay(
+            finished=finished,
+            counts={status: n for status, n in self._counts.items() if n},
+            generation=generation,
+            redone=redone,
+            marks=tuple(marks),
+            not_sent=frozenset(not_sent),
+            whole_bytes=whole_bytes,
+            torn_bytes=(directory / OUTCOMES_FILE).stat().st_size - whole_bytes,
+            is_mark_lost=is_mark_lost,
         )
-    if len(marks) - 1 > generation:
-        generation, redone = len(marks) - 1, SeqSet()  # begun, and nothing finished in it yet
-    not_sent = state.get("not_sent", [])
-    if not isinstance(not_sent, list) or not all(isinstance(seq, int) for seq in not_sent):
-        raise JournalError(f"{directory}/run.json: is damaged: not_sent is no list of numbers")
-    return Replay(
-        finished=finished,
-        counts={status: n for status, n in counts.items() if n},
-        generation=generation,
-        redone=redone,
-        marks=tuple(marks),
-        not_sent=frozenset(not_sent),
-        whole_bytes=whole_bytes,
-        torn_bytes=(directory / OUTCOMES_FILE).stat().st_size - whole_bytes,
-        is_mark_lost=is_mark_lost,
-    )
 
 
 def iter_lines(directory: Path, *, latest: bool = True) -> Iterator[tuple[Head, bytes]]:

@@ -72,6 +72,11 @@ class JournalTail:
         self._path = run_dir / OUTCOMES_FILE
         self._at = self._done = 0
 
+    @property
+    def position(self) -> int:
+        """Where the last whole line that was read ends, in bytes."""
+        return self._at
+
     def read(self) -> Iterator[list[Outcome]]:
         """The outcomes of all whole lines that were not read yet, in blocks. Raises JournalError."""
         rest = b""

@@ -1,0 +1,92 @@
+"""The history of a run: all that a resume must know of its journal, read in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fanout.cost import CostMeter, meter_of
+from fanout.journal import Replay, RunDir, Tally, iter_outcomes, replay
+from fanout.model import Outcome
+from fanout.report.outcomes import JournalTail, SentTwice, read_latest_blocks
+from fanout.stats import Stats, read_timeline
+from fanout.stats import replay as replay_stats
+from fanout.stats.replay import replay_blocks, unix_s
+from fanout.stats.timeline import NAME as TIMELINE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """``stats`` leave out the records of the refusal that stopped the run; ``refused`` has their statuses."""
+
+    known: Replay
+    stats: Stats
+    meter: CostMeter  # of every outcome, also of those that others took the place of
+    refused: dict[int, str]
+
+
+def read_history(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
+    """Read the journal once; where records were sent again, as often as their latest outcomes need.
+
+    Blocking. Raises JournalError.
+    """
+    if not run_dir.state.get("generation"):
+        try:
+            return _in_one_pass(run_dir, accepts_lost_mark=accepts_lost_mark)
+        except SentTwice:
+            pass
+    return _of_latest(run_dir, accepts_lost_mark=accepts_lost_mark)
+
+
+def _in_one_pass(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
+    refused, statuses = _refused(run_dir), dict[int, str]()
+    tally, meter = Tally(), meter_of(run_dir.state)
+    journal = JournalTail(run_dir.path)
+
+    def blocks() -> Iterator[list[Outcome]]:
+        for block in journal.read():
+            if not tally.add(block):
+                raise SentTwice
+            meter.add_many(block)
+            if refused:
+                statuses.update((outcome.seq, outcome.status) for outcome in block if outcome.seq in refused)
+                yield [outcome for outcome in block if outcome.seq not in refused]
+            else:
+                yield block
+
+    stats = replay_blocks(blocks(), read_timeline(run_dir.path / TIMELINE), started_s=_begun_s(run_dir))
+    tally.whole_bytes = journal.position
+    known = tally.replay(run_dir.path, accepts_lost_mark=accepts_lost_mark)
+    return History(known=known, stats=stats, meter=meter, refused=statuses)
+
+
+def _of_latest(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
+    path, refused, statuses = run_dir.path, _refused(run_dir), dict[int, str]()
+    known = replay(path, accepts_lost_mark=accepts_lost_mark)
+
+    def outcomes() -> Iterator[Outcome]:
+        for outcome in iter_outcomes(path):
+            if outcome.seq in refused:
+                statuses[outcome.seq] = outcome.status
+            else:
+                yield outcome
+
+    stats = replay_stats(outcomes(), read_timeline(path / TIMELINE), started_s=_begun_s(run_dir))
+    return History(known=known, stats=stats, meter=spent(path, run_dir), refused=statuses)
+
+
+def spent(path: Path, run_dir: RunDir) -> CostMeter:
+    """What every outcome of a run cost, also those that others took the place of."""
+    meter = meter_of(run_dir.state)
+    for block in read_latest_blocks(path, latest=False):
+        meter.add_many(block)
+    return meter
+
+
+def _refused(run_dir: RunDir) -> frozenset[int]:
+    return frozenset(run_dir.state.get("refused") or ())
+
+
+def _begun_s(run_dir: RunDir) -> float:
+    return unix_s(str(run_dir.state.get("started_at") or ""))
