@@ -54,7 +54,7 @@ def test_every_state_goes_on(inside: Inside, name: str, code: int, records: int)
     """A resume ends with an outcome for each record, once; report and export read the whole."""
     take_over(inside, name)
     before = latest(inside, name)
-    resumed = inside.run("resume", name, "--no-report")
+    resumed = inside.run("resume", name, "--no-report", "--deadline", "1m")
     assert resumed.code == code, resumed
     assert inside.state(name)["state"] == "finished"
     after = latest(inside, name)
@@ -100,5 +100,7 @@ def test_a_program_goes_on_with_its_own(inside: Inside) -> None:
     """The records came from an iterable: the same iterable again finishes them."""
     run_dir = take_over(inside, "iterable")
     inside.run("resume", "iterable").assert_one_line(2, "came from a program")
-    report = fanout.run("steady", ({"n": n} for n in range(40)), out=run_dir, resume=True, report=False)
+    report = fanout.run(
+        "steady", ({"n": n} for n in range(40)), out=run_dir, resume=True, report=False, deadline=60
+    )
     assert (report.state, report.exit_code, report.records) == ("finished", 0, 40)

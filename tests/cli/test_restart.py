@@ -16,7 +16,7 @@ def test_it_begins_goes_on_and_ends(inside: Inside) -> None:
     """Nothing there: it begins. Cut off: it goes on. Finished: it sends nothing, and has the run's code."""
     inside.write("in.jsonl", 40)
     words = ("run", "--resume", "steady", "in.jsonl", "--out", "run", "--no-report")
-    assert inside.run(*words, "--deadline", "100ms").code == 5
+    assert inside.run(*words, "-j", "2", "--deadline", "100ms").code == 5
     before = len(inside.outcomes())
     assert 0 < before < 40
     assert inside.run(*words, "--deadline", "1m").code == 0
@@ -47,7 +47,7 @@ def test_a_changed_input_is_refused(inside: Inside) -> None:
     """The same path with other bytes is another input."""
     inside.write("in.jsonl", 40)
     words = ("run", "--resume", "steady", "in.jsonl", "--out", "run", "--no-report")
-    assert inside.run(*words, "--deadline", "100ms").code == 5
+    assert inside.run(*words, "-j", "2", "--deadline", "100ms").code == 5
     inside.write("in.jsonl", 41)
     inside.run(*words).assert_one_line(2, "is not the input the run began with")
 
@@ -56,7 +56,7 @@ def test_standard_input_comes_again(inside: Inside) -> None:
     """What is spooled is compared and skipped, the rest is read; other bytes are refused."""
     records = b"".join(b'{"n":%d}\n' % n for n in range(40))
     words = ("run", "--resume", "steady", "-", "--out", "run", "--no-report")
-    assert inside.run(*words, "--deadline", "100ms", stdin=records).code == 5
+    assert inside.run(*words, "-j", "2", "--deadline", "100ms", stdin=records).code == 5
     inside.run(*words, stdin=records[::-1]).assert_one_line(2, "standard input is not the input")
     inside.run(*words, stdin=records[:-9]).assert_one_line(2, "standard input is not the input")
     inside.run(*words, stdin=records + b"1\n").assert_one_line(2, "standard input is not the input")
@@ -68,7 +68,7 @@ def test_a_spool_that_was_cut_off_is_completed(inside: Inside) -> None:
     """Killed while standard input was read: the same input again gives the rest."""
     records = b"".join(b'{"n":%d}\n' % n for n in range(40))
     words = ("run", "--resume", "steady", "-", "--out", "run", "--no-report")
-    assert inside.run(*words, "--deadline", "100ms", stdin=records).code == 5
+    assert inside.run(*words, "-j", "2", "--deadline", "100ms", stdin=records).code == 5
     spool = inside.directory / "run" / "spool"
     spool.write_bytes(records[:321])
     (inside.directory / "run" / "spool.end").unlink()
