@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import msgspec
@@ -13,6 +14,7 @@ from fanout.model import ErrorDetail
 from fanout.payload import json_fault
 
 _encode = msgspec.json.Encoder().encode
+_validate = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class _Lines:
@@ -79,6 +81,14 @@ class JsonLines(_Lines):
     def _items(self, lines: list[bytes], before: int, cut: list[int] | tuple[()]) -> list[Item]:
         if self._is_first:
             self._check_first(lines)
+        together = b"\n".join(lines)
+        if not cut and together.isascii() and b"\r" not in together:
+            try:
+                deque(map(_validate, lines), maxlen=0)
+            except (msgspec.DecodeError, RecursionError):
+                pass  # some line is blank or at fault: one by one
+            else:
+                return list(map(Item, lines, range(before + 1, before + len(lines) + 1)))
         items: list[Item] = []
         number = before
         for line in lines:

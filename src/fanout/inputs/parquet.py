@@ -144,12 +144,18 @@ class _RowReader:
 
     def _rows(self, pa: Any, batch: Any, *, may_be_nan: bool) -> Iterator[list[Item]]:
         batch = _with_text_times(pa, batch)
+        may_be_nan = may_be_nan and not self._nan_is_null and not _is_finite(pa, batch)
         for start in range(0, batch.num_rows, BATCH_ITEMS):
             rows = batch.slice(start, BATCH_ITEMS).to_pylist()
             items: list[Item] = []
+            first = self._row + 1
+            if not may_be_nan:
+                self._row += len(rows)
+                yield list(map(Item, map(_encode, rows), range(first, first + len(rows))))
+                continue
             for row in rows:
                 self._row += 1
-                bad = _nan_column(row) if may_be_nan and not self._nan_is_null else None
+                bad = _nan_column(row)
                 item = Item(_encode(row), self._row)
                 if bad is not None:
                     text = f"row {self._row}: {bad} is NaN or infinite, which JSON has not (--nan null)"
@@ -211,6 +217,21 @@ def _may_be_nan(pa: Any, schema: Any) -> bool:
         return pa.types.is_struct(kind) and any(is_floating(field.type) for field in kind)
 
     return any(is_floating(kind) for kind in schema.types)
+
+
+def _is_finite(pa: Any, batch: Any) -> bool:
+    """Whether no column holds NaN or an infinity, by a look at whole columns."""
+    import pyarrow.compute as pc
+
+    for column in batch.columns:
+        if pa.types.is_float16(column.type):
+            return False
+        if pa.types.is_floating(column.type):
+            if pc.all(pc.is_finite(column)).as_py() is False:
+                return False
+        elif pa.types.is_nested(column.type) or pa.types.is_dictionary(column.type):
+            return False  # each row is looked at
+    return True
 
 
 def _nan_column(row: dict[str, Any]) -> str | None:

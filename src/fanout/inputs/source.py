@@ -16,7 +16,7 @@ BATCH_ITEMS = 256  # few enough that checking them holds the event loop for less
 Place = dict[str, Any]  # JSON; only the source that made it reads it
 
 
-class Item(msgspec.Struct):
+class Item(msgspec.Struct, gc=False):
     """One record of the input. With ``error`` it is rejected as it stands, and ``payload`` is what was read.
 
     ``line`` is 1-based, and None where the input has no lines. ``source`` is the location the record
