@@ -163,6 +163,40 @@ async def test_what_cannot_hold_for_a_queue_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+async def test_messages_go_on_as_in_their_triggers_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their own ids, bodies, receive counts and attributes; what the reply names stays in the queue."""
+    queue = filled(23)
+    queue.send("no JSON at all", colour="red")
+
+    def named(call: Call) -> Any:
+        records = call.json()["Records"]
+        failed = [each["messageId"] for each in records if each["body"] == "no JSON at all"]
+        return ok(json.dumps({"batchItemFailures": [{"itemIdentifier": each} for each in failed]}).encode())
+
+    ids = set(queue.messages)
+    transport = Scripted(named)
+    report = await run(
+        queue,
+        tmp_path / "run",
+        monkeypatch,
+        transport=transport,
+        batch=10,
+        batch_shape="sqs",
+        batch_wait=0.05,
+    )
+    assert counted(report) == {"succeeded": 23, "function_error": 1}
+    sent = [each for body in transport.bodies for each in body["Records"]]
+    assert {each["messageId"] for each in sent} == ids
+    assert {each["attributes"]["ApproximateReceiveCount"] for each in sent} == {"1"}
+    assert {each["eventSourceARN"] for each in sent} == {"arn:aws:sqs:eu-west-1:123456789012:jobs"}
+    (red,) = [each for each in sent if each["messageAttributes"]]
+    assert red["messageAttributes"]["colour"]["stringValue"] == "red"
+    assert [each.body for each in queue.messages.values()] == ["no JSON at all"]
+    assert max(len(body["Records"]) for body in transport.bodies) > 1
+
+
 def test_a_queue_is_the_only_input_of_its_run(tmp_path: Path) -> None:
     """With a file beside it there would be two ways of counting."""
     path = tmp_path / "in.jsonl"

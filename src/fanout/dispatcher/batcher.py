@@ -92,10 +92,14 @@ class Batcher:
     def add(self, feed: Feed, record: InputRecord, now_s: float) -> Call | None:
         """Put a record into a batch. Returns a call that is complete: a full batch, or a fault by itself."""
         template = self._calls.template_of(record)
-        identifier = message_id(self._namespace, record.seq) if self._has_names else ""
+        identifier = record.identifier or ""
+        if self._has_names and not identifier:
+            identifier = message_id(self._namespace, record.seq)
         element = b""
         if record.fault is None:
-            element = self._shape.element(record.body, identifier, sent_ms=int(time.time() * 1000))
+            element = record.element or self._shape.element(
+                record.body, identifier, sent_ms=int(time.time() * 1000)
+            )
             n_bytes = self._shape.payload_bytes(len(element), 1)
             if n_bytes > self._lambda_bytes:
                 record.fault = ErrorDetail(
