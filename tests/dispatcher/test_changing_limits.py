@@ -10,6 +10,7 @@ import pytest
 import fanout
 from fanout.emulator import EmulatorProcess
 from fanout.quotas import RECOLLECTIONS, watch
+from tests.transports.wire import http, wire
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +45,24 @@ async def test_a_denial_in_mid_run_changes_nothing() -> None:
             await asyncio.to_thread(lambda_.set_limits, deny=["GetFunction", "GetAccountSettings"])
             await asyncio.sleep(0.5)
             assert (dispatcher.budget.limit.budget, dispatcher.budget.quotas.cause) == (50, "reserved")
+
+
+@pytest.mark.parametrize("transport", ["direct", "sdk"])
+async def test_a_dispatcher_that_is_told_all_asks_lambda_nothing(transport: str) -> None:
+    """Concurrency, rate and timeout given: one POST for one call, and no GET."""
+    async with wire() as endpoint:
+        options = {"concurrency": 2, "rate": 100.0, "timeout": 5.0, "transport": transport}
+        async with fanout.Dispatcher("f", endpoint_url=endpoint.url, **options) as dispatcher:  # type: ignore[arg-type]
+            assert (await dispatcher.invoke({})).ok
+        assert [request.method for request in endpoint.received] == ["POST"]
+
+
+async def test_many_dispatchers_of_one_process_ask_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first asks for function and account, and the others take its answers."""
+    monkeypatch.setattr("fanout.quotas.memory.KEPT_S", 55.0)
+    async with wire() as endpoint:
+        endpoint.answer(http(200, b'{"Configuration":{"Timeout":3}}'))
+        for _ in range(3):
+            async with fanout.Dispatcher("f", endpoint_url=endpoint.url) as dispatcher:
+                assert (await dispatcher.invoke({})).ok
+        assert sorted(request.method for request in endpoint.received) == ["GET"] * 2 + ["POST"] * 3
