@@ -103,7 +103,7 @@ def embed(body: bytes) -> tuple[msgspec.Raw | None, Encoding | None]:
         _validate(body)
         if body.isascii() and b"\n" not in body and b"\r" not in body:
             return msgspec.Raw(body), None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # whatever it is, it is found out below
     fault = json_fault(body)
     if fault is None:

@@ -43,6 +43,9 @@ class _Chosen(msgspec.Struct):
     """The members of an outcome that an export of inputs needs."""
 
     seq: int
+    status: str = ""
+    attempts: int = 0
+    is_fault: bool = False
     error: ErrorDetail | None = None
     input: msgspec.Raw = None  # type: ignore[assignment]  # Raw | None cannot be read
     input_encoding: Literal["text", "base64"] | None = None
@@ -121,20 +124,27 @@ def _write_inputs(
     lines: IO[bytes], run_dir: Path, statuses: Collection[str], error_types: Collection[str]
 ) -> None:
     from fanout.journal import decode_line, iter_lines
+    from fanout.runs.redriving import is_fault
 
     decoder = msgspec.json.Decoder(_Chosen)
-    no_json = 0
+    no_json = faults = 0
     for head, line in iter_lines(run_dir):
         if head.status not in statuses:
             continue
         chosen = decode_line(line, decoder)
         if error_types and (chosen.error is None or chosen.error.type not in error_types):
             continue
-        if chosen.input is not None and chosen.input_encoding is None:  # type: ignore[redundant-expr]
-            lines.write(bytes(chosen.input) + b"\n")
-        else:
+        if chosen.input is None or chosen.input_encoding is not None:  # type: ignore[redundant-expr]
             no_json += 1
+        elif is_fault(chosen):
+            faults += 1
+        else:
+            lines.write(bytes(chosen.input) + b"\n")
     _tell_left_out(no_json)
+    if faults:
+        click.echo(
+            f"fanout: left out {faults:,} records that can never be sent: --outcomes has them", err=True
+        )
 
 
 def _tell_left_out(count: int) -> None:

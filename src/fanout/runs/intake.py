@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Container, Iterator, Sequence, Sized
 from typing import Any, Protocol
 
+import msgspec
+
 from fanout.dispatcher.intake import Intake as EngineIntake
 from fanout.dispatcher.record import InputRecord, record_of
 from fanout.dispatcher.supply import NOTHING, AsyncSupply, BlockSupply, Supply, SyncSupply
@@ -150,7 +152,10 @@ class Intake:
     def _record_of(self, seq: int, found: Any) -> InputRecord:
         if isinstance(found, Item):
             return record_of_item(self._selector, seq, found)
-        return found if isinstance(found, InputRecord) else record_of(seq, found)
+        if isinstance(found, InputRecord):
+            return found
+        record = record_of(seq, found)
+        return record if self._selector is None else selected(self._selector, record)
 
     # --- what is known of the input ------------------------------------------------------------
 
@@ -194,6 +199,19 @@ class Intake:
     def _is_read(self) -> bool:
         supply = self._supply
         return supply.is_exhausted if isinstance(supply, BlockSupply) else supply.has_ended
+
+
+def selected(selector: Selector, record: InputRecord) -> InputRecord:
+    """A record of a program, after the selection. What it names itself by comes before an expression."""
+    if record.fault is not None:
+        return record
+    chosen = record_of_item(selector, record.seq, Item(record.body))
+    if chosen.own is not None and record.own is not None and record.own.durable_name is None:
+        chosen.own = msgspec.structs.replace(record.own, durable_name=chosen.own.durable_name)
+    elif record.own is not None:
+        chosen.own = record.own
+    chosen.key = chosen.key if record.key is None else record.key
+    return chosen
 
 
 def record_of_item(selector: Selector | None, seq: int, item: Item) -> InputRecord:

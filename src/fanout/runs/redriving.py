@@ -5,13 +5,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Container, Iterator
 from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 
 from fanout.dispatcher import InputRecord
 from fanout.errors import ConfigError, JournalError
 from fanout.journal import OUTCOMES_FILE, Head, StoredOutcome, decode_line, iter_lines
-from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, Outcome, Record, Verdict
+from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, ErrorDetail, Record, Verdict
 from fanout.payload import unembed
 from fanout.runs.intake import MAY_HAVE_RUN
 
@@ -37,7 +38,16 @@ def statuses_of(names: Collection[str]) -> frozenset[str]:
     return frozenset(chosen) or DEFAULT_STATUSES
 
 
-def is_fault(outcome: Outcome) -> bool:
+class Rejected(Protocol):
+    """The members of an outcome that say whether the record can be sent."""
+
+    status: Any
+    attempts: int
+    is_fault: bool
+    error: ErrorDetail | None
+
+
+def is_fault(outcome: Rejected) -> bool:
     """Whether a record can never be sent: what stands in its outcome is not what would be sent.
 
     Journals of version 0.1 do not say so, but their error types do.
