@@ -237,6 +237,22 @@ def test_a_run_resumes_and_redrives_its_batches(tmp_path: Path) -> None:
     assert name != second.bodies[0]["Records"][0]["messageId"]
 
 
+def test_one_batch_that_fails_breaks_no_threshold() -> None:
+    """A share of failures is judged from ten calls on."""
+    transport = Scripted(lambda call: function_error() if call.number == 0 else _doubled(call))
+    options: dict[str, Any] = {"batch": 100, "batch_shape": "array", "concurrency": 1}
+    report = fanout.run("f", range(1000), transport=transport, tolerated_failure_percentage=20, **options)
+    assert (report.state, report.counts["function_error"]) == ("finished", 100)
+    report = fanout.run(
+        "f",
+        range(10_000),
+        transport=Scripted(lambda _: function_error()),
+        tolerated_failure_percentage=20,
+        **options,
+    )
+    assert report.halted_by == "threshold"
+
+
 ANSWERS: dict[str, Callable[[Call], Any]] = {
     "ok": _doubled,
     "failed": lambda _: function_error(),

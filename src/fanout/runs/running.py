@@ -117,6 +117,7 @@ class Run:
         self.started_s = time.time()
         self._committed = 0
         self._finished = 0
+        self._calls = 0
         self._failed = 0
         self._watcher_error: Exception | None = None  # of a callback: it ends the run
 
@@ -343,9 +344,13 @@ class Run:
             if outcome.error is not None and outcome.error.type == MAY_HAVE_RUN.type:
                 continue  # left unknown by an earlier session: it says nothing of the function now
             self._finished += 1
+            self._calls += outcome.batch is None or outcome.batch.index == 0
             self._failed += outcome.status not in OK_STATUSES
         broken = self._rules.broken_by(
-            failed=self._failed, finished=self._finished, cost_usd=self._watchers.cost_usd()
+            failed=self._failed,
+            finished=self._finished,
+            cost_usd=self._watchers.cost_usd(),
+            calls=self._calls,
         )
         broken = broken or self._rules.stop_for(self.stats)
         if broken is not None:

@@ -10,6 +10,7 @@ from fanout.runs.threshold import Threshold
 from fanout.stats import Stats
 
 PERCENTAGE_NOT_BEFORE = 100  # outcomes: below that a share says little
+CALLS_NOT_BEFORE = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +72,18 @@ class StopRules:
             return "threshold", broken[0]
         return None
 
-    def broken_by(self, *, failed: int, finished: int, cost_usd: float | None) -> tuple[str, str] | None:
+    def broken_by(
+        self, *, failed: int, finished: int, cost_usd: float | None, calls: int = CALLS_NOT_BEFORE
+    ) -> tuple[str, str] | None:
         """Which rule is broken (``threshold`` or ``cost``) and how, in words; None while all hold.
 
-        A share of failures counts from 100 outcomes on, as in "failed > share of finished".
+        A share of failures counts from 100 outcomes on, as in "failed > share of finished", and from
+        ten calls: one batch of 100 that fails says little.
         """
         count, percentage = self.tolerated_failure_count, self.tolerated_failure_percentage
         if count is not None and failed > count:
             return "threshold", f"{failed:,} records failed, {count:,} are tolerated"
-        if percentage is not None and finished >= PERCENTAGE_NOT_BEFORE:
+        if percentage is not None and finished >= PERCENTAGE_NOT_BEFORE and calls >= CALLS_NOT_BEFORE:
             share = 100.0 * failed / finished
             if share > percentage:
                 return "threshold", f"{share:.1f} % of records failed, {percentage:g} % are tolerated"
