@@ -310,3 +310,23 @@ async def test_a_run_collects_at_its_own_end(tmp_path: Path, monkeypatch: pytest
         )  # fmt: skip
     assert counted(report) == {"succeeded": 2}
     assert not queue.messages
+
+
+async def test_one_result_completes_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten records in two calls, one destination record each: an outcome for each, by --batch-reply."""
+    out = tmp_path / "run"
+    transport = Accepting()
+    await asyncio.to_thread(
+        fanout.run, "f", [{"n": n} for n in range(10)], out=out, transport=transport,
+        invocation_type="Event", concurrency=1, report=False, batch=5, batch_shape="array",
+    )  # fmt: skip
+    assert len(transport.sent) == 2
+    queue = Queue("all")
+    for request_id, payload in transport.sent:
+        result = record(request_id, payload)
+        result["responsePayload"] = [each["n"] * 2 for each in json.loads(payload)]
+        queue.send(result)
+    report = await gather(out, monkeypatch, queue, objects=configured(on_success="all"))
+    assert counted(report) == {"succeeded": 10}
+    assert {outcome.seq: outcome.output for outcome in iter_outcomes(out)} == {n: 2 * n for n in range(10)}
+    assert not queue.messages
