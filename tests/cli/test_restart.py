@@ -26,6 +26,20 @@ def test_it_begins_goes_on_and_ends(inside: Inside) -> None:
 
 
 @pytest.mark.parametrize(
+    "input_words", [("[ab].jsonl",), ("a.jsonl", "b.jsonl"), ("--payload", "1", "--repeat", "6")]
+)
+def test_it_goes_on_whatever_the_input_is(inside: Inside, input_words: tuple[str, ...]) -> None:
+    """A pattern, several files, a payload repeated: the same words are the same run."""
+    inside.write("a.jsonl", 3)
+    inside.write("b.jsonl", 3)
+    words = ("run", "--resume", "fast", *input_words, "--out", "run", "--no-report")
+    assert inside.run(*words, "--take", "2").code == 0
+    assert inside.run(*words, "--take", "6").code == 0
+    assert sorted(outcome["seq"] for outcome in inside.outcomes()) == list(range(6))
+    inside.run("run", "--resume", "fast", "a.jsonl", "--out", "run").assert_one_line(2, "holds another run")
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (("fast", "other.jsonl"), "its input is"),

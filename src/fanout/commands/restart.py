@@ -50,7 +50,7 @@ def check_same(request: Request, state: dict[str, Any], out: Path) -> None:
     now: dict[str, Any] = {"function": request.function}
     for name in KEPT_ON_RESUME - {"function"}:
         before[name], now[name] = kept.get(name), asked.get(name)
-    before["input"], now["input"] = _input_before(state), _place(request.location)
+    before["input"], now["input"] = _input_before(state), _input_now(request)
     for name, value in before.items():
         if value != now[name]:
             raise ConfigError(
@@ -65,8 +65,16 @@ def _shown(value: Any) -> str:
 
 def _input_before(state: dict[str, Any]) -> str | None:
     recorded = state.get("input") or {}
+    if recorded.get("locations"):
+        return " ".join(recorded["locations"])
     location = recorded.get("path") or recorded.get("location")
     return None if location == "(iterable)" else location
+
+
+def _input_now(request: Request) -> str | None:
+    if request.run_options.payload is not None or request.location is None:
+        return request.location
+    return " ".join(_place(each) or each for each in request.locations)
 
 
 def _place(location: str | None) -> str | None:

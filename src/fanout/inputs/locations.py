@@ -11,6 +11,7 @@ from fanout.errors import SourceError
 from fanout.inputs.compression import SUFFIXES
 from fanout.inputs.options import InputOptions
 from fanout.inputs.s3 import is_s3, split_location
+from fanout.payload import json_fault
 
 _BY_SUFFIX = {
     ".jsonl": "jsonl",
@@ -54,7 +55,9 @@ def check_text(location: str) -> None:
             f"{location} is a queue: only a run in a directory reads one, as its only input (fanout run, "
             "fanout.run with out)"
         )
-    if location.lstrip()[:1] in ("{", "[") and not _exists(location):
+    text = location.strip()
+    looks_so = text[:1] in ("{", "[") and ('"' in text or json_fault(text.encode(errors="replace")) is None)
+    if looks_so and not _exists(location):
         raise SourceError(
             f"INPUT is JSON itself ({location.strip()[:20]}…): pipe it in, or give it as --payload"
         )
