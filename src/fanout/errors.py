@@ -44,6 +44,10 @@ class OutageError(FanoutError):
     """Nothing answered for longer than the patience with it; what was not delivered did not run."""
 
 
+class WorkersLost(FanoutError):
+    """No worker of a run is left."""
+
+
 class TransportError(FanoutError):
     """A call ended without an HTTP reply. Subclasses say whether the function may have run."""
 

@@ -87,8 +87,7 @@ class Pacer:
         Without ``sent_at_s`` of the throttled call, cuts are at least 100 ms apart.
         """
         if retry_after_s:
-            self._paused_until_s = max(self._paused_until_s, now_s + retry_after_s)
-            self._is_paused = True
+            self.pause_until(now_s + retry_after_s)
         if (now_s - _LEAST_CUT_GAP_S if sent_at_s is None else sent_at_s) < self._cut_at_s:
             return
         self._cut_at_s = self._tick_at_s = now_s
@@ -117,6 +116,11 @@ class Pacer:
         self._rate += near * (1 - _KEEP) / _RECOVERY_S * min(elapsed_s, 1.0)
         if self._budget is not None:
             self._rate = min(self._budget, self._rate)
+
+    def pause_until(self, until_s: float) -> None:
+        """Hand out no token before then."""
+        self._paused_until_s = max(self._paused_until_s, until_s)
+        self._is_paused = True
 
     async def run(self, on_tokens: Callable[[], None]) -> None:
         """Fetch tokens whenever somebody wants some, until cancelled. Runs once at a time."""

@@ -73,8 +73,8 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         (lambda path: (new_run(path).path / "run.json").write_bytes(b'{"state"'), "is damaged"),
         (lambda path: (new_run(path).path / "run.json").write_bytes(b"[]"), "is damaged"),
         (
-            lambda path: new_run(path).write_state({"format": 2, "fanout_version": "9.1"}),
-            "format 2, written by fanout 9.1; this one reads format 1: upgrade fanout",
+            lambda path: new_run(path).write_state({"format": 3, "fanout_version": "9.1"}),
+            "format 3, written by fanout 9.1; this one reads up to 2: upgrade fanout",
         ),
     ],
 )

@@ -173,6 +173,15 @@ how_fast = _group(
         metavar="BYTES",
         help="Payload bytes in flight (256 MiB).",
     ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Calls from N processes (0: this one).",
+    ),
+    click.option(
+        "--scheduler", metavar="ADDRESS", help="Make the calls from a Dask cluster: tcp://… or tls://…"
+    ),
     click.option("--transport", type=click.Choice(["direct", "sdk"]), help="How calls are sent (direct)."),
 )
 

@@ -32,12 +32,14 @@ from fanout.commands.queue import (
 from fanout.commands.request import KEPT_ON_RESUME, RunOptions
 from fanout.commands.run_input import another_input, reopen_input
 from fanout.commands.starting import RunSession, say_without_key
+from fanout.commands.workers import uses_workers
 from fanout.config import Options
 from fanout.cost import CostMeter
 from fanout.dispatcher import Dispatcher
 from fanout.errors import ConfigError, JournalError
 from fanout.inputs import Selector
 from fanout.journal import Replay, RunDir, Samples, SeqSet, check_samples, replay
+from fanout.journal.windows import ranges_of
 from fanout.model import Outcome
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
@@ -223,7 +225,9 @@ def _takes_more(state: dict[str, Any], changes: Changes) -> bool:
 
 def _has_sent(known: Replay, generation: int) -> bool:
     """Whether anything may have been sent in this generation."""
+    windows = known.windows or ()
     marked = generation < len(known.marks) and known.marks[generation] > 0
+    marked = marked or (generation < len(windows) and bool(windows[generation]))
     return marked or (known.generation == generation and len(known.redone) > 0)
 
 
@@ -255,6 +259,8 @@ class _Asked:
             **changes.options,
         }
         self.transport = self.options.pop("transport", None) or kept.get("transport", "direct")
+        if changes.run_options.get("scheduler") is not None:
+            kept = {name: value for name, value in kept.items() if name != "workers"}
         self.run_options = RunOptions(
             **{
                 **_below(changes.fallback_run_options),
@@ -331,6 +337,8 @@ async def _resume(
     for name in ("take", "enough"):  # which records are asked for: the next resume asks for the same
         if name in changes.run_options:
             options_kept = {**options_kept, name: changes.run_options[name]}
+    if run_dir.has_windows or uses_workers(asked.run_options):
+        run_dir.begin_windows(0, ranges_of(known.suspects()))
     run_dir.write_state({"state": "running", "finished_at": None, "options": options_kept, **is_planned})
     session = _ResumeSession(
         asked,
@@ -414,11 +422,13 @@ async def _redrive(
             before_generation=generation,
             collected_only=is_queue((run_dir.state.get("input") or {}).get("location")),
         )
-    mark = known.marks[generation] if generation < len(known.marks) else 0
     suspects: Container[int] = ()
-    count = found.count_below(mark, known.not_sent)
-    if count and _decide(count, asked, changes) == "skip":
-        suspects = _Below(mark, known.not_sent)
+    allowed = _Allowed(known, generation)
+    sent_before = [seq for seq in found.seqs if seq in allowed]
+    if sent_before and _decide(len(sent_before), asked, changes) == "skip":
+        suspects = allowed
+    if run_dir.has_windows or uses_workers(asked.run_options):
+        run_dir.begin_windows(generation, ranges_of(sent_before))
     run_dir.write_state({"state": "running", "finished_at": None})
     intake = Intake(
         again=found.records(suspects), records_read_before=int(run_dir.state.get("records_read") or 0)
@@ -428,15 +438,16 @@ async def _redrive(
     return await session.go(intake, run_dir)
 
 
-class _Below:
-    """Records below a mark, but for those known not to have run."""
+class _Allowed:
+    """Records that may have been sent in a generation, but for those known not to have run."""
 
-    def __init__(self, mark: int, not_sent: frozenset[int]) -> None:
-        self._mark = mark
-        self._not_sent = not_sent
+    def __init__(self, known: Replay, generation: int) -> None:
+        self._known = known
+        self._generation = generation
 
     def __contains__(self, seq: object) -> bool:
-        return isinstance(seq, int) and seq < self._mark and seq not in self._not_sent
+        known = self._known
+        return isinstance(seq, int) and known.was_allowed(self._generation, seq) and seq not in known.not_sent
 
 
 class _LaterSession(RunSession):

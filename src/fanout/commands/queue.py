@@ -33,6 +33,8 @@ def check_queue_run(location: str, options: Mapping[str, Any], run_options: RunO
         raise ConfigError(
             f"{location}: messages are deleted once their line is on the disk: --fsync never cannot be"
         )
+    if run_options.workers or run_options.scheduler is not None:
+        raise ConfigError(f"{location} is a queue: workers cannot share one yet: leave workers out")
     if run_options.format not in (None, "lines"):
         raise ConfigError(f"format is {run_options.format!r}: messages are JSON, or with format lines text")
     if not run_options.spool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +79,8 @@ class RunKeywords(OptionKeywords, total=False):
     keep_order: bool
     report: bool
     preflight: bool
+    workers: int | None
+    scheduler: Any
     on_finish: str | None
     local: str | None
     local_concurrency: int | None
@@ -121,6 +123,8 @@ class RunOptions:
     keep_order: bool = False
     report: bool = True
     preflight: bool = False
+    workers: int | None = None  # processes on this machine
+    scheduler: Any = None  # of a Dask cluster: its address, or a Client
     on_finish: str | None = None  # a shell's command, which gets the summary as JSON on stdin
     local: str | None = None  # FILE.py:HANDLER, run by an emulator of the run's own
     local_concurrency: int | None = None
@@ -198,6 +202,9 @@ def _check_number(name: str, value: object, *, is_whole: bool) -> None:
         raise ConfigError(f"{name} is {value!r}: give {allowed}")
 
 
+_DEFAULTS = RunOptions()
+
+
 @dataclass(slots=True, kw_only=True)
 class Request:
     """One run that is to begin: of ``location`` (a path, ``-``, a URL) or of ``payloads``."""
@@ -238,10 +245,12 @@ class Request:
 
     def chosen_run(self) -> dict[str, Any]:
         """The run's options that are not the default."""
-        defaults = asdict(RunOptions())
-        return {name: value for name, value in asdict(self.run_options).items() if value != defaults[name]}
+        chosen = {each.name: getattr(self.run_options, each.name) for each in fields(RunOptions)}
+        return {name: value for name, value in chosen.items() if value != getattr(_DEFAULTS, name)}
 
     def kept(self) -> dict[str, Any]:
         """What run.json keeps of the options: those that are not the default."""
         transport = {"transport": self.transport} if isinstance(self.transport, str) else {}
-        return {**self.options, **transport, **self.chosen_run()}
+        kept = {**self.options, **transport, **self.chosen_run()}
+        kept.pop("scheduler", None)  # the cluster of today is not the one of a later resume
+        return kept

@@ -27,6 +27,7 @@ from fanout.commands.on_finish import conclude
 from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, queue_intake
 from fanout.commands.request import Request, RunOptions
 from fanout.commands.run_input import open_input
+from fanout.commands.workers import dispatcher_class, uses_workers
 from fanout.cost import CostMeter, load_prices
 from fanout.dispatcher import Dispatcher
 from fanout.errors import ConfigError, FanoutError, FatalRefusal, SourceError
@@ -257,6 +258,7 @@ class RunSession:
             grace_s=run_options.grace,
             preflight=run_options.preflight,
             transport=transport,
+            dispatcher_class=dispatcher_class(options, run_options, transport),
         )
 
     def note_record(self, seq: int, payload: bytes) -> None:
@@ -322,6 +324,8 @@ class RunSession:
         self, on_commit: Callable[[list[Outcome]], None], on_failure: Callable[[Exception], None]
     ) -> Ledger:
         if self._run_dir is not None:
+            if uses_workers(self._run_options) and not self._run_dir.has_windows:
+                self._run_dir.begin_windows(self._generation, [])
             self._journal = await Journal.open(
                 self._run_dir.path,
                 generation=self._generation,

@@ -8,7 +8,7 @@ import random
 import secrets
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -33,6 +33,7 @@ from fanout.dispatcher.streaming import ReplyStream, StreamFeed
 from fanout.dispatcher.supply import AsyncSupply, SyncSupply
 from fanout.errors import ConfigError, FanoutError
 from fanout.gate import Gate
+from fanout.limit.protocol import Cause
 from fanout.model import Outcome
 from fanout.outage import DEFAULT_PATIENCE_S, Outage
 from fanout.retry import RetryPolicy, ThrottlePatience
@@ -48,11 +49,26 @@ __all__ = [
     "Hooks",
     "InputRecord",
     "Intake",
+    "Load",
     "Outcomes",
     "Receiver",
     "RecordFeed",
     "ReplyStream",
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a dispatcher has in flight, and what holds it back. ``linger_until_s``: of the engine's clock."""
+
+    in_flight: int
+    lingering: int
+    linger_until_s: float | None
+    ceiling: int
+    cause: Cause
+    rate_per_s: float | None
+    is_outage: bool = False
+    is_paced: bool | None = None  # the rate holds calls back, where the feed itself does not say
 
 
 class Dispatcher:
@@ -75,8 +91,10 @@ class Dispatcher:
         transport: str | Transport = "direct",
         hooks: Hooks | None = None,
         generation: int = 0,
+        budget: Callable[[Options], Budget] | None = None,
         **options: Unpack[OptionKeywords],
     ) -> None:
+        self._make_budget = budget
         self._own_transport = None if isinstance(transport, str) else transport
         sent_by = {"transport": transport} if isinstance(transport, str) else {}
         self.options = make_options(function, {**options, **sent_by})
@@ -105,7 +123,11 @@ class Dispatcher:
             raise FanoutError("this dispatcher has been used already: make a new one")
         options = self.options
         async with AsyncExitStack() as stack:
-            budget = Budget(options, self._own_transport, must_ask=self.durable_run is not None)
+            budget = (
+                Budget(options, self._own_transport, must_ask=self.durable_run is not None)
+                if self._make_budget is None
+                else self._make_budget(options)
+            )
             if self.durable_run is not None:
                 self.calls.name_calls(self.durable_run, self._generation)
             await stack.enter_async_context(budget)
@@ -389,6 +411,20 @@ class Dispatcher:
         self._group.start_soon(feed.fill)
         engine.queue(feed)
         return feed
+
+    def load(self) -> Load:
+        """What is in flight now, and what holds calls back."""
+        engine = self.engine
+        gate, limit, now_s = engine.gate, engine.limit, engine.clock()
+        return Load(
+            in_flight=gate.in_flight,
+            lingering=gate.lingering,
+            linger_until_s=gate.linger_until_s,
+            ceiling=limit.ceiling(now_s),
+            cause=limit.cause(now_s),
+            rate_per_s=engine.pacer.rate_now,
+            is_outage=engine.outage.is_on,
+        )
 
     def _open_engine(self) -> Engine:
         engine = self.engine

@@ -14,7 +14,7 @@ from fanout.dispatcher.calls import CallMaker
 from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.intake import Intake
 from fanout.dispatcher.record import InputRecord
-from fanout.errors import FanoutError, OutageError
+from fanout.errors import FanoutError, FatalRefusal, OutageError
 from fanout.model import ErrorDetail, InvokeTemplate, OnChunk, Outcome
 
 _TIMER_SLACK_S = 0.001  # so that no rounding makes a batch due a moment after its timer
@@ -112,6 +112,27 @@ class Receiver(Protocol):
     def chunk_writer(self, call: Call) -> OnChunk | None:
         """Where a streamed reply's chunks go; None joins them."""
         ...
+
+
+class RunFeed(Protocol):
+    """What a run asks of its feed, whether the calls are made here or by workers."""
+
+    fatal: FatalRefusal | None
+    outstanding: int
+    is_queued: bool
+    deadline_s: float | None
+    outage: OutageError | None
+
+    @property
+    def failure(self) -> BaseException | None: ...
+
+    def close(self) -> None: ...
+
+    def expire(self) -> None: ...
+
+    def give_up_retries(self) -> None: ...
+
+    def wake(self) -> None: ...
 
 
 class RecordFeed(Feed):
@@ -229,6 +250,10 @@ class RecordFeed(Feed):
         """The deadline has passed: pull nothing more, and end what waits for another attempt."""
         self.close()
         self.engine.give_up_retries(self, error=PAST_DEADLINE)
+
+    def give_up_retries(self) -> None:
+        """End what waits for another attempt."""
+        self.engine.give_up_retries(self)
 
     def close(self) -> None:
         self.is_closed = True

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from fanout.journal.disk import AppendFile, Reserve
 from fanout.journal.marks import MarkFile
 from fanout.journal.run_dir import OUTCOMES_FILE
 from fanout.journal.samples import ENTRY_BYTES, SAMPLES_FILE
+from fanout.journal.windows import WindowFile
 from fanout.model import Outcome
 
 
@@ -38,6 +40,8 @@ class JournalFiles:
 
     def __init__(self, directory: Path, generation: int, *, syncs_always: bool) -> None:
         self.fault: OSError | None = None
+        self._directory, self._generation = directory, generation
+        self._windows: WindowFile | None = None  # where there are workers
         self._syncs_always = syncs_always
         self._is_dirty = False
         self._is_closed = False
@@ -56,6 +60,14 @@ class JournalFiles:
     def mark(self) -> int:
         """What the mark on disk says."""
         return self._mark_file.mark
+
+    def allow(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Keep that records of these ranges may be sent, on the disk itself with ``syncs_always``."""
+        if self._windows is None:
+            self._windows = WindowFile(self._directory, self._generation)
+        self._windows.allow(ranges)
+        if self._syncs_always:
+            self._windows.sync()
 
     def write_mark(self, mark: int) -> None:
         """Set the mark, at once. Raises JournalError or OSError."""
@@ -88,6 +100,8 @@ class JournalFiles:
                 if is_dirty and to_disk:
                     self._outcomes.sync()
                     self._mark_file.sync()
+                    if self._windows is not None:
+                        self._windows.sync()
             except OSError as error:
                 self.fault = error
 
@@ -99,6 +113,8 @@ class JournalFiles:
             self._outcomes.close()
             self._samples.close()
             self._mark_file.close()
+            if self._windows is not None:
+                self._windows.close()
 
     def _append(self, batch: Batch) -> None:
         try:

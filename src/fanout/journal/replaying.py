@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Protocol, TypeVar, overload
 
@@ -15,6 +17,7 @@ from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
 from fanout.journal.marks import MARK_FILE, read_marks
 from fanout.journal.run_dir import OUTCOMES_FILE, RunDir
 from fanout.journal.seqs import SeqSet
+from fanout.journal.windows import merged, read_windows
 from fanout.model import Outcome, Status
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -42,6 +45,9 @@ class Replay:
     not_sent: frozenset[int]
     whole_bytes: int
     torn_bytes: int
+    windows: tuple[tuple[tuple[int, int], ...], ...] | None = (
+        None  # by generation, where workers were at work
+    )
     is_mark_lost: bool = False  # which records were sent is not known: any without an outcome may have been
 
     @property
@@ -54,14 +60,36 @@ class Replay:
         """Records from here on were never sent."""
         return max(self.marks[0] if self.marks else 0, self.finished.max + 1)
 
+    def was_allowed(self, generation: int, seq: int) -> bool:
+        """Whether a mark or a window of a generation says that a record may have been sent in it."""
+        if generation < len(self.marks) and seq < self.marks[generation]:
+            return True
+        if self.windows is None or generation >= len(self.windows):
+            return False
+        ranges = self.windows[generation]
+        at = bisect_right(ranges, (seq, inf)) - 1
+        return at >= 0 and seq < ranges[at][1]
+
+    def suspects(self) -> Iterator[int]:
+        """The records that may have been sent and have no outcome, in order."""
+        ranges = [(0, self.mark if self.windows is None else self.marks[0] if self.marks else 0)]
+        if self.windows:
+            ranges.extend(self.windows[0])
+        for first, end in merged(ranges):
+            yield from (seq for seq in self.finished.missing(first, end) if seq not in self.not_sent)
+
     def may_have_run(self, seq: int) -> bool:
         """Whether a record has no outcome, but may have been sent."""
-        is_marked = self.is_mark_lost or seq < self.mark
+        is_marked = self.is_mark_lost or (
+            seq < self.mark if self.windows is None else self.was_allowed(0, seq)
+        )
         return is_marked and seq not in self.finished and seq not in self.not_sent
 
     @property
     def may_have_run_count(self) -> int:
         """How many records may have been sent and have no outcome."""
+        if self.windows is not None:
+            return sum(1 for _ in self.suspects())
         known = sum(1 for seq in self.not_sent if seq < self.mark and seq not in self.finished)
         return self.mark - self.finished.count_below(self.mark) - known
 
@@ -119,7 +147,8 @@ class Tally:
 
     def replay(self, directory: Path, *, accepts_lost_mark: bool = False) -> Replay:
         """What is known now. Raises JournalError, as the function of this name does."""
-        state = RunDir.open(directory).state
+        run_dir = RunDir.open(directory)
+        state = run_dir.state
         marks = read_marks(directory)
         finished, redone, generation = self._finished, self._redone, self._generation
         if len(self._repeated):
@@ -145,8 +174,14 @@ class Tally:
             not_sent=frozenset(not_sent),
             whole_bytes=whole_bytes,
             torn_bytes=(directory / OUTCOMES_FILE).stat().st_size - whole_bytes,
+            windows=_windows(directory) if run_dir.has_windows else None,
             is_mark_lost=is_mark_lost,
         )
+
+
+def _windows(directory: Path) -> tuple[tuple[tuple[int, int], ...], ...]:
+    found = read_windows(directory)
+    return tuple(tuple(found.get(each, ())) for each in range(max(found, default=-1) + 1))
 
 
 def iter_lines(directory: Path, *, latest: bool = True) -> Iterator[tuple[Head, bytes]]:

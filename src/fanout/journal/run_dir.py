@@ -15,16 +15,18 @@ from fanout.errors import JournalError
 from fanout.journal.lock import LOCK_FILE, RunLock
 from fanout.journal.marks import MARK_FILE, read_marks, write_marks
 from fanout.journal.samples import SAMPLES_FILE
+from fanout.journal.windows import WINDOWS_FILE, Ranges, merged, read_windows, write_windows
 from fanout.private_files import make_directory, opener, write_whole
 
 FORMAT = 1
+FORMAT_WITH_WINDOWS = 2  # workers have been at work: which records they may have sent stands in windows
 STATE_FILE = "run.json"
 OUTCOMES_FILE = "outcomes.jsonl"
 SPOOL_FILE = "spool"
 # Every file of a run that has not begun: what undoing its beginning removes.
 BEGUN_FILES = (
     *(STATE_FILE, OUTCOMES_FILE, MARK_FILE, LOCK_FILE, SAMPLES_FILE, SPOOL_FILE, f"{SPOOL_FILE}.end"),
-    *("reserve", "timeline.jsonl", "messages", "places", "inputs.gz"),
+    *(WINDOWS_FILE, "reserve", "timeline.jsonl", "messages", "places", "inputs.gz"),
 )
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -108,6 +110,23 @@ class RunDir:
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
         self.state = state
 
+    @property
+    def has_windows(self) -> bool:
+        """Whether windows say which records may have been sent."""
+        return self.state.get("format") == FORMAT_WITH_WINDOWS
+
+    def begin_windows(self, generation: int, suspects: Ranges) -> None:
+        """Let windows say from now on which records may have been sent: to begin with, these.
+
+        A kill between the steps leaves a mark that says more than it must, never less.
+        """
+        windows = {each: ranges for each, ranges in read_windows(self.path).items() if each != generation}
+        write_windows(self.path, {**windows, generation: merged(suspects)})
+        if not self.has_windows:
+            self.write_state({"format": FORMAT_WITH_WINDOWS})
+        marks = read_marks(self.path)
+        write_marks(self.path, [0 if each == generation else mark for each, mark in enumerate(marks)])
+
     def begin_generation(self, generation: int, changes: dict[str, Any]) -> None:
         """Begin a redrive: its mark first, then run.json, so that a kill between the two harms nothing."""
         marks = read_marks(self.path)[:generation]
@@ -178,9 +197,10 @@ def _read_state(directory: Path) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise JournalError(f"{path}: is damaged: {error}") from error
     format_number = state.get("format", FORMAT)
-    if not isinstance(format_number, int) or format_number > FORMAT:
+    if not isinstance(format_number, int) or format_number > FORMAT_WITH_WINDOWS:
         by = f"fanout {state['fanout_version']}" if "fanout_version" in state else "another fanout"
         raise JournalError(
-            f"{path}: format {format_number}, written by {by}; this one reads format {FORMAT}: upgrade fanout"
+            f"{path}: format {format_number}, written by {by}; "
+            f"this one reads up to {FORMAT_WITH_WINDOWS}: upgrade fanout"
         )
     return state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _PAGE_BITS = 16
 _PAGE_SEQS = 1 << _PAGE_BITS
@@ -67,6 +67,24 @@ class SeqSet:
 
     def __len__(self) -> int:
         return self._count
+
+    def missing(self, first: int, end: int) -> Iterator[int]:
+        """The numbers from ``first`` up to ``end`` that are not in the set, in order."""
+        seq = first
+        while seq < end:
+            page = self._pages.get(seq >> _PAGE_BITS)
+            page_end = min(end, ((seq >> _PAGE_BITS) + 1) << _PAGE_BITS)
+            if page is None:
+                yield from range(seq, page_end)
+            else:
+                base = seq & ~_IN_PAGE
+                bits = ~int.from_bytes(page, "little") & ((1 << (page_end - base)) - 1)
+                bits &= ~((1 << (seq - base)) - 1)
+                while bits:
+                    lowest = bits & -bits
+                    yield base + lowest.bit_length() - 1
+                    bits ^= lowest
+            seq = page_end
 
     def count_below(self, bound: int) -> int:
         """How many are less than ``bound``."""

@@ -123,6 +123,17 @@ class Journal:
             if seq >= self._files.mark:
                 self._write_mark(seq + self._mark_chunk)
 
+    def allow(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Say that workers may send records of these ranges. Raises JournalError as ``mark`` does."""
+        try:
+            self._files.allow(ranges)
+        except OSError as error:
+            self._fail(self._error(error))
+            raise self._error(error) from error
+        except JournalError as error:
+            self._fail(error)
+            raise
+
     def sample(self, seq: int, payload: bytes) -> None:
         """Keep the hash of a record of the input, if it is one of the sample."""
         if is_sampled(seq):

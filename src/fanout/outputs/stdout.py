@@ -75,6 +75,9 @@ class StdoutSink:
             self._append(due)
             self._next_seq += 1
 
+    def allow(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Nothing is remembered, so nothing can be resumed."""
+
     def mark(self, seq: int) -> None:
         """Nothing is kept, so nothing can be resumed."""
 

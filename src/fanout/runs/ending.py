@@ -18,6 +18,7 @@ _STOPS: dict[str, tuple[str, int]] = {
     "enough": ("halted", exit_codes.OK),
     "journal": ("halted", exit_codes.BOUND),
     "source": ("halted", exit_codes.USAGE),
+    "workers": ("halted", exit_codes.BOUND),
     "fatal": ("fatal", exit_codes.FATAL),
     "sigint": ("interrupted", exit_codes.SIGINT),
     "sigterm": ("interrupted", exit_codes.SIGTERM),

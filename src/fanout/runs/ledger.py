@@ -32,6 +32,10 @@ class Ledger(Protocol):
         """The record with this seq is about to be sent. Raises JournalError when that cannot be kept."""
         ...
 
+    def allow(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Records of these ranges (first, one past the last) may be sent from now on. Raises as ``mark``."""
+        ...
+
     def write(self, outcomes: Sequence[Outcome]) -> None:
         """Take what one reply has made final. Never waits, never raises."""
         ...
@@ -63,6 +67,9 @@ class PassingLedger:
 
     def mark(self, seq: int) -> None:
         """Nothing is remembered, so nothing can be resumed."""
+
+    def allow(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """As ``mark``."""
 
     async def run(self) -> None:
         """Hand on what has come, until cancelled."""

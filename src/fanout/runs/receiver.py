@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from fanout.dispatcher import Call, InputRecord
 from fanout.errors import FanoutError, JournalError, ReplyLost
+from fanout.journal.windows import ranges_of
 from fanout.model import ErrorDetail, OnChunk, Outcome
 from fanout.outputs.files import OutputFiles
 from fanout.runs.ledger import Ledger
@@ -53,6 +54,23 @@ class RunReceiver:
             self._fail(error)
             return False
         return True
+
+    def admit_window(self, seqs: Iterable[int]) -> bool:
+        """Tell the ledger that a worker may send these records; if it cannot keep that, none is sent."""
+        ordered = sorted(seqs)
+        try:
+            self.ledger.allow(ranges_of(ordered))
+        except JournalError as error:
+            self.not_sent.extend(ordered)
+            self._fail(error)
+            return False
+        return True
+
+    def deliver_block(self, outcomes: list[Outcome], refused: Sequence[int]) -> None:
+        """Take outcomes that a worker brought; ``refused`` are the seqs of a refusal that stopped the run."""
+        self.refused.extend(refused)
+        self.delivered += len(outcomes)
+        self.ledger.write(outcomes)
 
     def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
         error = outcomes[0].error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,9 +99,10 @@ class Redrive:
     def __len__(self) -> int:
         return len(self._seqs)
 
-    def count_below(self, mark: int, not_sent: Container[int]) -> int:
-        """How many of them may have been sent already, in a redrive that was cut off."""
-        return sum(1 for seq in self._seqs if seq < mark and seq not in not_sent)
+    @property
+    def seqs(self) -> Iterable[int]:
+        """Their numbers, in order."""
+        return self._seqs
 
     def records(self, suspects: Container[int] = ()) -> Iterator[InputRecord]:
         """The records, in the order of the input; ``suspects`` are marked as such. Raises JournalError."""

@@ -14,8 +14,9 @@ from typing import Any
 import anyio
 
 from fanout import exit_codes
-from fanout.dispatcher import Dispatcher, Hooks, RecordFeed
-from fanout.errors import ConfigError, JournalError, SourceError
+from fanout.dispatcher import Dispatcher, Hooks
+from fanout.dispatcher.feed import RunFeed
+from fanout.errors import ConfigError, JournalError, SourceError, WorkersLost
 from fanout.model import OK_STATUSES, Outcome
 from fanout.outputs.files import OutputFiles
 from fanout.runs.ending import PENDING, RunResult, Shortfall, Stop, ending
@@ -87,6 +88,7 @@ class Run:
         grace_s: float | None = None,
         preflight: bool = False,
         transport: Any = "direct",
+        dispatcher_class: Callable[..., Dispatcher] = Dispatcher,
     ) -> None:
         self.stats = stats or Stats()
         self._options = dict(options)
@@ -100,7 +102,7 @@ class Run:
         self._preflight = preflight
         self.timeline: TimelineWriter | None = None
         self.outputs: OutputFiles | None = None
-        self._dispatcher = Dispatcher(
+        self._dispatcher = dispatcher_class(
             function,
             transport=transport,
             hooks=_ThrottleHooks(self.stats, self._watchers.on_throttle),
@@ -108,7 +110,7 @@ class Run:
             **{name: value for name, value in self._options.items() if name != "transport"},
         )
         self._stop: Stop | None = None
-        self._feed: RecordFeed | None = None
+        self._feed: RunFeed | None = None
         self._receiver: RunReceiver | None = None
         self._ledger: Ledger | None = None
         self._is_cut = False
@@ -136,7 +138,7 @@ class Run:
         if reason == "deadline":
             feed.expire()
         else:
-            dispatcher.engine.give_up_retries(feed)
+            feed.give_up_retries()
         if self._grace_s is not None or reason.startswith("sig"):
             grace_s = dispatcher.budget.call_timeout_s if self._grace_s is None else self._grace_s
             asyncio.get_running_loop().call_later(grace_s, self.cut)
@@ -372,6 +374,8 @@ class Run:
         elif failure is not None and self._stop is None:
             if isinstance(failure, JournalError):
                 self._stop = Stop("journal", str(failure))
+            elif isinstance(failure, WorkersLost):
+                self._stop = Stop("workers", str(failure))
             elif isinstance(failure, SourceError):
                 self._stop = Stop("source", str(failure))
             else:
@@ -381,35 +385,35 @@ class Run:
 
     def holding_cause(self) -> str:
         """What holds calls back now: the limit's cause, rate, consumer or source."""
-        engine = self._dispatcher.engine
-        now_s = engine.clock()
-        if engine.is_paused:
+        load = self._dispatcher.load()
+        if self._dispatcher.engine.is_paused:
             return "paused"
         if self._ledger is not None and self._ledger.is_backed_up:
             return "consumer"
-        if engine.outage.is_on:
+        if load.is_outage:
             return "outage"
-        if engine.gate.in_flight + engine.gate.lingering >= engine.limit.ceiling(now_s):
-            return engine.limit.cause(now_s)
-        if engine.pacer.rate_now is not None and self._feed is not None and self._feed.is_queued:
+        if load.in_flight + load.lingering >= load.ceiling:
+            return load.cause
+        is_paced = self._feed is not None and self._feed.is_queued if load.is_paced is None else load.is_paced
+        if load.rate_per_s is not None and is_paced:
             return "rate"
         return "source"
 
     def snapshot(self, now_s: float) -> Snapshot:
         """The run as it stands. Unix time."""
-        engine = self._dispatcher.engine
-        lingers_s = engine.gate.linger_until_s
+        load = self._dispatcher.load()
+        lingers_s = load.linger_until_s
         return self.stats.snapshot(
             now_s=now_s,
-            in_flight=engine.gate.in_flight,
-            limit=engine.limit.ceiling(engine.clock()),
+            in_flight=load.in_flight,
+            limit=load.ceiling,
             cause=self.holding_cause(),
             total=None if self._intake is None else self._intake.records_expected,
             fraction=self._fraction(),
             cost_usd=self._watchers.cost_usd(),
             draining=self._stop is not None,
-            lingering=engine.gate.lingering,
-            linger_until=None if lingers_s is None else now_s + lingers_s - engine.clock(),
+            lingering=load.lingering,
+            linger_until=None if lingers_s is None else now_s + lingers_s - self._dispatcher.engine.clock(),
         )
 
     def _fraction(self) -> float | None:
@@ -418,13 +422,13 @@ class Run:
         return self._intake.finished_share(self._feed.outstanding)
 
     def _sample(self, now_s: float) -> None:
-        engine = self._dispatcher.engine
+        load = self._dispatcher.load()
         sample = self.stats.sample(
             now_s=now_s,
-            in_flight=engine.gate.in_flight,
-            limit=engine.limit.ceiling(engine.clock()),
+            in_flight=load.in_flight,
+            limit=load.ceiling,
             cause=self.holding_cause(),
-            rate_per_s=engine.pacer.rate_now,
+            rate_per_s=load.rate_per_s,
         )
         if self.timeline is not None:
             self._add_progress(sample, self.snapshot(now_s))

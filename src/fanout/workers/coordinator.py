@@ -1,0 +1,502 @@
+"""The coordinator: a dispatcher whose calls are made by workers, under one budget and into one ledger.
+
+It stands where a run has its dispatcher. It owns limit and pacer, reads the input, keeps the ledger, and
+exchanges an order for a report with each worker ten times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from importlib.metadata import version
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import anyio
+import msgspec
+
+from fanout.config import OptionKeywords
+from fanout.dispatcher import Dispatcher, Hooks, InputRecord, Intake, Load
+from fanout.dispatcher.record import Past
+from fanout.errors import ConfigError, FatalRefusal, OutageError, WorkersLost
+from fanout.journal import StoredOutcome, decode_line
+from fanout.limit import Limit
+from fanout.model import ErrorDetail, Outcome, ThrottleKind, Verdict
+from fanout.pacer import Pacer
+from fanout.runs.receiver import RunReceiver
+from fanout.workers.crew import Crew, Link
+from fanout.workers.lease_book import LeaseBook
+from fanout.workers.messages import Command, Greeting, Order, Report, Settings, handed
+from fanout.workers.windows import MOST_BYTES, ORDER_EVERY_S, Window
+
+_log = logging.getLogger("fanout")
+
+LOOK_EVERY_S = 1.0  # for workers that join
+ALONE_S = 20.0  # without any worker for so long, the run stops
+SILENT_S = 25.0  # a worker that does not answer for so long is lost
+_TRY_AGAIN_S = 0.2
+_LEAVE_S = 2.0
+_ENOUGH_SUCCESSES = 64  # of one report: what more of them say to a limit
+WORKER_LOST = ErrorDetail(
+    "WorkerLost", "the worker that had it was lost: it may have run, and was not sent again"
+)
+_decoder = msgspec.json.Decoder(StoredOutcome)
+
+
+class Member:
+    """What the coordinator knows of one worker."""
+
+    def __init__(self, name: str, link: Link, now_s: float) -> None:
+        self.name = name
+        self.link = link
+        self.window = Window()
+        self.out: dict[int, InputRecord] = {}  # handed over, and without an outcome
+        self.report = Report(number=0)
+        self.reported_s = now_s
+        self.orders = 0
+        self.blocks = 0  # of outcomes that have arrived
+
+
+class Coordinator(Dispatcher):
+    """Invokes one function through workers. As a Dispatcher, but for ``start_feed`` and ``load``."""
+
+    def __init__(
+        self,
+        function: str,
+        *,
+        crew: Crew,
+        hooks: Hooks | None = None,
+        generation: int = 0,
+        **options: Unpack[OptionKeywords],
+    ) -> None:
+        super().__init__(function, hooks=hooks, generation=generation, **options)
+        self.crew = crew
+        self.hooks = hooks or Hooks()
+        self.book = LeaseBook()
+        self.members: dict[str, Member] = {}
+        self._asked_options = options
+        self._feed: CrewFeed | None = None
+        self._known: set[str] = set()
+        self._retries: int | None = None
+        self._serving = 0
+        self._all_left = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self.book.linger_s = self.budget.linger_s
+        try:
+            await self.crew.open()
+            await self._meet()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            if exc_type is None and self._serving:
+                with anyio.move_on_after(_LEAVE_S):
+                    await self._all_left.wait()
+            try:
+                await super().__aexit__(exc_type, exc, traceback)
+            finally:
+                await self.crew.aclose()
+
+    def start_feed(
+        self,
+        intake: Intake,
+        receiver: Any,
+        *,
+        deadline_s: float | None = None,
+        waits: bool = True,  # noqa: ARG002 - a Dispatcher's
+        priority: int = 0,  # noqa: ARG002 - a run has one feed
+    ) -> Any:
+        """Let an intake take part, its records made calls of by the workers."""
+        assert self._group is not None
+        self._feed = feed = CrewFeed(self, intake, receiver)
+        feed.deadline_s = deadline_s
+        self._group.start_soon(feed.fill)
+        self._group.start_soon(self._look_for_members)
+        for member in self.members.values():
+            self._start_serving(member)
+        return feed
+
+    def load(self) -> Load:
+        """What is in flight on all workers, and what holds calls back."""
+        now_s = self.engine.clock()
+        limit, members = self.budget.limit, self.members.values()
+        lost = self.book.lost_permits(now_s)
+        until_s = [now_s + each.report.linger_for_s for each in members if each.report.lingering]
+        lost_until_s = self.book.lost_until_s()
+        if lost and lost_until_s is not None:
+            until_s.append(lost_until_s)
+        is_paced = any(each.report.is_paced for each in members)
+        return Load(
+            in_flight=sum(each.report.in_flight for each in members),
+            lingering=lost + sum(each.report.lingering for each in members),
+            linger_until_s=max(until_s, default=None),
+            ceiling=limit.ceiling(now_s),
+            cause=limit.cause(now_s),
+            rate_per_s=self.budget.pacer.rate_now,
+            is_outage=bool(members) and all(each.report.is_outage for each in members),
+            is_paced=is_paced and self.budget.pacer.rate_now is not None,
+        )
+
+    def tune(self, **changes: Any) -> dict[str, Any]:
+        """As a Dispatcher's; the workers hear of it with their next orders."""
+        in_force = super().tune(**changes)
+        if changes.get("retries") is not None:
+            self._retries = changes["retries"]
+        return in_force
+
+    def _ceiling(self, now_s: float) -> int:
+        return 0 if self.engine.is_paused else self.budget.limit.ceiling(now_s)
+
+    # --- members -------------------------------------------------------------------------------
+
+    async def _meet(self) -> None:
+        """Greet the workers that are there. Raises when every one of them refuses."""
+        names = await self.crew.members()
+        refusals: list[str] = []
+
+        async def greet(name: str) -> None:
+            refusal = await self._greet(name)
+            if refusal is not None:
+                refusals.append(f"worker {name}: {refusal}")
+
+        async with anyio.create_task_group() as group:
+            for name in names:
+                group.start_soon(greet, name)
+        if refusals and not self.members:
+            if "fanout" in refusals[0] and "coordinator" in refusals[0]:
+                raise ConfigError(f"{refusals[0]}: install the same version on all workers")
+            raise FatalRefusal(refusals[0], code="NoCredentials")
+
+    async def _greet(self, name: str) -> str | None:
+        """Place a worker; returns why it cannot work."""
+        self._known.add(name)
+        options = {
+            option: value
+            for option, value in self._asked_options.items()
+            if option not in ("concurrency", "rate", "deadline", "function_timeout")
+        }
+        feed = self._feed
+        deadline_s = None if feed is None else feed.deadline_s
+        settings = Settings(
+            version=version("lambda-fanout"),
+            function=self.options.function,
+            options=options,
+            generation=self._generation,
+            function_timeout_s=self.budget.quotas.function_timeout_s,
+            max_connections=max(16, min(self.budget.quotas.budget, 10_000)),
+            deadline_s=None if deadline_s is None else deadline_s - self.engine.clock(),
+            durable_run=self.durable_run,
+            run_id=self.run_id,
+            is_child=self.crew.is_child,
+        )
+        try:
+            link = await self.crew.link(name)
+            answer = await link.begin(msgspec.msgpack.encode(settings))
+        except Exception as error:  # noqa: BLE001 - the carrier's; the others go on
+            return f"it was lost: {error}"
+        greeting = msgspec.msgpack.decode(answer, type=Greeting)
+        if greeting.refusal is not None:
+            _log.warning("worker %s takes no work: %s", name, greeting.refusal)
+            return greeting.refusal
+        self.book.join(name)
+        self.members[name] = Member(name, link, self.engine.clock())
+        return None
+
+    async def _look_for_members(self) -> None:
+        """Take in workers that join; stop the run when there has been none for long."""
+        alone_since_s: float | None = None
+        while True:
+            await anyio.sleep(LOOK_EVERY_S)
+            feed, now_s = self._feed, self.engine.clock()
+            if feed is None or feed.is_finished:
+                return
+            try:
+                names = await self.crew.members()
+            except Exception:  # noqa: BLE001 - the scheduler is not reached: workers go on without it
+                names = []
+            for name in names:
+                if name not in self._known and await self._greet(name) is None:
+                    self._start_serving(self.members[name])
+            alone_since_s = None if self.members else alone_since_s or now_s
+            if alone_since_s is not None and now_s - alone_since_s >= ALONE_S:
+                feed.fail(WorkersLost("all workers were lost"))
+
+    def _start_serving(self, member: Member) -> None:
+        assert self._group is not None
+        self._serving += 1
+        self._group.start_soon(self._serve, member)
+
+    async def _serve(self, member: Member) -> None:
+        feed = self._feed
+        assert feed is not None
+        try:
+            while True:
+                now_s = self.engine.clock()
+                command = feed.command
+                member.orders += 1
+                order = Order(
+                    number=member.orders,
+                    lease=self.book.lease(
+                        member.name, self._ceiling(now_s), self.budget.pacer.rate_now, now_s
+                    ),
+                    records=[],
+                    acknowledged=member.blocks,
+                    command=command,
+                    function_timeout_s=self.budget.quotas.function_timeout_s,
+                    deadline_s=None if feed.deadline_s is None else feed.deadline_s - now_s,
+                    retries=self._retries,
+                )
+                order.records = [handed(each) for each in feed.records_for(member, now_s)]
+                report = await self._exchange(member, msgspec.msgpack.encode(order))
+                if report is None or report.failure is not None:
+                    self._lose(member, feed, "" if report is None else report.failure or "")
+                    return
+                self._take(member, report, feed)
+                if command == "finish":
+                    self.book.leave(member.name)
+                    self.members.pop(member.name, None)
+                    return
+                if feed.command != "finish":
+                    await feed.pause(ORDER_EVERY_S - (self.engine.clock() - now_s))
+        finally:
+            self._serving -= 1
+            if not self._serving:
+                self._all_left.set()
+
+    async def _exchange(self, member: Member, order: bytes) -> Report | None:
+        """The report to an order; None when the worker is lost. Sent again, an order has one effect."""
+        deadline_s = self.engine.clock() + SILENT_S
+        tries = 0
+        while True:
+            try:
+                with anyio.fail_after(max(0.0, deadline_s - self.engine.clock())):
+                    answer = await member.link.exchange(order)
+                return msgspec.msgpack.decode(answer, type=Report)
+            except TimeoutError:
+                return None
+            except Exception as error:  # noqa: BLE001 - whatever the carrier raises
+                tries += 1
+                _log.info("worker %s: %s", member.name, error)
+                if tries >= 3:
+                    return None
+                await anyio.sleep(_TRY_AGAIN_S)
+
+    def _lose(self, member: Member, feed: CrewFeed, why: str) -> None:
+        _log.warning("worker %s was lost%s: %d records may have run", member.name, why, len(member.out))
+        self.members.pop(member.name, None)
+        self.book.lose(member.name)
+        feed.take_back(member)
+
+    # --- reports -------------------------------------------------------------------------------
+
+    def _take(self, member: Member, report: Report, feed: CrewFeed) -> None:
+        now_s = self.engine.clock()
+        elapsed_s, member.reported_s = now_s - member.reported_s, now_s
+        member.report = report
+        member.window.note(report.started, elapsed_s)
+        wanted = member.window.records if feed.has_records else 0
+        self.book.answered(member.name, report, elapsed_s=elapsed_s, wanted=wanted)
+        self._learn(report, now_s)
+        for reason, count in report.reasons.items():
+            for _ in range(count):
+                self.hooks.on_throttle(reason)
+        feed.take(member, report)
+
+    def _learn(self, report: Report, now_s: float) -> None:
+        """Let limit and pacer learn; throttles under one lease cut once, on whichever workers they were."""
+        limit: Limit = self.budget.limit
+        pacer: Pacer = self.budget.pacer
+        used = sum(each.report.in_flight + each.report.lingering for each in self.members.values())
+        if used > limit.peak or now_s >= limit.peak_until_s:
+            limit.on_peak(used, now_s)
+        if report.succeeded:
+            for _ in range(min(report.succeeded, _ENOUGH_SUCCESSES)):
+                limit.on_success(now_s, now_s, max(0, used - 1))
+            for _ in range(report.succeeded):
+                pacer.on_success(now_s)
+        ceiling = limit.ceiling(now_s)
+        if report.is_full and self.book.committed(now_s) >= ceiling:
+            limit.on_full(ceiling, now_s)
+        if not report.throttles or report.cuts != self.book.cuts:
+            return
+        for throttle in report.throttles:
+            if throttle.kind == ThrottleKind.RATE.value:
+                pacer.on_throttle(now_s, throttle.retry_after_s, now_s)
+            else:
+                kind = ThrottleKind(throttle.kind)
+                limit.on_throttle(kind, now_s, now_s, throttle.retry_after_s, used)
+        self.book.cuts += 1
+
+
+class CrewFeed:
+    """The records of a run on their way to workers and back. ``fill`` reads the input."""
+
+    def __init__(self, coordinator: Coordinator, intake: Intake, receiver: RunReceiver) -> None:
+        self.command: Command = "go"
+        self.deadline_s: float | None = None
+        self.outstanding = 0
+        self.is_finished = False
+        self.is_queued = False  # of an engine's queue: there is none
+        self.fatal: FatalRefusal | None = None
+        self.outage: OutageError | None = None
+        self._coordinator = coordinator
+        self._intake = intake
+        self._receiver = receiver
+        self._failure: BaseException | None = None
+        self._again: deque[InputRecord] = deque()  # of workers that were lost
+        self._filling: anyio.CancelScope | None = None
+        self._hurry = asyncio.Event()
+        self._is_idempotent = bool(coordinator.options.idempotent)
+
+    # --- as a run's feed -----------------------------------------------------------------------
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the input, or the workers, before the end."""
+        return self._failure or self._intake.failure
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no further record is handed out."""
+        return self.command != "go"
+
+    def close(self) -> None:
+        """Hand out nothing more; what workers hold unsent comes back."""
+        if self.command == "go":
+            self.command = "drain"
+        self._again.clear()  # they stay without an outcome: a resume finds that they may have run
+        if self._filling is not None:
+            self._filling.cancel()
+        self._hurry.set()
+        self._check_finished()
+
+    def expire(self) -> None:
+        """The deadline has passed: what waits for another attempt becomes undelivered."""
+        if self.command != "finish":
+            self.command = "expire"
+        self.close()
+
+    def give_up_retries(self) -> None:
+        """Part of ``close`` here: the workers do so when they drain."""
+
+    def wake(self) -> None:
+        """Nothing sleeps here for longer than an order takes."""
+
+    def fail(self, error: BaseException) -> None:
+        """Workers cannot go on."""
+        self._failure = self._failure or error
+        self.close()
+
+    async def fill(self) -> None:
+        """Run the intake, until it has ended or the feed is closed."""
+        with anyio.CancelScope() as self._filling:
+            if self.is_closed:
+                self._filling.cancel()
+            await self._intake.fill(self._on_ready)
+        with anyio.CancelScope(shield=True):
+            await self._intake.aclose()
+
+    def _on_ready(self) -> None:
+        self._hurry.set()
+        self._check_finished()
+
+    # --- records -------------------------------------------------------------------------------
+
+    @property
+    def has_records(self) -> bool:
+        """Whether more can come."""
+        return not self.is_closed and (bool(self._again) or not self._intake.has_ended)
+
+    def records_for(self, member: Member, now_s: float) -> list[InputRecord]:
+        """The records that a worker may send from now on; the ledger has them before it does."""
+        if self.is_closed or not self._receiver.has_room:
+            return []
+        permits = self._coordinator.book.permits_of(member.name)
+        room = member.window.room(member.report.held, permits)
+        records: list[InputRecord] = []
+        n_bytes = 0
+        while len(records) < room and n_bytes < MOST_BYTES:
+            record = self._again.popleft() if self._again else self._intake.next(now_s)
+            if record is None:
+                break
+            self.outstanding += 1
+            records.append(record)
+            n_bytes += len(record.body)
+        if records and not self._receiver.admit_window(record.seq for record in records):
+            self.outstanding -= len(records)
+            self._check_finished()
+            return []
+        for record in records:
+            member.out[record.seq] = record
+        if not records:
+            self._check_finished()
+        return records
+
+    def take(self, member: Member, report: Report) -> None:
+        """Hand on the outcomes of a report."""
+        blocks = report.blocks[max(0, member.blocks - report.first_block) :]
+        member.blocks = max(member.blocks, report.first_block + len(report.blocks))
+        if report.fatal is not None and self.fatal is None:
+            self.fatal = FatalRefusal(report.fatal, code=report.fatal_code)
+            self.close()
+        if report.outage is not None and self.outage is None:
+            self.outage = OutageError(report.outage)
+            self.close()
+        if report.not_sent:
+            came_back = [seq for seq in report.not_sent if member.out.pop(seq, None) is not None]
+            self.outstanding -= len(came_back)
+            self._receiver.not_sent.extend(came_back)
+        for block in blocks:
+            outcomes = [each for each in _outcomes(block) if member.out.pop(each.seq, None) is not None]
+            self.outstanding -= len(outcomes)
+            self._receiver.deliver_block(outcomes, report.refused)
+        self._check_finished()
+
+    def take_back(self, member: Member) -> None:
+        """A worker was lost: what it held may have run. It goes to others, to be sent or to be given up."""
+        records = list(member.out.values())
+        member.out.clear()
+        self.outstanding -= len(records)
+        if self.is_closed:
+            self._check_finished()
+            return
+        for record in records:
+            if record.fault is None:
+                if self._is_idempotent:
+                    record.past = Past(may_have_run=True)
+                else:
+                    record.fault, record.fault_verdict = WORKER_LOST, Verdict.AMBIGUOUS
+        self._again.extend(records)
+        self._hurry.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for the next order's time, or until there is a reason to hurry."""
+        self._hurry.clear()
+        with anyio.move_on_after(max(0.02, seconds)):
+            if seconds > 0.05:
+                await anyio.sleep(0.05)
+            await self._hurry.wait()
+
+    def _check_finished(self) -> None:
+        if self.is_finished or self.outstanding or self._again:
+            return
+        if self.is_closed or self._intake.has_ended:
+            self.is_finished = True
+            self.command = "finish"
+            self._hurry.set()
+            self._receiver.end()
+
+
+def _outcomes(block: bytes) -> list[Outcome]:
+    return [decode_line(line, _decoder) for line in block.split(b"\n")[:-1]]
+
+
+__all__ = ["Coordinator", "CrewFeed"]

@@ -1,0 +1,138 @@
+"""Workers placed by dask.distributed: processes of its own on this machine, or those of a cluster.
+
+The Dask client lives on an event loop of its own, in a thread; what is asked of it is handed there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio.to_thread
+
+from fanout.errors import ConfigError
+from fanout.workers.crew import Link
+from fanout.workers.worker import WorkerActor
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+T = TypeVar("T")
+
+_CONNECT_S = 10
+_MISSING = "workers need dask.distributed: pip install 'lambda-fanout[dask]'"
+_CONFIG = {
+    "distributed.admin.event-loop": "uvloop",
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.logging.distributed": "error",
+}
+
+
+class DaskCrew:
+    """``workers`` processes on this machine, or the workers of ``scheduler``: an address or a Client."""
+
+    def __init__(self, *, workers: int | None = None, scheduler: str | Client | None = None) -> None:
+        try:
+            import distributed  # noqa: F401 - only whether it is there
+        except ImportError as error:
+            raise ConfigError(_MISSING) from error
+        self._count = workers
+        self._scheduler = scheduler
+        self._client: Any = None
+        self._cluster: Any = None
+        self.is_child = scheduler is None
+
+    async def open(self) -> None:
+        await anyio.to_thread.run_sync(self._open)
+
+    def _open(self) -> None:
+        import dask
+        from distributed import Client, LocalCluster
+
+        if self._scheduler is None:
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            with dask.config.set(_CONFIG):
+                self._cluster = LocalCluster(  # type: ignore[no-untyped-call]
+                    n_workers=self._count,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
+                    memory_limit=0,
+                )
+                self._client = Client(  # type: ignore[no-untyped-call]
+                    self._cluster, set_as_default=False, direct_to_workers=True
+                )
+            return
+        if not isinstance(self._scheduler, str):
+            self._client = self._scheduler
+            return
+        try:
+            self._client = Client(  # type: ignore[no-untyped-call]
+                self._scheduler, timeout=_CONNECT_S, set_as_default=False
+            )
+        except (OSError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ConfigError(f"scheduler {self._scheduler} cannot be reached: {reason}") from error
+
+    async def members(self) -> list[str]:
+        identity: dict[str, Any] = await self.on_its_loop(self._client.scheduler.identity(n_workers=-1))
+        return list(identity["workers"])
+
+    async def link(self, name: str) -> Link:
+        async def place() -> Any:
+            future = self._client.submit(
+                WorkerActor, actor=True, workers=[name], allow_other_workers=False, pure=False
+            )
+            with self._client.as_current():
+                return await future
+
+        return _ActorLink(self, await self.on_its_loop(place()))
+
+    async def aclose(self) -> None:
+        client, cluster, self._client, self._cluster = self._client, self._cluster, None, None
+
+        def close() -> None:
+            with suppress(Exception):  # it is going anyway
+                if client is not None and client is not self._scheduler:
+                    client.close(timeout=2)
+            with suppress(Exception):
+                if cluster is not None:
+                    cluster.close(timeout=5)
+
+        await anyio.to_thread.run_sync(close)
+
+    def as_current(self) -> AbstractContextManager[Any]:
+        """While an actor looks for its client, this one is found."""
+        found: AbstractContextManager[Any] = self._client.as_current()
+        return found
+
+    async def on_its_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something on the event loop of the Dask client."""
+        loop = self._client.loop.asyncio_loop
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+
+class _ActorLink:
+    def __init__(self, crew: DaskCrew, actor: Any) -> None:
+        self._crew = crew
+        self._actor = actor
+
+    async def begin(self, settings: bytes) -> bytes:
+        return await self._call("begin", settings)
+
+    async def exchange(self, order: bytes) -> bytes:
+        return await self._call("exchange", order)
+
+    async def _call(self, method: str, message: bytes) -> bytes:
+        async def call() -> bytes:
+            with self._crew.as_current():
+                future = getattr(self._actor, method)(message)
+            answer: bytes = await future
+            return answer
+
+        return await self._crew.on_its_loop(call())

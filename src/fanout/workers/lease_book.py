@@ -1,0 +1,162 @@
+"""The coordinator's ledger of leases: how much of the budget each worker holds, and what it gets next.
+
+A lease counts at the worker from when it asked, and here from when that question was answered: so it
+never ends later there than here. What a worker may use at this moment is its *commitment*; the sum of
+commitments never exceeds the ceiling by a grant. Pure: takes ``now_s``, seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+import msgspec
+
+from fanout.workers.messages import Lease, Report
+from fanout.workers.shares import fair_counts, fair_shares
+
+LEASE_S = 1.0
+HEADROOM = 1.25  # of what a worker uses that permits do not hold back
+_ROOM_FOR_IDLE = 2
+_LEAST_RECORDS = 16
+
+
+class Holding(msgspec.Struct):
+    """What one worker holds of the budget."""
+
+    sent: Lease | None = None  # the lease of the last order
+    permits: int = 0  # the most that an earlier order or its report leaves it with
+    rate_per_s: float | None = 0.0
+    ends_s: float = -inf  # of its last lease, here
+    in_flight: int = 0
+    lingering: int = 0
+    demand: int = 0
+    rate_demand_per_s: float = 0.0
+    is_lost: bool = False
+
+    def permits_committed(self, now_s: float, linger_s: float) -> int:
+        """Calls that may run for this worker now: until its lease and what it started then have ended."""
+        if now_s >= self.ends_s + linger_s:
+            return 0
+        sent = self.sent.permits if self.sent is not None else 0
+        return max(self.permits, sent)
+
+    def rate_committed(self, now_s: float) -> float:
+        """Calls that it may start per second now."""
+        if now_s >= self.ends_s:
+            return 0.0
+        sent = 0.0 if self.sent is None else self.sent.rate_per_s
+        if sent is None or self.rate_per_s is None:
+            return inf
+        return max(self.rate_per_s, sent)
+
+
+class LeaseBook:
+    """Leases of one budget to any number of workers, by name.
+
+    Ask for ``lease`` with each order, and give ``answered`` each report. ``linger_s``: how long a call of
+    a worker that is lost may run on.
+    """
+
+    def __init__(self, *, lease_s: float = LEASE_S, linger_s: float = 0.0) -> None:
+        self.lease_s = lease_s
+        self.linger_s = linger_s
+        self.cuts = 0
+        self._workers: dict[str, Holding] = {}
+
+    def join(self, name: str) -> None:
+        """A worker that may have leases from now on."""
+        self._workers[name] = Holding(demand=_LEAST_RECORDS, rate_demand_per_s=inf)
+
+    def lose(self, name: str) -> None:
+        """A worker does not answer any more: what it held is free when all it sent must have ended."""
+        self._workers[name].is_lost = True
+
+    def leave(self, name: str) -> None:
+        """A worker has ended in order: it holds nothing."""
+        del self._workers[name]
+
+    def lease(self, name: str, ceiling: int, rate_per_s: float | None, now_s: float) -> Lease:
+        """The lease that goes out to a worker now, once its last order was answered."""
+        self._forget_ended(now_s)
+        holding = self._workers[name]
+        lease = Lease(
+            self._permits(name, ceiling, now_s), self._rate(name, rate_per_s, now_s), self.lease_s, self.cuts
+        )
+        holding.sent = lease
+        holding.ends_s = now_s + self.lease_s
+        return lease
+
+    def answered(self, name: str, report: Report, *, elapsed_s: float, wanted: int) -> None:
+        """A worker has taken the lease sent last and says what it uses.
+
+        ``elapsed_s``: since its last report. ``wanted``: records that it would get if it had permits.
+        """
+        holding = self._workers[name]
+        sent = holding.sent
+        holding.in_flight, holding.lingering = report.in_flight, report.lingering
+        used = report.in_flight + report.lingering
+        holding.permits = max(used, sent.permits if sent is not None else 0)
+        holding.rate_per_s = 0.0 if sent is None else sent.rate_per_s
+        could_use = used + report.held + wanted
+        if report.is_full:
+            holding.demand = could_use
+        else:
+            holding.demand = min(could_use, int(used * HEADROOM) + _ROOM_FOR_IDLE)
+        if report.is_paced:
+            holding.rate_demand_per_s = inf
+        else:
+            per_s = report.started / elapsed_s if elapsed_s > 0 else 0.0
+            holding.rate_demand_per_s = per_s * HEADROOM + (_LEAST_RECORDS if could_use else 0)
+
+    def permits_of(self, name: str) -> int:
+        """What a worker's last lease allows."""
+        sent = self._workers[name].sent
+        return 0 if sent is None else sent.permits
+
+    def committed(self, now_s: float) -> int:
+        """Calls that may run now, over all workers, lost ones included."""
+        return sum(holding.permits_committed(now_s, self.linger_s) for holding in self._workers.values())
+
+    def rate_committed(self, now_s: float) -> float:
+        """Calls that may start per second now, over all workers."""
+        return sum(holding.rate_committed(now_s) for holding in self._workers.values())
+
+    def lost_until_s(self) -> float | None:
+        """When the last share of a lost worker is free again."""
+        ends = [holding.ends_s + self.linger_s for holding in self._workers.values() if holding.is_lost]
+        return max(ends, default=None)
+
+    def lost_permits(self, now_s: float) -> int:
+        """Permits of lost workers whose calls may still run."""
+        return sum(
+            holding.permits_committed(now_s, self.linger_s)
+            for holding in self._workers.values()
+            if holding.is_lost
+        )
+
+    def _permits(self, name: str, ceiling: int, now_s: float) -> int:
+        live = [(each, holding) for each, holding in self._workers.items() if not holding.is_lost]
+        lost = self.lost_permits(now_s)
+        targets = fair_counts(ceiling - lost, [holding.demand for _, holding in live])
+        target = targets[[each for each, _ in live].index(name)]
+        own = self._workers[name].permits_committed(now_s, self.linger_s)
+        free = ceiling - self.committed(now_s)
+        return min(target, own + max(0, free))
+
+    def _rate(self, name: str, rate_per_s: float | None, now_s: float) -> float | None:
+        if rate_per_s is None:
+            return None
+        live = [(each, holding) for each, holding in self._workers.items() if not holding.is_lost]
+        others = sum(holding.rate_committed(now_s) for each, holding in self._workers.items() if each != name)
+        targets = fair_shares(rate_per_s, [holding.rate_demand_per_s for _, holding in live])
+        target = targets[[each for each, _ in live].index(name)]
+        return max(0.0, min(target, rate_per_s - others))
+
+    def _forget_ended(self, now_s: float) -> None:
+        ended = [
+            name
+            for name, holding in self._workers.items()
+            if holding.is_lost and now_s >= holding.ends_s + self.linger_s
+        ]
+        for name in ended:
+            del self._workers[name]

@@ -1,0 +1,153 @@
+"""The messages between coordinator and worker. None of them carries credentials."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from fanout.dispatcher import InputRecord
+from fanout.dispatcher.record import Past
+from fanout.model import ErrorDetail, Record, Verdict
+
+Command = Literal["go", "drain", "expire", "finish"]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a worker is told once: the function, the options by their names, and whose worker it is."""
+
+    version: str  # of fanout, the coordinator's
+    function: str
+    options: dict[str, Any]
+    generation: int = 0
+    function_timeout_s: float = 900.0
+    max_connections: int = 1000
+    deadline_s: float | None = None  # from now
+    durable_run: str | None = None  # the run whose calls have durable names
+    run_id: str = ""  # the names of records in batches are built on it
+    is_child: bool = False  # a process of the coordinator's own: Ctrl-C in its terminal is not for it
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """A share of the budget. It ends ``lasts_s`` after the worker asked for it.
+
+    ``cuts`` counts the cuts that throttles had caused when it was granted. ``rate_per_s`` None: no bound.
+    """
+
+    permits: int
+    rate_per_s: float | None
+    lasts_s: float
+    cuts: int = 0
+
+
+class HandedRecord(msgspec.Struct, array_like=True, frozen=True):
+    """A record on its way to a worker: an InputRecord without its payload's Python form."""
+
+    seq: int
+    body: bytes
+    key: str | None = None
+    line: int | None = None
+    source: str | None = None
+    own: tuple[Any, str | None, str | None, str | None] | None = None
+    fault: ErrorDetail | None = None
+    is_suspect: bool = False  # the fault's verdict: it may have run
+    may_have_run: bool = False  # it was with a worker that was lost, and may be sent again
+
+
+class Order(msgspec.Struct):
+    """From the coordinator, ten times a second. One that comes again has the same ``number``.
+
+    ``records`` may be sent at once: that is journaled. ``has_more``: others may follow.
+    """
+
+    number: int
+    lease: Lease | None
+    records: list[HandedRecord]
+    acknowledged: int = 0  # blocks of outcomes that have arrived
+    command: Command = "go"
+    function_timeout_s: float = 900.0
+    deadline_s: float | None = None  # from now
+    retries: int | None = None  # where they were changed
+
+
+class Throttle(msgspec.Struct):
+    """Throttles of one kind since the last report, under the lease in force; the kind is ThrottleKind's."""
+
+    kind: str
+    retry_after_s: float | None = None
+
+
+class Report(msgspec.Struct):
+    """The worker's answer. Counts are since the last report, unless they say otherwise."""
+
+    number: int  # of the order
+    in_flight: int = 0  # now
+    lingering: int = 0  # now
+    linger_for_s: float = 0.0
+    held: int = 0  # records without an outcome that are not in flight, now
+    started: int = 0
+    succeeded: int = 0
+    is_full: bool = False  # permits held calls back
+    is_paced: bool = False  # the rate did
+    cuts: int = 0  # of the lease in force
+    throttles: list[Throttle] = []
+    reasons: dict[str, int] = {}
+    first_block: int = 0  # the number of the first of ``blocks``
+    blocks: list[bytes] = []  # lines of outcomes, not acknowledged yet
+    not_sent: list[int] = []
+    refused: list[int] = []
+    is_finished: bool = False
+    fatal: str | None = None
+    fatal_code: str = ""
+    failure: str | None = None
+    outage: str | None = None  # it stopped, as nothing answered for so long
+    is_outage: bool = False  # nothing answers, now
+
+
+class Greeting(msgspec.Struct):
+    """A worker's answer to its settings: ``refusal`` says why it cannot work."""
+
+    version: str
+    process: int
+    refusal: str | None = None
+
+
+def handed(record: InputRecord) -> HandedRecord:
+    """A record as it travels."""
+    own = record.own
+    return HandedRecord(
+        record.seq,
+        record.body,
+        record.key,
+        record.line,
+        record.source,
+        None if own is None else (own.client_context, own.qualifier, own.tenant_id, own.durable_name),
+        record.fault,
+        record.fault_verdict is Verdict.AMBIGUOUS,
+        record.past is not None and record.past.may_have_run,
+    )
+
+
+def unpacked(record: HandedRecord) -> InputRecord:
+    """A record as the engine takes it."""
+    own: Record | None = None
+    if record.own is not None:
+        context, qualifier, tenant_id, durable_name = record.own
+        own = Record(
+            None,
+            client_context=context,
+            qualifier=qualifier,
+            tenant_id=tenant_id,
+            durable_name=durable_name,
+        )
+    return InputRecord(
+        record.seq,
+        record.body,
+        record.key,
+        record.line,
+        record.source,
+        own,
+        record.fault,
+        Verdict.AMBIGUOUS if record.is_suspect else Verdict.REJECTED,
+        Past(may_have_run=True) if record.may_have_run else None,
+    )

@@ -1,0 +1,29 @@
+"""The windows of a worker: how many records it may send before it is heard of again.
+
+A worker that dies makes suspects of its window. So a window is small, and is journaled before it is handed
+out; and it is large enough for a worker to stay busy until the next order.
+"""
+
+from __future__ import annotations
+
+WINDOW_S = 0.2  # of a worker's rate
+LEAST = 16  # records
+MOST_BYTES = 8 * 1024 * 1024  # of payloads in one order
+ORDER_EVERY_S = 0.1
+
+
+class Window:
+    """One worker's. ``started_per_s`` follows its reports, so that a window doubles with each at first."""
+
+    def __init__(self) -> None:
+        self.records = LEAST
+
+    def note(self, started: int, elapsed_s: float) -> None:
+        """A report: so many records were started since the one before."""
+        if elapsed_s <= 0:
+            return
+        self.records = max(LEAST, round(started / elapsed_s * WINDOW_S), self.records // 2)
+
+    def room(self, held: int, permits: int) -> int:
+        """How many more records a worker may have that holds so many unsent, and has so many permits."""
+        return max(0, self.records - held) if permits else 0

@@ -1,0 +1,249 @@
+"""A worker: the engine of one process, which works under leases and reports when it is asked.
+
+``exchange`` is all that the coordinator calls. An order that comes again gets the report it had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections import Counter
+from contextlib import suppress
+from importlib.metadata import version
+
+import msgspec
+
+from fanout.config import Options
+from fanout.dispatcher import Dispatcher, Hooks, RecordFeed
+from fanout.dispatcher.budget import Budget
+from fanout.errors import FanoutError
+from fanout.workers.messages import Greeting, Lease, Order, Report, Settings, unpacked
+from fanout.workers.seams import HandedIntake, LeasedBudget, LineReceiver
+
+_ALONE_S = 30.0  # without an order for so long, the coordinator is gone
+
+
+class _Reasons(Hooks):
+    """Counts throttles by reason, for the next report."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def on_throttle(self, reason: str) -> None:
+        self.counts[reason] += 1
+
+
+class Worker:
+    """Works from ``begin`` until an order says ``finish``, or no order comes for half a minute."""
+
+    def __init__(self) -> None:
+        self._settings: Settings | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._budget: LeasedBudget | None = None
+        self._feed: RecordFeed | None = None
+        self._intake = HandedIntake()
+        self._receiver = LineReceiver()
+        self._reasons = _Reasons()
+        self._not_sent: list[int] = []
+        self._answer = Report(number=0)
+        self._orders = 0
+        self._ordered = asyncio.Event()
+        self._finish = asyncio.Event()
+        self._opened: asyncio.Future[str] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._command = "go"
+        self._is_batching = False
+
+    async def begin(self, settings: Settings) -> Greeting:
+        """Open the transport with this machine's own credentials. Takes no work when it says why not."""
+        own_version = version("lambda-fanout")
+        if settings.version != own_version:
+            refusal = f"it has fanout {own_version}, the coordinator {settings.version}"
+            return Greeting(own_version, os.getpid(), refusal)
+        if self._task is None:
+            if settings.is_child and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+            self._settings = settings
+            self._is_batching = bool(settings.options.get("batch"))
+            self._opened = asyncio.get_running_loop().create_future()
+            self._task = asyncio.create_task(self._work(settings))
+        assert self._opened is not None
+        refusal = await asyncio.shield(self._opened)
+        if self._budget is not None and not refusal:
+            self._budget.limit.ask(self._now_s())
+        return Greeting(own_version, os.getpid(), refusal or None)
+
+    async def exchange(self, order: Order) -> Report:
+        """Do what an order says, and report."""
+        if order.number == self._answer.number:
+            return self._answer
+        self._orders += 1
+        self._ordered.set()
+        feed, budget, dispatcher = self._feed, self._budget, self._dispatcher
+        if feed is None or budget is None or dispatcher is None:
+            return Report(number=order.number, is_finished=True, failure="it has stopped")
+        self._receiver.acknowledge(order.acknowledged)
+        self._take(order, budget, dispatcher)
+        await asyncio.sleep(0)  # what may go out now goes out first, so that the report counts it
+        self._answer = self._report(order, budget, dispatcher, feed)
+        if order.command == "finish":
+            self._finish.set()
+        return self._answer
+
+    def _take(self, order: Order, budget: LeasedBudget, dispatcher: Dispatcher) -> None:
+        engine = dispatcher.engine
+        if order.lease is not None:
+            budget.limit.take(order.lease, engine.clock())
+            budget.pacer.lease(order.lease.rate_per_s)
+        if engine.linger_s:
+            engine.linger_s = order.function_timeout_s
+        if self._feed is not None and order.deadline_s is not None:
+            self._feed.deadline_s = engine.clock() + order.deadline_s
+        if order.retries is not None:
+            engine.set_retries(order.retries)
+        self._intake.add([unpacked(record) for record in order.records])
+        if order.command != self._command:
+            self._command = order.command
+            self._obey(order, dispatcher)
+        engine.pump()
+
+    def _obey(self, order: Order, dispatcher: Dispatcher) -> None:
+        feed = self._feed
+        assert feed is not None
+        self._not_sent.extend(self._intake.take_back())
+        self._intake.is_complete = True
+        if order.command == "expire":
+            feed.expire()
+        elif order.command == "drain":
+            feed.close()
+            dispatcher.engine.give_up_retries(feed)
+
+    def _report(self, order: Order, budget: LeasedBudget, dispatcher: Dispatcher, feed: RecordFeed) -> Report:
+        now_s = dispatcher.engine.clock()
+        gate, limit, receiver, intake = dispatcher.engine.gate, budget.limit, self._receiver, self._intake
+        gate.has_room(now_s)  # lets lingering permits whose time has passed go
+        receiver.cut_block()
+        until_s = gate.linger_until_s
+        if feed.is_closed:
+            self._not_sent.extend(intake.take_back())
+        report = Report(
+            number=order.number,
+            in_flight=gate.in_flight,
+            lingering=gate.lingering,
+            linger_for_s=0.0 if until_s is None else max(0.0, until_s - now_s),
+            held=intake.waiting + (0 if self._is_batching else max(0, feed.outstanding - gate.in_flight)),
+            started=intake.started,
+            succeeded=limit.succeeded,
+            is_full=limit.is_full and (intake.waiting > 0 or feed.outstanding > gate.in_flight),
+            is_paced=budget.pacer.is_paced,
+            cuts=limit.cuts,
+            throttles=limit.throttles,
+            reasons=dict(self._reasons.counts),
+            first_block=receiver.first_block,
+            blocks=list(receiver.blocks),
+            not_sent=[*self._not_sent, *receiver.not_sent],
+            refused=list(receiver.refused),
+            is_finished=feed.is_closed and feed.outstanding == 0,
+            fatal=None if feed.fatal is None else str(feed.fatal),
+            fatal_code="" if feed.fatal is None or feed.fatal.code is None else feed.fatal.code,
+            failure=receiver.failure,
+            outage=None if feed.outage is None else str(feed.outage),
+            is_outage=dispatcher.engine.outage.is_on,
+        )
+        intake.started = limit.succeeded = 0
+        limit.is_full = budget.pacer.is_paced = False
+        limit.throttles = []
+        self._reasons.counts.clear()
+        self._not_sent.clear()
+        receiver.not_sent.clear()
+        receiver.refused.clear()
+        limit.ask(now_s)
+        return report
+
+    def _now_s(self) -> float:
+        assert self._dispatcher is not None
+        return self._dispatcher.engine.clock()
+
+    # --- the engine ----------------------------------------------------------------------------
+
+    async def _work(self, settings: Settings) -> None:
+        assert self._opened is not None
+        try:
+            self._dispatcher = dispatcher = Dispatcher(
+                settings.function,
+                hooks=self._reasons,
+                generation=settings.generation,
+                budget=self._open_budget,
+                **{
+                    **settings.options,
+                    "concurrency": settings.max_connections,
+                    "function_timeout": settings.function_timeout_s,
+                },
+            )
+            dispatcher.durable_run, dispatcher.run_id = settings.durable_run, settings.run_id
+            async with dispatcher:
+                assert self._budget is not None
+                await self._budget.check_credentials()
+                deadline_s = settings.deadline_s
+                self._feed = dispatcher.start_feed(
+                    self._intake,
+                    self._receiver,
+                    deadline_s=None if deadline_s is None else dispatcher.engine.clock() + deadline_s,
+                )
+                self._opened.set_result("")
+                await self._until_finished()
+                self._feed = None
+        except (FanoutError, TypeError, OSError) as error:
+            if not self._opened.done():
+                self._opened.set_result(str(error))
+        finally:
+            self._feed = None
+            if not self._opened.done():
+                self._opened.set_result("it was stopped")
+
+    def _open_budget(self, options: Options) -> Budget:
+        self._budget = LeasedBudget(options)
+        return self._budget
+
+    async def _until_finished(self) -> None:
+        """Wait for the end; without orders the lease has ended, and what is in flight is let go on."""
+        while not self._finish.is_set():
+            self._ordered.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ALONE_S):
+                    waiting = [asyncio.ensure_future(e.wait()) for e in (self._ordered, self._finish)]
+                    try:
+                        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        for each in waiting:
+                            each.cancel()
+            if not self._ordered.is_set():
+                return
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """A message as bytes, for whatever carries it."""
+    return msgspec.msgpack.encode(message)
+
+
+class WorkerActor:
+    """A worker behind bytes: what is placed on a machine. Both methods run on its event loop."""
+
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+
+    async def begin(self, settings: bytes) -> bytes:
+        """See Worker."""
+        if self._worker is None:
+            self._worker = Worker()
+        return encode(await self._worker.begin(msgspec.msgpack.decode(settings, type=Settings)))
+
+    async def exchange(self, order: bytes) -> bytes:
+        """See Worker."""
+        assert self._worker is not None
+        return encode(await self._worker.exchange(msgspec.msgpack.decode(order, type=Order)))
+
+
+__all__ = ["Lease", "Worker", "WorkerActor"]
