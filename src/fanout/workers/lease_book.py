@@ -82,6 +82,10 @@ class LeaseBook:
         lease = Lease(
             self._permits(name, ceiling, now_s), self._rate(name, rate_per_s, now_s), self.lease_s, self.cuts
         )
+        # What has lapsed by now must not come back with the new lease's end.
+        holding.permits = holding.permits_committed(now_s, self.linger_s)
+        kept_per_s = holding.rate_committed(now_s)
+        holding.rate_per_s = None if kept_per_s == inf else kept_per_s
         holding.sent = lease
         holding.ends_s = now_s + self.lease_s
         return lease
