@@ -330,3 +330,31 @@ async def test_one_result_completes_a_batch(tmp_path: Path, monkeypatch: pytest.
     assert counted(report) == {"succeeded": 10}
     assert {outcome.seq: outcome.output for outcome in iter_outcomes(out)} == {n: 2 * n for n in range(10)}
     assert not queue.messages
+
+
+async def test_an_event_from_a_queue_that_failed_can_be_redriven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its message was deleted when it was accepted, so the journal is the only place that has it."""
+    out = tmp_path / "run"
+    jobs, results = Queue("jobs"), Queue("results")
+    for number in range(3):
+        jobs.send({"n": number})
+    jobs.send("no JSON")
+    transport, again = Accepting(), Accepting()
+    async with serving(jobs) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", url)
+        await asyncio.to_thread(
+            fanout.run, "f", "sqs://jobs", out=out, transport=transport, invocation_type="Event",
+            concurrency=2, report=False, empty_after=1,
+        )  # fmt: skip
+    assert [each.body for each in jobs.messages.values()] == ["no JSON"]
+    for request_id, payload in transport.sent:
+        results.send(failure(request_id, payload))
+    report = await gather(out, monkeypatch, results, objects=configured(on_failure="results"))
+    assert counted(report) == {"function_error": 3, "rejected": 1}
+    said: list[str] = []
+    await redrive(
+        out, Changes(options={"transport": again}, run_options={}), Audience(on_message=said.append)
+    )
+    assert sorted(body for _, body in again.sent) == sorted(body for _, body in transport.sent)
