@@ -87,6 +87,7 @@ def test_a_redrive_has_names_of_its_own(url: str, tmp_path: Path) -> None:
         ("lossy:7", {}, "not known to be durable"),
         ("lossy:$LATEST", {"out": None}, "out"),
         ("lossy:$LATEST", {"stream": True}, "stream"),
+        ("lossy:$LATEST", {"batch": 5}, "batch"),
         ("lossy:$LATEST", {"durable_expr": "n"}, "durable_name"),
     ],
 )

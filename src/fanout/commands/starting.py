@@ -229,6 +229,8 @@ class RunSession:
         self._to_stdout = False
         self._finished = self._failed = 0
         self._is_streaming = bool(options.get("stream")) or options.get("invocation") == "stream"
+        if run_options.durable and (int(options.get("batch") or 1) > 1 or options.get("batch_shape")):
+            raise ConfigError("durable names the call of one record: leave batch out")
         if run_options.durable_expr is not None and run_options.durable:
             raise ConfigError("durable names each call itself: leave durable_name out")
         if run_options.durable_expr is not None or run_options.durable:
