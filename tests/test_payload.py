@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -81,3 +84,42 @@ def test_any_bytes_stand_in_one_line_and_come_back(body: bytes) -> None:
     json.loads(line)
     back = unembed(raw, encoding)
     assert (json.loads(back) == json.loads(body)) if encoding is None else (back == body)
+
+
+@dataclasses.dataclass
+class _Order:
+    total: object
+
+
+class _Celsius(float):
+    """A float of somebody's own."""
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        (Decimal("1.10"), b"1.10"),
+        ({"d": Decimal("12345678901234567890.123456789")}, b'{"d":12345678901234567890.123456789}'),
+        ((1, 2), b"[1,2]"),
+        ({"b": b"ab"}, b'{"b":"YWI="}'),
+        (dt.date(2026, 1, 2), b'"2026-01-02"'),
+        (_Order(Decimal("2.0")), b'{"total":2.0}'),
+        (_Celsius(1.5), b"1.5"),
+        (10**40, b"1" + b"0" * 40),
+        (float("nan"), None),
+        ([float("inf")], None),
+        ({"a": [Decimal("NaN")]}, None),
+        (_Order(float("nan")), None),
+        ({1, 2}, None),
+        ({"a": frozenset()}, None),
+        (range(3), None),
+        (object(), None),
+    ],
+)
+def test_a_value_is_encoded_exactly_or_refused(value: object, wanted: bytes | None) -> None:
+    """Nothing is changed without a word."""
+    if wanted is not None:
+        assert encode(value) == wanted
+        return
+    with pytest.raises((TypeError, ValueError)):
+        encode(value)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
@@ -13,7 +16,23 @@ from fanout.model import Outcome
 Encoding = Literal["text", "base64"]
 
 _validate = msgspec.json.Decoder(msgspec.Raw).decode
-_encode = msgspec.json.Encoder().encode
+_PLAIN = frozenset({str, int, bool, type(None)})  # nothing to check
+
+
+def _plain_value(value: Any) -> Any:
+    """What msgspec does not know: scalars of numpy, and subclasses of numbers and strings."""
+    if hasattr(value, "dtype") and getattr(value, "ndim", None) == 0:
+        plain = value.item()
+        if isinstance(plain, float) and not math.isfinite(plain):
+            raise ValueError(f"{plain} has no JSON form")
+        return plain
+    for base in (int, float, str):
+        if isinstance(value, base):
+            return base(value)
+    raise TypeError(f"a {type(value).__name__} has no JSON form")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain_value, decimal_format="number").encode
 _encode_into = msgspec.json.Encoder().encode_into
 
 
@@ -57,16 +76,44 @@ def _refuse_constant(name: str) -> None:
 def encode(payload: Any) -> bytes:
     """The JSON of a payload: ``bytes`` are JSON already, anything else is encoded.
 
-    Raises TypeError or ValueError when the value has no JSON form (NaN becomes ``null``, as msgspec has it).
+    A Decimal becomes a number, digit for digit. Raises TypeError or ValueError when the value has no
+    JSON form: NaN, infinities and sets among them.
     """
     if isinstance(payload, bytes):
         return payload
     if isinstance(payload, (bytearray, memoryview)):
         return bytes(payload)
+    if type(payload) not in _PLAIN:
+        _check_exact(payload)
     try:
         return _encode(payload)
     except UnicodeEncodeError:
         return json.dumps(payload).encode()  # lone surrogates: only ASCII escapes can carry them
+
+
+def _check_exact(value: Any) -> None:
+    """Raise ValueError for what msgspec would change without a word. About 0.5 µs for a small dict."""
+    kind = type(value)
+    members: Iterable[Any]
+    if kind is dict:
+        members = value.values()
+    elif kind is list or kind is tuple:
+        members = value
+    elif kind is float or kind is Decimal:
+        if not math.isfinite(value):
+            raise ValueError(f"{value} has no JSON form")
+        return
+    elif kind is set or kind is frozenset:
+        raise ValueError("a set has no JSON form: give a list, in the order that you want")
+    elif hasattr(kind, "__dataclass_fields__"):
+        members = [getattr(value, name) for name in kind.__dataclass_fields__]
+    elif isinstance(value, msgspec.Struct):
+        members = [getattr(value, name) for name in value.__struct_fields__]
+    else:
+        return
+    for member in members:
+        if type(member) not in _PLAIN:
+            _check_exact(member)
 
 
 def append_line(lines: bytearray, outcome: Outcome) -> None:

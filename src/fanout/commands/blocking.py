@@ -15,10 +15,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from fanout import exit_codes
 from fanout.commands.audience import Audience
 from fanout.commands.request import Request, RunKeywords, RunOptions
 from fanout.commands.signals import TwoStepStop, attach_signals
-from fanout.errors import ConfigError
+from fanout.errors import ConfigError, FatalRefusal
 from fanout.model import Outcome
 from fanout.progress import progress_display
 from fanout.runs import Run
@@ -65,10 +66,11 @@ def run(
     command's names.
 
     A record's failure is an outcome, and what stops a run stands in ``report.state`` and
-    ``report.halted_by``. Raises ConfigError, SourceError, JournalError and FatalRefusal only when the
-    run cannot begin. The first Ctrl-C (or SIGTERM, unless the program handles it) starts no new call and
-    waits for those in flight, the second stops at once; both return the report, whose ``exit_code`` says
-    so. Where an event loop runs already (a notebook), it works in a thread of its own.
+    ``report.halted_by``: a refusal that befalls every record alike too (``fatal``, exit code 4). Raises
+    ConfigError, SourceError and JournalError only when the run cannot begin. The first Ctrl-C (or
+    SIGTERM, unless the program handles it) starts no new call and waits for those in flight, the second
+    stops at once; both return the report, whose ``exit_code`` says so. Where an event loop runs already
+    (a notebook), it works in a thread of its own.
     """
     given: dict[str, Any] = {**options}
     location: str | None = None
@@ -114,6 +116,13 @@ def run(
         return await start(request, audience)
 
     async def main() -> RunReport:
+        try:
+            return await watched()
+        except FatalRefusal as error:  # before the first record: no directory was made, or it is undone
+            audience.say(str(error))
+            return refused_report(function, error)
+
+    async def watched() -> RunReport:
         if dashboard is None:
             return await begin(audience)
         from fanout.commands.live_page import with_live_page
@@ -125,6 +134,22 @@ def run(
     finally:
         if shown is not None:
             shown.close()
+
+
+def refused_report(function: str, error: FatalRefusal) -> RunReport:
+    """The report of a run whose every record would be refused, found out before the first was sent."""
+    from fanout.report.summary import RunReport
+    from fanout.stats import Stats
+
+    meta = {
+        "function": function,
+        "state": "fatal",
+        "halted_by": "fatal",
+        "message": str(error),
+        "exit_code": exit_codes.FATAL,
+        "records_read": 0,
+    }
+    return RunReport.from_stats(Stats(), meta)
 
 
 def _both(
