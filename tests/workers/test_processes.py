@@ -46,9 +46,8 @@ def records(tmp_path: Path) -> Path:
 
 
 def _begin(tmp_path: Path, *arguments: object) -> subprocess.Popen[str]:
-    command = [FANOUT, *map(str, arguments), "--quiet"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True, start_new_session=True)
-    return process
+    command = [str(FANOUT), *map(str, arguments), "--quiet"]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True, start_new_session=True)
 
 
 def _wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
@@ -101,9 +100,7 @@ def test_two_workers_share_one_budget(tmp_path: Path, records: Path, emulator: E
     assert _stats(emulator)["max_in_flight"] > CONCURRENCY * 0.75
 
 
-def test_a_killed_worker_costs_its_window(
-    tmp_path: Path, records: Path, emulator: EmulatorProcess
-) -> None:
+def test_a_killed_worker_costs_its_window(tmp_path: Path, records: Path, emulator: EmulatorProcess) -> None:
     """What it may have sent is unknown; everything else goes on, under the same budget."""
     run_dir = tmp_path / "r"
     process = _begin(tmp_path, "run", "f", records, "--out", run_dir, "--workers", 2)
@@ -163,9 +160,7 @@ def test_a_scheduler_and_two_workers(tmp_path: Path, records: Path, emulator: Em
     dask = [sys.executable, "-m", "dask"]
     common = ["--scheduler-file", str(address)]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    running = [
-        subprocess.Popen([*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *common], **quiet)
-    ]
+    running = [subprocess.Popen([*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *common], **quiet)]
     try:
         _wait_until(address.exists)
         worker = [*dask, "worker", "--nthreads", "1", "--no-dashboard", *common]
