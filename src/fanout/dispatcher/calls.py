@@ -65,7 +65,10 @@ class CallMaker:
             template = self._named(record, template, 0)
         if len(body) > EVENT_PAYLOAD_BYTES and record.fault is None:
             record.fault = payload_fault(template, body)
-        return Call(feed, (record,), body, template, now_s)
+        call = Call(feed, (record,), body, template, now_s)
+        if record.past is not None:
+            call.may_have_run = record.past.may_have_run
+        return call
 
     def template_of(self, record: InputRecord) -> InvokeTemplate:
         """The template of a record; what is wrong with its parameters becomes its fault."""
