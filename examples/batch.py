@@ -37,6 +37,9 @@ def main(source: Path, target: Path) -> int:
         retries=5,
         tolerated_failure_percentage=5,
     )
+    if report.state == "fatal":  # no credentials, no such function: nothing was sent
+        print(report.run["message"], file=sys.stderr)
+        return report.exit_code
     rows = {}
     for outcome in report.outcomes():
         total = outcome.output["total_eur"] if outcome.ok else ""
@@ -55,5 +58,5 @@ if __name__ == "__main__":
         sys.exit("usage: python examples/batch.py ORDERS.jsonl TOTALS.csv")
     try:
         sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
-    except fanout.FanoutError as error:  # no credentials, no such function, a file that is not there …
+    except fanout.FanoutError as error:  # a run of something else in that place, a full disk …
         sys.exit(str(error))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.inside import Inside
 from tests.cli.running import Shell, end, interrupted, wait_until
 
 
@@ -72,18 +73,18 @@ def test_a_finished_run_has_nothing_to_resume(shell: Shell) -> None:
     assert set(shell.executions().values()) == {1}
 
 
-def test_what_may_not_change_is_refused(shell: Shell) -> None:
+def test_what_may_not_change_is_refused(inside: Inside) -> None:
     """A changed input, and options that change what is sent: one line names the difference."""
-    path = shell.write("in.jsonl", 400)
-    shell.run("run", "steady", "in.jsonl", "--out", "run", "--deadline", "300ms", "--retries", "1")
+    path = inside.write("in.jsonl", 400)
+    inside.run("run", "steady", "in.jsonl", "--out", "run", "--deadline", "300ms", "--retries", "1")
     lines = path.read_bytes()
 
     path.write_bytes(lines + b'{"n": 400}\n')
-    shell.run("resume", "run").assert_one_line(2, "in.jsonl is not the input the run began with: ", "size")
+    inside.run("resume", "run").assert_one_line(2, "in.jsonl is not the input the run began with: ", "size")
     path.write_bytes(lines.replace(b'"n": 7}', b'"n": 8}'))
-    shell.run("resume", "run").assert_one_line(2, "in.jsonl is not the input the run began with: ")
+    inside.run("resume", "run").assert_one_line(2, "in.jsonl is not the input the run began with: ")
     path.unlink()
-    shell.run("resume", "run").assert_one_line(2, "in.jsonl")
+    inside.run("resume", "run").assert_one_line(2, "in.jsonl")
     path.write_bytes(lines)
     for words in (
         ("--qualifier", "live"),
@@ -91,11 +92,11 @@ def test_what_may_not_change_is_refused(shell: Shell) -> None:
         ("--invocation-type", "Event"),
         ("--format", "csv"),
     ):
-        shell.run("resume", "run", *words).assert_one_line(2, "cannot be changed now")
-    assert shell.state()["state"] == "halted"
-    resumed = shell.run("resume", "run", "-j", "10", "--retries", "5", "--deadline", "1h")
+        inside.run("resume", "run", *words).assert_one_line(2, "cannot be changed now")
+    assert inside.state()["state"] == "halted"
+    resumed = inside.run("resume", "run", "-j", "10", "--retries", "5", "--deadline", "1h")
     assert resumed.code == 0
-    assert sorted(outcome["seq"] for outcome in shell.outcomes()) == list(range(400))
+    assert sorted(outcome["seq"] for outcome in inside.outcomes()) == list(range(400))
 
 
 def test_a_record_changed_in_the_midst_of_a_large_input_is_noticed(shell: Shell) -> None:
@@ -148,21 +149,21 @@ def test_what_was_piped_in_resumes_from_its_copy(shell: Shell) -> None:
     shell.run("resume", "gone").assert_one_line(2, "was not kept")
 
 
-def test_what_is_no_run_is_refused(shell: Shell) -> None:
+def test_what_is_no_run_is_refused(inside: Inside) -> None:
     """A missing directory, an empty one, a damaged one, and one of a later version."""
-    shell.run("resume", "none").assert_one_line(2, "none: is no run directory: there is no such directory")
-    (shell.directory / "empty").mkdir()
-    shell.run("resume", "empty").assert_one_line(2, "empty: is no run directory: it has no run.json")
-    _run(shell, "damaged")
-    (shell.directory / "damaged" / "run.json").write_text("{")
-    shell.run("resume", "damaged").assert_one_line(2, "run.json: is damaged")
-    _run(shell, "newer")
-    state = shell.state("newer")
-    (shell.directory / "newer" / "run.json").write_text(json.dumps({**state, "format": 99}))
-    shell.run("resume", "newer").assert_one_line(2, "format 99", "upgrade")
+    inside.run("resume", "none").assert_one_line(2, "none: is no run directory: there is no such directory")
+    (inside.directory / "empty").mkdir()
+    inside.run("resume", "empty").assert_one_line(2, "empty: is no run directory: it has no run.json")
+    _run(inside, "damaged")
+    (inside.directory / "damaged" / "run.json").write_text("{")
+    inside.run("resume", "damaged").assert_one_line(2, "run.json: is damaged")
+    _run(inside, "newer")
+    state = inside.state("newer")
+    (inside.directory / "newer" / "run.json").write_text(json.dumps({**state, "format": 99}))
+    inside.run("resume", "newer").assert_one_line(2, "format 99", "upgrade")
 
 
-def _run(shell: Shell, name: str) -> None:
+def _run(shell: Shell | Inside, name: str) -> None:
     shell.write("in.jsonl", 2)
     assert shell.run("run", "fast", "in.jsonl", "--out", name, "--no-report", "-q").code == 0
 

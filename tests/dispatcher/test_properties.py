@@ -327,9 +327,9 @@ def test_a_hundred_thousand_records_through_a_transport_that_fails_in_every_way(
         assert set(seen) == {1}
         return counts
 
-    began_s = time.perf_counter()
+    began_s = time.process_time()  # other processes on the machine do not count
     counts = run_virtual(main(), at_most_s=10_000_000)
-    assert time.perf_counter() - began_s < 30
+    assert time.process_time() - began_s < 30
     assert sum(counts.values()) == 100_000
     assert set(counts) <= {"succeeded", "function_error", "rejected", "undelivered", "unknown"}
     assert counts["succeeded"] > 80_000

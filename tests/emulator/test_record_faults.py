@@ -12,7 +12,7 @@ from fanout.emulator.record_faults import RecordFaults, Verdict
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
 
@@ -27,7 +27,7 @@ def failed(verdict: Verdict) -> list[int]:
     return [int(item["itemIdentifier"]) for item in json.loads(verdict.reply)["batchItemFailures"]]
 
 
-@given(st.lists(st.dictionaries(st.text(), JSON), min_size=1, max_size=8))
+@given(st.lists(st.dictionaries(st.text(), JSON, max_size=3), min_size=1, max_size=5))
 def test_a_poisonous_record_is_one_in_every_shape(records: list[Any]) -> None:
     """Named in the reply to an SQS event; in every other batch, and alone, it makes the function raise."""
     faults = RecordFaults(0, "f", poison_rate=0.3, item_error_rate=0)

@@ -96,7 +96,7 @@ def test_the_batch_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     """Without credentials there is no traceback."""
     process = start("batch.py", str(some_orders(tmp_path, 3)), "totals.csv", cwd=tmp_path)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 1
+    assert process.returncode == 4
     assert errors.startswith("no AWS credentials found")
     assert errors.count("\n") == 1
 
