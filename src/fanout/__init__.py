@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fanout.commands import run
+    from fanout.commands.dry_run_report import DryRunReport
     from fanout.dispatcher import Dispatcher, Health, Outcomes, ReplyStream
     from fanout.errors import (
         ConfigError,
@@ -35,6 +36,7 @@ _HOMES = {
     "ConfigError": "fanout.errors",
     "ConnectFailed": "fanout.errors",
     "Dispatcher": "fanout.dispatcher",
+    "DryRunReport": "fanout.commands.dry_run_report",
     "EmulatorError": "fanout.errors",
     "ErrorDetail": "fanout.model",
     "FanoutError": "fanout.errors",
@@ -63,6 +65,7 @@ __all__ = [
     "ConfigError",
     "ConnectFailed",
     "Dispatcher",
+    "DryRunReport",
     "EmulatorError",
     "ErrorDetail",
     "FanoutError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
@@ -65,6 +65,11 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
     help="Go on with the run that --out holds, if it is this one; begin it if there is none.",
 )
 @may_have_run_option
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Read and check the whole input, count, and send nothing. --json counts on stdout.",
+)
 @click.option("--preflight", is_flag=True, help="Check permission and limits before the first real call.")
 @dashboard_option
 @run_options
@@ -78,6 +83,7 @@ def command(
     spool: bool | None,
     resumes: bool,
     may_have_run: Literal["send", "skip"] | None,
+    dry_run: bool,
     preflight: bool,
     dashboard: int | None,
     as_json: bool,
@@ -119,6 +125,19 @@ def command(
         }
     )
 
+    if dry_run:
+        for flag, is_given in (("--resume", resumes), ("--dashboard", dashboard is not None)):
+            if is_given:
+                raise click.UsageError(f"--dry-run is no run, and {flag} goes with one: leave one out")
+        request = Request(
+            function=function,
+            locations=inputs,
+            run_options=RunOptions(**run_chosen),
+            transport=options.pop("transport", "direct"),
+            options=options,
+        )
+        _rehearse(request, quiet=quiet, as_json=as_json)
+
     async def begin(audience: Audience) -> RunReport:
         from fanout.commands.starting import default_directory, start
 
@@ -140,3 +159,18 @@ def command(
         return await start(request, audience)
 
     watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=function)
+
+
+def _rehearse(request: Request, *, quiet: bool, as_json: bool) -> NoReturn:
+    import json
+
+    from fanout.commands.blocking import run_blocking
+    from fanout.commands.dry_run import dry_run as count
+
+    audience = Audience(on_message=lambda text: click.echo(f"fanout: {text}", err=True))
+    report = run_blocking(lambda: count(request, audience))
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+    if not quiet:
+        click.echo(report.render(), err=True)
+    sys.exit(report.exit_code)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterat
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from fanout import exit_codes
 from fanout.commands.audience import Audience
@@ -27,6 +27,7 @@ from fanout.standard_streams import hold_standard_streams
 from fanout.stats import Snapshot
 
 if TYPE_CHECKING:
+    from fanout.commands.dry_run_report import DryRunReport
     from fanout.report.summary import RunReport
     from fanout.transports import Transport
 
@@ -39,10 +40,41 @@ _COLLECT_AFTER = (20_000, 20, 20)  # objects, then generations
 _RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions))
 
 
+@overload
 def run(
     function: str,
     payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
     *,
+    dry_run: Literal[False] = ...,
+    out: str | os.PathLike[str] | None = ...,
+    resume: bool = ...,
+    on_outcome: Callable[[Outcome], None] | None = ...,
+    on_progress: Callable[[Snapshot], None] | None = ...,
+    progress: bool = ...,
+    dashboard: int | None = ...,
+    transport: str | Transport = ...,
+    **options: Unpack[RunKeywords],
+) -> RunReport: ...
+@overload
+def run(
+    function: str,
+    payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
+    *,
+    dry_run: Literal[True],
+    out: str | os.PathLike[str] | None = ...,
+    resume: bool = ...,
+    on_outcome: Callable[[Outcome], None] | None = ...,
+    on_progress: Callable[[Snapshot], None] | None = ...,
+    progress: bool = ...,
+    dashboard: int | None = ...,
+    transport: str | Transport = ...,
+    **options: Unpack[RunKeywords],
+) -> DryRunReport: ...
+def run(
+    function: str,
+    payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
+    *,
+    dry_run: bool = False,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     on_outcome: Callable[[Outcome], None] | None = None,
@@ -51,13 +83,16 @@ def run(
     dashboard: int | None = None,
     transport: str | Transport = "direct",
     **options: Unpack[RunKeywords],
-) -> RunReport:
+) -> RunReport | DryRunReport:
     """Invoke ``function`` once for each payload; returns when every record has its outcome.
 
     ``payloads``: any iterable or async iterable, or the path (or URL) of an input file as the command
     takes it. ``bytes`` are JSON already, anything else is encoded, ``fanout.Record`` names one. With
     ``out``, the run is kept in that directory, journal and report. With ``resume``, a run that the
     directory holds goes on with the records that have no outcome; ``payloads`` must be the same again.
+
+    With ``dry_run`` nothing is sent and nothing is kept: the whole input is read, selected, checked and
+    counted, and a ``DryRunReport`` returned.
 
     ``on_outcome`` is called with each outcome once it is written, ``on_progress`` five times a second;
     both between calls, so they must be quick. ``progress`` shows a bar on a terminal, one live line in a
@@ -93,6 +128,13 @@ def run(
     )
     if out is not None and str(out) == "-":
         raise ConfigError("out is '-': only the command streams to stdout; use on_outcome")
+    if dry_run:
+        if resume or dashboard is not None:
+            name = "resume" if resume else "dashboard"
+            raise ConfigError(f"dry_run is no run, and {name} goes with one: leave one of them out")
+        from fanout.commands.dry_run import dry_run as count
+
+        return run_blocking(lambda: count(request, Audience()))
     shown = progress_display() if progress else None
     interrupts = _Interrupts(_log.warning if shown is None else shown.message)
     audience = Audience(
