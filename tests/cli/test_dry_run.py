@@ -166,7 +166,7 @@ def test_the_library_counts_its_own_records() -> None:
         fanout.run("f", breaks(), dry_run=True, transport=transport)
     with pytest.raises(fanout.ConfigError, match="resume"):
         fanout.run("f", [1], dry_run=True, resume=True, out="r")
-    with pytest.raises(fanout.SourceError, match="none.jsonl"):
+    with pytest.raises(fanout.SourceError, match="No such file"):
         fanout.run("f", "none.jsonl", dry_run=True)
 
 
