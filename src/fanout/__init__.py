@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fanout.commands import run
+    from fanout.commands import dry_run, run
     from fanout.commands.dry_run_report import DryRunReport
     from fanout.dispatcher import Dispatcher, Health, Outcomes, ReplyStream
     from fanout.errors import (
@@ -58,6 +58,7 @@ _HOMES = {
     "SourceError": "fanout.errors",
     "Transport": "fanout.transports",
     "TransportError": "fanout.errors",
+    "dry_run": "fanout.commands",
     "run": "fanout.commands",
 }
 
@@ -87,6 +88,7 @@ __all__ = [
     "SourceError",
     "Transport",
     "TransportError",
+    "dry_run",
     "preload",
     "run",
 ]

@@ -147,7 +147,7 @@ def test_the_library_counts_its_own_records() -> None:
     """Iterables, async ones, and their errors; nothing reaches the transport."""
     transport = Scripted(lambda call: pytest.fail(f"sent {call.body!r}"))
     records = [fanout.Record({"a": 1}, key="x"), fanout.Record(2, key="x"), {1, 2}, b"{"]
-    report = fanout.run("f", records, dry_run=True, transport=transport)
+    report = fanout.dry_run("f", records, transport=transport)
     assert (report.records, report.calls, report.keys_duplicated, report.exit_code) == (4, 2, 1, 1)
     assert report.faults_by_kind == {"InvalidPayload": 1, "InvalidJson": 1}
 
@@ -155,7 +155,7 @@ def test_the_library_counts_its_own_records() -> None:
         for n in range(3000):
             yield n
 
-    found = fanout.run("f", produce(), dry_run=True, batch=1000, transport=transport)
+    found = fanout.dry_run("f", produce(), batch=1000, transport=transport)
     assert (found.records, found.calls, found.ok) == (3000, 3, True)
 
     def breaks() -> Any:
@@ -163,11 +163,11 @@ def test_the_library_counts_its_own_records() -> None:
         raise LookupError("the database went away")
 
     with pytest.raises(LookupError, match="went away"):
-        fanout.run("f", breaks(), dry_run=True, transport=transport)
-    with pytest.raises(fanout.ConfigError, match="resume"):
-        fanout.run("f", [1], dry_run=True, resume=True, out="r")
+        fanout.dry_run("f", breaks(), transport=transport)
+    with pytest.raises(fanout.ConfigError, match=r"fanout\.dry_run"):
+        fanout.run("f", [1], dry_run=True, out="r")
     with pytest.raises(fanout.SourceError, match="No such file"):
-        fanout.run("f", "none.jsonl", dry_run=True)
+        fanout.dry_run("f", "none.jsonl")
 
 
 @pytest.mark.parametrize("count", [10, 20_000])

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterat
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from fanout import exit_codes
 from fanout.commands.audience import Audience
@@ -40,59 +40,26 @@ _COLLECT_AFTER = (20_000, 20, 20)  # objects, then generations
 _RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions))
 
 
-@overload
 def run(
     function: str,
     payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
     *,
-    dry_run: Literal[False] = ...,
-    out: str | os.PathLike[str] | None = ...,
-    resume: bool = ...,
-    on_outcome: Callable[[Outcome], None] | None = ...,
-    on_progress: Callable[[Snapshot], None] | None = ...,
-    progress: bool = ...,
-    dashboard: int | None = ...,
-    transport: str | Transport = ...,
-    **options: Unpack[RunKeywords],
-) -> RunReport: ...
-@overload
-def run(
-    function: str,
-    payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
-    *,
-    dry_run: Literal[True],
-    out: str | os.PathLike[str] | None = ...,
-    resume: bool = ...,
-    on_outcome: Callable[[Outcome], None] | None = ...,
-    on_progress: Callable[[Snapshot], None] | None = ...,
-    progress: bool = ...,
-    dashboard: int | None = ...,
-    transport: str | Transport = ...,
-    **options: Unpack[RunKeywords],
-) -> DryRunReport: ...
-def run(
-    function: str,
-    payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
-    *,
-    dry_run: bool = False,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     on_outcome: Callable[[Outcome], None] | None = None,
     on_progress: Callable[[Snapshot], None] | None = None,
     progress: bool = False,
     dashboard: int | None = None,
+    dry_run: bool = False,
     transport: str | Transport = "direct",
     **options: Unpack[RunKeywords],
-) -> RunReport | DryRunReport:
+) -> RunReport:
     """Invoke ``function`` once for each payload; returns when every record has its outcome.
 
     ``payloads``: any iterable or async iterable, or the path (or URL) of an input file as the command
     takes it. ``bytes`` are JSON already, anything else is encoded, ``fanout.Record`` names one. With
     ``out``, the run is kept in that directory, journal and report. With ``resume``, a run that the
     directory holds goes on with the records that have no outcome; ``payloads`` must be the same again.
-
-    With ``dry_run`` nothing is sent and nothing is kept: the whole input is read, selected, checked and
-    counted, and a ``DryRunReport`` returned.
 
     ``on_outcome`` is called with each outcome once it is written, ``on_progress`` five times a second;
     both between calls, so they must be quick. ``progress`` shows a bar on a terminal, one live line in a
@@ -107,34 +74,11 @@ def run(
     stops at once; both return the report, whose ``exit_code`` says so. Where an event loop runs already
     (a notebook), it works in a thread of its own.
     """
-    given: dict[str, Any] = {**options}
-    location: str | None = None
-    if isinstance(payloads, (str, os.PathLike)):
-        location, payloads = os.fspath(payloads), ()
-    elif isinstance(payloads, (bytes, bytearray, memoryview)) or not isinstance(
-        payloads, (Iterable, AsyncIterable)
-    ):
-        raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable of payloads, or a path")
-    if options.get("payload") is not None and payloads != ():
-        raise ConfigError("payload and payloads are both given: give () as payloads, or leave payload out")
-    request = Request(
-        function=function,
-        location=location,
-        payloads=payloads,
-        out=None if out is None else Path(out),
-        run_options=RunOptions(**{name: value for name, value in given.items() if name in _RUN_OPTIONS}),
-        options={name: value for name, value in given.items() if name not in _RUN_OPTIONS},
-        transport=transport,
-    )
+    if dry_run:
+        raise ConfigError("dry_run counts and makes no run to report: call fanout.dry_run(…) instead")
+    request = _request(function, payloads, None if out is None else Path(out), transport, {**options})
     if out is not None and str(out) == "-":
         raise ConfigError("out is '-': only the command streams to stdout; use on_outcome")
-    if dry_run:
-        if resume or dashboard is not None:
-            name = "resume" if resume else "dashboard"
-            raise ConfigError(f"dry_run is no run, and {name} goes with one: leave one of them out")
-        from fanout.commands.dry_run import dry_run as count
-
-        return run_blocking(lambda: count(request, Audience()))
     shown = progress_display() if progress else None
     interrupts = _Interrupts(_log.warning if shown is None else shown.message)
     audience = Audience(
@@ -176,6 +120,48 @@ def run(
     finally:
         if shown is not None:
             shown.close()
+
+
+def dry_run(
+    function: str,
+    payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
+    *,
+    transport: str | Transport = "direct",
+    **options: Unpack[RunKeywords],
+) -> DryRunReport:
+    """What ``run`` would do, counted: ``payloads`` are read to their end, selected and checked.
+
+    Nothing is sent, Lambda is asked nothing, and nothing is kept. Takes what ``run`` takes. Raises
+    ConfigError where ``run`` would before its first call, SourceError for an input that cannot be read to
+    its end, and what an iterable raises.
+    """
+    request = _request(function, payloads, None, transport, {**options})
+    from fanout.commands.dry_run import dry_run as count
+
+    return run_blocking(lambda: count(request, Audience()))
+
+
+def _request(
+    function: str, payloads: Any, out: Path | None, transport: str | Transport, given: dict[str, Any]
+) -> Request:
+    location: str | None = None
+    if isinstance(payloads, (str, os.PathLike)):
+        location, payloads = os.fspath(payloads), ()
+    elif isinstance(payloads, (bytes, bytearray, memoryview)) or not isinstance(
+        payloads, (Iterable, AsyncIterable)
+    ):
+        raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable of payloads, or a path")
+    if given.get("payload") is not None and payloads != ():
+        raise ConfigError("payload and payloads are both given: give () as payloads, or leave payload out")
+    return Request(
+        function=function,
+        location=location,
+        payloads=payloads,
+        out=out,
+        run_options=RunOptions(**{name: value for name, value in given.items() if name in _RUN_OPTIONS}),
+        options={name: value for name, value in given.items() if name not in _RUN_OPTIONS},
+        transport=transport,
+    )
 
 
 def refused_report(function: str, error: FatalRefusal) -> RunReport:
