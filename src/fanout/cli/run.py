@@ -136,7 +136,7 @@ def command(
             transport=options.pop("transport", "direct"),
             options=options,
         )
-        _rehearse(request, quiet=quiet, as_json=as_json)
+        _dry_run(request, quiet=quiet, as_json=as_json)
 
     async def begin(audience: Audience) -> RunReport:
         from fanout.commands.starting import default_directory, start
@@ -161,14 +161,14 @@ def command(
     watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=function)
 
 
-def _rehearse(request: Request, *, quiet: bool, as_json: bool) -> NoReturn:
+def _dry_run(request: Request, *, quiet: bool, as_json: bool) -> NoReturn:
     import json
 
     from fanout.commands.blocking import run_blocking
-    from fanout.commands.dry_run import dry_run as count
+    from fanout.commands.rehearsal import rehearse
 
     audience = Audience(on_message=lambda text: click.echo(f"fanout: {text}", err=True))
-    report = run_blocking(lambda: count(request, audience))
+    report = run_blocking(lambda: rehearse(request, audience))
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     if not quiet:

@@ -136,9 +136,9 @@ def dry_run(
     its end, and what an iterable raises.
     """
     request = _request(function, payloads, None, transport, {**options})
-    from fanout.commands.dry_run import dry_run as count
+    from fanout.commands.rehearsal import rehearse
 
-    return run_blocking(lambda: count(request, Audience()))
+    return run_blocking(lambda: rehearse(request, Audience()))
 
 
 def _request(
