@@ -14,10 +14,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from fanout.errors import ConfigError
 from fanout.inputs import fingerprint, open_source
 from fanout.journal import Journal, RunDir
 from fanout.model import ErrorDetail, Outcome
+from fanout.outputs.tables import check_parquet
 from fanout.payload import embed
+from fanout.report.summary import RunReport
 
 asyncio.set_event_loop(None)  # on Python 3.11 pytest-asyncio would leave one open
 
@@ -200,3 +203,103 @@ def test_a_reader_that_goes_away_ends_it_quietly(run: Path, tmp_path: Path) -> N
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=20) in (0, 141)
+
+
+def returning(seq: int, **members: Any) -> Outcome:
+    return Outcome(seq=seq, status="succeeded", attempts=1, throttles=0, **members)
+
+
+@pytest.fixture(scope="module")
+def returned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose function returned objects with formulas in them, text, nothing, and a streamed reply."""
+    run_dir = RunDir.create(tmp_path_factory.mktemp("returned") / "run", {"options": {}})
+    outputs: list[Any] = [
+        {"name": "=1+1", "sum": -5, "tags": ["=a"], "ratio": 0.5},
+        {"name": "plain", "sum": 7, "tags": {"a": 1}, "ratio": 2, "+more": True},
+        "@text",
+        None,
+    ]
+
+    async def write() -> None:
+        journal = await Journal.open(run_dir.path)
+        for seq, output in enumerate(outputs):
+            journal.write(
+                [returning(seq, key=f"-k{seq}", output_raw=msgspec.Raw(msgspec.json.encode(output)))]
+            )
+        journal.write([returning(4, output_file="outputs/4")])
+        journal.write([returning(5)])
+        journal.write([failure(6, "function_error", "ValueError", b"1")])
+        await journal.aclose()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(write())
+    loop.close()
+    return run_dir.path
+
+
+def test_outputs_are_what_the_functions_returned(returned: Path) -> None:
+    """With seq and key; a null is an output, and records without one are left out and counted."""
+    stdout, stderr = export(returned, "--outputs")
+    lines = [json.loads(line) for line in stdout.splitlines()]
+    assert lines[0] == {
+        "seq": 0,
+        "key": "-k0",
+        "output": {"name": "=1+1", "sum": -5, "tags": ["=a"], "ratio": 0.5},
+    }
+    assert lines[2:] == [
+        {"seq": 2, "key": "-k2", "output": "@text"},
+        {"seq": 3, "key": "-k3", "output": None},
+        {"seq": 4, "output_file": "outputs/4"},
+    ]
+    assert "left out 1 records without an output" in stderr
+
+
+def test_a_spreadsheet_runs_no_formula_of_an_output(returned: Path) -> None:
+    """Text that begins like one has an apostrophe in front; numbers stay numbers."""
+    text = export(returned, "--outputs", "--format", "csv")[0].decode()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert rows[0]["key"] == "'-k0"
+    assert (rows[0]["output.name"], rows[0]["output.sum"]) == ("'=1+1", "-5")
+    assert (rows[0]["output.tags"], rows[1]["output.tags"]) == ('["=a"]', '{"a":1}')
+    assert rows[1]["output.+more"] == "true"
+    assert rows[2]["output"] == "'@text"
+    whole = list(csv.reader(export(returned, "--outcomes", "--format", "csv")[0].decode().splitlines()))
+    assert not [cell for row in whole for cell in row if cell.startswith(("=", "@", "+"))]
+
+
+def test_outputs_as_parquet_have_types(returned: Path, tmp_path: Path) -> None:
+    """A column of one kind has its type; a mixture is JSON text."""
+    import pyarrow.parquet as pq
+
+    export(returned, "--outputs", "--format", "parquet", "-o", tmp_path / "o.parquet")
+    rows = pq.read_table(tmp_path / "o.parquet").to_pylist()
+    assert [row["seq"] for row in rows] == [0, 1, 2, 3, 4]
+    assert [row["output.sum"] for row in rows] == [-5, 7, None, None, None]
+    assert [row["output.ratio"] for row in rows[:2]] == [0.5, 2.0]
+    assert [row["output.tags"] for row in rows[:2]] == ['["=a"]', '{"a":1}']
+    assert rows[0]["key"] == "-k0"
+
+
+def test_an_arrow_table_has_a_row_for_each_record(returned: Path) -> None:
+    """The same columns for every run."""
+    table = RunReport.from_run_dir(returned).to_arrow()
+    rows = table.to_pylist()
+    assert [row["seq"] for row in rows] == list(range(7))
+    assert json.loads(rows[0]["output"])["sum"] == -5
+    assert (rows[6]["error_type"], rows[6]["input"], rows[6]["status"]) == (
+        "ValueError",
+        "1",
+        "function_error",
+    )
+    assert rows[3]["output"] == "null"
+
+
+def test_without_pyarrow_one_line_says_what_to_install(
+    returned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the table, and for the command, before anything is written."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"pip install 'lambda-fanout\[parquet\]'"):
+        RunReport.from_run_dir(returned).to_arrow()
+    with pytest.raises(ConfigError, match=r"pip install 'lambda-fanout\[parquet\]'"):
+        check_parquet()

@@ -1,22 +1,21 @@
-"""``fanout export``: inputs or outcomes of a run, chosen by status, as JSON Lines or CSV."""
+"""``fanout export``: inputs, outputs or outcomes of a run, chosen by status, as lines or as a table."""
 
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import os
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
 
+from fanout.aws.s3_faults import is_s3, split_location
 from fanout.cli.run_dir_argument import run_dir_argument
-from fanout.errors import JournalError
+from fanout.errors import ConfigError, JournalError
 from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, ErrorDetail
 
 if TYPE_CHECKING:
@@ -36,7 +35,17 @@ Examples:
        fanout export runs/orders --outcomes --format csv -o outcomes.csv
   5. What went well, taken from the original input:
        fanout export runs/orders --status succeeded
+  6. What the function returned, as a table in S3:
+       fanout export runs/orders --outputs --format parquet -o s3://lake/totals.parquet
 """
+
+
+_BLOCK_BYTES = 4 << 20
+_CONTENT_TYPES = {
+    "jsonl": "application/x-ndjson",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
 
 
 class _Chosen(msgspec.Struct):
@@ -51,7 +60,36 @@ class _Chosen(msgspec.Struct):
     input_encoding: Literal["text", "base64"] | None = None
 
 
-@click.command("export", epilog=_EPILOG, short_help="Inputs or outcomes of a run, by status.")
+class _Output(msgspec.Struct, omit_defaults=True):
+    """The members of an outcome that an export of outputs needs."""
+
+    seq: int
+    key: str | None = None
+    output: msgspec.Raw = None  # type: ignore[assignment]  # Raw | None cannot be read
+    output_encoding: Literal["text", "base64"] | None = None
+    output_file: str | None = None
+
+    @property
+    def has_output(self) -> bool:
+        return self.output_file is not None or self.output is not None
+
+
+class _Command(click.Command):
+    """``--results`` may stand alone: what follows is its place only if it is one in S3."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, with an empty place where none was given."""
+        given = args[: args.index("--")] if "--" in args else args
+        if "--results" in given:
+            at = given.index("--results")
+            if not is_s3("".join(args[at + 1 : at + 2])):
+                args = [*args[:at], "--results=", *args[at + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+@click.command(
+    "export", cls=_Command, epilog=_EPILOG, short_help="Inputs, outputs or outcomes of a run, by status."
+)
 @run_dir_argument()
 @click.option(
     "--status",
@@ -60,7 +98,7 @@ class _Chosen(msgspec.Struct):
     type=click.Choice([*STATUS_GROUPS, *STATUSES]),
     metavar="STATUS",
     help="Which records: failed (function_error, rejected, undelivered), or the name of a status. "
-    "Repeatable. Default: failed; with --outcomes, all.",
+    "Repeatable. Default: failed; with --outcomes, all; with --outputs, succeeded.",
 )
 @click.option(
     "--error-type",
@@ -70,21 +108,33 @@ class _Chosen(msgspec.Struct):
     help="Only with this error type. Repeatable.",
 )
 @click.option("--outcomes", is_flag=True, help="Write outcomes, not inputs.")
+@click.option("--outputs", is_flag=True, help="Write what the function returned, with seq and key.")
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["jsonl", "csv"]),
+    type=click.Choice(["jsonl", "csv", "parquet"]),
     default="jsonl",
-    help="JSON Lines, or CSV with a column for each top-level member. Default: jsonl.",
+    help="JSON Lines, or a table with a column for each top-level member. Default: jsonl.",
 )
-@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write to FILE.")
+@click.option("-o", "--output", metavar="FILE", help="Write to FILE, or to s3://BUCKET/KEY.")
+@click.option(
+    "--results",
+    metavar="[s3://BUCKET/PREFIX/]",
+    help="Upload the outcomes and a manifest, as `run --results` does. Default: where the run says.",
+)
+@click.option("--region", metavar="NAME", help="The Region for S3. Default: the run's.")
+@click.option("--profile", metavar="NAME", help="The AWS profile for S3. Default: the run's.")
 def command(
     run_dir: Path,
     names: tuple[str, ...],
     error_types: tuple[str, ...],
     outcomes: bool,
+    outputs: bool,
     output_format: str,
-    output: Path | None,
+    output: str | None,
+    results: str | None,
+    region: str | None,
+    profile: str | None,
 ) -> None:
     """Write the inputs of the records of RUN_DIR that did not succeed, as input for `fanout run`.
 
@@ -93,21 +143,63 @@ def command(
     """
     from fanout.journal import RunDir
 
+    if outcomes and outputs:
+        raise click.UsageError("--outcomes and --outputs exclude one another: give one of them")
     opened = RunDir.open(run_dir)
+    chosen = {name: value for name, value in (("region", region), ("profile", profile)) if value}
+    options = {**(opened.state.get("options") or {}), **chosen}
+    if results is not None:
+        if names or error_types or outcomes or outputs or output is not None or output_format != "jsonl":
+            raise click.UsageError(
+                "--results uploads all outcomes as JSON Lines: leave the other options out"
+            )
+        asyncio.run(_upload_results(opened, results, options))
+        return
+    what = "outcomes" if outcomes else "outputs" if outputs else "inputs"
+    _check_output(output, output_format)
     statuses = {status for name in names for status in STATUS_GROUPS.get(name, {name})}
-    statuses = statuses or set(STATUSES if outcomes else STATUS_GROUPS["failed"])
+    statuses = statuses or set(STATUSES if outcomes else OK_STATUSES if outputs else STATUS_GROUPS["failed"])
     with tempfile.TemporaryFile() as lines:
         if outcomes:
             _write_outcomes(lines, run_dir, statuses, error_types)
+        elif outputs:
+            _write_outputs(lines, run_dir, statuses, error_types)
         elif statuses & OK_STATUSES:
             asyncio.run(_write_inputs_again(lines, opened, statuses, error_types))
         else:
             _write_inputs(lines, run_dir, statuses, error_types)
-        count = _deliver(lines, output_format, output)
+        count = _deliver(lines, output_format, output, what=what, options=options)
     if output is not None or not count:
-        what = "outcomes" if outcomes else "inputs"
         place = "" if output is None else f" to {output}"
         click.echo(f"fanout: wrote {count:,} {what}{place}", err=True)
+
+
+def _check_output(output: str | None, output_format: str) -> None:
+    """Refuse what cannot be written, before anything is read."""
+    if output_format == "parquet":
+        from fanout.outputs.tables import check_parquet
+
+        check_parquet()
+        if output is None and sys.stdout.isatty():
+            raise click.UsageError("Parquet is no text for a terminal: give -o FILE")
+    if output is not None and is_s3(output):
+        _, key = split_location(output)
+        if not key or key.endswith("/"):
+            raise click.UsageError(f"{output} has no key: give -o s3://BUCKET/KEY")
+
+
+async def _upload_results(run_dir: RunDir, location: str, options: dict[str, Any]) -> None:
+    from fanout.commands.request import check_results
+    from fanout.commands.upload import upload_results
+
+    with run_dir.lock():
+        run_dir = type(run_dir).open(run_dir.path)
+        location = location or options.get("results") or ""
+        if not location:
+            raise ConfigError(f"{run_dir.path} was run without --results: give --results s3://BUCKET/PREFIX/")
+        check_results(location)
+        manifest = await upload_results(run_dir, location, options)
+    click.echo(f"fanout: results: {manifest}", err=True)
 
 
 def _write_outcomes(
@@ -118,6 +210,26 @@ def _write_outcomes(
     for head, line in iter_lines(run_dir):
         if head.status in statuses and (not error_types or _error_type(line) in error_types):
             lines.write(line)
+
+
+def _write_outputs(
+    lines: IO[bytes], run_dir: Path, statuses: Collection[str], error_types: Collection[str]
+) -> None:
+    """Of each chosen record ``seq``, ``key`` and what the function returned."""
+    from fanout.journal import decode_line, iter_lines
+
+    decoder = msgspec.json.Decoder(_Output)
+    without = 0
+    for head, line in iter_lines(run_dir):
+        if head.status not in statuses or (error_types and _error_type(line) not in error_types):
+            continue
+        found = decode_line(line, decoder)
+        if not found.has_output:
+            without += 1
+            continue
+        lines.write(msgspec.json.encode(found) + b"\n")
+    if without:
+        click.echo(f"fanout: left out {without:,} records without an output", err=True)
 
 
 def _write_inputs(
@@ -212,16 +324,24 @@ def _error_type(line: bytes) -> str | None:
 _CHOSEN = msgspec.json.Decoder(_Chosen)
 
 
-def _deliver(lines: IO[bytes], output_format: str, output: Path | None) -> int:
+def _deliver(
+    lines: IO[bytes], output_format: str, output: str | None, *, what: str, options: dict[str, Any]
+) -> int:
     """Put the lines where they were asked for, in their format; returns how many."""
     lines.seek(0)
+    if output is not None and is_s3(output):
+        with tempfile.TemporaryFile() as file:
+            count = _copy(lines, output_format, file, what)
+            file.seek(0)
+            asyncio.run(_upload(file, output, _CONTENT_TYPES[output_format], options))
+        return count
     try:
         if output is None:
-            count = _copy(lines, output_format, sys.stdout.buffer)
+            count = _copy(lines, output_format, sys.stdout.buffer, what)
             sys.stdout.flush()
             return count
-        with output.open("wb") as file:
-            return _copy(lines, output_format, file)
+        with Path(output).open("wb") as file:
+            return _copy(lines, output_format, file, what)
     except BrokenPipeError:  # `| head`: it has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
@@ -230,9 +350,14 @@ def _deliver(lines: IO[bytes], output_format: str, output: Path | None) -> int:
         raise JournalError(f"{where}: cannot be written: {error.strerror}") from error
 
 
-def _copy(lines: IO[bytes], output_format: str, file: IO[bytes]) -> int:
+def _copy(lines: IO[bytes], output_format: str, file: IO[bytes], what: str) -> int:
+    from fanout.outputs.tables import write_csv, write_parquet
+
+    nested = "output" if what == "outputs" else None
     if output_format == "csv":
-        return _copy_as_csv(lines, file)
+        return write_csv(lines, file, nested=nested, is_for_people=what != "inputs")
+    if output_format == "parquet":
+        return write_parquet(lines, file, nested=nested)
     count = 0
     for line in lines:
         file.write(line)
@@ -240,41 +365,16 @@ def _copy(lines: IO[bytes], output_format: str, file: IO[bytes]) -> int:
     return count
 
 
-def _copy_as_csv(lines: IO[bytes], file: IO[bytes]) -> int:
-    columns: dict[str, None] = {}
-    for row in _rows(lines):
-        columns.update(dict.fromkeys(row))
-    text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="", write_through=True)
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-    count = 0
-    if columns:
-        writer.writeheader()
-    for row in _rows(lines):
-        writer.writerow(row)
-        count += 1
-    text.detach()
-    return count
+async def _upload(file: IO[bytes], location: str, content_type: str, options: dict[str, Any]) -> None:
+    from fanout.commands.upload import clients_of
+    from fanout.outputs.s3 import S3Upload
 
-
-def _rows(lines: IO[bytes]) -> Iterator[dict[str, str]]:
-    lines.seek(0)
-    for members in _decoded(lines):
-        if not isinstance(members, dict):
-            members = {"value": members}
-        yield {name: _cell(member) for name, member in members.items()}
-
-
-def _decoded(lines: Iterable[bytes]) -> Iterator[Any]:
-    import json
-
-    for line in lines:
-        try:
-            yield msgspec.json.decode(line)
-        except msgspec.DecodeError:  # lone surrogates
-            yield json.loads(line)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    bucket, key = split_location(location)
+    clients = clients_of(options)
+    try:
+        async with S3Upload(clients, bucket, key, content_type=content_type) as upload:
+            while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
+                await upload.write(block)
+            await upload.finish()
+    finally:
+        await clients.aclose()

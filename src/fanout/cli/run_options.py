@@ -267,6 +267,11 @@ what_is_kept = _group(
         help="When the journal goes to the disk itself.",
     ),
     click.option(
+        "--results",
+        metavar="s3://BUCKET/PREFIX/",
+        help="When the run stops, upload its outcomes below this prefix.",
+    ),
+    click.option(
         "--on-finish", metavar="COMMAND", help="Run COMMAND at the end; it gets the summary as JSON on stdin."
     ),
     click.option("--report/--no-report", default=None, help="Write report.html at the end (default)."),

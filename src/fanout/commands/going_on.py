@@ -20,7 +20,7 @@ from fanout.commands.collect import collected, sources_of
 from fanout.commands.history import History, read_history, spent
 from fanout.commands.keeping import counts_of
 from fanout.commands.local import local_function
-from fanout.commands.on_finish import conclude
+from fanout.commands.on_finish import conclude, upload_if_due
 from fanout.commands.queue import (
     check_no_queue,
     check_queue_run,
@@ -116,7 +116,9 @@ async def resume(path: Path, changes: Changes, audience: Audience, *, payloads: 
         state = run_dir.state
         if state.get("state") == "finished" and not _takes_more(state, changes):
             audience.say(f"{path} is finished: there is nothing to resume")
-            return RunReport.from_run_dir(path)
+            report, asked = RunReport.from_run_dir(path), _Asked(state, changes)
+            await upload_if_due(report, asked.run_options, audience, asked.options, run_dir)
+            return report
         if state.get("halted_by") == "enough" and "enough" not in changes.run_options:
             raise ConfigError(
                 f"{path} stopped because enough records had succeeded: give another --enough, or --all"
@@ -129,9 +131,11 @@ async def resume(path: Path, changes: Changes, audience: Audience, *, payloads: 
             known = await anyio.to_thread.run_sync(_replay, path, changes)
             report = await _redrive(run_dir, known, redrive, asked, options, changes, audience)
             if run_dir.state.get("redrive") or run_dir.state.get("state") == "finished":
-                return await conclude(report, asked.run_options, audience)  # cut off again, or all done
+                return await conclude(
+                    report, asked.run_options, audience, asked.options, run_dir
+                )  # cut off again, or all done
         report = await _resume(run_dir, asked, options, changes, audience, payloads)
-        return await conclude(report, asked.run_options, audience)
+        return await conclude(report, asked.run_options, audience, asked.options, run_dir)
 
 
 async def redrive(
@@ -178,7 +182,7 @@ async def redrive(
         report = await _redrive(
             run_dir, known, filters, asked, {**asked.options, **local}, changes, audience, found=found
         )
-        return await conclude(report, asked.run_options, audience)
+        return await conclude(report, asked.run_options, audience, asked.options, run_dir)
 
 
 def _redrivable(
@@ -334,7 +338,11 @@ async def _resume(
             suspects = _Suspects(known)
     is_planned = {"is_planned": False} if run_dir.state.get("is_planned") else {}  # a canary no more
     options_kept = run_dir.state.get("options") or {}
-    for name in ("take", "enough"):  # which records are asked for: the next resume asks for the same
+    for name in (
+        "take",
+        "enough",
+        "results",
+    ):  # which records are asked for: the next resume asks for the same
         if name in changes.run_options:
             options_kept = {**options_kept, name: changes.run_options[name]}
     if run_dir.has_windows or uses_workers(asked.run_options):

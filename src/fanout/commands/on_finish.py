@@ -1,27 +1,77 @@
-"""``--on-finish``: a command of the user's, run at the end with the summary on its standard input."""
+"""What was asked for the end of a run: ``--results``, and ``--on-finish``, a command of the user's."""
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
 
+from fanout import exit_codes
+from fanout.errors import FanoutError
+
 if TYPE_CHECKING:
     from fanout.commands.audience import Audience
     from fanout.commands.request import RunOptions
+    from fanout.journal import RunDir
     from fanout.report.summary import RunReport
 
 
-async def conclude(report: RunReport, run_options: RunOptions, audience: Audience) -> RunReport:
-    """Do what was asked for the end of a run; returns the report."""
+async def conclude(
+    report: RunReport,
+    run_options: RunOptions,
+    audience: Audience,
+    options: Mapping[str, Any],
+    locked: RunDir | None = None,
+) -> RunReport:
+    """Do what was asked for the end of a run; returns the report.
+
+    ``options`` are the dispatcher's; ``locked`` is the run's directory where the caller holds its lock.
+    """
+    if run_options.results is not None and report.run_dir is not None and not report.run.get("was_cut"):
+        await _upload(report, run_options.results, audience, options, locked)
     if run_options.on_finish is not None:
         problem = await run_on_finish(run_options.on_finish, report)
         if problem is not None:
             audience.say(problem)
     return report
+
+
+async def upload_if_due(
+    report: RunReport, run_options: RunOptions, audience: Audience, options: Mapping[str, Any], locked: RunDir
+) -> None:
+    """Upload the results of a run that has ended before, unless that was done, and to this place."""
+    done = locked.state.get("results") or {}
+    if run_options.results is not None and (done.get("error") or done.get("location") != run_options.results):
+        await _upload(report, run_options.results, audience, options, locked)
+
+
+async def _upload(
+    report: RunReport, location: str, audience: Audience, options: Mapping[str, Any], locked: RunDir | None
+) -> None:
+    """Upload the results. A failure is said, and makes an exit of 0 or 1 a 5; the run stays as it is."""
+    from fanout.commands.upload import upload_results
+    from fanout.journal import RunDir
+
+    assert report.run_dir is not None
+    try:
+        with ExitStack() as stack:
+            if locked is None:
+                locked = RunDir.open(report.run_dir)
+                stack.enter_context(locked.lock())
+            manifest = await upload_results(locked, location, options)
+    except FanoutError as error:
+        command = f"fanout export {shlex.quote(str(report.run_dir))} --results"
+        audience.say(f"the results were not uploaded: {error}: do it again with `{command}`")
+        if report.exit_code in (exit_codes.OK, exit_codes.FAILURES):
+            report.exit_code = exit_codes.BOUND
+    else:
+        audience.say(f"results: {manifest}")
 
 
 async def run_on_finish(command: str, report: RunReport) -> str | None:

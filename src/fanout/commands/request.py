@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from fanout.aws.s3_faults import is_s3, split_location
 from fanout.config import OptionKeywords
-from fanout.errors import ConfigError
+from fanout.errors import ConfigError, SourceError
 from fanout.inputs import RULES, InputOptions
 from fanout.runs import StopRules
 from fanout.runs.threshold import parse_threshold
@@ -81,6 +82,7 @@ class RunKeywords(OptionKeywords, total=False):
     preflight: bool
     workers: int | None
     scheduler: Any
+    results: str | None
     on_finish: str | None
     local: str | None
     local_concurrency: int | None
@@ -125,6 +127,7 @@ class RunOptions:
     preflight: bool = False
     workers: int | None = None  # processes on this machine
     scheduler: Any = None  # of a Dask cluster: its address, or a Client
+    results: str | None = None  # s3://bucket/prefix/, where the outcomes go when the run stops
     on_finish: str | None = None  # a shell's command, which gets the summary as JSON on stdin
     local: str | None = None  # FILE.py:HANDLER, run by an emulator of the run's own
     local_concurrency: int | None = None
@@ -139,6 +142,8 @@ class RunOptions:
         for name in ("thresholds", "labels"):
             if isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}: give a list")
+        if self.results is not None:
+            check_results(self.results)
         if self.fsync not in ("second", "always", "never"):
             raise ConfigError(f"fsync is {self.fsync!r}: give second | always | never")
         self.rules()
@@ -193,6 +198,17 @@ class RunOptions:
         return {key: value for key, _, value in pairs}
 
 
+def check_results(location: object) -> None:
+    """Raise ConfigError unless ``location`` is a prefix in S3."""
+    try:
+        if isinstance(location, str) and is_s3(location):
+            split_location(location)
+            return
+    except SourceError:
+        pass
+    raise ConfigError(f"results is {location!r}: give s3://BUCKET/PREFIX/")
+
+
 def _check_number(name: str, value: object, *, is_whole: bool) -> None:
     if value is None:
         return
@@ -222,6 +238,8 @@ class Request:
     records_planned: int | None = None  # how many the input has, where a plan counted them
 
     def __post_init__(self) -> None:
+        if self.run_options.results is not None and self.out is None and self.canary is None:
+            raise ConfigError("results are uploaded from a run directory: give out a directory")
         if self.run_options.payload is not None:
             if self.location is not None:
                 raise ConfigError(f"payload and an input ({self.location}) are both given: leave one out")

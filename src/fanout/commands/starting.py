@@ -53,7 +53,7 @@ async def start(request: Request, audience: Audience) -> RunReport:
     report = await _start(request, audience)
     if request.canary is not None:
         return report
-    return await conclude(report, request.run_options, audience)
+    return await conclude(report, request.run_options, audience, request.options)
 
 
 async def _start(request: Request, audience: Audience) -> RunReport:
@@ -422,6 +422,8 @@ class RunSession:
         changes = {**function_state(result.meta), **last_state(result, self.run), **self._own_state(result)}
         self._write_state(run_dir, changes)
         report = self._report_of(run_dir, {**run_dir.state, **changes}, result, cost)
+        if self.run.is_cut:
+            report.run["was_cut"] = True
         if self._run_options.report:
             problem = write_page(report)
             if problem is not None:

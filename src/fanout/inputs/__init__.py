@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fanout.aws.s3_faults import is_s3
 from fanout.inputs.fingerprint import fingerprint, fingerprint_difference
 from fanout.inputs.listing import LISTING_FILE
 from fanout.inputs.locations import is_list, is_pattern, is_url
@@ -9,7 +10,7 @@ from fanout.inputs.opener import open_source, open_spool
 from fanout.inputs.options import FORMATS, RULES, InputOptions
 from fanout.inputs.places import PLACES_FILE, PlacedSource, Places
 from fanout.inputs.repeat import RepeatSource
-from fanout.inputs.s3 import Clients, is_s3
+from fanout.inputs.s3 import Clients
 from fanout.inputs.selector import SelectionFailed, Selector
 from fanout.inputs.shown import shown_location
 from fanout.inputs.source import MAX_RECORD_BYTES, Item, Jump, Place, Source

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fanout.aws.s3_faults import is_s3, split_location
 from fanout.errors import SourceError
 from fanout.inputs.compression import SUFFIXES
 from fanout.inputs.options import InputOptions
-from fanout.inputs.s3 import is_s3, split_location
 from fanout.payload import json_fault
 
 _BY_SUFFIX = {

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
 
+from fanout.aws.s3_faults import is_s3, split_location
 from fanout.errors import SourceError
 from fanout.inputs.bytes_source import OnNotice
 from fanout.inputs.listing import Entry, Found, KeptListing
 from fanout.inputs.locations import absolute, is_pattern, is_prefix, is_url, key_pattern, matching_files
-from fanout.inputs.s3 import S3, is_s3, split_location
+from fanout.inputs.s3 import S3
 from fanout.inputs.source import BATCH_ITEMS, Item, Place, Source
 
 _encode = msgspec.json.Encoder().encode

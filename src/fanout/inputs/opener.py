@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+from fanout.aws.s3_faults import is_s3
 from fanout.errors import ConfigError, SourceError
 from fanout.inputs.bytes_source import BytesSource, OnNotice, Splitter, splitter_of
 from fanout.inputs.compression import UnpackedReader
@@ -19,7 +20,7 @@ from fanout.inputs.many import ManySource
 from fanout.inputs.options import InputOptions
 from fanout.inputs.parquet import ParquetSource
 from fanout.inputs.readers import ByteReader, CutReader, FileReader, SpooledReader, TextReader, end_mark
-from fanout.inputs.s3 import S3, Clients, ObjectReader, is_s3
+from fanout.inputs.s3 import S3, Clients, ObjectReader
 from fanout.inputs.shown import shown_location
 from fanout.inputs.source import MAX_RECORD_BYTES, Place, Source
 

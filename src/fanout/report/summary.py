@@ -18,6 +18,7 @@ from fanout.stats.replay import replay_blocks, unix_s
 from fanout.stats.timeline import NAME as TIMELINE
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from rich.console import Console, ConsoleOptions, RenderResult
 
 
@@ -82,6 +83,15 @@ class RunReport(RunTotals):
         if self.run_dir is None:
             raise JournalError("the run was not kept: give fanout.run(…, out=DIR), or use on_outcome")
         return iter_outcomes(self.run_dir)
+
+    def to_arrow(self) -> pa.Table:
+        """The latest outcome of each record as a row; ``output`` and ``input`` are JSON text.
+
+        Needs the extra ``parquet``: raises ConfigError without it, and JournalError as ``outcomes``.
+        """
+        from fanout.report.arrow import to_arrow
+
+        return to_arrow(self.outcomes())
 
     def raise_for_failures(self) -> None:
         """Raise RecordsFailed unless every record of the run succeeded (or was accepted, or valid)."""

@@ -143,6 +143,11 @@ class Run:
             grace_s = dispatcher.budget.call_timeout_s if self._grace_s is None else self._grace_s
             asyncio.get_running_loop().call_later(grace_s, self.cut)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it was ended at once."""
+        return self._is_cut
+
     def cut(self) -> None:
         """End at once: records in flight stay without an outcome, as ones that may have run."""
         self._is_cut = True

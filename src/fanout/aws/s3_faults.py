@@ -1,0 +1,45 @@
+"""Addresses in S3, and what S3's answers mean to a person: one line, and whether waiting can help."""
+
+from __future__ import annotations
+
+import re
+
+from fanout.errors import SourceError
+
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+def is_s3(location: str) -> bool:
+    """Whether a location lies in S3."""
+    return location.startswith("s3://")
+
+
+def split_location(location: str) -> tuple[str, str]:
+    """Bucket and key. Raises SourceError for an address without a bucket."""
+    bucket, _, key = location.removeprefix("s3://").partition("/")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}|arn:aws[a-z-]*:s3[a-z0-9:/._-]+", bucket):
+        raise SourceError(f"{location}: is not an address in S3: give s3://BUCKET/KEY")
+    return bucket, key
+
+
+def fault_of(error: Exception, permission: str) -> tuple[str, bool]:
+    """What an answer of S3, or none, means in words; and whether it may pass."""
+    reply = getattr(error, "response", None)
+    if not isinstance(reply, dict):
+        text = " ".join(str(error).split()) or type(error).__name__
+        return f"S3 cannot be reached: {text}", True
+    code = str(reply.get("Error", {}).get("Code", ""))
+    status = int(reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    text = " ".join(str(reply.get("Error", {}).get("Message", "")).split())
+    if code == "NoSuchBucket":
+        return "no such bucket", False
+    if code in ("NoSuchKey", "404", "NoSuchVersion"):
+        return "no such object (a prefix ends in /, and a pattern has a *)", False
+    if code in ("PreconditionFailed", "412"):
+        return "is not the object that the run began with: its ETag has changed", False
+    if code == "InvalidObjectState":
+        return "is archived: restore it first", False
+    if code in ("AccessDenied", "403", "AllAccessDisabled"):
+        and_key = " (and a key that is there)" if permission == "s3:GetObject" else ""
+        return f"access denied: the credentials need {permission}{and_key}", False
+    return f"S3 answers {code} ({status}): {text}", status in _PASSING

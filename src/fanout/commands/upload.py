@@ -1,0 +1,146 @@
+"""``--results``: the outcomes of a run, taken to S3 when it stops, and a manifest that names them last."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import anyio.to_thread
+import msgspec
+
+from fanout.aws import ServiceClients
+from fanout.aws.s3_faults import split_location
+from fanout.commands.keeping import iso
+from fanout.errors import FanoutError, SourceError
+from fanout.journal import RunDir, iter_lines
+from fanout.journal.run_dir import new_run_id
+from fanout.outputs.s3 import Clients, S3Upload, Uploaded
+
+_BLOCK_BYTES = 4 << 20
+_OBJECT_BYTES = 256 << 20  # of one part
+MANIFEST = "manifest.json"
+
+
+class _Block(msgspec.Struct):
+    """Whole lines of the journal, and what they are of."""
+
+    lines: bytes
+    counts: Counter[str]
+
+
+def clients_of(options: Mapping[str, Any]) -> ServiceClients:
+    """Clients by the profile, Region and certificates of a run's options."""
+    return ServiceClients(
+        profile=options.get("profile"), region=options.get("region"), verify=options.get("verify")
+    )
+
+
+async def upload_results(run_dir: RunDir, location: str, options: Mapping[str, Any]) -> str:
+    """Upload the latest outcome of each record; returns the manifest's location.
+
+    The caller holds the directory's lock. Each upload has a number of its own, noted before it begins:
+    no two of them ever write the same part, and a manifest that is there names parts that are there.
+    Raises FanoutError; run.json then says so.
+    """
+    before = run_dir.state.get("results") or {}
+    number = int(before.get("n") or 0) + 1
+    noted = {"location": location, "n": number}
+    kept = {**(run_dir.state.get("options") or {}), "results": location}
+    run_dir.write_state(
+        {
+            "id": run_dir.state.get("id") or new_run_id(),
+            "options": kept,
+            "results": {**noted, "error": "was not finished"},
+        }
+    )
+    clients = clients_of(options)
+    try:
+        manifest = await _Uploading(run_dir, location, number, clients).upload()
+    except FanoutError as error:
+        run_dir.write_state({"results": {**noted, "error": str(error)}})
+        raise
+    finally:
+        await clients.aclose()
+    run_dir.write_state({"results": {**noted, "manifest": manifest, "uploaded_at": iso(time.time())}})
+    return manifest
+
+
+class _Uploading:
+    """One upload: parts below ``<prefix>/<run id>/<n>/``, then the manifest beside ``<n>``."""
+
+    def __init__(self, run_dir: RunDir, location: str, number: int, clients: Clients) -> None:
+        self._run_dir = run_dir
+        self._clients = clients
+        self._number = number
+        try:
+            self._bucket, prefix = split_location(location)
+        except SourceError as error:
+            raise FanoutError(str(error)) from error
+        prefix = prefix.rstrip("/")
+        self._base = f"{prefix}/{run_dir.state['id']}" if prefix else str(run_dir.state["id"])
+        self._counts: Counter[str] = Counter()
+        self._parts: list[dict[str, Any]] = []
+
+    async def upload(self) -> str:
+        blocks = _blocks(self._run_dir)
+        block = await anyio.to_thread.run_sync(next, blocks, None)
+        while block is not None:
+            block = await self._upload_part(block, blocks)
+        key = f"{self._base}/{MANIFEST}"
+        async with S3Upload(self._clients, self._bucket, key, content_type="application/json") as manifest:
+            await manifest.write(msgspec.json.format(msgspec.json.encode(self._manifest()), indent=2) + b"\n")
+            await manifest.finish()
+        return f"s3://{self._bucket}/{key}"
+
+    async def _upload_part(self, block: _Block, blocks: Iterator[_Block]) -> _Block | None:
+        """One object of whole lines; returns the block that it has no room for."""
+        key = f"{self._base}/{self._number}/part-{len(self._parts):05}.jsonl"
+        counts: Counter[str] = Counter()
+        following: _Block | None = block
+        async with S3Upload(self._clients, self._bucket, key, content_type="application/x-ndjson") as part:
+            while following is not None and part.size < _OBJECT_BYTES:
+                counts += following.counts
+                await part.write(following.lines)
+                following = await anyio.to_thread.run_sync(next, blocks, None)
+            done: Uploaded = await part.finish()
+        self._counts += counts
+        self._parts.append({**msgspec.to_builtins(done), "outcomes": counts.total()})
+        return following
+
+    def _manifest(self) -> dict[str, Any]:
+        state = self._run_dir.state
+        return {
+            "format": 1,
+            "run_id": state["id"],
+            "function": state.get("function"),
+            "state": state.get("state"),
+            "halted_by": state.get("halted_by"),
+            "counts": dict(self._counts),
+            "outcomes": self._counts.total(),
+            "records_read": state.get("records_read"),
+            "generation": state.get("generation", 0),
+            "n": self._number,
+            "started_at": state.get("started_at"),
+            "finished_at": state.get("finished_at"),
+            "uploaded_at": iso(time.time()),
+            "fanout_version": version("lambda-fanout"),
+            "bucket": self._bucket,
+            "parts": self._parts,
+        }
+
+
+def _blocks(run_dir: RunDir) -> Iterator[_Block]:
+    lines: list[bytes] = []
+    size, counts = 0, Counter[str]()
+    for head, line in iter_lines(run_dir.path):
+        lines.append(line)
+        counts[head.status] += 1
+        size += len(line)
+        if size >= _BLOCK_BYTES:
+            yield _Block(b"".join(lines), counts)
+            lines, size, counts = [], 0, Counter()
+    if lines:
+        yield _Block(b"".join(lines), counts)

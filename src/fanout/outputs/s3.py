@@ -1,0 +1,150 @@
+"""Uploads to S3: one object in parts as its bytes come, checked by SHA-256, retried, aborted on failure."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import anyio
+import msgspec
+
+from fanout.aws.faults import credentials_fault
+from fanout.aws.s3_faults import fault_of
+from fanout.errors import FatalRefusal, JournalError
+
+PART_BYTES = 8 << 20  # of the first parts; S3 takes 10,000 of them, so later ones are larger
+_PARTS_OF_ONE_SIZE = 1000
+_RETRY_AFTER_S = (0.2, 1.0, 3.0, 10.0)  # between tries, each of which botocore has repeated by itself
+_ABORT_TAKES_S = 10.0
+
+
+class Clients(Protocol):
+    """Where an S3 client comes from."""
+
+    async def client(self, service: str) -> Any: ...
+
+
+class Uploaded(msgspec.Struct, frozen=True):
+    """An object that is there. ``sha256`` is of all its bytes, in hexadecimal."""
+
+    key: str
+    size: int
+    sha256: str
+
+
+class S3Upload:
+    """One object that is written. It appears whole in ``finish``, or not at all.
+
+    Leaving the ``async with`` without ``finish`` aborts: S3 keeps none of the parts. Raises JournalError,
+    in one line, when S3 refuses or half a minute of tries fails.
+    """
+
+    def __init__(self, clients: Clients, bucket: str, key: str, *, content_type: str) -> None:
+        self.size = 0
+        self._clients = clients
+        self._bucket, self._key = bucket, key
+        self._content_type = content_type
+        self._sha256 = hashlib.sha256()
+        self._buffer = bytearray()
+        self._upload_id: str | None = None
+        self._parts: list[dict[str, Any]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._upload_id is not None:
+            with anyio.move_on_after(_ABORT_TAKES_S, shield=True), suppress(Exception):
+                client = await self._clients.client("s3")
+                await client.abort_multipart_upload(
+                    Bucket=self._bucket, Key=self._key, UploadId=self._upload_id
+                )
+
+    async def write(self, data: bytes) -> None:
+        """Add bytes; those that fill a part are sent."""
+        self._sha256.update(data)
+        self.size += len(data)
+        self._buffer += data
+        while len(self._buffer) > (part_bytes := self._part_bytes()):
+            await self._send_part(bytes(self._buffer[:part_bytes]))
+            del self._buffer[:part_bytes]
+
+    async def finish(self) -> Uploaded:
+        """Make the object appear."""
+        rest = bytes(self._buffer)
+        if self._upload_id is None:
+            checksum = await _checksum(rest)
+            await self._ask("put_object", Body=rest, ContentType=self._content_type, ChecksumSHA256=checksum)
+        else:
+            await self._send_part(rest)
+            await self._complete()
+        return Uploaded(self._key, self.size, self._sha256.hexdigest())
+
+    def _part_bytes(self) -> int:
+        return PART_BYTES << (len(self._parts) // _PARTS_OF_ONE_SIZE)
+
+    async def _send_part(self, body: bytes) -> None:
+        if self._upload_id is None:
+            begun = await self._ask(
+                "create_multipart_upload", ContentType=self._content_type, ChecksumAlgorithm="SHA256"
+            )
+            self._upload_id = begun["UploadId"]
+        number = len(self._parts) + 1
+        checksum = await _checksum(body)
+        sent = await self._ask(
+            "upload_part", UploadId=self._upload_id, PartNumber=number, Body=body, ChecksumSHA256=checksum
+        )
+        self._parts.append({"PartNumber": number, "ETag": sent["ETag"], "ChecksumSHA256": checksum})
+
+    async def _complete(self) -> None:
+        try:
+            await self._ask(
+                "complete_multipart_upload",
+                UploadId=self._upload_id,
+                MultipartUpload={"Parts": self._parts},
+            )
+        except JournalError as error:
+            # A reply that was lost may have completed it: then the upload is gone, and the object there.
+            if "NoSuchUpload" not in str(error):
+                raise
+            found = await self._ask("head_object")
+            if found["ContentLength"] != self.size:
+                raise
+        self._upload_id = None
+
+    async def _ask(self, operation: str, **members: Any) -> Any:
+        permission = "s3:PutObject" if operation != "head_object" else "s3:GetObject"
+        for wait_s in (*_RETRY_AFTER_S, None):
+            try:
+                client = await self._clients.client("s3")
+                return await getattr(client, operation)(Bucket=self._bucket, Key=self._key, **members)
+            except Exception as error:
+                reason, is_passing = _fault_of(error, permission)
+                if wait_s is None or not is_passing:
+                    location = f"s3://{self._bucket}/{self._key}"
+                    raise JournalError(f"{location}: cannot be written: {reason}") from error
+            await asyncio.sleep(wait_s)
+        raise AssertionError
+
+
+def _fault_of(error: Exception, permission: str) -> tuple[str, bool]:
+    from botocore.exceptions import BotoCoreError, ParamValidationError
+
+    if isinstance(error, (ParamValidationError, ValueError)):  # ConfigError is one
+        return " ".join(str(error).split()), False
+    if isinstance(error, (BotoCoreError, FatalRefusal)):
+        fault = credentials_fault(error)
+        if isinstance(fault, FatalRefusal):
+            return str(fault), False
+    return fault_of(error, permission)
+
+
+async def _checksum(data: bytes) -> str:
+    digest = await asyncio.to_thread(lambda: hashlib.sha256(data).digest())
+    return base64.b64encode(digest).decode()
