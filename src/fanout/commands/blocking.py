@@ -20,6 +20,7 @@ from fanout.commands.audience import Audience
 from fanout.commands.request import Request, RunKeywords, RunOptions
 from fanout.commands.signals import TwoStepStop, attach_signals
 from fanout.errors import ConfigError, FatalRefusal
+from fanout.inputs import locations_of
 from fanout.model import Outcome
 from fanout.progress import progress_display
 from fanout.runs import Run
@@ -56,10 +57,11 @@ def run(
 ) -> RunReport:
     """Invoke ``function`` once for each payload; returns when every record has its outcome.
 
-    ``payloads``: any iterable or async iterable, or the path (or URL) of an input file as the command
-    takes it. ``bytes`` are JSON already, anything else is encoded, ``fanout.Record`` names one. With
-    ``out``, the run is kept in that directory, journal and report. With ``resume``, a run that the
-    directory holds goes on with the records that have no outcome; ``payloads`` must be the same again.
+    ``payloads``: any iterable or async iterable, or the location of an input as the command takes it: a
+    string or a path, or a list of several with a path in it (strings alone are payloads). ``bytes`` are
+    JSON already, anything else is encoded, ``fanout.Record`` names one. With ``out``, the run is kept in
+    that directory, journal and report. With ``resume``, a run that the directory holds goes on with the
+    records that have no outcome; ``payloads`` must be the same again.
 
     ``on_outcome`` is called with each outcome once it is written, ``on_progress`` five times a second;
     both between calls, so they must be quick. ``progress`` shows a bar on a terminal, one live line in a
@@ -144,9 +146,9 @@ def dry_run(
 def _request(
     function: str, payloads: Any, out: Path | None, transport: str | Transport, given: dict[str, Any]
 ) -> Request:
-    location: str | None = None
-    if isinstance(payloads, (str, os.PathLike)):
-        location, payloads = os.fspath(payloads), ()
+    locations = locations_of(payloads)
+    if locations:
+        payloads = ()
     elif isinstance(payloads, (bytes, bytearray, memoryview)) or not isinstance(
         payloads, (Iterable, AsyncIterable)
     ):
@@ -155,7 +157,7 @@ def _request(
         raise ConfigError("payload and payloads are both given: give () as payloads, or leave payload out")
     return Request(
         function=function,
-        location=location,
+        locations=locations,
         payloads=payloads,
         out=out,
         run_options=RunOptions(**{name: value for name, value in given.items() if name in _RUN_OPTIONS}),

@@ -241,8 +241,9 @@ class Request:
         if self.run_options.results is not None and self.out is None and self.canary is None:
             raise ConfigError("results are uploaded from a run directory: give out a directory")
         if self.run_options.payload is not None:
-            if self.location is not None:
-                raise ConfigError(f"payload and an input ({self.location}) are both given: leave one out")
+            if self.location is not None or self.locations:
+                given = self.location or " ".join(self.locations)
+                raise ConfigError(f"payload and an input ({given}) are both given: leave one out")
             self.location = REPEATED
         if self.location is None:
             if not self.locations:

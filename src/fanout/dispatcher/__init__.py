@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import secrets
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -25,6 +26,7 @@ from fanout.dispatcher.engine import Engine, Hooks
 from fanout.dispatcher.feed import CallFeed, Receiver, RecordFeed
 from fanout.dispatcher.health import Health, Tally
 from fanout.dispatcher.intake import Intake, PayloadIntake
+from fanout.dispatcher.located import check_locations, open_locations
 from fanout.dispatcher.mapping import Mapping, MapReceiver, Outcomes
 from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.dispatcher.record import InputRecord, record_of
@@ -33,6 +35,7 @@ from fanout.dispatcher.streaming import ReplyStream, StreamFeed
 from fanout.dispatcher.supply import AsyncSupply, SyncSupply
 from fanout.errors import ConfigError, FanoutError
 from fanout.gate import Gate
+from fanout.inputs import locations_of
 from fanout.limit.protocol import Cause
 from fanout.model import Outcome
 from fanout.outage import DEFAULT_PATIENCE_S, Outage
@@ -306,7 +309,7 @@ class Dispatcher:
 
     def map(
         self,
-        payloads: Iterable[Any] | AsyncIterable[Any],
+        payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
         *,
         ordered: bool = False,
         priority: int = 0,
@@ -314,20 +317,28 @@ class Dispatcher:
         """Outcomes of many payloads: as they finish, or with ``ordered`` in their order.
 
         Pulls a payload only when a permit is free and the consumer keeps up, so any iterable will
-        do, endless ones too. ``seq`` counts from 0; ``priority`` is as with ``invoke``.
+        do, endless ones too. A string or a path is the location of an input (a file, a URL, ``s3://…``,
+        ``-``), and so is each of a list in which paths stand; its format follows from its name. ``seq``
+        counts from 0; ``priority`` is as with ``invoke``.
         """
-        if isinstance(payloads, (str, bytes, bytearray, memoryview)):
-            raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable of payloads")
-        if not isinstance(payloads, (AsyncIterable, Iterable)):
-            raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable or an async iterable")
+        locations = locations_of(payloads)
+        if locations:
+            check_locations(locations)
+        elif isinstance(payloads, (bytes, bytearray, memoryview)) or not isinstance(
+            payloads, (AsyncIterable, Iterable)
+        ):
+            raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable of payloads, or a path")
+
+        def open_intake() -> Intake:
+            if locations:
+                return open_locations(locations, self.options)
+            if isinstance(payloads, AsyncIterable):
+                return PayloadIntake(AsyncSupply(aiter(payloads)))
+            return PayloadIntake(SyncSupply(iter(cast("Iterable[Any]", payloads))))
 
         def start() -> Mapping:
             engine = self._open_engine()
-            intake = PayloadIntake(
-                AsyncSupply(aiter(payloads))
-                if isinstance(payloads, AsyncIterable)
-                else SyncSupply(iter(payloads))
-            )
+            intake = open_intake()
             receiver = MapReceiver(engine, intake, is_ordered=ordered)
             feed = self.start_feed(intake, receiver, priority=priority)
             self._expire_later(feed, feed.expire)

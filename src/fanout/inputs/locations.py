@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -141,3 +142,19 @@ def _exists(location: str) -> bool:
 def _is_pipe(location: str) -> bool:
     path = Path(location)
     return _exists(location) and not path.is_file() and not path.is_dir()
+
+
+def locations_of(payloads: object) -> tuple[str, ...]:
+    """The inputs that a program names: a string, a path, or a list of these with a path in it.
+
+    Empty for records: a list of nothing but strings is one of payloads.
+    """
+    if isinstance(payloads, (str, os.PathLike)):
+        return (os.fsdecode(payloads),)
+    if not isinstance(payloads, (list, tuple)):
+        return ()
+    if not all(isinstance(each, (str, os.PathLike)) for each in payloads):
+        return ()
+    if all(isinstance(each, str) for each in payloads):
+        return ()
+    return tuple(os.fsdecode(each) for each in payloads)
