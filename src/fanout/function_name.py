@@ -12,7 +12,7 @@ MAX_CHARS = 256
 FUNCTION_NAME = re.compile(
     r"(?P<unqualified>(?:arn:(?:aws[a-zA-Z-]*)?:lambda:)?"
     r"(?:(?P<region>(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d):)?"
-    r"(?:\d{12}:)?(?:function:)?"
+    r"(?:(?P<account>\d{12}):)?(?:function:)?"
     r"(?P<name>[a-zA-Z0-9_.-]+))"
     r"(?::(?P<qualifier>\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9_-]+))?",
     re.ASCII,
@@ -20,7 +20,7 @@ FUNCTION_NAME = re.compile(
 
 
 def parse_function_name(name: str) -> re.Match[str] | None:
-    """The parts ``unqualified``, ``region``, ``name`` and ``qualifier``; None for anything else."""
+    """``unqualified``, ``region``, ``account``, ``name`` and ``qualifier``; None for anything else."""
     return FUNCTION_NAME.fullmatch(name) if len(name) <= MAX_CHARS else None
 
 

@@ -202,6 +202,87 @@ async def test_concurrent_invokes_share_a_call() -> None:
         assert one.json() == 200
 
 
+async def test_a_cancelled_caller_leaves_the_batch() -> None:
+    """Before it is complete: waiting for its turn, or for the batch to fill; its records is never sent."""
+    transport = Scripted(_doubled)
+    options: dict[str, Any] = {"batch": 5, "batch_shape": "array", "batch_wait": 0.5}
+    async with Dispatcher("f", transport=transport, concurrency=1, **options) as dispatcher:
+        asks = [asyncio.create_task(dispatcher.invoke(n)) for n in range(3)]
+        await asyncio.sleep(0.1)  # all three are in a batch that waits
+        asks[1].cancel()
+        outcomes = await asyncio.gather(asks[0], asks[2])
+        assert transport.bodies == [[0, 2]]
+        assert [outcome.json() for outcome in outcomes] == [0, 4]
+        alone = asyncio.create_task(dispatcher.invoke(9))
+        await asyncio.sleep(0.1)
+        alone.cancel()
+        await asyncio.sleep(1)
+        assert transport.count == 1
+        assert (await dispatcher.invoke(7)).json() == 14
+
+
+async def test_a_deadline_bounds_records_that_share_calls() -> None:
+    """One that is not out by then is undelivered; one that waits for another attempt gets no other."""
+    transport = Scripted(_doubled, latency_s=3)
+    options: dict[str, Any] = {"batch": 2, "batch_shape": "array", "batch_wait": 0.01, "deadline": 1}
+    clock = asyncio.get_running_loop().time
+    async with Dispatcher("f", transport=transport, concurrency=1, **options) as dispatcher:
+        began_s = clock()
+        asks = [asyncio.create_task(dispatcher.invoke(n)) for n in range(4)]
+        late = await asyncio.gather(*asks[2:])
+        assert round(clock() - began_s, 2) == 1
+        assert [(o.status, o.error and o.error.type) for o in late] == [
+            ("undelivered", "DeadlineExceeded")
+        ] * 2
+        assert [outcome.status for outcome in await asyncio.gather(*asks[:2])] == ["succeeded"] * 2
+    assert transport.bodies == [[0, 1]]
+    transport = Scripted(lambda _: throttled(retry_after="30"))
+    async with Dispatcher("f", transport=transport, concurrency=1, **options) as dispatcher:
+        began_s = clock()
+        outcomes = await asyncio.gather(*(dispatcher.invoke(n) for n in range(2)))
+        assert clock() - began_s <= 1.1
+        assert [outcome.status for outcome in outcomes] == ["undelivered"] * 2
+
+
+async def test_a_deadline_ends_a_batch_that_waits_to_fill() -> None:
+    """It never goes out, as its records' time is over first."""
+    transport = Scripted(_doubled)
+    options: dict[str, Any] = {"batch": 9, "batch_shape": "array", "batch_wait": 5, "deadline": 1}
+    async with Dispatcher("f", transport=transport, concurrency=1, **options) as dispatcher:
+        outcome = await dispatcher.invoke(1)
+        assert (outcome.status, outcome.error and outcome.error.type) == ("undelivered", "DeadlineExceeded")
+        await asyncio.sleep(10)
+    assert transport.count == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "arn"),
+    [
+        ("orders", "arn:aws:sqs:us-east-1:000000000000:fanout-orders"),
+        (
+            "arn:aws:lambda:eu-west-1:123456789012:function:orders:live",
+            "arn:aws:sqs:eu-west-1:123456789012:fanout-orders",
+        ),
+    ],
+)
+async def test_sqs_records_name_a_queue_of_the_function(function: str, arn: str) -> None:
+    """With its Region and, where the function's name has it, its account."""
+    transport = Scripted(lambda _: ok(b"null"))
+    async with Dispatcher(
+        function, transport=transport, concurrency=1, batch=2, batch_shape="sqs"
+    ) as dispatcher:
+        assert [outcome.status async for outcome in dispatcher.map([1, 2])] == ["succeeded"] * 2
+    records = transport.bodies[0]["Records"]
+    assert {(each["eventSourceARN"], each["awsRegion"]) for each in records} == {(arn, arn.split(":")[3])}
+
+
+async def test_a_dispatcher_with_batches_streams_nothing() -> None:
+    """A streamed reply is one record's."""
+    async with Dispatcher("f", transport=Scripted(), concurrency=1, batch=2) as dispatcher:
+        with pytest.raises(ConfigError, match="stream and batch"):
+            dispatcher.stream(1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

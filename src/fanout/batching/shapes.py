@@ -16,6 +16,7 @@ import msgspec
 
 from fanout.batching.plan import BatchPlan
 
+_NO_ACCOUNT = "000000000000"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -28,6 +29,12 @@ class SqsAttributes(msgspec.Struct, frozen=True, kw_only=True):
     queue_arn: str
     region: str
     sender_id: str = "fanout"
+
+    @classmethod
+    def of_function(cls, name: str, *, region: str, account: str | None = None) -> SqsAttributes:
+        """The attributes of records for a function, which has no such queue."""
+        arn = f"arn:aws:sqs:{region}:{account or _NO_ACCOUNT}:fanout-{name}"
+        return cls(queue_arn=arn, region=region)
 
 
 class Shape:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from fanout.commands.planning import Plan
     from fanout.commands.projection import Projection
 
+_CANARY = 20
+_CANARY_BATCHES = 3  # so that some are whole
+
 _EXAMPLES = """
 \b
 Examples:
@@ -36,10 +39,8 @@ Examples:
 @click.option(
     "--canary",
     type=click.IntRange(min=1),
-    default=20,
-    show_default=True,
     metavar="N",
-    help="Records to send.",
+    help="Records to send (20; with --batch at least three batches).",
 )
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before the canary is sent.")
 @click.option(
@@ -56,7 +57,7 @@ Examples:
 def command(
     function: str,
     inputs: tuple[str, ...],
-    canary: int,
+    canary: int | None,
     yes: bool,
     what_ifs: tuple[str, ...],
     out: str | None,
@@ -74,6 +75,8 @@ def command(
     if out == "-":
         raise click.UsageError("--out is -: the canary's outcomes are kept in a directory: give one")
     changed = {text: _what_if(text) for text in what_ifs}
+    if canary is None:
+        canary = max(_CANARY, _CANARY_BATCHES * (chosen.get("batch") or 1))
     if not yes:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise click.UsageError(
@@ -141,8 +144,11 @@ def _lines(plan: Plan) -> list[str]:
     from fanout.quantities import between, milliseconds, percent
 
     counts = ", ".join(f"{count} {status}" for status, count in plan.counts.items())
+    is_batched = plan.projection.calls < plan.records
+    in_calls = f" in {plan.projection.calls:,} calls" if is_batched else ""
+    by_calls = f" in {plan.canary_calls:,} calls" if is_batched else ""
     head = [
-        f"{plan.function}: {plan.records:,} records, judged by the first {plan.canary:,}",
+        f"{plan.function}: {plan.records:,} records{in_calls}, judged by the first {plan.canary:,}{by_calls}",
         f"  canary      {counts}; {milliseconds(plan.mean_ms)} on average, p95 {milliseconds(plan.p95_ms)}",
         f"  limit       {plan.limit:,} at once ({plan.limit_cause})"
         + ("" if plan.rate_per_s is None else f", {plan.rate_per_s:,.0f} calls/s"),

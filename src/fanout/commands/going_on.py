@@ -29,7 +29,7 @@ from fanout.commands.queue import (
     open_queue,
     queue_intake,
 )
-from fanout.commands.request import KEPT_ON_RESUME, RunOptions
+from fanout.commands.request import KEPT_ON_RESUME, RunOptions, is_batched
 from fanout.commands.run_input import another_input, reopen_input
 from fanout.commands.starting import RunSession, say_without_key
 from fanout.commands.workers import uses_workers
@@ -253,10 +253,17 @@ class _Asked:
                 raise ConfigError(
                     f"{name} cannot be changed now, as it changes what is sent: it is {kept.get(name)!r}"
                 )
+        was_batched = is_batched(kept)
+        if "batch" in changes.options and is_batched({**kept, **changes.options}) != was_batched:
+            raise ConfigError(
+                f"batch cannot be changed now, as it changes what is sent: it is {kept.get('batch')!r}"
+            )
         self._state = state
         self.function = function
+        below = _below(changes.fallback_options)
+        below.pop("batch", None)  # as it may change what is sent
         self.options = {
-            **_below(changes.fallback_options),
+            **below,
             **{
                 name: value for name, value in kept.items() if name in Options.names() and name != "transport"
             },

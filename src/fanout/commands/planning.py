@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
+from math import ceil
+from statistics import fmean
 from typing import Any
 
 import msgspec
@@ -28,6 +30,7 @@ class Plan(msgspec.Struct, kw_only=True):
     function: str
     records: int
     canary: int
+    canary_calls: int
     counts: dict[str, int]
     limit: int
     limit_cause: str
@@ -93,8 +96,10 @@ def _plan(
     if not ran:
         which = f"{shown_location(str(request.location))}: none of its first {len(outcomes)} records"
         raise ConfigError(f"{which} could be sent: {_why(outcomes)}")
-    durations_s = [(outcome.duration_ms or 0.0) / 1000 for outcome in ran]
-    costs, cost = _costs(ran, report)
+    firsts = [outcome for outcome in ran if outcome.batch is None or outcome.batch.index == 0] or ran[:1]
+    costs, cost = _costs(firsts, report)
+    size = _batch_size(outcomes)
+    durations_s = [(outcome.duration_ms or 0.0) / 1000 for outcome in firsts]
     failures = sum(outcome.status not in OK_STATUSES for outcome in outcomes)
     limits = report.run.get("limits") or {}
     limit = int(limits.get("concurrency") or 1)
@@ -109,6 +114,8 @@ def _plan(
                 "durations_s": durations_s,
                 "costs_usd": costs,
                 "failures": failures,
+                "tried": len(outcomes),
+                "calls": ceil(records / size),
                 **changed,
             }
         )
@@ -117,6 +124,7 @@ def _plan(
         function=request.function,
         records=records,
         canary=len(outcomes),
+        canary_calls=len(firsts),
         counts={status: count for status, count in report.counts.items() if count},
         limit=limit,
         limit_cause=str(limits.get("cause") or ""),
@@ -155,6 +163,19 @@ def _costs(ran: list[Outcome], report: RunReport) -> tuple[list[float], CostEsti
         total.add(outcome)
         each.append(total.usd - before)
     return each, total.estimate()
+
+
+def _batch_size(outcomes: list[Outcome]) -> float:
+    """Records in a call, by the canary's calls: the last was cut short, and counts only if it is alone."""
+    sizes = {
+        outcome.batch.id: (outcome.seq, outcome.batch.size)
+        for outcome in outcomes
+        if outcome.batch is not None
+    }
+    if not sizes:
+        return 1.0
+    whole = sorted(sizes.values())
+    return fmean(size for _, size in (whole[:-1] or whole))
 
 
 def _why(outcomes: list[Outcome]) -> str:

@@ -26,6 +26,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     """A run of ``records`` records. ``bound_by`` says what its speed hangs on: concurrency, rate or ramp."""
 
     records: int
+    calls: int  # fewer than records with batches
     concurrency: int
     rate_per_s: float | None
     duration_s: Range
@@ -43,13 +44,19 @@ def project(
     durations_s: Sequence[float],
     costs_usd: Sequence[float] | None,
     failures: int,
+    tried: int | None = None,
+    calls: int | None = None,
     seed: int = 0,
 ) -> Projection:
-    """Project from a canary: how long each of its records took, and cost, and how many failed.
+    """Project from a canary: how long each of its calls took, and cost, and how many records failed.
+
+    ``tried`` is how many records the canary had, ``calls`` how many calls all records take; without
+    batches both are as many as there are durations, or records.
 
     Little's law (throughput = concurrency / duration) under the rate and Lambda's scaling ramp. The
     ranges are bootstrap intervals of the mean, and Wilson's for the share of failures.
     """
+    calls = records if calls is None else calls
     mean_s = fmean(durations_s)
     dice = random.Random(seed)  # noqa: S311 - statistics, no secret
     means_s = _resampled_means(durations_s, dice)
@@ -58,21 +65,22 @@ def project(
     if costs_usd is not None:
         mean_usd = fmean(costs_usd)
         low_usd, high_usd = _interval(_resampled_means(costs_usd, dice), mean_usd)
-        cost = Range(records * mean_usd, records * low_usd, records * high_usd)
-    took_s = duration_s(records, mean_s, concurrency, rate_per_s)
+        cost = Range(calls * mean_usd, calls * low_usd, calls * high_usd)
+    took_s = duration_s(calls, mean_s, concurrency, rate_per_s)
     return Projection(
         records=records,
+        calls=calls,
         concurrency=concurrency,
         rate_per_s=rate_per_s,
         duration_s=Range(
             took_s,
-            duration_s(records, low_s, concurrency, rate_per_s),
-            duration_s(records, high_s, concurrency, rate_per_s),
+            duration_s(calls, low_s, concurrency, rate_per_s),
+            duration_s(calls, high_s, concurrency, rate_per_s),
         ),
         cost_usd=cost,
-        failure_share=_wilson(failures, len(durations_s)),
+        failure_share=_wilson(failures, len(durations_s) if tried is None else tried),
         throughput_per_s=records / took_s if took_s else 0.0,
-        bound_by=_bound(records, mean_s, concurrency, rate_per_s),
+        bound_by=_bound(calls, mean_s, concurrency, rate_per_s),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,11 @@ KEPT_ON_RESUME = frozenset(
         "batch_reply",
     }
 )
+
+
+def is_batched(options: Mapping[str, Any]) -> bool:
+    """Whether records are sent in the shape of a batch. What changes that changes what is sent."""
+    return options.get("batch") not in (None, 1) or options.get("batch_shape") is not None
 
 
 class RunKeywords(OptionKeywords, total=False):
@@ -240,6 +245,11 @@ class Request:
     def __post_init__(self) -> None:
         if self.run_options.results is not None and self.out is None and self.canary is None:
             raise ConfigError("results are uploaded from a run directory: give out a directory")
+        if self.run_options.keep_order and not self.to_stdout:
+            raise ConfigError(
+                "keep_order is for outcomes on standard output: for order in a program, use "
+                "Dispatcher.map(…, ordered=True)"
+            )
         if self.run_options.payload is not None:
             if self.location is not None or self.locations:
                 given = self.location or " ".join(self.locations)
@@ -254,7 +264,7 @@ class Request:
 
     def _check_no_input_options(self) -> None:
         """Records of a program are read from nothing: an option of an input would be ignored."""
-        for name in ("items", "csv_delimiter", "csv_header", "encoding", "request_payer"):
+        for name in ("format", "items", "csv_delimiter", "csv_header", "encoding", "request_payer"):
             if getattr(self.run_options, name):
                 raise ConfigError(
                     f"{name} is for inputs that are read, and these records come from a program"

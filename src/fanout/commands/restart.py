@@ -9,7 +9,7 @@ import anyio.to_thread
 
 from fanout.commands.audience import Audience
 from fanout.commands.going_on import Changes, MayHaveRun, resume
-from fanout.commands.request import KEPT_ON_RESUME, Request
+from fanout.commands.request import KEPT_ON_RESUME, Request, is_batched
 from fanout.commands.starting import start
 from fanout.errors import ConfigError
 from fanout.inputs import is_url, shown_location
@@ -50,6 +50,8 @@ def check_same(request: Request, state: dict[str, Any], out: Path) -> None:
     now: dict[str, Any] = {"function": request.function}
     for name in KEPT_ON_RESUME - {"function"}:
         before[name], now[name] = kept.get(name), asked.get(name)
+    if is_batched(kept) != is_batched(asked):
+        before["batch"], now["batch"] = kept.get("batch"), asked.get("batch")
     before["input"], now["input"] = _input_before(state), _input_now(request)
     for name, value in before.items():
         if value != now[name]:

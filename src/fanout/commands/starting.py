@@ -25,7 +25,7 @@ from fanout.commands.keeping import (
 from fanout.commands.local import local_function
 from fanout.commands.on_finish import conclude
 from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, queue_intake
-from fanout.commands.request import Request, RunOptions
+from fanout.commands.request import Request, RunOptions, is_batched
 from fanout.commands.run_input import open_input
 from fanout.commands.workers import dispatcher_class, uses_workers
 from fanout.cost import CostMeter, load_prices
@@ -229,8 +229,10 @@ class RunSession:
         self._to_stdout = False
         self._finished = self._failed = 0
         self._is_streaming = bool(options.get("stream")) or options.get("invocation") == "stream"
-        if run_options.durable and (int(options.get("batch") or 1) > 1 or options.get("batch_shape")):
+        if run_options.durable and is_batched(options):
             raise ConfigError("durable names the call of one record: leave batch out")
+        if run_options.durable_expr is not None and is_batched(options):
+            raise ConfigError("durable_name names the call of one record: leave batch out")
         if run_options.durable_expr is not None and run_options.durable:
             raise ConfigError("durable names each call itself: leave durable_name out")
         if run_options.durable_expr is not None or run_options.durable:

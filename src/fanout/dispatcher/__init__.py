@@ -16,6 +16,7 @@ from typing import Any, Self, Unpack, cast
 import anyio
 from anyio.abc import TaskGroup
 
+from fanout.batching import SqsAttributes
 from fanout.breaker import Breaker
 from fanout.config import OptionKeywords, Options
 from fanout.dispatcher.batcher import Batcher, plan_of
@@ -34,6 +35,7 @@ from fanout.dispatcher.requests import Requests
 from fanout.dispatcher.streaming import ReplyStream, StreamFeed
 from fanout.dispatcher.supply import AsyncSupply, SyncSupply
 from fanout.errors import ConfigError, FanoutError
+from fanout.function_name import parse_function_name
 from fanout.gate import Gate
 from fanout.inputs import locations_of
 from fanout.limit.protocol import Cause
@@ -44,6 +46,7 @@ from fanout.stats.telemetry import CallTrace, Telemetry
 from fanout.transports import Transport
 
 _log = logging.getLogger("fanout")
+_NO_REGION = "us-east-1"  # in events of shape sqs, where the transport is the caller's own
 
 __all__ = [
     "Call",
@@ -303,9 +306,20 @@ class Dispatcher:
             found = requests, self.start_feed(requests, requests, waits=False, priority=priority)
             self._requests[priority] = found
         requests, feed = found
+        engine = self.engine
         future = requests.ask(record)
-        self.engine.queue(feed)
-        return await future
+        timer: asyncio.TimerHandle | None = None
+        if self.options.deadline is not None:
+            record.deadline_s = engine.clock() + self.options.deadline
+            timer = engine.loop.call_at(record.deadline_s, requests.expire, record, feed)
+        engine.queue(feed)
+        try:
+            return await future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if future.cancelled():
+                requests.withdraw(record, feed)
 
     def map(
         self,
@@ -348,6 +362,8 @@ class Dispatcher:
 
     def stream(self, payload: Any, *, key: str | None = None) -> ReplyStream:
         """One call with a streamed reply: an async iterator of chunks, then ``.outcome``."""
+        if self._batch_plan is not None:
+            raise ConfigError("stream and batch exclude each other: use a dispatcher without batch")
         seq = self._next_seq()
 
         def start() -> StreamFeed:
@@ -447,7 +463,16 @@ class Dispatcher:
 
     def _batcher(self) -> Batcher | None:
         plan = self._batch_plan
-        return None if plan is None else Batcher(plan, self.calls, self.run_id)
+        if plan is None:
+            return None
+        function = self.options.function
+        parsed = parse_function_name(function)
+        sqs = SqsAttributes.of_function(
+            function if parsed is None else parsed["name"],
+            region=(parsed and parsed["region"]) or (self._budget and self._budget.region) or _NO_REGION,
+            account=parsed and parsed["account"],
+        )
+        return Batcher(plan, self.calls, self.run_id, sqs)
 
     def _outage(self, budget: Budget) -> Outage:
         patience_s = self.options.outage_patience

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from fanout.batching import BatchPlan, message_id, run_namespace, shape_of
+from fanout.batching import BatchPlan, SqsAttributes, message_id, run_namespace, shape_of
 from fanout.config import Options
 from fanout.dispatcher.call import Batch, Call, Feed
 from fanout.dispatcher.calls import CallMaker
@@ -68,10 +68,12 @@ class _Forming(msgspec.Struct):
 class Batcher:
     """Batches of one feed. Records with parameters of their own share calls with their like alone."""
 
-    def __init__(self, plan: BatchPlan, calls: CallMaker, run_id: str) -> None:
+    def __init__(
+        self, plan: BatchPlan, calls: CallMaker, run_id: str, sqs: SqsAttributes | None = None
+    ) -> None:
         self.plan = plan
         self._calls = calls
-        self._shape = shape_of(plan)
+        self._shape = shape_of(plan, sqs)
         self._namespace = run_namespace(run_id)
         most = EVENT_PAYLOAD_BYTES if calls.template.invocation_type == "Event" else SYNC_PAYLOAD_BYTES
         self._lambda_bytes = most
@@ -126,6 +128,18 @@ class Batcher:
         if full is None and len(forming.records) >= self.plan.size:
             full = self._complete(feed, forming, now_s)
         return full
+
+    def remove(self, seq: int) -> InputRecord | None:
+        """Take a record out of its batch, if that is not complete."""
+        for key, forming in self._forming.items():
+            for index, record in enumerate(forming.records):
+                if record.seq == seq:
+                    forming.elements_bytes -= len(forming.elements[index])
+                    del forming.records[index], forming.elements[index], forming.identifiers[index]
+                    if not forming.records:
+                        del self._forming[key]
+                    return record
+        return None
 
     def due(self, feed: Feed, now_s: float, *, is_last: bool) -> Call | None:
         """A batch that has waited long enough, or with ``is_last`` any."""

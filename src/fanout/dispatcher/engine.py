@@ -23,6 +23,7 @@ from fanout.classify import classify, classify_failure
 from fanout.dispatcher.batcher import Batcher
 from fanout.dispatcher.call import Attempt, Call, Feed
 from fanout.dispatcher.outcomes import OutcomeMaker
+from fanout.dispatcher.record import InputRecord
 from fanout.dispatcher.turns import Turns
 from fanout.errors import FatalRefusal, OutageError, TransportError
 from fanout.gate import Gate, Release
@@ -600,7 +601,7 @@ class Engine:
         attempt.call.throttles += 1
         self._patience.note_throttle(now_s)
         kind = classification.throttle or ThrottleKind.UNKNOWN
-        retry_after_s = self._bounded(classification.retry_after_s, attempt.call.feed, now_s)
+        retry_after_s = self._bounded(classification.retry_after_s, attempt.call, now_s)
         if kind is ThrottleKind.RATE:
             self.gate.release(Release.IGNORED, attempt.n_bytes, attempt.sent_s, now_s)
         else:
@@ -645,17 +646,18 @@ class Engine:
             starts_once=self.is_durable and call.template.durable_name is not None,
             now_s=now_s,
         )
-        deadline_s = call.feed.deadline_s
+        deadline_s = _deadline_of(call)
         if delay_s is not None and deadline_s is not None and now_s + delay_s >= deadline_s:
             return None
-        return self._bounded(delay_s, call.feed, now_s)
+        return self._bounded(delay_s, call, now_s)
 
-    def _bounded(self, wait_s: float | None, feed: Feed, now_s: float) -> float | None:
+    def _bounded(self, wait_s: float | None, call: Call, now_s: float) -> float | None:
         """No wait is longer than what is left of patience or deadline, whatever a Retry-After says."""
         if wait_s is None:
             return None
         wait_s = min(wait_s, max(0.0, self._patience.left_s(now_s)))
-        return wait_s if feed.deadline_s is None else min(wait_s, max(0.0, feed.deadline_s - now_s))
+        deadline_s = _deadline_of(call)
+        return wait_s if deadline_s is None else min(wait_s, max(0.0, deadline_s - now_s))
 
     def _retry(
         self,
@@ -737,6 +739,22 @@ class Engine:
         for call in ended:
             self._give_up(call, now_s, error)
 
+    def expire(self, feed: Feed, record: InputRecord, error: ErrorDetail) -> None:
+        """A record's own deadline has passed: its call, if it waits for another attempt, gets none."""
+        now_s = self.clock()
+        for entry in self._waiting:
+            call = entry[2]
+            if call.feed is feed and record in call.records:
+                self._waiting.remove(entry)
+                heapq.heapify(self._waiting)
+                self._give_up(call, now_s, error)
+                return
+        for call in self._held:
+            if call.feed is feed and record in call.records:
+                self._held.remove(call)
+                self._give_up(call, now_s)
+                return
+
     def _give_up(self, call: Call, now_s: float, error: ErrorDetail | None = None) -> None:
         last = call.last_end
         did_not_run = last is None or (
@@ -796,6 +814,14 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _deadline_of(call: Call) -> float | None:
+    """The deadline of a call: its feed's, or the earliest of its records' own, as they share attempts."""
+    deadline_s = call.feed.deadline_s
+    if deadline_s is None and call.records[0].deadline_s is not None:
+        return min(record.deadline_s for record in call.records if record.deadline_s is not None)
+    return deadline_s
 
 
 def _is_own(call: Call) -> bool:

@@ -228,6 +228,15 @@ class RecordFeed(Feed):
     def give_up(self, call: Call) -> None:
         self.receiver.give_up(call, lambda error: self.engine.undelivered(call, error))
 
+    def withdraw(self, record: InputRecord) -> bool:
+        """Take a record out of a batch that is not complete. False: it is in none."""
+        return self.batcher is not None and self.batcher.remove(record.seq) is not None
+
+    def undelivered(self, record: InputRecord, error: ErrorDetail) -> Outcome:
+        """The outcome of a record that is not sent at all."""
+        call = self._of_record(self, record, self.engine.clock())
+        return self.engine.undelivered(call, error)[0]
+
     async def fill(self) -> None:
         """Run the intake beside the engine, until it has ended or the feed is closed."""
         with anyio.CancelScope() as self._filling:

@@ -42,6 +42,7 @@ class InputRecord(msgspec.Struct):
     past: Past | None = None
     element: bytes | None = None  # in a batch: what stands for the record, where its input made that itself
     identifier: str | None = None  # and its name there
+    deadline_s: float | None = None  # of its own, where the feed's is not for all; of the engine's clock
 
 
 def record_of(seq: int, payload: Any, *, key: str | None = None) -> InputRecord:

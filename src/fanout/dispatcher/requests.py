@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from fanout.dispatcher.call import Call
+from fanout.dispatcher.feed import PAST_DEADLINE, RecordFeed
 from fanout.dispatcher.record import InputRecord
 from fanout.errors import FanoutError
 from fanout.model import ErrorDetail, OnChunk, Outcome
@@ -34,6 +35,28 @@ class Requests:
         self._futures[record.seq] = future
         self._waiting.append(record)
         return future
+
+    def withdraw(self, record: InputRecord, feed: RecordFeed) -> bool:
+        """Take a record back whose call is not made. False: it is out, or has its outcome."""
+        if record.seq not in self._futures:
+            return False
+        if record in self._waiting:
+            self._waiting.remove(record)
+        elif not feed.withdraw(record):
+            return False
+        del self._futures[record.seq]
+        return True
+
+    def expire(self, record: InputRecord, feed: RecordFeed) -> None:
+        """Its deadline has passed: what is not out, or waits for another attempt, is sent no more."""
+        future = self._futures.get(record.seq)
+        if future is None:
+            return
+        if self.withdraw(record, feed):
+            if not future.done():
+                future.set_result(feed.undelivered(record, PAST_DEADLINE))
+        else:
+            feed.engine.expire(feed, record, PAST_DEADLINE)
 
     def is_wanted(self, record: InputRecord) -> bool:
         """Whether the caller still waits; otherwise the record is forgotten."""
