@@ -292,6 +292,56 @@ async def test_a_url_that_fails_is_told(base_url: str) -> None:
     assert "cannot be read" in str(failure)
 
 
+class _Impatient(http.server.BaseHTTPRequestHandler):
+    """A body that cannot be taken up again, once; a reader that does not keep up is hung up on."""
+
+    data = b"".join(b'{"n":%d,"x":"%s"}\n' % (n, b"x" * 2000) for n in range(8000))
+
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, _ImpatientServer)
+        server.count += 1
+        if server.count > 1:
+            self.send_error(403)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.data)))
+        self.end_headers()
+        self.connection.settimeout(15)  # of a send: far more than the whole body takes
+        try:
+            self.wfile.write(self.data)
+        except OSError:
+            return
+        server.is_sent.set()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class _ImpatientServer(http.server.ThreadingHTTPServer):
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Impatient)
+        self.count = 0
+        self.is_sent = threading.Event()
+
+
+async def test_a_url_that_cannot_be_taken_up_again_is_copied_as_it_comes() -> None:
+    """No ETag, no date: the body has come whole before the second record is wanted, and waits in a file."""
+    with _ImpatientServer() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        source = open_source(f"http://127.0.0.1:{server.server_port}/in.jsonl")
+        batches = source.batches()
+        seen = len(await anext(batches))
+        assert await asyncio.to_thread(server.is_sent.wait, 20), "the server waits for a slow reader"
+        assert source.bytes_read < len(_Impatient.data) / 4
+        async for batch in batches:
+            seen += len(batch)
+        await source.aclose()
+        assert (seen, server.count) == (8000, 1)
+        assert source.bytes_read == source.bytes_total == len(_Impatient.data)
+        server.shutdown()
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
 async def test_bytes_read_follows_the_records_handed_out(tmp_path: Path, suffix: str) -> None:
     """Halfway through the records it is about half of the file, though the reader is far ahead."""

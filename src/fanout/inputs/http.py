@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 
 from fanout.errors import SourceError
+from fanout.inputs.http_spool import BodySpool
 from fanout.inputs.readers import CHUNK_BYTES
 
 _SILENCE_S = 60.0
@@ -19,7 +20,7 @@ class HttpReader:
     """The body of a URL. Proxies and certificates as the standard library finds them in the environment.
 
     A reading that breaks off goes on with Range and If-Range, where the server gave an ETag or a date;
-    otherwise that is the end of it.
+    otherwise the body is copied to a temporary file as fast as it comes.
     """
 
     def __init__(self, url: str) -> None:
@@ -30,6 +31,7 @@ class HttpReader:
         self._reply: http.client.HTTPResponse | None = None
         self._validator: str | None = None
         self._is_over = False
+        self._spool: BodySpool | None = None
 
     def read(self) -> bytes:
         """The next bytes. Raises SourceError for any status but 200, and for a body that stays cut short."""
@@ -38,8 +40,10 @@ class HttpReader:
         failures = 0
         while True:
             try:
-                if self._reply is None:
+                if self._reply is None and self._spool is None:
                     self._open()
+                if self._spool is not None:
+                    return self._spooled(self._spool)
                 assert self._reply is not None
                 chunk = self._reply.read1(CHUNK_BYTES)
             except urllib.error.HTTPError as error:
@@ -65,6 +69,12 @@ class HttpReader:
             time.sleep(_RETRY_AFTER_S[failures])  # in the reader's own thread
             failures += 1
 
+    def _spooled(self, spool: BodySpool) -> bytes:
+        chunk = spool.read(self.bytes_read)
+        self.bytes_read += len(chunk)
+        self._is_over = not chunk
+        return chunk
+
     def _open(self) -> None:
         reply = self._get()
         if self.bytes_read == 0:
@@ -75,6 +85,9 @@ class HttpReader:
             etag = reply.headers.get("ETag")
             strong = etag if etag and not etag.startswith("W/") else None
             self._validator = strong or reply.headers.get("Last-Modified")
+            if self._validator is None:
+                self._spool = BodySpool(reply, self.bytes_total)
+                return
         elif reply.status == http.client.OK:
             self._pass_what_is_read(reply)
         elif reply.status != http.client.PARTIAL_CONTENT:
@@ -111,10 +124,14 @@ class HttpReader:
         return False
 
     def interrupt(self) -> None:
-        """Nothing: the silence ends by itself."""
+        """Wait no longer for a copy; another silence ends by itself."""
+        if self._spool is not None:
+            self._spool.close()
 
     def close(self) -> None:
         """Hang up."""
+        if self._spool is not None:
+            self._spool.close()
         if self._reply is not None:
             self._reply.close()
             self._reply = None
