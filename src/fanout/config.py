@@ -23,6 +23,7 @@ class OptionKeywords(TypedDict, total=False):
     retry_function_errors: int
     retry_on: Sequence[str]
     idempotent: bool
+    hedge: bool
     timeout: float | None
     function_timeout: float | None
     connect_timeout: float
@@ -67,6 +68,7 @@ class Options:
     retry_function_errors: int = 0
     retry_on: Sequence[str] = ()  # error types; empty means any, once retry_function_errors > 0
     idempotent: bool = False
+    hedge: bool = False  # one copy of a call that is far later than its peers, at the end of the input
     timeout: float | None = None  # per call; default: the function's own plus slack
     function_timeout: float | None = None  # the function's own, where it cannot be read
     connect_timeout: float = 5.0
@@ -151,6 +153,8 @@ class Options:
         _check(self.log_type in _LOG_TYPES, "log_type", self.log_type, " | ".join(_LOG_TYPES))
         _check(self.transport in ("direct", "sdk"), "transport", self.transport, "direct | sdk")
         _check(not isinstance(self.retry_on, str), "retry_on", self.retry_on, "a list of error types")
+        if self.hedge:
+            self._check_hedge()
         if self.endpoint_url is not None:
             _check(
                 self.endpoint_url.startswith(("http://", "https://")),
@@ -158,6 +162,15 @@ class Options:
                 self.endpoint_url,
                 "http://… or https://…",
             )
+
+    def _check_hedge(self) -> None:
+        for name, is_given in (
+            (f"invocation_type {self.invocation_type}", self.invocation_type != "RequestResponse"),
+            ("stream", self.stream),
+            ("batch", self.batch is not None or self.batch_bytes is not None),
+        ):
+            if is_given:
+                raise ConfigError(f"hedge does not go with {name}: leave one of them out")
 
     @classmethod
     def names(cls) -> frozenset[str]:
@@ -231,6 +244,15 @@ def parse_leave(value: int | str) -> Leave:
         raise _refusal("leave", value, allowed) from None
     _check(number >= 0, "leave", value, allowed)
     return Leave(fixed=number)
+
+
+def check_hedge(*, is_hedged: bool, may_repeat: bool) -> None:
+    """Raise ConfigError where calls would be sent twice that may not run twice."""
+    if is_hedged and not may_repeat:
+        raise ConfigError(
+            "hedge sends some records twice: give idempotent too, if they may run twice, "
+            "or durable, for a durable function"
+        )
 
 
 def _is_number(value: object) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from fanout.errors import ConfigError
-from fanout.model import AttemptEnd, InvocationType, Outcome
+from fanout.model import SUPERSEDED, AttemptEnd, InvocationType, Outcome
 from fanout.quantities import dollars
 
 DEFAULT_REGION = "us-east-1"
@@ -99,6 +99,7 @@ class CostMeter:
         self._mb_ms = 0
         self._ms = 0
         self._billed = self._timed = self._unpriced = self._unpriced_ms = 0
+        self._left_running = 0  # attempts of hedged calls that were awaited no longer
 
     def add(self, outcome: Outcome) -> None:
         """Charge one record: its last attempt, and those before that ran."""
@@ -134,6 +135,7 @@ class CostMeter:
         self._ms += before._ms
         self._billed += before._billed
         self._timed += before._timed
+        self._left_running += before._left_running
         if self._memory_mb and not before._memory_mb:  # it is known now
             self._mb_ms += before._unpriced_ms * self._memory_mb
         else:
@@ -172,6 +174,7 @@ class CostMeter:
             if end.verdict in _RAN:
                 self._requests += 1
                 self._timed += 1
+                self._left_running += end.error.startswith(SUPERSEDED)
                 self._charge(ceil(end.duration_ms), self._memory_mb)
 
     def _charge(self, ms: int, memory_mb: int) -> None:
@@ -220,6 +223,11 @@ class CostMeter:
             return (
                 "lower",
                 f"without the time of {self._unpriced:,} executions: their memory size is not known",
+            )
+        if self._left_running:
+            return (
+                "lower",
+                f"{self._left_running:,} attempts of hedged calls ran on after the other's success",
             )
         if self._timed and self._billed:
             return "upper", f"billed time of {self._billed:,} executions, round-trip time of {self._timed:,}"

@@ -83,6 +83,9 @@ class ErrorDetail(msgspec.Struct, omit_defaults=True):
     cause: Any = None  # further members that the runtime gave (Java's cause)
 
 
+SUPERSEDED = "Superseded"  # the error type of an attempt whose twin succeeded first
+
+
 class AttemptEnd(msgspec.Struct, omit_defaults=True):
     """How one attempt ended, for an outcome's ``history``."""
 
@@ -148,6 +151,7 @@ class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
     tenant_id: str | None = None
     durable_name: str | None = None
     batch: BatchPlace | None = None  # where the call carried several records
+    copies: int = 0  # second attempts beside a late one, of a hedged call
 
     @property
     def ok(self) -> bool:

@@ -104,7 +104,7 @@ class RetryPolicy:
         self._retries = retries
         self._retry_function_errors = retry_function_errors
         self._retry_on = frozenset(retry_on)
-        self._idempotent = idempotent
+        self.is_idempotent = idempotent
         self._throttle_patience_s = throttle_patience_s
         self.budget = budget if budget is not None else RetryBudget()
         self._rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, no secret
@@ -137,7 +137,7 @@ class RetryPolicy:
                 return None
             delay_s = self._jitter(THROTTLE_BASE_S, THROTTLE_CAP_S, max(throttles, 1))
         elif verdict is Verdict.TRANSIENT or (
-            verdict is Verdict.AMBIGUOUS and (self._idempotent or starts_once)
+            verdict is Verdict.AMBIGUOUS and (self.is_idempotent or starts_once)
         ):
             if attempts > self._retries or not self.budget.try_take():
                 return None

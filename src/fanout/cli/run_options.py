@@ -204,6 +204,13 @@ what_fails = _group(
     click.option(
         "--idempotent/--not-idempotent", default=None, help="The function may run twice for one record."
     ),
+    click.option(
+        "--hedge",
+        is_flag=True,
+        default=None,
+        help="When the input has ended, send a copy of a call far later than its peers; "
+        "needs --idempotent or --durable.",
+    ),
     click.option("--deadline", type=DURATION, metavar="DURATION", help="Stop after this long: 90s, 15m, 2h."),
     click.option(
         "--outage-patience",

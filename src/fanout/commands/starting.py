@@ -28,6 +28,7 @@ from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, q
 from fanout.commands.request import Request, RunOptions, is_batched
 from fanout.commands.run_input import open_input
 from fanout.commands.workers import dispatcher_class, uses_workers
+from fanout.config import check_hedge
 from fanout.cost import CostMeter, load_prices
 from fanout.dispatcher import Dispatcher
 from fanout.errors import ConfigError, FanoutError, FatalRefusal, SourceError
@@ -229,6 +230,8 @@ class RunSession:
         self._to_stdout = False
         self._finished = self._failed = 0
         self._is_streaming = bool(options.get("stream")) or options.get("invocation") == "stream"
+        may_repeat = bool(options.get("idempotent")) or run_options.durable
+        check_hedge(is_hedged=bool(options.get("hedge")), may_repeat=may_repeat)
         if run_options.durable and is_batched(options):
             raise ConfigError("durable names the call of one record: leave batch out")
         if run_options.durable_expr is not None and is_batched(options):

@@ -33,6 +33,8 @@ def dispatcher_class(
         raise ConfigError("workers cannot use a transport of your own: leave workers out")
     if options.get("stream") or options.get("invocation") == "stream":
         raise ConfigError("stream does not go with workers: streamed replies are files of one machine")
+    if options.get("hedge"):
+        raise ConfigError("hedge does not go with workers: leave one of them out")
     if run_options.local is not None and scheduler is not None:
         raise ConfigError("local and scheduler are both given: other machines do not reach a local handler")
     from fanout.workers import Coordinator, DaskCrew

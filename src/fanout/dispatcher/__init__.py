@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from fanout.batching import SqsAttributes
 from fanout.breaker import Breaker
-from fanout.config import OptionKeywords, Options
+from fanout.config import OptionKeywords, Options, check_hedge
 from fanout.dispatcher.batcher import Batcher, plan_of
 from fanout.dispatcher.budget import Budget
 from fanout.dispatcher.call import Call, Feed
@@ -128,6 +128,7 @@ class Dispatcher:
         if self._engine is not None:
             raise FanoutError("this dispatcher has been used already: make a new one")
         options = self.options
+        check_hedge(is_hedged=options.hedge, may_repeat=options.idempotent or self.durable_run is not None)
         async with AsyncExitStack() as stack:
             budget = (
                 Budget(options, self._own_transport, must_ask=self.durable_run is not None)
@@ -174,6 +175,7 @@ class Dispatcher:
                 hooks=hooks,
                 on_outcome=_joined(listeners),
                 linger_s=budget.linger_s,
+                hedges=options.hedge,
             )
             engine.is_durable = budget.quotas.is_durable
             if self.durable_run is not None:

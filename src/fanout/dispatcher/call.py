@@ -26,6 +26,9 @@ class Feed:
     priority = 0  # lower numbers go first
     is_abandoned = False  # nobody waits for outcomes any more: nothing of this feed is sent again
     may_repeat = True  # another attempt may still be made
+    has_input_ended = False  # no record follows those that are out
+    records_read = 0  # of its input
+    copies = 0  # that were sent of late calls
     waits_out_outages = False  # its calls wait while nothing is answered, and spend no attempts
     deadline_s: float | None = None  # of the engine's clock
     trace: CallTrace | None = None  # the caller's, where it asked to pass it on
@@ -126,6 +129,7 @@ class Call(msgspec.Struct):
     spared: int = 0  # attempts that count for no retry: those of batches it was a part of
     span: tuple[Any, str] | None = None  # OpenTelemetry's, and the header that names it
     ran: tuple[Reply, ErrorDetail | None] | None = None  # the last function error, while it is repeated
+    copies: int = 0  # second attempts that were sent beside a late one
 
     def note_attempt(self, end: AttemptEnd) -> None:
         """Keep how an attempt ended; the last five stay."""
@@ -145,3 +149,9 @@ class Attempt(msgspec.Struct):
     is_outage_probe: bool = False
     sent_s: float = 0.0
     sent_wall_s: float = 0.0  # Unix time; 0 before it is sent
+    is_copy: bool = False  # of a late attempt, its twin
+    twin: Attempt | None = None  # the other one, while either's end decides about both
+    end: tuple[Reply | None, Classification] | None = None  # how it ended, while its copy is awaited
+    ended_s: float | None = None  # and when
+    is_superseded: bool = False  # its twin has succeeded
+    worker: asyncio.Task[None] | None = None  # that sends it, where calls are hedged

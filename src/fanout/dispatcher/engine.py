@@ -22,6 +22,7 @@ from fanout.breaker import Breaker
 from fanout.classify import classify, classify_failure
 from fanout.dispatcher.batcher import Batcher
 from fanout.dispatcher.call import Attempt, Call, Feed
+from fanout.dispatcher.hedges import Hedges, part
 from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.dispatcher.record import InputRecord
 from fanout.dispatcher.turns import Turns
@@ -29,6 +30,7 @@ from fanout.errors import FatalRefusal, OutageError, TransportError
 from fanout.gate import Gate, Release
 from fanout.limit import Limit
 from fanout.model import (
+    SUPERSEDED,
     Classification,
     ErrorDetail,
     InvokeTemplate,
@@ -49,6 +51,7 @@ _LEAST_WAIT_S = 0.001
 _TURNS_MASK = 63  # a worker yields once in 64 calls
 _PARKED_MOST = 1_000  # workers that wait for a call instead of ending; a new one costs three times as much
 _FAILED = ErrorDetail("Stopped")
+_SUPERSEDED = ErrorDetail(SUPERSEDED, "the other attempt of this call succeeded first")
 
 
 class Hooks:
@@ -77,6 +80,7 @@ class Engine:
         hooks: Hooks | None = None,
         on_outcome: Callable[[Outcome, Any], None] | None = None,
         linger_s: float = 0.0,
+        hedges: bool = False,
     ) -> None:
         self.transport = transport
         self.limit = limit
@@ -85,6 +89,7 @@ class Engine:
         self.outcomes = outcomes
         self.linger_s = linger_s  # how long a function whose reply was lost may run on
         self._policy = policy
+        self._hedges = Hedges(self._may_run_twice) if hedges else None
         self.is_paused = False  # holds every new attempt; what is in flight goes on
         self._patience = patience
         self._breaker = breaker
@@ -215,8 +220,10 @@ class Engine:
             outage = self.outage
             is_probing = outage.is_on and outage.admits(now_s) and bool(self._held or self._paused)
             if not is_retry_due and not self._queue and not is_probing:
-                self._arm(now_s)
-                return None
+                copy = None if self._hedges is None else self._take_copy(self._hedges, now_s)
+                if copy is None:
+                    self._arm(now_s)
+                return copy
             if breaker is not None and not breaker.admits(now_s):
                 self._arm(now_s)
                 return None
@@ -248,6 +255,23 @@ class Engine:
                 outage.on_probe_sent()
                 self._probed = call
             return Attempt(call, n_bytes, breaker is not None and breaker.on_sent(), is_probing)
+
+    def _take_copy(self, hedges: Hedges, now_s: float) -> Attempt | None:
+        """A second attempt of a call that is late, with a permit and a token of its own."""
+        is_troubled = self.outage.is_on or (self._breaker is not None and self._breaker.is_open)
+        if is_troubled or self._is_closing or (late := hedges.late(now_s)) is None:
+            return None
+        if not self.gate.has_room(now_s) or not self.pacer.try_take():
+            return None
+        self.gate.acquire(now_s)
+        self.gate.add_bytes(late.n_bytes)
+        return hedges.copy(late)
+
+    def _may_run_twice(self, call: Call) -> bool:
+        return self._policy.is_idempotent or self._starts_once(call)
+
+    def _starts_once(self, call: Call) -> bool:
+        return self.is_durable and call.template.durable_name is not None
 
     def _due_retry(self) -> Call | None:
         call = heapq.heappop(self._waiting)[2]
@@ -343,6 +367,11 @@ class Engine:
             probe_at_s = self.outage.probe_at_s
             if probe_at_s is not None and (at_s is None or probe_at_s < at_s):
                 at_s = probe_at_s
+        if self._hedges is not None and not self._queue and (late_s := self._hedges.late_at_s()) is not None:
+            if late_s <= now_s:  # it is late, and waits for a permit
+                late_s = self.gate.next_change_s(now_s) or late_s
+            if at_s is None or late_s < at_s:
+                at_s = late_s
         if at_s is None or at_s <= now_s:
             # Due already and still held back: by a permit or a token, whose coming back pumps.
             return
@@ -377,6 +406,8 @@ class Engine:
                 call.first_sent_s = now_s
                 self._policy.budget.on_fresh_call()
             attempt.sent_wall_s = time.time()
+            if self._hedges is not None:
+                self._hedges.begin(attempt, worker)
             template = call.template
             if call.feed.trace is not None:
                 template = call.feed.traced(call, template, call.feed.trace)
@@ -385,17 +416,11 @@ class Engine:
                     reply = await send(template, call.body, call.feed.chunk_writer(call))
                 else:
                     reply = await send(template, call.body)
-            except TransportError as error:
-                self._settle(attempt, None, classify_failure(error))
-            except FatalRefusal as error:
-                detail = ErrorDetail(error.code or "NoCredentials", str(error))
-                self._settle(attempt, None, Classification(Verdict.FATAL, error=detail))
             except Exception as error:  # noqa: BLE001 - whatever is raised is this call's end
-                _log.error("a call ended in an unexpected error", exc_info=error)
-                detail = ErrorDetail(type(error).__name__, f"an unexpected error: {error}"[:1000])
-                self._settle(attempt, None, Classification(Verdict.AMBIGUOUS, error=detail))
+                self._settle(attempt, None, _end_by(error))
             except BaseException as error:
-                self._abandon(attempt, error)
+                if self._abandon(attempt, error):
+                    return
                 raise
             else:
                 self._has_answered = True
@@ -419,6 +444,11 @@ class Engine:
         if attempt is not None:  # cancelled before it began: nothing was sent
             now_s = self.clock()
             self.gate.release(Release.IGNORED, attempt.n_bytes, now_s, now_s)
+            if attempt.is_copy:
+                if not attempt.is_superseded:
+                    attempt.call.copies, attempt.call.spared = 0, attempt.call.spared - 1
+                self._drop(attempt, now_s)
+                return
             if attempt.is_outage_probe:
                 self.outage.on_probe_over(now_s)
             attempt.call.is_waiting = attempt.call.last is not None
@@ -429,14 +459,67 @@ class Engine:
     def _settle(self, attempt: Attempt, reply: Reply | None, classification: Classification) -> None:
         """Give the permit back, let limit and pacer learn, and end or repeat the call."""
         now_s = self.clock()
+        verdict = classification.verdict
+        if self._hedges is not None:
+            has_run = verdict is Verdict.SUCCESS or verdict is Verdict.FUNCTION_ERROR
+            self._hedges.end(attempt, ran_s=now_s - attempt.sent_s if has_run else None)
+            if attempt.is_superseded:  # it ended while it was being cut off
+                self.gate.linger(attempt.sent_s + self.linger_s, attempt.n_bytes, now_s)
+                return
+        if verdict is Verdict.SUCCESS:
+            assert reply is not None
+            if attempt.twin is not None:
+                self._supersede(attempt, now_s)
+            self._settle_success(attempt, reply, now_s)
+            return
+        self._release(attempt, classification, now_s)
+        if attempt.is_copy:
+            self._on_copy_failed(attempt, reply, classification, now_s)
+        elif attempt.twin is not None:
+            attempt.end, attempt.ended_s = (reply, classification), now_s  # its copy may succeed yet
+        else:
+            self._end(attempt, reply, classification, now_s)
+
+    def _supersede(self, winner: Attempt, now_s: float) -> None:
+        """The first success of two attempts is the call's: the other is waited for no longer."""
+        other = part(winner)
+        assert other is not None
+        call = winner.call
+        if other.end is not None:
+            reply, end = other.end
+            call.note_attempt(self.outcomes.attempt_end(other, end, reply, other.ended_s or now_s))
+            return
+        other.is_superseded = True
+        if other.worker is None:  # a copy that is not out yet
+            call.copies, call.spared = 0, call.spared - 1
+            next(worker for worker, starting in self._starting.items() if starting is other).cancel()
+            return
+        lost = Classification(Verdict.AMBIGUOUS, error=_SUPERSEDED)
+        call.note_attempt(self.outcomes.attempt_end(other, lost, None, now_s))
+        other.worker.cancel()
+
+    def _on_copy_failed(self, copy: Attempt, reply: Reply | None, end: Classification, now_s: float) -> None:
+        """A copy that fails is dropped; what it did to the record is remembered."""
+        call = copy.call
+        call.note_attempt(self.outcomes.attempt_end(copy, end, reply, now_s))
+        if end.verdict is Verdict.THROTTLED:
+            call.spared -= 1
+        elif end.verdict is Verdict.FUNCTION_ERROR and call.ran is None:
+            assert reply is not None
+            call.ran = reply, end.error
+        self._drop(copy, now_s)
+
+    def _drop(self, copy: Attempt, now_s: float) -> None:
+        """Go on without a copy: with the end of the original, if that came first."""
+        original = part(copy)
+        if original is not None and original.end is not None:
+            self._end(original, *original.end, now_s)
+
+    def _release(self, attempt: Attempt, classification: Classification, now_s: float) -> None:
+        """Give the permit of an attempt that did not succeed back, and let limit and pacer learn."""
         call = attempt.call
         verdict = classification.verdict
         n_bytes = attempt.n_bytes
-        if verdict is Verdict.SUCCESS:
-            assert reply is not None
-            self._settle_success(attempt, reply, now_s)
-            return
-        call.last_http_status = None if reply is None else reply.status
         if verdict is not Verdict.THROTTLED:
             self._patience.note_progress()
         if verdict is Verdict.THROTTLED:
@@ -453,6 +536,14 @@ class Engine:
             self.pacer.on_success(now_s)
         else:
             self.gate.release(Release.IGNORED, n_bytes, attempt.sent_s, now_s)
+
+    def _end(
+        self, attempt: Attempt, reply: Reply | None, classification: Classification, now_s: float
+    ) -> None:
+        """End or repeat the call of an attempt that did not succeed; its permit is given back."""
+        call = attempt.call
+        verdict = classification.verdict
+        call.last_http_status = None if reply is None else reply.status
         if self._is_held(attempt, reply, classification, now_s):
             return
         if call.batch is not None and self._is_split(attempt, reply, classification, now_s):
@@ -643,7 +734,7 @@ class Engine:
             function_error_retries=call.function_error_retries,
             throttles=call.throttles,
             throttled_since_s=self._patience.since_s,
-            starts_once=self.is_durable and call.template.durable_name is not None,
+            starts_once=self._starts_once(call),
             now_s=now_s,
         )
         deadline_s = _deadline_of(call)
@@ -772,12 +863,22 @@ class Engine:
             last = Classification(Verdict.TRANSIENT, error=error)
         self._finish(call, self.outcomes.of_failure(call, call.last, None, last, now_s), now_s, call.last)
 
-    def _abandon(self, attempt: Attempt, error: BaseException) -> None:
-        """A call was cut off by cancellation: the function may have run."""
+    def _abandon(self, attempt: Attempt, error: BaseException) -> bool:
+        """A call was cut off: the function may have run. Returns whether its twin's success did that."""
         now_s = self.clock()
         if attempt.is_outage_probe:
             self.outage.on_probe_over(now_s)
         self.gate.linger(attempt.sent_s + self.linger_s, attempt.n_bytes, now_s)
+        if self._hedges is not None:
+            self._hedges.end(attempt)
+        if attempt.is_superseded:
+            return isinstance(error, asyncio.CancelledError)  # its call has its outcome
+        if attempt.is_copy:
+            attempt.call.may_have_run = True
+            self._drop(attempt, now_s)
+            return False
+        if (copy := part(attempt)) is not None:
+            copy.is_superseded = True
         kind = "Cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
         detail = ErrorDetail(kind, "the call was cut off: the function may have run")
         lost = Classification(Verdict.AMBIGUOUS, error=detail)
@@ -787,6 +888,7 @@ class Engine:
             now_s,
             attempt,
         )
+        return False
 
     def _break(self, error: BaseException) -> None:
         _log.error("a call ended in an unexpected error", exc_info=error)
@@ -822,6 +924,18 @@ def _deadline_of(call: Call) -> float | None:
     if deadline_s is None and call.records[0].deadline_s is not None:
         return min(record.deadline_s for record in call.records if record.deadline_s is not None)
     return deadline_s
+
+
+def _end_by(error: Exception) -> Classification:
+    """The end of an attempt that raised."""
+    if isinstance(error, TransportError):
+        return classify_failure(error)
+    if isinstance(error, FatalRefusal):
+        detail = ErrorDetail(error.code or "NoCredentials", str(error))
+        return Classification(Verdict.FATAL, error=detail)
+    _log.error("a call ended in an unexpected error", exc_info=error)
+    detail = ErrorDetail(type(error).__name__, f"an unexpected error: {error}"[:1000])
+    return Classification(Verdict.AMBIGUOUS, error=detail)
 
 
 def _is_own(call: Call) -> bool:

@@ -176,6 +176,14 @@ class RecordFeed(Feed):
         return self.intake.failure
 
     @property
+    def has_input_ended(self) -> bool:  # type: ignore[override]
+        return self.intake.has_ended
+
+    @property
+    def records_read(self) -> int:  # type: ignore[override]
+        return self.intake.records_read
+
+    @property
     def is_finished(self) -> bool:
         """No record of this feed is out, and none will come."""
         return (

@@ -75,6 +75,8 @@ class OutcomeMaker:
             output_encoding=encoding,
             generation=self._generation,
         )
+        if call.copies:
+            outcome.copies = call.copies
         if record.source is not None:
             outcome.source, outcome.line = record.source, record.line
         if call.batch is not None:
@@ -140,6 +142,7 @@ class OutcomeMaker:
             line=record.line,
             source=record.source,
             generation=self._generation,
+            copies=call.copies,
             is_fault=record.fault is not None and record.fault_verdict is Verdict.REJECTED,
         )
         if attempt is not None:
@@ -148,7 +151,7 @@ class OutcomeMaker:
             if call.is_waiting and call.history:
                 outcome.duration_ms = call.history[-1].duration_ms  # without the wait
             else:
-                outcome.duration_ms = _ms(now_s - attempt.sent_s)
+                outcome.duration_ms = _ms((attempt.ended_s or now_s) - attempt.sent_s)
         if last_reply is not None:
             outcome.request_id = last_reply.request_id
             outcome.executed_version = last_reply.executed_version
@@ -174,7 +177,7 @@ class OutcomeMaker:
         return AttemptEnd(
             verdict=classification.verdict.value,
             at=self.timestamps.format(attempt.sent_wall_s),
-            duration_ms=_ms(now_s - attempt.sent_s),
+            duration_ms=_ms((attempt.ended_s or now_s) - attempt.sent_s),
             error=_in_words(classification.error),
             request_id=None if reply is None else reply.request_id,
         )

@@ -117,6 +117,9 @@ def tiles(report: RunTotals) -> str:
     if report.retries:
         shown = figure("retries", report.retries, f"{report.retries:,}")
         made.append(tile("Retries", shown, "attempts after the first"))
+    if report.copies:
+        shown = figure("copies", report.copies, f"{report.copies:,}")
+        made.append(tile("Copies", shown, "of late calls"))
     if report.cold_starts:
         mean_ms = report.stats.init_ms / report.cold_starts
         made.append(
@@ -145,7 +148,11 @@ def summary_table(report: RunTotals) -> str:
         ("throughput", f"{number(report.throughput_per_s)}/s"),
         ("latency", f"p50 {milliseconds(latency['p50'])}, p99 {milliseconds(latency['p99'])}"),
     ]
-    for name, count in (("throttles", sum(report.throttles.values())), ("retries", report.retries)):
+    for name, count in (
+        ("throttles", sum(report.throttles.values())),
+        ("retries", report.retries),
+        ("copies", report.copies),
+    ):
         if count:
             rows.append((name, f"{count:,}"))
     if report.cost is not None:

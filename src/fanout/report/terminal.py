@@ -129,6 +129,8 @@ def _figures(report: RunTotals, width: int) -> Iterator[Text]:
         yield _labelled("throttles", " ".join(parts))
     if report.retries:
         yield _labelled("retries", f"{report.retries:,}")
+    if report.copies:
+        yield _labelled("copies", f"{report.copies:,} of late calls")
     if report.cold_starts:
         yield _labelled("cold starts", f"{report.cold_starts:,}")
     if report.cost is not None:

@@ -99,6 +99,7 @@ class RunTotals:
         self.latency_ms: dict[str, float] = stats.latency_ms()
         self.throttles: dict[str, int] = dict(stats.throttles)
         self.retries: int = stats.retries
+        self.copies: int = stats.copies
         self.cold_starts: int = stats.cold_starts
         self.failures: list[FailureCluster] = stats.failures()
         self.slowest: list[Execution] = stats.slowest()
@@ -197,6 +198,7 @@ class RunTotals:
             "thresholds": msgspec.to_builtins(self.thresholds),
             "throttles": self.throttles,
             "retries": self.retries,
+            "copies": self.copies,
             "attempts": {str(attempts): count for attempts, count in self.stats.attempts_taken().items()},
             "cold_starts": self.cold_starts,
             "billed_gb_s": round(self.stats.billed_gb_s, 6) if self.stats.billed_records else None,

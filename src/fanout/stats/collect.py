@@ -38,6 +38,7 @@ class Stats:
         self.counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
         self.throttles: dict[str, int] = {}
         self.attempts: dict[int, int] = {}  # records by how many attempts they took
+        self.copies = 0  # second attempts beside a late one
         self.carried = 0  # records that went out in another's call: calls are so many fewer than records
         self.outcome_throttles = 0  # 429s that finished records met, for a journal without a timeline
         self.cold_starts = 0
@@ -77,6 +78,8 @@ class Stats:
             status = outcome.status
             counts[status] += 1
             attempts = outcome.attempts
+            if outcome.copies:
+                self.copies += outcome.copies
             if attempts != _COMMON_ATTEMPTS:
                 self.attempts[attempts] = self.attempts.get(attempts, 0) + 1
             batch = outcome.batch
@@ -213,8 +216,9 @@ class Stats:
 
     @property
     def retries(self) -> int:
-        """Attempts after a record's first; throttled ones are no attempts."""
-        return sum((attempts - 1) * count for attempts, count in self.attempts.items() if attempts > 1)
+        """Attempts after a record's first; neither throttled ones nor copies of late ones."""
+        later = sum((attempts - 1) * count for attempts, count in self.attempts.items() if attempts > 1)
+        return max(0, later - self.copies)
 
     def attempts_taken(self) -> dict[int, int]:
         """How many records took 0, 1, 2 … attempts."""
