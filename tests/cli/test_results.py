@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +19,7 @@ import fanout
 from fanout.errors import ConfigError
 from fanout.outputs import s3 as s3_module
 from tests.cli.inside import Inside
+from tests.cli.running import Shell, end, interrupted
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +150,69 @@ def test_large_outcomes_go_up_in_parts(inside: Inside, lake: Any, monkeypatch: p
     assert len(manifest["parts"]) == 2
     assert len(outcomes) == 4
     assert not list(lake.multipart_uploads.all())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_first_signal_uploads_and_a_second_does_not(
+    shell: Shell, moto: str, lake: Any, signals: int
+) -> None:
+    """Drained, what is there goes up, and the exit code is the signal's; cut off, nothing does."""
+    shell.environment["AWS_ENDPOINT_URL_S3"] = moto
+    shell.write("in.jsonl", 60)
+    process = shell.start("run", "slow", "in.jsonl", "--out", "run", "-j", "5", "--results", "s3://lake/res")
+    with interrupted(process):
+        shell.wait_for_outcomes(5)
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)  # two at once are one to the kernel
+        assert end(process).code == 130
+    run = json.loads((shell.directory / "run" / "run.json").read_text())
+    manifests = [summary.key for summary in lake.objects.all() if summary.key.endswith("manifest.json")]
+    if signals == 2:
+        assert not manifests
+        return
+    assert manifests == [f"res/{run['id']}/manifest.json"]
+    manifest = json.loads(read(lake, manifests[0]))
+    assert (manifest["state"], manifest["halted_by"]) == ("interrupted", "sigint")
+    assert manifest["counts"] == {"succeeded": len(shell.outcomes())}
+
+
+def test_a_run_that_is_stopped_uploads_and_keeps_its_exit_code(inside: Inside, lake: Any) -> None:
+    """A deadline, and a function that is not there any more."""
+    inside.write("in.jsonl", 400)
+    words = ("--out", "run", "--results", "s3://lake/res", "--quiet")
+    assert inside.run("run", "slow", "in.jsonl", "-j", "2", "--deadline", "300ms", *words).code == 5
+    manifest, outcomes = check(lake, inside)
+    assert manifest["halted_by"] == "deadline"
+    assert len(outcomes) == len(inside.outcomes())
+
+
+@pytest.mark.parametrize("output_format", ["jsonl", "csv", "parquet"])
+def test_every_export_can_go_to_s3(inside: Inside, lake: Any, output_format: str) -> None:
+    """What arrives is what a file would have."""
+    inside.write("in.jsonl", 3)
+    assert inside.run("run", "fast", "in.jsonl", "--out", "run", "--quiet").code == 0
+    for what in (("--outputs",), ("--outcomes",), ("--status", "succeeded")):
+        words = ("export", "run", *what, "--format", output_format, "-o")
+        assert inside.run(*words, "file").code == 0
+        done = inside.run(*words, "s3://lake/there")
+        assert (done.code, done.out) == (0, "")
+        assert "to s3://lake/there" in done.err
+        assert read(lake, "there") == (inside.directory / "file").read_bytes()
+    done = inside.run("export", "run", "--outcomes", "-o", "s3://nowhere/x")
+    done.assert_one_line(2, "s3://nowhere/x: cannot be written: no such bucket")
+    assert inside.run("export", "run", "--outcomes", "-o", "s3://lake/x/").code == 2
+
+
+def test_parquet_without_its_extra_is_one_line(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the file is made."""
+    inside.write("in.jsonl", 1)
+    assert inside.run("run", "fast", "in.jsonl", "--out", "run", "--quiet").code == 0
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    done = inside.run("export", "run", "--outputs", "--format", "parquet", "-o", "o.parquet")
+    done.assert_one_line(2, "pip install 'lambda-fanout[parquet]'")
+    assert not (inside.directory / "o.parquet").exists()
 
 
 def test_what_cannot_hold_is_refused(inside: Inside) -> None:
