@@ -4,28 +4,38 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed-run
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
 
 .PHONY: demo test check test-all coverage docs dist bench bench-report format clean
 
-# A virtual environment that was made halfway has no stamp, and is made again.
-$(STAMP): pyproject.toml
+# A virtual environment that was made halfway has no stamp, and is made again. The demo needs fanout alone.
+$(RUN_STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "fanout needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 1; }
-	@echo "Installing into $(VENV) (the first time only)"
+	@echo "Installing fanout into $(VENV) (the first time only)"
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv --quiet --allow-existing --python "$(PYTHON)" "$(VENV)" && \
-		uv pip install --quiet --python "$(BIN)/python" --editable . --group dev; \
+		uv pip install --quiet --python "$(BIN)/python" --editable .; \
 	else \
 		"$(PYTHON)" -m venv "$(VENV)" && \
+		"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --editable .; \
+	fi
+	@touch $@
+
+$(STAMP): $(RUN_STAMP)
+	@echo "Installing what the tests need into $(VENV) (the first time only)"
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --python "$(BIN)/python" --editable . --group dev; \
+	else \
 		"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" && \
 		"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --editable . --group dev; \
 	fi
 	@touch $@
 
-demo: $(STAMP)
+demo: $(RUN_STAMP)
 	@$(BIN)/python examples/demo.py
 
 test: $(STAMP)
