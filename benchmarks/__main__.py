@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-NAMES = ("startup", "overhead", "latency", "throughput", "littles_law", "memory")
+NAMES = ("startup", "overhead", "latency", "throughput", "batches", "littles_law", "memory")
 
 
 def main() -> None:
