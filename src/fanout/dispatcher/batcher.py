@@ -79,6 +79,8 @@ class Batcher:
         self._lambda_bytes = most
         self._max_bytes = most if plan.max_bytes is None else min(most, plan.max_bytes)
         self._has_names = plan.shape == "sqs"
+        self._empty_bytes = self._shape.empty_bytes
+        self._size = plan.size
         self._forming: dict[int, _Forming] = {}  # by the identity of the template, which it keeps
 
     @property
@@ -93,16 +95,18 @@ class Batcher:
 
     def add(self, feed: Feed, record: InputRecord, now_s: float) -> Call | None:
         """Put a record into a batch. Returns a call that is complete: a full batch, or a fault by itself."""
-        template = self._calls.template_of(record)
+        template = self._calls.template if record.own is None else self._calls.template_of(record)
         identifier = record.identifier or ""
-        if self._has_names and not identifier:
-            identifier = message_id(self._namespace, record.seq)
         element = b""
         if record.fault is None:
-            element = record.element or self._shape.element(
-                record.body, identifier, sent_ms=int(time.time() * 1000)
-            )
-            n_bytes = self._shape.payload_bytes(len(element), 1)
+            if not self._has_names:  # the element is the record as it stands
+                element = record.element or record.body
+            else:
+                if not identifier:
+                    identifier = message_id(self._namespace, record.seq)
+                sent_ms = int(time.time() * 1000)
+                element = record.element or self._shape.element(record.body, identifier, sent_ms=sent_ms)
+            n_bytes = self._empty_bytes + len(element)
             if n_bytes > self._lambda_bytes:
                 record.fault = ErrorDetail(
                     "PayloadTooLarge",
@@ -113,10 +117,8 @@ class Batcher:
         forming = self._forming.get(id(template))
         full: Call | None = None
         if forming is not None:
-            together = self._shape.payload_bytes(
-                forming.elements_bytes + len(element), len(forming.records) + 1
-            )
-            if together > self._max_bytes:
+            count = len(forming.records)  # and as many commas
+            if self._empty_bytes + forming.elements_bytes + len(element) + count > self._max_bytes:
                 full = self._complete(feed, forming, now_s)
                 forming = None
         if forming is None:
@@ -125,7 +127,7 @@ class Batcher:
         forming.elements.append(element)
         forming.identifiers.append(identifier)
         forming.elements_bytes += len(element)
-        if full is None and len(forming.records) >= self.plan.size:
+        if full is None and len(forming.records) >= self._size:
             full = self._complete(feed, forming, now_s)
         return full
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from copy import copy
 
 from fanout.batching import RecordResult
 from fanout.classify import STATUS_OF_FAILURE, status_of
@@ -43,11 +44,30 @@ class OutcomeMaker:
     def of_batch(
         self, attempt: Attempt, reply: Reply, results: Sequence[RecordResult], now_s: float
     ) -> list[Outcome]:
-        """The outcomes of those records of a batch whose result is no error."""
-        outcomes = []
-        for index, result in enumerate(results):
-            if result.error is None:
-                outcomes.append(self.of_success(attempt, reply, now_s, index, result.output or b""))
+        """The outcomes of those records of a batch whose result is no error.
+
+        They share what is the call's: each is a copy of the first, with what is its own.
+        """
+        batch = attempt.call.batch
+        assert batch is not None
+        size = len(results)
+        outcomes: list[Outcome] = []
+        shared: Outcome | None = None
+        for index, (record, result) in enumerate(zip(attempt.call.records, results, strict=True)):
+            if result.error is not None:
+                continue
+            if shared is None or not index:
+                outcome = self.of_success(attempt, reply, now_s, index, result.output or b"")
+                if index or reply.log_result is None:
+                    shared = outcome  # a log tail is of the first record alone
+            else:
+                outcome = copy(shared)
+                outcome.seq, outcome.key = record.seq, record.key
+                outcome.source = record.source
+                outcome.line = None if record.source is None else record.line
+                outcome.output_raw, outcome.output_encoding = embed(result.output or b"")
+                outcome.batch = BatchPlace(batch.id, index, size)
+            outcomes.append(outcome)
         return outcomes
 
     def of_success(
