@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
 import signal
 import subprocess
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -242,3 +244,39 @@ def move_to_the_past(run_dir: Path, by_s: float) -> None:
         path.write_text(re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", earlier, path.read_text()))
     path = run_dir / "timeline.jsonl"
     path.write_text(re.sub(r'"t":([\d.]+)', lambda found: f'"t":{float(found[1]) - by_s}', path.read_text()))
+
+
+class _Once(http.server.BaseHTTPRequestHandler):
+    """A signed address: it answers once, without ETag or date, and has expired then."""
+
+    seen = 0
+
+    def do_GET(self) -> None:
+        type(self).seen += 1
+        if self.seen > 1:
+            self.send_error(403)
+            return
+        body = b"".join(b'{"n":%d}\n' % n for n in range(200))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_a_url_that_has_expired_is_read_from_the_runs_own_copy(inside: Inside) -> None:
+    """The resume needs nothing of the server, and run.json and the spool belong to the owner alone."""
+    _Once.seen = 0
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Once) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/in.jsonl?signature=x"
+        begun = inside.run("run", "steady", url, "--out", "run", "-j", "4", "--enough", "40")
+        assert begun.code == 0, begun
+        assert len(inside.outcomes()) < 200
+        ended = inside.run("resume", "run", "--all", "-j", "50")
+        server.shutdown()
+    assert (ended.code, _Once.seen) == (0, 1), ended
+    assert sorted(outcome["output"]["n"] for outcome in inside.outcomes()) == list(range(200))
+    assert (inside.directory / "run" / "spool").stat().st_mode & 0o777 == 0o600

@@ -26,6 +26,7 @@ from fanout.inputs import (
     open_spool,
     shown_location,
 )
+from fanout.inputs.readers import end_mark
 from fanout.journal import RunDir
 
 Say = Callable[[str], None]
@@ -39,7 +40,8 @@ def open_input(request: Request, directory: Path | None, say: Say | None = None)
     options = request.run_options
     if options.payload is not None:
         return _placed(_repeated(options), directory)
-    is_spooled = request.location == "-" and options.spool
+    only = request.locations[0] if len(request.locations) == 1 else ""
+    is_spooled = options.spool and (only == "-" or is_url(only))
     source = open_source(
         request.locations,
         options.input_options(),
@@ -112,7 +114,7 @@ def _check_same(
     run_dir: RunDir, recorded: dict[str, Any], before: dict[str, Any], options: InputOptions
 ) -> None:
     kind = before.get("kind")
-    if run_dir.spool.exists() or kind in ("list", "payload"):
+    if _is_spooled(run_dir, recorded) or kind in ("list", "payload"):
         return
     if kind == "iterable":
         raise SourceError(
@@ -137,7 +139,7 @@ def _reopened(
 ) -> Source:
     if run_options.payload is not None:
         return _repeated(run_options)
-    if run_dir.spool.exists():
+    if _is_spooled(run_dir, recorded):
         return open_spool(run_dir.spool, options, location=recorded["location"])
     locations = recorded.get("locations") or [recorded.get("path") or recorded["location"]]
     return open_source(
@@ -147,6 +149,13 @@ def _reopened(
         clients=_clients(dispatcher),
         on_notice=say,
     )
+
+
+def _is_spooled(run_dir: RunDir, recorded: dict[str, Any]) -> bool:
+    """Whether the run's own copy is what is read; one of a URL only where it is whole."""
+    if is_url(recorded["location"]):
+        return end_mark(run_dir.spool).exists()
+    return run_dir.spool.exists()
 
 
 def _placed(source: Source, directory: Path | None) -> Source:

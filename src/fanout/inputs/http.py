@@ -6,6 +6,7 @@ import http.client
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from fanout.errors import SourceError
 from fanout.inputs.http_spool import BodySpool
@@ -20,10 +21,11 @@ class HttpReader:
     """The body of a URL. Proxies and certificates as the standard library finds them in the environment.
 
     A reading that breaks off goes on with Range and If-Range, where the server gave an ETag or a date;
-    otherwise the body is copied to a temporary file as fast as it comes.
+    otherwise the body is copied to a file as fast as it comes: to ``spool``, or a temporary one.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, spool: Path | None = None) -> None:
+        self._spool_path = spool
         self.notices: list[str] = []
         self.bytes_read = 0
         self.bytes_total: int | None = None
@@ -86,7 +88,7 @@ class HttpReader:
             strong = etag if etag and not etag.startswith("W/") else None
             self._validator = strong or reply.headers.get("Last-Modified")
             if self._validator is None:
-                self._spool = BodySpool(reply, self.bytes_total)
+                self._spool = BodySpool(reply, self.bytes_total, self._spool_path)
                 return
         elif reply.status == http.client.OK:
             self._pass_what_is_read(reply)

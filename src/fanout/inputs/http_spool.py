@@ -1,4 +1,4 @@
-"""The body of a URL that cannot be taken up again: copied to a temporary file as fast as it comes.
+"""The body of a URL that cannot be taken up again: copied to a file as fast as it comes.
 
 A server that hangs up on a slow reader then loses nothing: the run reads the file, at its own pace.
 """
@@ -9,18 +9,27 @@ import http.client
 import os
 import tempfile
 import threading
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import Any
 
 from fanout.errors import SourceError
-from fanout.inputs.readers import CHUNK_BYTES
+from fanout.inputs.readers import CHUNK_BYTES, end_mark
+from fanout.private_files import FILE_MODE, opener
 
 
 class BodySpool:
     """One body. A daemon thread copies it; ``read`` waits for bytes that have not come yet.
 
-    The file has no name, and is gone with ``close``.
+    Into ``path``, which must not exist, and which ``end_mark`` then says is whole; without it into a
+    temporary file that is gone with ``close``.
     """
 
-    def __init__(self, reply: http.client.HTTPResponse, bytes_total: int | None) -> None:
+    def __init__(
+        self, reply: http.client.HTTPResponse, bytes_total: int | None, path: Path | None = None
+    ) -> None:
+        self._path = path
         self._reply = reply
         self._bytes_total = bytes_total
         self._fault: SourceError | None = None
@@ -28,10 +37,14 @@ class BodySpool:
         self._has_ended = self._is_closed = False
         self._changed = threading.Condition()
         try:
-            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - open until ``close``
+            self._file: Any = (
+                tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - open until ``close``
+                if path is None
+                else FileIO(path, "x+b", opener=opener)
+            )
         except OSError as error:
             reply.close()
-            raise _no_room(error) from error
+            raise self._no_room(error) from error
         threading.Thread(target=self._copy, name="fanout-download", daemon=True).start()
 
     def read(self, offset: int) -> bytes:
@@ -44,7 +57,9 @@ class BodySpool:
             there = self._written - offset
             if not there and self._fault is not None:
                 raise self._fault
-            return os.pread(self._file.fileno(), min(there, CHUNK_BYTES), offset)
+            self._file.seek(offset)
+            chunk: bytes = self._file.read(min(there, CHUNK_BYTES))
+            return chunk
 
     def close(self) -> None:
         """Copy no more; a ``read`` that waits returns. Harmless the second time."""
@@ -59,15 +74,10 @@ class BodySpool:
         try:
             while not self._is_closed and (chunk := self._reply.read1(CHUNK_BYTES)):
                 try:
-                    view = memoryview(chunk)
-                    while view:
-                        view = view[self._file.write(view) or 0 :]
+                    self._keep(chunk)
                 except OSError as error:
-                    fault = _no_room(error)
+                    fault = self._no_room(error)
                     break
-                with self._changed:
-                    self._written += len(chunk)
-                    self._changed.notify_all()
         except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell
             fault = SourceError(f"broke off: {str(error) or type(error).__name__}")
         total = self._bytes_total
@@ -75,13 +85,24 @@ class BodySpool:
             fault = SourceError(f"broke off: {self._written:,} of {total:,} bytes came")
         self._reply.close()
         with self._changed:
+            if fault is None and not self._is_closed and self._path is not None:
+                with suppress(OSError):  # without the mark, a resume reads the URL again
+                    os.fsync(self._file.fileno())
+                    end_mark(self._path).touch(mode=FILE_MODE)
             self._fault, self._has_ended = fault, True
             self._changed.notify_all()
             if self._is_closed:
                 self._file.close()
 
+    def _keep(self, chunk: bytes) -> None:
+        view = memoryview(chunk)
+        with self._changed:
+            self._file.seek(self._written)
+            while view:
+                view = view[self._file.write(view) or 0 :]
+            self._written += len(chunk)
+            self._changed.notify_all()
 
-def _no_room(error: OSError) -> SourceError:
-    return SourceError(
-        f"cannot be copied to a temporary file: {error.strerror or error}: make room, or set TMPDIR"
-    )
+    def _no_room(self, error: OSError) -> SourceError:
+        where, hint = ("a temporary file", ", or set TMPDIR") if self._path is None else (self._path, "")
+        return SourceError(f"cannot be copied to {where}: {error.strerror or error}: make room{hint}")

@@ -51,9 +51,9 @@ class Opener:
         """The source for one INPUT or several.
 
         ``spool``: a file, which must not exist, that gets the bytes as they are read (of one input that
-        cannot be read twice). ``listing``: a file that keeps what several, a pattern or a prefix are made
-        of. Raises SourceError, in one line, for what cannot be read or has no known format; a URL, a pipe
-        and an object are only opened when read.
+        cannot be read twice; of a URL that cannot be taken up again, as they come). ``listing``: a file
+        that keeps what several, a pattern or a prefix are made of. Raises SourceError, in one line, for
+        what cannot be read or has no known format; a URL, a pipe and an object are only opened when read.
         """
         locations = [locations] if isinstance(locations, str) else list(locations)
         if not locations:
@@ -106,8 +106,8 @@ class Opener:
         name = format_of(location, self._options) if is_url(location) else self._format_of_file(location)
         if name == "parquet":
             return self._parquet_file(location)
-        reader: ByteReader = HttpReader(location) if is_url(location) else _file_reader(location)
-        if spool is not None:
+        reader: ByteReader = HttpReader(location, spool) if is_url(location) else _file_reader(location)
+        if spool is not None and not is_url(location):
             reader = SpooledReader(reader, spool)
         return self._bytes(location, reader, name, compression_suffix(location))
 
