@@ -18,6 +18,7 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
 CONFIRMATIONS = 3  # probes that are refused before a refusal is believed
 DEFAULT_PATIENCE_S = 900.0
+STRETCH_S = 30.0  # outages less far apart are one stretch, announced once
 
 # Codes of a function that is not ready yet, without their "Exception" suffix.
 _NOT_READY = frozenset(
@@ -45,6 +46,8 @@ class Outage:
         self._probe_at_s = 0.0
         self._is_probing = False
         self._refusals = 0  # probes that were refused since the refusal came
+        self._ended_s = float("-inf")
+        self._is_announced = False
         self.cause = ""  # why it waits, in words
         self.is_refusal = False
 
@@ -104,6 +107,22 @@ class Outage:
         if is_probe:
             self.on_probe_over(now_s)
         return True
+
+    def announces_pause(self, now_s: float) -> bool:
+        """Whether to say now that calls wait: once for a stretch of outages, and for one that lasts."""
+        began_s = self._began_s
+        if began_s is None or self._is_announced:
+            return False
+        if began_s - self._ended_s < STRETCH_S and now_s - began_s < STRETCH_S:
+            return False
+        self._is_announced = True
+        return True
+
+    def announces_end(self, now_s: float) -> bool:
+        """Whether to say now that calls go on: the end of a pause that was announced."""
+        self._ended_s = now_s
+        was_announced, self._is_announced = self._is_announced, False
+        return was_announced
 
     def on_probe_sent(self) -> None:
         """The probe is on its way."""

@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 
+from fanout import Dispatcher
 from fanout.aws import AwsSession
 from fanout.errors import ConfigError, FanoutError, FatalRefusal, RequestNotSent
 from fanout.invoke_request import build_template
 from fanout.transports import open_transport
-from tests.transports.wire import REGION, Wire, wire
+from tests.transports.wire import REGION, Received, Script, Wire, http, wire
 
 both = pytest.mark.parametrize("kind", ["direct", "sdk"])
 TEMPLATE = build_template(function="f")
 STATIC = ("AKIDEXAMPLE", "secret")
+EXPIRED = {"x-amzn-ErrorType": "UnrecognizedClientException"}
 ARN = "arn:aws:lambda:ap-south-1:123456789012:function:f"
 
 
@@ -326,3 +328,38 @@ async def test_credentials_that_no_header_can_hold_are_told(
     with pytest.raises(FatalRefusal, match=r"^the AWS (access key id|session token) holds .* set it again"):
         async with AwsSession(function="f", region=REGION):
             pass
+
+
+@both
+async def test_credentials_are_read_again_before_a_refusal_is_believed(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys are rotated while a map goes on: the file has new ones, and the map takes them."""
+    files = tmp_path / "credentials"
+    files.write_text("[q]\naws_access_key_id = OLDKEY\naws_secret_access_key = s\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(files))
+    invokes = 0
+
+    def respond(request: Received) -> Script:
+        nonlocal invokes
+        invokes += 1
+        if "OLDKEY" in request.headers["authorization"] and invokes > 5:
+            files.write_text("[q]\naws_access_key_id = NEWKEY\naws_secret_access_key = s\n")
+            return Script(http(403, b'{"message":"invalid"}', EXPIRED))
+        return Script(http(200, b"{}"))
+
+    async with wire() as endpoint:
+        endpoint.respond = respond
+        async with Dispatcher(
+            "f",
+            profile="q",
+            region=REGION,
+            endpoint_url=endpoint.url,
+            transport=kind,
+            concurrency=2,
+            rate=1000,
+            function_timeout=3,
+        ) as dispatcher:
+            outcomes = [outcome async for outcome in dispatcher.map(range(20))]
+        assert [outcome.status for outcome in outcomes] == ["succeeded"] * 20
+        assert credentials_of(endpoint) == ("NEWKEY", None)

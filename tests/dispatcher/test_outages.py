@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,19 @@ import fanout
 from fanout import Dispatcher, FatalRefusal
 from fanout.errors import OutageError
 from fanout.model import Reply
-from tests.scripted import MISSING, UNAVAILABLE, Call, Scripted, lost, ok, refused, unreached
+from tests.scripted import (
+    CONCURRENCY_REASON,
+    MISSING,
+    RATE_REASON,
+    UNAVAILABLE,
+    Call,
+    Scripted,
+    lost,
+    ok,
+    refused,
+    throttled,
+    unreached,
+)
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_task_left")]
 PENDING = refused(409, "ResourceConflictException", "The function is Pending")
@@ -145,3 +158,58 @@ def test_what_a_run_pulled_stays_pending(
     )
     assert again.state == "finished"
     assert again.counts["succeeded"] + again.counts["undelivered"] == 100
+
+
+async def test_a_stretch_of_outages_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Not a line for each of ten pauses, between which a call or two were answered."""
+    transport = Scripted(
+        lambda call: ok(call.body) if call.number < 5 or call.number % 6 == 0 else UNAVAILABLE, latency_s=0.05
+    )
+    async with Dispatcher("f", transport=transport, concurrency=5, retries=50) as dispatcher:
+        with caplog.at_level("WARNING", logger="fanout"):
+            outcomes = [outcome async for outcome in dispatcher.map(range(30))]
+    assert {outcome.status for outcome in outcomes} == {"succeeded"}
+    said = [record.getMessage().split(",")[0].split(":")[0] for record in caplog.records]
+    assert said.count("pausing") <= 1 + asyncio.get_running_loop().time() // 30
+    assert said[:2] == ["pausing", "going on"]
+    assert abs(said.count("pausing") - said.count("going on")) <= 1
+    assert transport.count > 60
+
+
+@pytest.mark.parametrize("reason", [CONCURRENCY_REASON, RATE_REASON])
+@pytest.mark.parametrize("options", [{"throttle_patience": 5}, {"deadline": 5}])
+@pytest.mark.parametrize("way", ["invoke", "map"])
+async def test_retry_after_outlasts_neither_patience_nor_deadline(
+    reason: str, options: dict[str, Any], way: str
+) -> None:
+    """An hour is asked for, and seconds are left."""
+    began_s = asyncio.get_running_loop().time()
+    transport = Scripted(lambda _: throttled(reason, retry_after="3600"), latency_s=0.01)
+    async with Dispatcher("f", transport=transport, concurrency=4, **options) as dispatcher:
+        if way == "invoke":
+            statuses = [(await dispatcher.invoke(1)).status]
+        else:
+            statuses = []
+            with suppress(FatalRefusal):
+                statuses.extend([outcome.status async for outcome in dispatcher.map(range(20))])
+    took_s = asyncio.get_running_loop().time() - began_s
+    assert took_s < 7  # a call whose next attempt would come after the deadline ends at once
+    assert took_s > 4 or "deadline" in options
+    assert set(statuses) <= {"undelivered"}
+
+
+@pytest.mark.parametrize("reason", [CONCURRENCY_REASON, RATE_REASON])
+@pytest.mark.parametrize("options", [{"throttle_patience": 0.4}, {"deadline": 0.4}])
+def test_retry_after_holds_no_run_up(tmp_path: Path, reason: str, options: dict[str, Any]) -> None:
+    """Nor a run: what was throttled stays pending, or is undelivered."""
+    report = fanout.run(
+        "f",
+        range(20),
+        out=tmp_path / "run",
+        transport=Scripted(lambda _: throttled(reason, retry_after="3600"), latency_s=0.01),
+        concurrency=4,
+        **options,
+    )
+    assert report.elapsed_s < 60
+    assert report.exit_code in (4, 5)
+    assert report.pending + report.counts["undelivered"] == report.records

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack, cast
 
@@ -192,6 +193,7 @@ class Dispatcher:
             self._group = group
             group.start_soon(budget.pacer.run, engine.pump)
             group.start_soon(budget.watch, engine)
+            engine.on_refusal = partial(group.start_soon, budget.reread_credentials)
             started.set()
             await self._leaving.wait()
             group.cancel_scope.cancel()
@@ -483,6 +485,7 @@ class Dispatcher:
             _log.warning("%s is %s: waiting for it", self.options.function, budget.quotas.state)
             now_s = asyncio.get_running_loop().time()
             outage.begin(f"the function is {budget.quotas.state}", now_s, wait_s=0.0)
+            outage.announces_pause(now_s)  # done
         return outage
 
     def _trace(self) -> CallTrace | None:

@@ -54,6 +54,7 @@ class Budget:
         self._leave = None if options.leave is None else parse_leave(options.leave)
         self._left: int | None = None
         self._own_use = OwnUse()
+        self._is_rereading = False
         self._stack = AsyncExitStack()
         self.quotas: Quotas
         self.limit: AdaptiveLimit
@@ -154,6 +155,16 @@ class Budget:
         if self._options.invocation_type != "RequestResponse":
             return 0.0
         return self.quotas.function_timeout_s
+
+    async def reread_credentials(self) -> None:
+        """Look for credentials again where they came from, as those in use are refused."""
+        if self._session is None or self._is_rereading:
+            return
+        self._is_rereading = True
+        try:
+            await self._session.reread_credentials()
+        finally:
+            self._is_rereading = False
 
     async def watch(self, engine: Engine) -> None:
         """Read the limits again every minute, and a ``@FILE`` every second, until cancelled."""

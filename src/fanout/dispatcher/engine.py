@@ -105,6 +105,7 @@ class Engine:
         # uvloop's own clock has steps of 1 ms and stands still within an iteration; it is CLOCK_MONOTONIC
         # all the same, so the finer one fits its timers. Any other loop (virtual time) keeps its clock.
         self.clock = time.monotonic if type(self.loop).__module__.startswith("uvloop") else self.loop.time
+        self.on_refusal: Callable[[], object] = lambda: None  # calls that were accepted are refused now
         self.is_durable = False  # the function is known to start a named execution once
         self.renamed: Callable[[Call], InvokeTemplate] | None = None  # after a function error
         self._has_answered = False  # whether any reply ever came, whatever it said
@@ -298,8 +299,9 @@ class Engine:
 
     def _end_outage(self) -> None:
         """Something answered: what waited goes on."""
-        _log.warning("going on: there is an answer again")
         now_s = self.clock()
+        if self.outage.announces_end(now_s):
+            _log.warning("going on: there is an answer again")
         for call in self._held:
             self._wait(call, now_s)
         self._held.clear()
@@ -668,7 +670,9 @@ class Engine:
         record = (id(call.feed), call.records[0].seq)
         if not outage.on_failure(record, end, now_s, is_probe=attempt.is_outage_probe):
             return False
-        if not was_on:
+        if verdict is Verdict.FATAL and (not was_on or attempt.is_outage_probe):
+            self.on_refusal()
+        if outage.announces_pause(now_s):
             _log.warning("pausing, as nothing is answered: %s", outage.cause)
         call.attempts -= 1  # nothing ran: it spends no attempt
         call.note_attempt(self.outcomes.attempt_end(attempt, end, reply, now_s))
