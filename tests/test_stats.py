@@ -16,7 +16,7 @@ from fanout.quantities import between, dollars, milliseconds, number, percent, s
 from fanout.stats import Sample, Stats, TimelineWriter, printable, read_timeline, replay
 from fanout.stats.failures import MOST_CLUSTERS, OTHER, top_frame
 from fanout.stats.histogram import ERROR
-from fanout.stats.picked import MOST_EXECUTIONS, MOST_SLOWEST
+from fanout.stats.reservoir import MOST_EXECUTIONS, MOST_SLOWEST
 from fanout.stats.series import MOST_BINS
 
 START = "2026-11-21T08:00:00.000Z"

@@ -14,7 +14,7 @@ import pytest
 import fanout
 from fanout.commands.audience import Audience
 from fanout.commands.collect import Collection, collect
-from fanout.commands.going_on import Changes, redrive
+from fanout.commands.resume import Changes, redrive
 from fanout.errors import ConfigError, SourceError
 from fanout.journal import iter_outcomes
 from fanout.model import InvokeTemplate, OnChunk, Reply

@@ -136,7 +136,7 @@ async def test_a_redrive_of_what_was_left_is_refused(tmp_path: Path, monkeypatch
     out = tmp_path / "run"
     await run(queue, out, monkeypatch, transport=Scripted(failing))
     from fanout.commands.audience import Audience
-    from fanout.commands.going_on import Changes, redrive
+    from fanout.commands.resume import Changes, redrive
 
     with pytest.raises(ConfigError, match="fanout run f sqs://jobs"):
         await redrive(out, Changes(options={}, run_options={}), Audience())

@@ -19,7 +19,7 @@ from fanout.commands.request import RunOptions
 from fanout.config import Options
 from fanout.emulator import EmulatorProcess
 from fanout.model import STATUSES, AttemptEnd, ErrorDetail, Outcome, Record
-from fanout.runs.ending import _STOPS
+from fanout.runs.result import _STOPS
 from fanout.stats import FailureCluster
 
 from .pages import ROOT, named, sections

@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 
 import fanout
 from fanout.commands.audience import Audience
-from fanout.commands.blocking import run_blocking
+from fanout.commands.blocking_run import run_blocking
 from fanout.commands.collect import Collection, collect
 from fanout.errors import ConfigError
 from tests.commands.test_collect import Accepting, record

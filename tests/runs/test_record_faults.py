@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import fanout
 from fanout.cli import cli
 from fanout.model import Outcome
-from fanout.runs.ending import ending
+from fanout.runs.result import ending
 from tests.scripted import UNAVAILABLE, Scripted, function_error, lost, ok
 
 DEEP = b"[" * 1_100 + b"]" * 1_100

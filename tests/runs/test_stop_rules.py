@@ -8,7 +8,7 @@ import pytest
 
 from fanout.errors import ConfigError
 from fanout.runs import Stop, StopRules, statuses_of
-from fanout.runs.ending import ending
+from fanout.runs.result import ending
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_what_does_not_go_with_workers_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], words: str, is_path: bool
 ) -> None:
     """Of a path and of an iterable; no run directory is left."""
-    monkeypatch.setattr("fanout.commands.starting.local_function", _no_function)
+    monkeypatch.setattr("fanout.commands.start.local_function", _no_function)
     path = tmp_path / "in.jsonl"
     path.write_text("1\n")
     with pytest.raises(ConfigError, match=words):

@@ -236,7 +236,7 @@ def _write_inputs(
     lines: IO[bytes], run_dir: Path, statuses: Collection[str], error_types: Collection[str]
 ) -> None:
     from fanout.journal import decode_line, iter_lines
-    from fanout.runs.redriving import is_fault
+    from fanout.runs.redrive import is_fault
 
     decoder = msgspec.json.Decoder(_Chosen)
     no_json = faults = 0

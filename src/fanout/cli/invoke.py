@@ -17,7 +17,7 @@ from fanout.cli.aws_options import aws_options
 from fanout.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fanout.cli.showing import Display
+    from fanout.cli.call_display import Display
     from fanout.model import InvokeTemplate
 
 _EPILOG = """\b
@@ -95,7 +95,7 @@ def command(
     PAYLOAD is JSON, @FILE, file://FILE, or - for standard input; without it, what is piped in, or nothing.
     With OUTFILE the result goes there, and StatusCode, FunctionError and ExecutedVersion to stdout.
     """
-    from fanout.cli.showing import Display
+    from fanout.cli.call_display import Display
     from fanout.invoke_request import build_template, payload_fault
 
     template = build_template(

@@ -15,7 +15,7 @@ from fanout.commands.request import Request, RunOptions
 from fanout.inputs.shown import shown_location
 
 if TYPE_CHECKING:
-    from fanout.commands.planning import Plan
+    from fanout.commands.canary_plan import Plan
     from fanout.commands.projection import Projection
 
 _CANARY = 20
@@ -108,12 +108,12 @@ def command(
 
 
 def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]]) -> Plan:
-    from fanout.commands.keeping import default_directory
-    from fanout.commands.planning import plan
+    from fanout.commands.canary_plan import plan
+    from fanout.commands.run_state import default_directory
 
     if request.out is None:
         request.out = default_directory(request.function)
-    from fanout.commands.blocking import run_blocking
+    from fanout.commands.blocking_run import run_blocking
     from fanout.commands.signals import attach_signals
 
     def say(text: str) -> None:

@@ -9,8 +9,8 @@ import click
 
 from fanout.cli.resume import ask, may_have_run_option
 from fanout.cli.run_dir_argument import run_dir_argument
+from fanout.cli.run_display import watch
 from fanout.cli.run_options import dashboard_option, given_elsewhere, run_options, split
-from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def command(
     fallback_options, fallback_run_options = split(elsewhere)
 
     async def begin(audience: Audience) -> RunReport:
-        from fanout.commands.going_on import Changes, redrive
+        from fanout.commands.resume import Changes, redrive
 
         changes = Changes(
             options=options,

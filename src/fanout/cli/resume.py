@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from fanout.cli.run_dir_argument import run_dir_argument
+from fanout.cli.run_display import watch
 from fanout.cli.run_options import dashboard_option, given_elsewhere, queue_options, run_options, split
-from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
 
 if TYPE_CHECKING:
-    from fanout.commands.going_on import MayHaveRun
+    from fanout.commands.resume import MayHaveRun
     from fanout.report.summary import RunReport
 
 may_have_run_option = click.option(
@@ -85,7 +85,7 @@ def command(
         run_chosen["enough"] = None
 
     async def begin(audience: Audience) -> RunReport:
-        from fanout.commands.going_on import Changes, resume
+        from fanout.commands.resume import Changes, resume
 
         changes = Changes(
             options=options,

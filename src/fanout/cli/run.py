@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import click
 
 from fanout.cli.resume import may_have_run_option
+from fanout.cli.run_display import watch
 from fanout.cli.run_options import dashboard_option, queue_options, run_options, split
-from fanout.cli.watching import watch
 from fanout.commands.audience import Audience
 from fanout.commands.request import Request, RunOptions
 
@@ -139,7 +139,7 @@ def command(
         _dry_run(request, quiet=quiet, as_json=as_json)
 
     async def begin(audience: Audience) -> RunReport:
-        from fanout.commands.starting import default_directory, start
+        from fanout.commands.start import default_directory, start
 
         named = default_directory(run_chosen.get("name") or function) if out is None else Path(out)
         directory = None if is_stdout else named
@@ -164,7 +164,7 @@ def command(
 def _dry_run(request: Request, *, quiet: bool, as_json: bool) -> NoReturn:
     import json
 
-    from fanout.commands.blocking import run_blocking
+    from fanout.commands.blocking_run import run_blocking
     from fanout.commands.rehearsal import rehearse
 
     audience = Audience(on_message=lambda text: click.echo(f"fanout: {text}", err=True))

@@ -15,9 +15,9 @@ import anyio
 from fanout.aws import AwsSession
 from fanout.commands.audience import Audience
 from fanout.commands.collect_executions import ExecutionCollector, collect_executions
-from fanout.commands.keeping import counts_of, write_page
 from fanout.commands.request import RunOptions
 from fanout.commands.results import Completion
+from fanout.commands.run_state import counts_of, write_page
 from fanout.errors import ConfigError, JournalError, TransportError
 from fanout.function_name import split_qualifier
 from fanout.journal import OUTCOMES_FILE, Journal, RunDir, replay
@@ -28,7 +28,7 @@ from fanout.queues.client import SqsClient
 from fanout.queues.collector import Collector, Counts
 from fanout.queues.event_config import EventConfig, read_event_config
 from fanout.report.summary import RunReport
-from fanout.runs.ending import ending
+from fanout.runs.result import ending
 from fanout.transports.control import ControlClient, ControlRefusal, path_part
 from fanout.transports.signed_http import SignedHttp
 

@@ -15,7 +15,7 @@ import anyio
 import msgspec
 
 from fanout.aws import AwsSession
-from fanout.commands.keeping import iso
+from fanout.commands.run_state import iso
 from fanout.errors import SourceError, TransportError
 from fanout.function_name import split_qualifier
 from fanout.journal import OUTCOMES_FILE, Journal, RunDir, StoredOutcome, decode_line

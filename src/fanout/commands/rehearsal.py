@@ -15,7 +15,7 @@ from fanout.commands.key_hashes import KeyHashes
 from fanout.commands.queue import check_no_queue
 from fanout.commands.request import Request
 from fanout.commands.run_input import open_input
-from fanout.commands.starting import RunSession
+from fanout.commands.start import RunSession
 from fanout.config import Options, parse_concurrency
 from fanout.dispatcher import InputRecord, make_options
 from fanout.dispatcher.batcher import Batcher, plan_of

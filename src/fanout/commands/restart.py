@@ -8,9 +8,9 @@ from typing import Any
 import anyio.to_thread
 
 from fanout.commands.audience import Audience
-from fanout.commands.going_on import Changes, MayHaveRun, resume
 from fanout.commands.request import KEPT_ON_RESUME, Request, is_batched
-from fanout.commands.starting import start
+from fanout.commands.resume import Changes, MayHaveRun, resume
+from fanout.commands.start import start
 from fanout.errors import ConfigError
 from fanout.inputs import is_url, shown_location
 from fanout.inputs.spool import complete_spool

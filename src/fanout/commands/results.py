@@ -10,7 +10,7 @@ import msgspec
 
 from fanout.batching import BatchPlan, read_reply
 from fanout.batching.plan import BatchShape
-from fanout.commands.keeping import iso
+from fanout.commands.run_state import iso
 from fanout.errors import ConfigError
 from fanout.model import ErrorDetail, Outcome, Status
 from fanout.payload import embed

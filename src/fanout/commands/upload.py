@@ -13,7 +13,7 @@ import msgspec
 
 from fanout.aws import ServiceClients
 from fanout.aws.s3_faults import split_location
-from fanout.commands.keeping import iso
+from fanout.commands.run_state import iso
 from fanout.errors import FanoutError, SourceError
 from fanout.journal import RunDir, iter_lines
 from fanout.journal.run_dir import new_run_id

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
 from fanout.journal.lock import RunLock, is_held
-from fanout.journal.replaying import Replay, Tally, iter_lines, iter_outcomes, replay
+from fanout.journal.reader import Replay, Tally, iter_lines, iter_outcomes, replay
 from fanout.journal.run_dir import BEGUN_FILES, FORMAT, OUTCOMES_FILE, SPOOL_FILE, STATE_FILE, RunDir
 from fanout.journal.samples import Samples, check_samples
 from fanout.journal.seqs import SeqSet
-from fanout.journal.writing import Fsync, Journal, SyncListener
+from fanout.journal.writer import Fsync, Journal, SyncListener
 
 __all__ = [
     "BEGUN_FILES",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from fanout.outputs.files import OutputFiles
-from fanout.runs.ending import (
+from fanout.runs.intake import Intake, RunIntake
+from fanout.runs.ledger import Ledger, PassingLedger
+from fanout.runs.one_run import Run, Watchers
+from fanout.runs.redrive import Redrive, statuses_of
+from fanout.runs.result import (
     RunResult,
     Stop,
 )
-from fanout.runs.intake import Intake, RunIntake
-from fanout.runs.ledger import Ledger, PassingLedger
-from fanout.runs.redriving import Redrive, statuses_of
-from fanout.runs.running import Run, Watchers
 from fanout.runs.stop_rules import StopRules
 
 __all__ = [

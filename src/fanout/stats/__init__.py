@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fanout.stats.collect import Stats
 from fanout.stats.failures import FailureCluster
-from fanout.stats.picked import Execution
 from fanout.stats.replay import replay
+from fanout.stats.reservoir import Execution
 from fanout.stats.snapshot import Snapshot
 from fanout.stats.telemetry import CallTrace, Telemetry, inject_trace
 from fanout.stats.text import printable

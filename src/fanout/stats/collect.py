@@ -9,7 +9,7 @@ from fanout.model import OK_STATUSES, STATUSES, Outcome
 from fanout.stats.clock import RunningClock
 from fanout.stats.failures import FailureCluster, FailureClusters
 from fanout.stats.latencies import Latencies
-from fanout.stats.picked import (
+from fanout.stats.reservoir import (
     MOST_EXECUTIONS,
     MOST_SPECIAL,
     Execution,

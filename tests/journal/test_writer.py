@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from fanout.errors import JournalError
 from fanout.journal import Journal, iter_outcomes, replay
 from fanout.journal.disk import RESERVE_FILE
-from fanout.journal.writing import BACKED_UP_BYTES, MARK_CHUNK, Fsync
+from fanout.journal.writer import BACKED_UP_BYTES, MARK_CHUNK, Fsync
 from fanout.model import ErrorDetail, Outcome
 from tests.journal.outcomes import failed, journaled, new_run, succeeded
 

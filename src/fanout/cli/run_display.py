@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from fanout.commands.audience import Audience
-from fanout.commands.blocking import run_blocking
+from fanout.commands.blocking_run import run_blocking
 from fanout.commands.signals import attach_signals
 from fanout.progress import Progress
 

@@ -15,7 +15,7 @@ from fanout.commands.audience import Audience
 from fanout.commands.projection import Projection, project
 from fanout.commands.request import Request
 from fanout.commands.run_input import open_input
-from fanout.commands.starting import start
+from fanout.commands.start import start
 from fanout.cost import CostEstimate, meter_of
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.inputs import shown_location

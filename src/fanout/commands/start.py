@@ -11,7 +11,12 @@ from typing import Any, Literal
 
 from fanout.commands.audience import Audience
 from fanout.commands.collect import collected, sources_of
-from fanout.commands.keeping import (
+from fanout.commands.local import local_function
+from fanout.commands.on_finish import conclude
+from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, queue_intake
+from fanout.commands.request import Request, RunOptions, is_batched
+from fanout.commands.run_input import open_input
+from fanout.commands.run_state import (
     default_directory,
     discard,
     first_state,
@@ -22,11 +27,6 @@ from fanout.commands.keeping import (
     missing,
     write_page,
 )
-from fanout.commands.local import local_function
-from fanout.commands.on_finish import conclude
-from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, queue_intake
-from fanout.commands.request import Request, RunOptions, is_batched
-from fanout.commands.run_input import open_input
 from fanout.commands.workers import dispatcher_class, uses_workers
 from fanout.config import check_hedge
 from fanout.cost import CostMeter, load_prices
@@ -188,7 +188,7 @@ def is_planned(request: Request) -> bool:
 
 
 async def _go_on_after_canary(request: Request, audience: Audience) -> RunReport:
-    from fanout.commands.going_on import Changes, resume
+    from fanout.commands.resume import Changes, resume
 
     assert request.out is not None
     audience.say(f"{request.out}: going on after the canary")

@@ -18,7 +18,6 @@ import anyio.to_thread
 from fanout.commands.audience import Audience
 from fanout.commands.collect import collected, sources_of
 from fanout.commands.history import History, read_history, spent
-from fanout.commands.keeping import counts_of
 from fanout.commands.local import local_function
 from fanout.commands.on_finish import conclude, upload_if_due
 from fanout.commands.queue import (
@@ -31,7 +30,8 @@ from fanout.commands.queue import (
 )
 from fanout.commands.request import KEPT_ON_RESUME, RunOptions, is_batched
 from fanout.commands.run_input import another_input, reopen_input
-from fanout.commands.starting import RunSession, say_without_key
+from fanout.commands.run_state import counts_of
+from fanout.commands.start import RunSession, say_without_key
 from fanout.commands.workers import uses_workers
 from fanout.config import Options
 from fanout.cost import CostMeter
@@ -44,7 +44,7 @@ from fanout.model import Outcome
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 from fanout.runs import Intake, Redrive, RunResult, statuses_of
-from fanout.runs.ending import ending
+from fanout.runs.result import ending
 from fanout.stats.replay import unix_s
 
 MayHaveRun = Literal["send", "skip"]

@@ -19,11 +19,11 @@ from fanout.dispatcher.feed import RunFeed
 from fanout.errors import ConfigError, JournalError, SourceError, WorkersLost
 from fanout.model import OK_STATUSES, Outcome
 from fanout.outputs.files import OutputFiles
-from fanout.runs.ending import PENDING, RunResult, Shortfall, Stop, ending
 from fanout.runs.intake import MAY_HAVE_RUN, RunIntake
 from fanout.runs.ledger import Ledger, OnCommit, OnFailure
 from fanout.runs.preflight import check_before_flight
 from fanout.runs.receiver import RunReceiver
+from fanout.runs.result import PENDING, RunResult, Shortfall, Stop, ending
 from fanout.runs.stop_rules import StopRules
 from fanout.runs.tuning import Tuning, tuning_of
 from fanout.stats import Sample, Snapshot, Stats, TimelineWriter

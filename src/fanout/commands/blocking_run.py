@@ -99,7 +99,7 @@ def run(
             from fanout.commands.restart import start_or_resume
 
             return await start_or_resume(request, audience)
-        from fanout.commands.starting import start
+        from fanout.commands.start import start
 
         return await start(request, audience)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fanout.errors import JournalError
 from fanout.journal import Journal, RunDir, SeqSet, check_samples, iter_lines, iter_outcomes, replay
-from fanout.journal.writing import MARK_CHUNK
+from fanout.journal.writer import MARK_CHUNK
 from tests.journal.outcomes import failed, journaled, new_run, succeeded
 
 
