@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -252,3 +253,21 @@ async def test_an_upload_that_fails_halfway_leaves_nothing(
     await clients.aclose()
     assert not list(lake.multipart_uploads.all())
     assert not list(lake.objects.all())
+
+
+@pytest.mark.slow
+def test_a_signal_ends_an_upload_at_once(shell: Shell) -> None:
+    """An S3 that never answers: the run stays finished, and the exit code is the signal's."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        shell.environment["AWS_ENDPOINT_URL_S3"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        shell.write("in.jsonl", 2)
+        process = shell.start("run", "fast", "in.jsonl", "--out", "run", "--results", "s3://lake/res")
+        with interrupted(process):
+            held, _ = silent.accept()
+            process.send_signal(signal.SIGTERM)
+            ended = end(process)
+            held.close()
+    assert ended.code == 143
+    assert "the results were not uploaded: SIGTERM came: do it again with" in ended.err
+    run = json.loads((shell.directory / "run" / "run.json").read_text())
+    assert (run["state"], run["results"]["error"]) == ("finished", "was not finished")

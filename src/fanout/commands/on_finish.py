@@ -54,24 +54,43 @@ async def upload_if_due(
 async def _upload(
     report: RunReport, location: str, audience: Audience, options: Mapping[str, Any], locked: RunDir | None
 ) -> None:
-    """Upload the results. A failure is said, and makes an exit of 0 or 1 a 5; the run stays as it is."""
+    """Upload the results. A failure is said, and makes an exit of 0 or 1 a 5; the run stays as it is.
+
+    A signal ends the upload at once, and the exit code is the signal's.
+    """
+    from fanout.commands.signals import on_signals
     from fanout.commands.upload import upload_results
     from fanout.journal import RunDir
 
     assert report.run_dir is not None
-    try:
-        with ExitStack() as stack:
+    signals: list[str] = []
+    why = manifest = ""
+    with ExitStack() as stack:
+        scope = anyio.CancelScope()
+
+        def stop(name: str) -> None:
+            signals.append(name)
+            scope.cancel()
+
+        try:
             if locked is None:
                 locked = RunDir.open(report.run_dir)
                 stack.enter_context(locked.lock())
-            manifest = await upload_results(locked, location, options)
-    except FanoutError as error:
-        command = f"fanout export {shlex.quote(str(report.run_dir))} --results"
-        audience.say(f"the results were not uploaded: {error}: do it again with `{command}`")
-        if report.exit_code in (exit_codes.OK, exit_codes.FAILURES):
-            report.exit_code = exit_codes.BOUND
-    else:
+            stack.callback(on_signals(stop))
+            with scope:
+                manifest = await upload_results(locked, location, options)
+        except FanoutError as error:
+            why = str(error)
+    if manifest:
         audience.say(f"results: {manifest}")
+        return
+    if signals:
+        why = f"{signals[0]} came"
+        report.exit_code = getattr(exit_codes, signals[0])
+    elif report.exit_code in (exit_codes.OK, exit_codes.FAILURES):
+        report.exit_code = exit_codes.BOUND
+    command = f"fanout export {shlex.quote(str(report.run_dir))} --results"
+    audience.say(f"the results were not uploaded: {why}: do it again with `{command}`")
 
 
 async def run_on_finish(command: str, report: RunReport) -> str | None:

@@ -42,10 +42,14 @@ def attach_signals(run: Run, say: Callable[[str], None]) -> Callable[[], None]:
     handles itself stays the program's. Where the platform has no such handlers (Windows), and in other
     threads than the main one, nothing is attached.
     """
+    return on_signals(TwoStepStop(run, say).on_signal)
+
+
+def on_signals(heed: Callable[[str], None]) -> Callable[[], None]:
+    """Call ``heed`` with the name of each signal that comes, as ``attach_signals`` says."""
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
     loop = asyncio.get_running_loop()
-    stop = TwoStepStop(run, say)
     before: dict[int, Any] = {}
     for name in _REASONS:
         number = getattr(signal, name, None)
@@ -53,7 +57,7 @@ def attach_signals(run: Run, say: Callable[[str], None]) -> Callable[[], None]:
             continue
         before[number] = signal.getsignal(number)
         with suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, stop.on_signal, name)
+            loop.add_signal_handler(number, heed, name)
 
     def detach() -> None:
         for number, handler in before.items():

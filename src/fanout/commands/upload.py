@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import msgspec
 
@@ -63,7 +64,8 @@ async def upload_results(run_dir: RunDir, location: str, options: Mapping[str, A
         run_dir.write_state({"results": {**noted, "error": str(error)}})
         raise
     finally:
-        await clients.aclose()
+        with anyio.CancelScope(shield=True):
+            await clients.aclose()
     run_dir.write_state({"results": {**noted, "manifest": manifest, "uploaded_at": iso(time.time())}})
     return manifest
 

@@ -19,7 +19,7 @@ from fanout.errors import FatalRefusal, JournalError
 PART_BYTES = 8 << 20  # of the first parts; S3 takes 10,000 of them, so later ones are larger
 _PARTS_OF_ONE_SIZE = 1000
 _RETRY_AFTER_S = (0.2, 1.0, 3.0, 10.0)  # between tries, each of which botocore has repeated by itself
-_ABORT_TAKES_S = 10.0
+_ABORT_TAKES_S = 5.0
 
 
 class Clients(Protocol):
