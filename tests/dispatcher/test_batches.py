@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 
 import fanout
 from fanout import ConfigError, Dispatcher, Record
-from fanout.model import Outcome, Reply
+from fanout.dispatcher import call as engine_call
+from fanout.dispatcher.outcomes import OutcomeMaker
+from fanout.dispatcher.record import InputRecord
+from fanout.invoke_request import build_template
+from fanout.model import Classification, ErrorDetail, Outcome, Reply, Verdict
 from tests.scripted import (
     UNAVAILABLE,
     Call,
@@ -390,3 +394,12 @@ def test_whatever_happens_each_record_of_a_batch_has_one_outcome(
         return
     assert [outcome.seq for outcome in outcomes] == list(range(records))
     assert all(succeeded[outcome.seq] == outcome.ok for outcome in outcomes)
+
+
+def test_a_record_of_a_lost_worker_keeps_its_doubt_in_a_batch() -> None:
+    """It may have run elsewhere; the others of its batch certainly did not."""
+    records = (InputRecord(0, b"0"), InputRecord(1, b"1", may_have_run=True))
+    call = engine_call.Call(engine_call.Feed(), records, b"[0,1]", build_template(function="f"), 0.0)
+    end = Classification(Verdict.TRANSIENT, error=ErrorDetail("ServiceException"))
+    outcomes = OutcomeMaker(keeps_tail_of_successes=False).of_failure(call, None, None, end, 1.0)
+    assert [outcome.status for outcome in outcomes] == ["undelivered", "unknown"]

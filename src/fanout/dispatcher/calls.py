@@ -66,8 +66,7 @@ class CallMaker:
         if len(body) > EVENT_PAYLOAD_BYTES and record.fault is None:
             record.fault = payload_fault(template, body)
         call = Call(feed, (record,), body, template, now_s)
-        if record.past is not None:
-            call.may_have_run = record.past.may_have_run
+        call.may_have_run = record.may_have_run
         return call
 
     def template_of(self, record: InputRecord) -> InvokeTemplate:

@@ -141,7 +141,7 @@ class OutcomeMaker:
         status = STATUS_OF_FAILURE[verdict]
         error, last_reply = classification.error, reply
         if status in ("undelivered", "rejected"):  # neither may be said of what ran, or may have run
-            if call.may_have_run:
+            if call.may_have_run or record.may_have_run:
                 status = "unknown"
             elif call.ran is not None:
                 status = "function_error"

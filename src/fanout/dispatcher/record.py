@@ -6,21 +6,8 @@ from typing import Any
 
 import msgspec
 
-from fanout.model import AttemptEnd, ErrorDetail, Record, Reply, Verdict
+from fanout.model import ErrorDetail, Record, Verdict
 from fanout.payload import encode, json_fault
-
-
-class Past(msgspec.Struct):
-    """What earlier calls of a record left behind, where it was taken out of one and put into another."""
-
-    attempts: int = 0
-    throttles: int = 0
-    function_error_retries: int = 0
-    may_have_run: bool = False
-    ran: tuple[Reply, ErrorDetail | None] | None = None  # the last function error
-    history: list[AttemptEnd] | None = None
-    pulled_s: float = 0.0
-    first_sent_s: float = 0.0
 
 
 class InputRecord(msgspec.Struct):
@@ -39,7 +26,7 @@ class InputRecord(msgspec.Struct):
     own: Record | None = None  # parameters of its own; its payload is not used
     fault: ErrorDetail | None = None
     fault_verdict: Verdict = Verdict.REJECTED
-    past: Past | None = None
+    may_have_run: bool = False  # in a call of a worker that was lost
     element: bytes | None = None  # in a batch: what stands for the record, where its input made that itself
     identifier: str | None = None  # and its name there
     deadline_s: float | None = None  # of its own, where the feed's is not for all; of the engine's clock

@@ -18,7 +18,6 @@ import msgspec
 
 from fanout.config import OptionKeywords
 from fanout.dispatcher import Dispatcher, Hooks, InputRecord, Intake, Load
-from fanout.dispatcher.record import Past
 from fanout.errors import ConfigError, FatalRefusal, OutageError, WorkersLost
 from fanout.journal import StoredOutcome, decode_line
 from fanout.limit import Limit
@@ -471,7 +470,7 @@ class CrewFeed:
         for record in records:
             if record.fault is None:
                 if self._is_idempotent:
-                    record.past = Past(may_have_run=True)
+                    record.may_have_run = True
                 else:
                     record.fault, record.fault_verdict = WORKER_LOST, Verdict.AMBIGUOUS
         self._again.extend(records)

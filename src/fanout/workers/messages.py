@@ -7,7 +7,6 @@ from typing import Any, Literal
 import msgspec
 
 from fanout.dispatcher import InputRecord
-from fanout.dispatcher.record import Past
 from fanout.model import ErrorDetail, Record, Verdict
 
 Command = Literal["go", "drain", "expire", "finish"]
@@ -124,7 +123,7 @@ def handed(record: InputRecord) -> HandedRecord:
         None if own is None else (own.client_context, own.qualifier, own.tenant_id, own.durable_name),
         record.fault,
         record.fault_verdict is Verdict.AMBIGUOUS,
-        record.past is not None and record.past.may_have_run,
+        record.may_have_run,
     )
 
 
@@ -149,5 +148,5 @@ def unpacked(record: HandedRecord) -> InputRecord:
         own,
         record.fault,
         Verdict.AMBIGUOUS if record.is_suspect else Verdict.REJECTED,
-        Past(may_have_run=True) if record.may_have_run else None,
+        record.may_have_run,
     )
