@@ -139,7 +139,8 @@ def command(
         _dry_run(request, quiet=quiet, as_json=as_json)
 
     async def begin(audience: Audience) -> RunReport:
-        from fanout.commands.start import default_directory, start
+        from fanout.commands.new_run import run as do_run
+        from fanout.commands.run_state import default_directory
 
         named = default_directory(run_chosen.get("name") or function) if out is None else Path(out)
         directory = None if is_stdout else named
@@ -156,7 +157,7 @@ def command(
             from fanout.commands.restart import start_or_resume
 
             return await start_or_resume(request, audience, may_have_run=may_have_run)
-        return await start(request, audience)
+        return await do_run(request, audience)
 
     watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=function)
 

@@ -99,9 +99,9 @@ def run(
             from fanout.commands.restart import start_or_resume
 
             return await start_or_resume(request, audience)
-        from fanout.commands.start import start
+        from fanout.commands.new_run import run
 
-        return await start(request, audience)
+        return await run(request, audience)
 
     async def main() -> RunReport:
         try:

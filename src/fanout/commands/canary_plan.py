@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from fanout.commands.audience import Audience
+from fanout.commands.new_run import run
 from fanout.commands.projection import Projection, project
 from fanout.commands.request import Request
 from fanout.commands.run_input import open_input
-from fanout.commands.start import start
 from fanout.cost import CostEstimate, meter_of
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.inputs import shown_location
@@ -78,7 +78,7 @@ async def plan(
     outcomes: list[Outcome] = []
     watched = replace(audience, on_outcome=outcomes.append)
     canaries = replace(request, canary=min(canary, records), records_planned=records)
-    report = await start(canaries, watched)
+    report = await run(canaries, watched)
     if report.state == "fatal":
         raise FatalRefusal(str(report.run.get("message") or "refused"))
     made = _plan(request, records, outcomes, report, what_ifs)

@@ -8,9 +8,9 @@ from typing import Any
 import anyio.to_thread
 
 from fanout.commands.audience import Audience
+from fanout.commands.new_run import run
 from fanout.commands.request import KEPT_ON_RESUME, Request, is_batched
 from fanout.commands.resume import Changes, MayHaveRun, resume
-from fanout.commands.start import start
 from fanout.errors import ConfigError
 from fanout.inputs import is_url, shown_location
 from fanout.inputs.spool import complete_spool
@@ -24,7 +24,7 @@ async def start_or_resume(
     """Begin or go on, as the directory has it. Raises ConfigError when it holds another run."""
     out = request.out
     if out is None or not (out / STATE_FILE).exists():
-        return await start(request, audience)
+        return await run(request, audience)
     run_dir = RunDir.open(out)
     check_same(request, run_dir.state, out)
     if request.location == "-" and run_dir.spool.exists():

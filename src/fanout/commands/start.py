@@ -12,7 +12,6 @@ from typing import Any, Literal
 from fanout.commands.audience import Audience
 from fanout.commands.collect import collected, sources_of
 from fanout.commands.local import local_function
-from fanout.commands.on_finish import conclude
 from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, queue_intake
 from fanout.commands.request import Request, RunOptions, is_batched
 from fanout.commands.run_input import open_input
@@ -33,9 +32,9 @@ from fanout.cost import CostMeter, load_prices
 from fanout.dispatcher import Dispatcher
 from fanout.errors import ConfigError, FanoutError, FatalRefusal, SourceError
 from fanout.function_name import split_qualifier
-from fanout.inputs import Selector, shown_location
+from fanout.inputs import Selector
 from fanout.invoke_request import build_template
-from fanout.journal import STATE_FILE, Journal, RunDir, SyncListener
+from fanout.journal import Journal, RunDir, SyncListener
 from fanout.model import Outcome
 from fanout.outputs.stdout import StdoutSink
 from fanout.queues import is_queue
@@ -48,16 +47,6 @@ from fanout.stats.timeline import NAME as TIMELINE
 
 
 async def start(request: Request, audience: Audience) -> RunReport:
-    """Do a whole new run, and what was asked for its end. Raises as ``_start``."""
-    if request.out is not None and is_planned(request):
-        return await _go_on_after_canary(request, audience)
-    report = await _start(request, audience)
-    if request.canary is not None:
-        return report
-    return await conclude(report, request.run_options, audience, request.options)
-
-
-async def _start(request: Request, audience: Audience) -> RunReport:
     """Do a whole new run. What goes wrong after its first call stands in the report.
 
     Before it, raises ConfigError, SourceError, JournalError, EmulatorError and FatalRefusal.
@@ -168,34 +157,6 @@ async def _start_with_queue(request: Request, audience: Audience) -> RunReport:
             discard(run_dir, made)
             raise
         return await collected(report, run_dir, sources, audience)
-
-
-def is_planned(request: Request) -> bool:
-    """Whether the directory holds the canary of just this run. Raises ConfigError for another's."""
-    assert request.out is not None
-    if not (request.out / STATE_FILE).exists():
-        return False
-    state = RunDir.open(request.out).state
-    if not state.get("is_planned"):
-        return False
-    planned = (state.get("function"), (state.get("input") or {}).get("location"))
-    if planned != (request.function, request.location):
-        raise ConfigError(
-            f"{request.out}: holds the canary of {planned[0]} with {shown_location(str(planned[1]))}: "
-            "choose another --out"
-        )
-    return True
-
-
-async def _go_on_after_canary(request: Request, audience: Audience) -> RunReport:
-    from fanout.commands.resume import Changes, resume
-
-    assert request.out is not None
-    audience.say(f"{request.out}: going on after the canary")
-    changes = Changes(
-        options={**request.options, "transport": request.transport}, run_options=request.chosen_run()
-    )
-    return await resume(request.out, changes, audience)
 
 
 class RunSession:

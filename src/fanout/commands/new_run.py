@@ -1,0 +1,49 @@
+"""A whole new run: from its beginning, or going on after the canary of a plan."""
+
+from __future__ import annotations
+
+from fanout.commands.audience import Audience
+from fanout.commands.on_finish import conclude
+from fanout.commands.request import Request
+from fanout.commands.resume import Changes, resume
+from fanout.commands.start import start
+from fanout.errors import ConfigError
+from fanout.inputs import shown_location
+from fanout.journal import STATE_FILE, RunDir
+from fanout.report.summary import RunReport
+
+
+async def run(request: Request, audience: Audience) -> RunReport:
+    """Do a whole new run, and what was asked for its end. Raises as ``start``."""
+    if request.out is not None and is_planned(request):
+        return await _go_on_after_canary(request, audience)
+    report = await start(request, audience)
+    if request.canary is not None:
+        return report
+    return await conclude(report, request.run_options, audience, request.options)
+
+
+def is_planned(request: Request) -> bool:
+    """Whether the directory holds the canary of just this run. Raises ConfigError for another's."""
+    assert request.out is not None
+    if not (request.out / STATE_FILE).exists():
+        return False
+    state = RunDir.open(request.out).state
+    if not state.get("is_planned"):
+        return False
+    planned = (state.get("function"), (state.get("input") or {}).get("location"))
+    if planned != (request.function, request.location):
+        raise ConfigError(
+            f"{request.out}: holds the canary of {planned[0]} with {shown_location(str(planned[1]))}: "
+            "choose another --out"
+        )
+    return True
+
+
+async def _go_on_after_canary(request: Request, audience: Audience) -> RunReport:
+    assert request.out is not None
+    audience.say(f"{request.out}: going on after the canary")
+    changes = Changes(
+        options={**request.options, "transport": request.transport}, run_options=request.chosen_run()
+    )
+    return await resume(request.out, changes, audience)
