@@ -19,6 +19,7 @@ from fanout.emulator import EmulatorProcess
 from tests.cli.inside import Inside
 from tests.cli.running import Shell, interrupted
 from tests.cli.test_resume import kill_in_the_middle
+from tests.scripted import Scripted
 
 HANDLER = """
 import json, os, time
@@ -221,9 +222,26 @@ def test_a_resume_keeps_what_changes_payloads(inside: Inside) -> None:
     assert sorted(latest(inside)) == list(range(200))
 
 
-def test_order_and_formats_that_cannot_hold_are_refused() -> None:
+def test_order_is_kept_for_a_listener() -> None:
+    """With keep_order, whatever finishes first; the rest of a run that was stopped too."""
+    seen: list[int] = []
+    transport = Scripted(latency_s=lambda call: 0.0 if call.number % 5 else 0.05)
+    report = fanout.run(
+        "f",
+        range(40),
+        keep_order=True,
+        on_outcome=lambda outcome: seen.append(outcome.seq),
+        transport=transport,
+        concurrency=8,
+    )
+    assert report.counts["succeeded"] == 40
+    assert seen == list(range(40))
+
+
+def test_order_and_formats_that_cannot_hold_are_refused(tmp_path: Path) -> None:
     """By the library: never ignored."""
     with pytest.raises(ConfigError, match="keep_order"):
-        fanout.run("f", [1], keep_order=True, on_outcome=print)
+        fanout.run("f", [1], keep_order=True, on_outcome=print, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match="format"):
         fanout.run("f", [1], format="csv")

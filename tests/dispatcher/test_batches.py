@@ -248,6 +248,36 @@ async def test_a_deadline_bounds_records_that_share_calls() -> None:
         assert [outcome.status for outcome in outcomes] == ["undelivered"] * 2
 
 
+async def test_a_batch_is_not_repeated_beyond_its_deadline() -> None:
+    """A call that fails after the deadline has no other attempt."""
+    transport = Scripted(lambda _: UNAVAILABLE, latency_s=1.5)
+    options: dict[str, Any] = {"batch": 2, "batch_shape": "array", "deadline": 1, "retries": 5}
+    async with Dispatcher("f", transport=transport, concurrency=1, **options) as dispatcher:
+        outcomes = await asyncio.gather(*(dispatcher.invoke(n) for n in range(2)))
+        assert [outcome.status for outcome in outcomes] == ["undelivered"] * 2
+    assert transport.count == 1
+
+
+async def test_a_deadline_ends_a_batch_that_waits_for_a_permit() -> None:
+    """Its next attempt is due, and another call has the only permit."""
+    transport = Scripted(
+        lambda call: UNAVAILABLE if call.number == 0 else _doubled(call),
+        latency_s=lambda call: 10 if call.number else 0,
+    )
+    options: dict[str, Any] = {"batch": 2, "batch_shape": "array", "deadline": 1, "seed": 1}
+    clock = asyncio.get_running_loop().time
+    async with Dispatcher("f", transport=transport, concurrency=1, **options) as dispatcher:
+        began_s = clock()
+        asks = [asyncio.create_task(dispatcher.invoke(n)) for n in range(4)]
+        ended = await asyncio.gather(*asks[:2])
+        assert round(clock() - began_s, 2) == 1
+        assert [(o.status, o.error and o.error.type) for o in ended] == [
+            ("undelivered", "DeadlineExceeded")
+        ] * 2
+        assert [outcome.status for outcome in await asyncio.gather(*asks[2:])] == ["succeeded"] * 2
+    assert transport.bodies == [[0, 1], [2, 3]]
+
+
 async def test_a_deadline_ends_a_batch_that_waits_to_fill() -> None:
     """It never goes out, as its records' time is over first."""
     transport = Scripted(_doubled)

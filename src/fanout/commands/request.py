@@ -245,10 +245,10 @@ class Request:
     def __post_init__(self) -> None:
         if self.run_options.results is not None and self.out is None and self.canary is None:
             raise ConfigError("results are uploaded from a run directory: give out a directory")
-        if self.run_options.keep_order and not self.to_stdout:
+        if self.run_options.keep_order and self.out is not None:
             raise ConfigError(
-                "keep_order is for outcomes on standard output: for order in a program, use "
-                "Dispatcher.map(…, ordered=True)"
+                "keep_order is for outcomes that are handed on as they come, and those of a run directory "
+                "are in order of finishing: leave out away"
             )
         if self.run_options.payload is not None:
             if self.location is not None or self.locations:

@@ -307,7 +307,7 @@ class RunSession:
             return StdoutSink(
                 keep_order=self._run_options.keep_order, on_commit=on_commit, on_failure=on_failure
             )
-        return PassingLedger(on_commit)
+        return PassingLedger(on_commit, keep_order=self._run_options.keep_order)
 
     def _on_started(self, dispatcher: Dispatcher) -> None:
         quotas = dispatcher.budget.quotas

@@ -50,20 +50,33 @@ class Ledger(Protocol):
 
 
 class PassingLedger:
-    """Hands outcomes on in batches, so that listeners see them as they would with a journal."""
+    """Hands outcomes on in batches, so that listeners see them as they would with a journal.
 
-    def __init__(self, on_commit: OnCommit) -> None:
+    In order of finishing or, with ``keep_order``, of the input.
+    """
+
+    def __init__(self, on_commit: OnCommit, *, keep_order: bool = False) -> None:
         self._on_commit = on_commit
         self._waiting: list[Outcome] = []
+        self._keep_order = keep_order
+        self._held: dict[int, Outcome] = {}
+        self._next_seq = 0
 
     @property
     def is_backed_up(self) -> bool:
         """Whether listeners are behind."""
-        return len(self._waiting) > BACKED_UP
+        return len(self._waiting) > BACKED_UP or len(self._held) > BACKED_UP
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
         """Take outcomes."""
-        self._waiting.extend(outcomes)
+        if not self._keep_order:
+            self._waiting.extend(outcomes)
+            return
+        for outcome in outcomes:
+            self._held[outcome.seq] = outcome
+        while (due := self._held.pop(self._next_seq, None)) is not None:
+            self._waiting.append(due)
+            self._next_seq += 1
 
     def mark(self, seq: int) -> None:
         """Nothing is remembered, so nothing can be resumed."""
@@ -78,7 +91,8 @@ class PassingLedger:
             self._hand_on()
 
     async def aclose(self) -> None:
-        """Hand on the rest."""
+        """Hand on the rest, in order, held or not."""
+        self._waiting += [self._held.pop(seq) for seq in sorted(self._held)]
         self._hand_on()
 
     def _hand_on(self) -> None:
