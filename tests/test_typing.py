@@ -22,6 +22,7 @@ async def service() -> None:
 
 report: fanout.RunReport = fanout.run("f", [1], concurrency=5, take=3, thresholds=["p95<1s"], key="id")
 report = fanout.run("f", "in.jsonl", out="runs/x", resume=True, on_progress=lambda seen: print(seen.done))
+counted: fanout.DryRunReport = fanout.dry_run("f", [1], key="id", batch=10)
 """
 WRONG = """
 import fanout
@@ -30,6 +31,7 @@ fanout.run("f", [1], concurency=5)
 fanout.run("f", [1], fsync="sometimes")
 fanout.run("f", [1], take="three")
 fanout.run("f", 5)
+fanout.dry_run("f", [1], bach=10)
 fanout.Dispatcher("f", retries="many")
 fanout.Dispatcher("f", take=3)
 fanout.Dispatcher("f", log_type="tail")

@@ -13,6 +13,7 @@ import pytest
 import fanout
 from fanout.commands.key_hashes import KeyHashes
 from tests.cli.inside import Inside
+from tests.inputs.object_server import ObjectServer
 from tests.scripted import Scripted
 
 
@@ -118,6 +119,18 @@ def test_parquet(offline: Inside) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     parquet.write_table(arrow.table({"a": [1.5, float("nan")]}), offline.directory / "a.parquet")
     assert counted(offline, "a.parquet", code=1)["faults"] == 1
+
+
+def test_an_object_in_s3(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read by one GET; what is not there is exit 2."""
+    server = ObjectServer()
+    server.objects["/lake/a.jsonl"] = b"1\n2\nbad\n"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+    found = counted(inside, "s3://lake/a.jsonl", code=1)
+    assert (found["records"], found["faults"], server.requests) == (3, 1, [("/lake/a.jsonl", None)])
+    inside.run("run", "f", "s3://lake/none.jsonl", "--dry-run").assert_one_line(2, "no such object")
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize(
