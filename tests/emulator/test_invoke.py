@@ -293,6 +293,13 @@ def test_executions_are_counted_by_key(client: Any, simulated: EmulatorProcess) 
     assert (by_key["k1"], by_key["k2"], by_key["ü"], by_key['"\\ud800"']) == (1, 2, 1, 1)
 
 
+def test_a_number_beyond_python_is_counted_without_a_key(client: Any, simulated: EmulatorProcess) -> None:
+    """JSON that Python cannot hold is a payload like any other: it runs, and is counted as having no key."""
+    status, _, _ = post(simulated, "echo", b'{"id": ' + b"9" * 5000 + b"}")
+    assert status == 200
+    assert simulated.stats()["executions_by_key"]["null"] >= 1
+
+
 def test_a_request_cut_short_runs_nothing(simulated: EmulatorProcess) -> None:
     """A client that dies in the middle of its payload has not invoked anything."""
     before = simulated.stats()["functions"]["echo"]["requests"]

@@ -117,35 +117,48 @@ class ManySource:
     async def _pages(self) -> AsyncIterator[list[Entry]]:
         """What is kept, then what is found beyond it."""
         found, last = -1, None
+        kept_of_last: set[str] = set()  # of the location whose listing a kill cut short
         for kept in self._listing.pages():
             entries: list[Entry] = []
             for each in kept:
                 if isinstance(each, Found):
                     found, last = each.found, None
+                    kept_of_last.clear()
                 else:
                     last = each.location
                     entries.append(each)
+                    if not self._is_paged(self._locations[each.input]):
+                        kept_of_last.add(_identity(each))
             if entries:
                 yield entries
         for i in range(found + 1, len(self._locations)):
-            count = 0
-            async for page in self._found(self._locations[i], i, last):
+            count, is_paged = 0, self._is_paged(self._locations[i])
+            async for listed in self._found(self._locations[i], i, last):
+                page = [entry for entry in listed if _identity(entry) not in kept_of_last]
                 for entry in page:
                     entry.input = i
                 count += len(page)
-                self._listing.append(list(page))
+                # A whole listing is kept as such before its records are read: a kill among them doubles none.
                 if page:
+                    self._listing.append([*page] if is_paged else [*page, Found(i)])
                     yield page
             if not count and last is None:
                 raise SourceError(f"{self._locations[i]}: no object matches")
             last = None
-            self._listing.append([Found(i)])
+            kept_of_last.clear()
+            if is_paged or not count:
+                self._listing.append([Found(i)])
+
+    def _is_paged(self, location: str) -> bool:
+        """Say whether S3 lists it page by page; all else is listed whole."""
+        return (
+            self._read_inventory is None and is_s3(location) and (is_pattern(location) or is_prefix(location))
+        )
 
     async def _found(self, location: str, index: int, after: str | None) -> AsyncIterator[list[Entry]]:
         """What one location stands for; of S3 beyond the entry ``after``."""
         if self._read_inventory is not None:
-            if after is None:
-                yield await self._read_inventory(location, index)
+            yield await self._read_inventory(location, index)
             return
         if is_pattern(location) and not is_s3(location):
             yield [Entry(each, path=absolute(each), size=size) for each, size in matching_files(location)]
@@ -181,6 +194,10 @@ class ManySource:
         self._objects = len(page)
         more = " or more" if len(page) >= PAGE_KEYS else ""
         self._on_notice(f"{location}: {len(page):,} objects{more}, one call each")
+
+
+def _identity(entry: Entry) -> str:
+    return entry.path or entry.location
 
 
 def _object_of(entry: Entry) -> bytes:

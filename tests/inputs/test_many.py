@@ -1,0 +1,49 @@
+"""Several files as one input: what a kill leaves of their listing, and what goes on from it."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from fanout.inputs import Source, open_source
+from fanout.inputs.listing import LISTING_FILE
+from tests.inputs.reading import read_all
+
+
+def _source(tmp_path: Path) -> Source:
+    return open_source(str(tmp_path / "in" / "*.jsonl"), listing=tmp_path / LISTING_FILE)
+
+
+def _lines_kept(tmp_path: Path) -> list[bytes]:
+    return gzip.decompress((tmp_path / LISTING_FILE).read_bytes()).splitlines(keepends=True)
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i in range(1, 4):
+        (tmp_path / "in" / f"{i}.jsonl").write_text(f"{i}\n")
+
+
+async def test_a_kill_among_the_records_of_a_pattern_doubles_none(tmp_path: Path) -> None:
+    """What was listed before the kill is all that a resume reads, whatever has come since."""
+    killed = _source(tmp_path)
+    async for _ in killed.batches():
+        break  # as a kill would: the rest of the generator never runs
+    kept = (tmp_path / LISTING_FILE).read_bytes()
+    (tmp_path / "in" / "0.jsonl").write_text("0\n")
+    assert [item.payload for item in await read_all(_source(tmp_path))] == [b"1", b"2", b"3"]
+    assert (tmp_path / LISTING_FILE).read_bytes() == kept
+    await killed.aclose()
+
+
+@pytest.mark.parametrize("whole", range(4))
+async def test_a_listing_cut_short_is_completed(tmp_path: Path, whole: int) -> None:
+    """Files that are kept already keep their numbers and are not listed again; the missing ones follow."""
+    await read_all(_source(tmp_path))
+    kept = b"".join(gzip.compress(line) for line in _lines_kept(tmp_path)[:whole])
+    (tmp_path / LISTING_FILE).write_bytes(kept)
+    for _ in range(2):
+        assert [item.payload for item in await read_all(_source(tmp_path))] == [b"1", b"2", b"3"]
