@@ -349,17 +349,17 @@ class _Said:
         now_s = time.monotonic()
         if now_s >= self._next_s:
             self._next_s = now_s + _SAY_EVERY_S
-            self._audience.say(f"{counts.open:,} results are still out; {counts.collected:,} collected")
+            self._audience.say(f"collecting: {counts.open:,} still out, {counts.collected:,} collected")
 
     def at_the_end(self, collector: Collector) -> None:
         counts = collector.counts
         more = [
             f"{count:,} {what}"
             for count, what in (
-                (counts.duplicates, "duplicates deleted"),
-                (counts.strangers, "messages of others put back"),
-                (counts.open, "results still out"),
+                (counts.duplicates, "duplicate" + "s" * (counts.duplicates != 1) + " deleted"),
+                (counts.strangers, "message" + "s" * (counts.strangers != 1) + " of others put back"),
+                (counts.open, "still out"),
             )
             if count
         ]
-        self._audience.say("; ".join([f"{counts.collected:,} results collected", *more]))
+        self._audience.say("; ".join([f"{counts.collected:,} result{'s' * (counts.collected != 1)} collected", *more]))
