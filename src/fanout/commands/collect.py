@@ -362,4 +362,6 @@ class _Said:
             )
             if count
         ]
-        self._audience.say("; ".join([f"{counts.collected:,} result{'s' * (counts.collected != 1)} collected", *more]))
+        self._audience.say(
+            "; ".join([f"{counts.collected:,} result{'s' * (counts.collected != 1)} collected", *more])
+        )
