@@ -27,11 +27,13 @@ def test_a_run_is_changed_from_another_process(shell: Shell) -> None:
         assert tuned.code == 0, tuned
         assert (json.loads(tuned.out)["concurrency"], json.loads(tuned.out)["max_cost"]) == (30, 9.0)
         shell.wait_for_outcomes(25)
-        assert shell.run("tune", "run", "--pause").code == 0
+        paused = shell.run("tune", "run", "--pause")
+        assert paused.code == 0, paused
+        assert "paused, concurrency 30" in paused.out
         assert shell.emulator is not None
         wait_until(lambda: shell.emulator is not None and shell.emulator.stats()["in_flight"] == 0)
         held = len(shell.outcomes())
-        assert "pause False" in shell.run("tune", "run", "--continue").out
+        assert "in force now: concurrency 30, rate " in shell.run("tune", "run", "--continue").out
         shell.wait_for_outcomes(held + 1)
         shell.run("tune", "run", "-j", "@file").assert_one_line(2, "concurrency is '@file'")
         assert shell.run("tune", "run", "--deadline", "100ms").code == 0

@@ -50,7 +50,7 @@ def command(run_dir: Path, as_json: bool, **changes: Any) -> None:
     """
     from fanout.journal import RunDir
     from fanout.journal.lock import is_locked
-    from fanout.runs.tuning import TuneRequest, tuning_of
+    from fanout.runs.tuning import TuneRequest, in_words, tuning_of
 
     tuning = tuning_of({name: value for name, value in changes.items() if value is not None})
     RunDir.open(run_dir)
@@ -68,5 +68,4 @@ def command(run_dir: Path, as_json: bool, **changes: Any) -> None:
     if as_json:
         click.echo(json.dumps(in_force, indent=2))
         return
-    said = ", ".join(f"{name} {value}" for name, value in in_force.items() if value is not None)
-    click.echo(f"in force now: {said}")
+    click.echo(f"in force now: {in_words(in_force)}")

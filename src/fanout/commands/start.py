@@ -41,7 +41,7 @@ from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 from fanout.report.totals import SessionTotals
 from fanout.runs import Intake, Ledger, OutputFiles, PassingLedger, Run, RunIntake, RunResult, Watchers
-from fanout.runs.tuning import TuneInbox, Tuning
+from fanout.runs.tuning import TuneInbox, Tuning, in_words
 from fanout.stats import Stats, TimelineWriter
 from fanout.stats.timeline import NAME as TIMELINE
 
@@ -348,8 +348,7 @@ class RunSession:
     def _note_tuned(self, tuning: Tuning, in_force: dict[str, Any]) -> None:
         """run.json keeps what was changed when; a resume goes on with it, but for a pause."""
         changes = tuning.changes()
-        said = ", ".join(f"{name} {value}" for name, value in in_force.items() if value is not None)
-        self._audience.say(f"changed: {said}")
+        self._audience.say(f"in force now: {in_words(in_force)}")
         run_dir = self._run_dir
         if run_dir is not None:
             kept = {name: value for name, value in changes.items() if name != "pause"}

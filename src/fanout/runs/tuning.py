@@ -84,6 +84,18 @@ def tuning_of(changes: Mapping[str, Any]) -> Tuning:
     return Tuning(**changes)
 
 
+def in_words(in_force: Mapping[str, Any]) -> str:
+    """What is in force, for a person: without what is not set, and the pause only while there is one."""
+    words = [
+        f"{name.replace('_', ' ')} {value:,.10g}"
+        if isinstance(value, float)
+        else f"{name.replace('_', ' ')} {value}"
+        for name, value in in_force.items()
+        if value is not None and name != "pause"
+    ]
+    return ", ".join(["paused", *words] if in_force.get("pause") else words)
+
+
 class _Ask(msgspec.Struct):
     id: str
     changes: dict[str, Any]
