@@ -313,7 +313,9 @@ def test_every_record_has_one_outcome_whatever_becomes_of_both_attempts(
             latency_s=lambda call: latencies_s[of(call) % len(latencies_s)] if call.body in hard else 0.1,
         )
         seen: list[Outcome] = []
-        dispatcher = Dispatcher("f", transport=world, idempotent=True, hedge=True, seed=1, **options)
+        dispatcher = Dispatcher(
+            "f", transport=world, idempotent=True, hedge=True, outage_patience=0, **options
+        )
         with suppress(TimeoutError, FatalRefusal):
             async with dispatcher, asyncio.timeout(cut_at_s):
                 seen.extend([outcome async for outcome in dispatcher.map(range(60))])
