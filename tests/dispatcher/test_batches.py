@@ -77,6 +77,15 @@ async def test_items_are_as_distributed_map_sends_them() -> None:
     assert [outcome.status for outcome in outcomes] == ["succeeded", "succeeded"]
 
 
+@pytest.mark.parametrize("shape", ["items", "array"])
+async def test_an_empty_payload_spoils_no_batch(shape: str) -> None:
+    """No bytes are a payload, but no element: the record is rejected, and its neighbours go out."""
+    transport = Scripted(lambda _: ok(b"[0,0]"))
+    outcomes = await _map(transport, [b"1", b"", b"2"], batch=3, batch_shape=shape)
+    assert [outcome.status for outcome in outcomes] == ["succeeded", "rejected", "succeeded"]
+    assert transport.bodies == [[1, 2] if shape == "array" else {"Items": [1, 2]}]
+
+
 async def test_failed_records_are_named_and_sent_again_alone() -> None:
     """The others of their batch are finished meanwhile; identifiers stay the same."""
     transport = Scripted(_failing(3), latency_s=0.1)

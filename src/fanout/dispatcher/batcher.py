@@ -106,6 +106,10 @@ class Batcher:
                     identifier = message_id(self._namespace, record.seq)
                 sent_ms = int(time.time() * 1000)
                 element = record.element or self._shape.element(record.body, identifier, sent_ms=sent_ms)
+            if not element:  # Lambda takes no payload at all, but an array has no element without a text
+                record.fault = ErrorDetail(
+                    "InvalidPayload", "a batch holds no empty payload: send null instead"
+                )
             n_bytes = self._empty_bytes + len(element)
             if n_bytes > self._lambda_bytes:
                 record.fault = ErrorDetail(
