@@ -265,6 +265,14 @@ def test_lines_with_strangers_text_never_wrap_and_commands_never_break() -> None
     assert f"  fanout redrive runs/{'x' * 60}" in lines[at:]
 
 
+def test_what_may_have_run_is_not_offered_to_a_redrive_that_would_leave_it() -> None:
+    """A redrive takes ``unknown`` by name alone: where nothing else failed, they can be looked at."""
+    assert report_of({"run_dir": "r"}, unknown=2).next_commands[-2] == "fanout export r --status unknown"
+    assert not any("redrive" in each for each in report_of({"run_dir": "r"}, unknown=2).next_commands)
+    both = report_of({"run_dir": "r"}, unknown=2, rejected=1).next_commands
+    assert both[-3:-1] == ["fanout redrive r", "fanout export r --status failed"]
+
+
 def test_directories_that_look_like_options_or_code() -> None:
     """A run directory named to do harm is harmless in the commands."""
     assert report_of({"run_dir": "-rf"}, function_error=1).next_commands[0] == "fanout redrive ./-rf"

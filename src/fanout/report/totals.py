@@ -13,6 +13,7 @@ import msgspec
 
 from fanout import exit_codes
 from fanout.cost import CostEstimate
+from fanout.model import STATUS_GROUPS
 from fanout.quantities import milliseconds, percent
 from fanout.stats import Execution, FailureCluster, Stats
 
@@ -167,11 +168,13 @@ class RunTotals:
         commands = [] if self.resume_command is None else [self.resume_command]
         if self.stats.failed:
             location = str((self.run.get("input") or {}).get("location"))
+            chosen = "failed" if any(self.counts.get(each) for each in STATUS_GROUPS["failed"]) else "unknown"
             if not location.startswith("sqs://"):
-                commands.append(f"fanout redrive {quoted}")
+                if chosen == "failed":  # what may have run is sent again by name alone
+                    commands.append(f"fanout redrive {quoted}")
             elif self.resume_command is None:  # what failed is in the queue again
                 commands.append(f"fanout run {shlex.quote(self.function)} {shlex.quote(location)}")
-            commands.append(f"fanout export {quoted} --status failed")
+            commands.append(f"fanout export {quoted} --status {chosen}")
         return [*commands, f"fanout report {quoted} --html"]
 
     @property
