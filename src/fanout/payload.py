@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import math
+import sys
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Literal
@@ -16,6 +18,7 @@ from fanout.model import Outcome
 Encoding = Literal["text", "base64"]
 
 _validate = msgspec.json.Decoder(msgspec.Raw).decode
+MAX_NESTING = 900  # levels of arrays and objects in one payload or reply
 _PLAIN = frozenset({str, int, bool, type(None)})  # nothing to check
 
 
@@ -36,12 +39,47 @@ _encode = msgspec.json.Encoder(enc_hook=_plain_value, decimal_format="number").e
 _encode_into = msgspec.json.Encoder().encode_into
 
 
+def is_too_deep(body: bytes) -> bool:
+    """Whether valid JSON is nested deeper than ``MAX_NESTING``, on every Python alike.
+
+    Each Python version reads to another depth, and what one has written another must be able to read.
+    """
+    if len(body) <= 2 * MAX_NESTING or body.count(b"[") + body.count(b"{") <= MAX_NESTING:
+        return False
+    spare = _deepest() - MAX_NESTING
+    if spare <= 0:
+        return False  # this Python reads no deeper, or what is deeper was refused already
+    try:
+        _validate(b"[" * spare + body + b"]" * spare)
+    except RecursionError:
+        return True
+    return False
+
+
+@functools.cache
+def _deepest() -> int:
+    """How many levels this Python's JSON reader takes; below 3.12 it depends on the caller's own depth."""
+    if sys.hexversion < 0x030C0000:
+        return 0
+    least, most = 1, 100_000
+    while least < most:
+        depth = (least + most + 1) // 2
+        try:
+            _validate(b"[" * depth + b"]" * depth)
+            least = depth
+        except RecursionError:
+            most = depth - 1
+    return least
+
+
 def json_fault(body: bytes) -> str | None:
     """Why ``body`` is not one JSON value in UTF-8, or None when it is. About 0.2 µs when it is."""
     try:
         _validate(body)
         if not body.isascii():
             body.decode()
+        if is_too_deep(body):
+            return "nested too deeply"
     except UnicodeDecodeError as error:
         return f"not UTF-8 (byte {error.start})"
     except msgspec.DecodeError as error:
@@ -148,7 +186,7 @@ def embed(body: bytes) -> tuple[msgspec.Raw | None, Encoding | None]:
     try:
         # One JSON value in ASCII, on one line: all there is to most replies.
         _validate(body)
-        if body.isascii() and b"\n" not in body and b"\r" not in body:
+        if body.isascii() and b"\n" not in body and b"\r" not in body and not is_too_deep(body):
             return msgspec.Raw(body), None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # whatever it is, it is found out below

@@ -23,6 +23,7 @@ from fanout.journal import Journal, iter_outcomes, replay
 from fanout.journal.disk import RESERVE_FILE
 from fanout.journal.writer import BACKED_UP_BYTES, MARK_CHUNK, Fsync
 from fanout.model import ErrorDetail, Outcome
+from fanout.payload import MAX_NESTING
 from tests.journal.outcomes import failed, journaled, new_run, succeeded
 
 
@@ -154,7 +155,7 @@ async def test_any_outcome_stands_on_one_line(
 async def test_a_reply_nested_as_deep_as_can_be_is_read_back(tmp_path: Path) -> None:
     """What JSON could be taken in can be read from the journal, too, one level deeper."""
     run_dir = new_run(tmp_path / "run")
-    deep = b"[" * 2000 + b"]" * 2000
+    deep = b"[" * MAX_NESTING + b"]" * MAX_NESTING
     await journaled(run_dir, [succeeded(0, output_raw=msgspec.Raw(deep))])
     assert [outcome.body for outcome in iter_outcomes(run_dir.path)] == [deep]
 
