@@ -213,3 +213,11 @@ def test_retry_after_holds_no_run_up(tmp_path: Path, reason: str, options: dict[
     assert report.elapsed_s < 60
     assert report.exit_code in (4, 5)
     assert report.pending + report.counts["undelivered"] == report.records
+
+
+async def test_a_probe_that_waits_for_a_lingering_permit_is_made_in_the_end() -> None:
+    """The only permit lingers for a lost probe: the outage ends when it comes back, not never."""
+    transport = Scripted([ok(b"1"), MISSING, lost()], latency_s=0.01)
+    async with Dispatcher("f", transport=transport, concurrency=1) as dispatcher:
+        outcomes = [outcome async for outcome in dispatcher.map(range(2))]
+    assert [outcome.status for outcome in outcomes] == ["succeeded", "unknown"]

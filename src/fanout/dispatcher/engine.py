@@ -367,7 +367,10 @@ class Engine:
                 at_s = self._breaker.probe_at_s  # None while a probe is out, whose end pumps
         if self.outage.is_on and (self._held or self._paused):
             probe_at_s = self.outage.probe_at_s
-            if probe_at_s is not None and (at_s is None or probe_at_s < at_s):
+            if probe_at_s is not None and probe_at_s <= now_s:  # due, and waits for a permit
+                change_s = self.gate.next_change_s(now_s)
+                probe_at_s = None if change_s is None else max(change_s, now_s + _LEAST_WAIT_S)
+            if probe_at_s is not None and (at_s is None or at_s <= now_s or probe_at_s < at_s):
                 at_s = probe_at_s
         if self._hedges is not None and not self._queue and (late_s := self._hedges.late_at_s()) is not None:
             if late_s <= now_s:  # it is late, and waits for a permit
