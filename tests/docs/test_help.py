@@ -16,7 +16,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fanout.cli import VERBS, cli
+from fanout.cli import VERBS, VERBS_BY_THEME, cli
+from fanout.cli.sections import SECTIONS
 
 from .pages import ROOT, blocks
 from .test_pages import check_command
@@ -63,6 +64,46 @@ def test_the_overview_names_every_command() -> None:
     for call in re.findall(r"^ +fanout ([a-z]+ .*)$", result.output, re.MULTILINE):
         check_command(shlex.split(call))
     assert re.findall(r"^ +(\d)\. ", result.output, re.MULTILINE) == ["1", "2", "3"]
+
+
+def test_the_overview_groups_commands_by_theme() -> None:
+    """Each heading stands over its own commands, in one column."""
+    shown = CliRunner().invoke(cli, ["--help"], terminal_width=80).output
+    for theme, verbs in VERBS_BY_THEME.items():
+        section = shown.partition(f"\n{theme}:\n")[2].partition("\n\n")[0]
+        assert [line.split()[0] for line in section.splitlines()] == list(verbs)
+    columns = {shown.index(text) - shown.rindex("\n", 0, shown.index(text)) for text in VERBS.values()}
+    assert len(columns) == 1
+
+
+@pytest.mark.parametrize("verb", ["run", "resume", "redrive", "plan"])
+def test_help_groups_options_by_theme(verb: str) -> None:
+    """Every option stands once, in a section of its own theme, and all sections share their columns."""
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    shown = help_of(verb, 80)
+    sections = re.findall(r"^(\w[\w ]*):\n((?:  .*\n)+)", shown, re.MULTILINE)
+    by_heading = {heading: text for heading, text in sections if heading in {*SECTIONS, "Other"}}
+    assert len(by_heading) >= 9
+    assert re.findall(r"^  (?:-h, )?(--[\w-]+)", by_heading["Other"], re.MULTILINE) == ["--config", "--help"]
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    for option in options:
+        if option.name != "config":
+            places = [heading for heading, names in SECTIONS.items() if option.name in names]
+            assert len(places) == 1, f"--{option.name} has no section: give it one in fanout/cli/sections.py"
+            assert re.search(rf"^  .*{re.escape(option.opts[-1])}\b", by_heading[places[0]], re.MULTILINE)
+    texts = re.findall(r"^  -.*?  +(?=\S)", "".join(by_heading.values()), re.MULTILINE)
+    assert len({len(text) for text in texts}) == 1
+
+
+def test_no_section_names_an_option_that_does_not_exist() -> None:
+    """An option that was renamed leaves the sections, too."""
+    there_are = {
+        param.name
+        for verb in ("run", "resume", "redrive", "plan")
+        for param in importlib.import_module(f"fanout.cli.{verb}").command.params
+    }
+    assert {name for names in SECTIONS.values() for name in names} <= there_are
 
 
 COMPLETIONS = {

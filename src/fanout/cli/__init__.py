@@ -20,23 +20,34 @@ from fanout.cli.config_file import add_config_option
 from fanout.errors import FanoutError, FatalRefusal
 from fanout.standard_streams import open_missing_streams
 
-VERBS = {
-    "run": "One call per record of INPUT.",
-    "resume": "Go on where a run stopped.",
-    "redrive": "Send the failed records of a run again.",
-    "collect": "What became of Event calls.",
-    "watch": "Follow a run from another terminal.",
-    "tune": "Change a run while it goes on.",
-    "report": "What became of a run; --html for a page.",
-    "export": "Inputs or outcomes of a run, by status.",
-    "runs": "The runs there are, with state and counts.",
-    "limits": "What the account allows FUNCTION, and why.",
-    "functions": "What there is to invoke.",
-    "plan": "A canary, then projected time and cost.",
-    "emulate": "Lambda on this machine.",
-    "invoke": "One call, as `aws lambda invoke`.",
-    "completion": "A script that completes commands in a shell.",
+VERBS_BY_THEME = {
+    "Runs": {
+        "run": "One call per record of INPUT.",
+        "resume": "Go on where a run stopped.",
+        "redrive": "Send the failed records of a run again.",
+        "plan": "A canary, then projected time and cost.",
+        "invoke": "One call, as `aws lambda invoke`.",
+    },
+    "While one goes on": {
+        "watch": "Follow a run from another terminal.",
+        "tune": "Change a run while it goes on.",
+    },
+    "What became of them": {
+        "runs": "The runs there are, with state and counts.",
+        "report": "What became of a run; --html for a page.",
+        "export": "Inputs or outcomes of a run, by status.",
+        "collect": "What became of Event calls.",
+    },
+    "Account": {
+        "limits": "What the account allows FUNCTION, and why.",
+        "functions": "What there is to invoke.",
+    },
+    "This machine": {
+        "emulate": "Lambda on this machine.",
+        "completion": "A script that completes commands in a shell.",
+    },
 }
+VERBS = {verb: summary for verbs in VERBS_BY_THEME.values() for verb, summary in verbs.items()}
 
 
 class _LazyGroup(click.Group):
@@ -53,8 +64,10 @@ class _LazyGroup(click.Group):
         return add_config_option(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+        widest = max(map(len, VERBS))
+        for theme, verbs in VERBS_BY_THEME.items():
+            with formatter.section(theme):
+                formatter.write_dl([(verb.ljust(widest), summary) for verb, summary in verbs.items()])
 
 
 _EXAMPLES = """

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from fanout.cli.run_options import run_options, split
+from fanout.cli.sections import SectionedCommand
 from fanout.commands.audience import Audience
 from fanout.commands.request import Request, RunOptions
 from fanout.inputs.shown import shown_location
@@ -33,7 +34,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES, short_help="A canary, then projected time and cost.")
+@click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="A canary, then projected time and cost.")
 @click.argument("function")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="INPUT...")
 @click.option(

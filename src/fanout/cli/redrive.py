@@ -11,6 +11,7 @@ from fanout.cli.resume import ask, may_have_run_option
 from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.cli.run_display import watch
 from fanout.cli.run_options import dashboard_option, given_elsewhere, run_options, split
+from fanout.cli.sections import SectionedCommand
 from fanout.commands.audience import Audience
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES, short_help="Send the failed records of a run again.")
+@click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="Send the failed records of a run again.")
 @run_dir_argument(sends=True)
 @click.option(
     "--status",

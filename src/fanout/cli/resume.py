@@ -11,6 +11,7 @@ import click
 from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.cli.run_display import watch
 from fanout.cli.run_options import dashboard_option, given_elsewhere, queue_options, run_options, split
+from fanout.cli.sections import SectionedCommand
 from fanout.commands.audience import Audience
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES, short_help="Go on where a run stopped.")
+@click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="Go on where a run stopped.")
 @run_dir_argument(sends=True)
 @click.option(
     "--take", type=click.IntRange(min=0), metavar="N", help="Only the first N records of the input."

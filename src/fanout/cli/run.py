@@ -11,6 +11,7 @@ import click
 from fanout.cli.resume import may_have_run_option
 from fanout.cli.run_display import watch
 from fanout.cli.run_options import dashboard_option, queue_options, run_options, split
+from fanout.cli.sections import SectionedCommand
 from fanout.commands.audience import Audience
 from fanout.commands.request import Request, RunOptions
 
@@ -38,7 +39,7 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
 """
 
 
-@click.command(epilog=_EXAMPLES, short_help="One call per record of INPUT.")
+@click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="One call per record of INPUT.")
 @click.argument("function")
 @click.argument("inputs", nargs=-1, type=click.Path(allow_dash=True), metavar="[INPUT]...")
 @click.option(
