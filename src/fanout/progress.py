@@ -199,6 +199,9 @@ def render(snapshot: Snapshot, width: int, is_unicode: bool = True) -> Renderabl
 
 def plain_line(snapshot: Snapshot) -> str:
     """One line for a log, ASCII only: it says the same as the live lines."""
+    if snapshot.state != "running":
+        parts = [f"{snapshot.state} after {seconds(snapshot.elapsed_s)}: {_done(snapshot)}"]
+        return ", ".join([*parts, *(text for text, _ in _troubles(snapshot))])
     parts = [f"{seconds(snapshot.elapsed_s)}: {_done(snapshot)}", f"{number(snapshot.rate_now_per_s)}/s"]
     if snapshot.eta_s is not None:
         parts.append(f"ETA {seconds(snapshot.eta_s)}")

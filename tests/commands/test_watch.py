@@ -14,6 +14,7 @@ from fanout.commands.watch import STALE_S, Follower
 from fanout.errors import JournalError
 from fanout.journal import RunDir
 from fanout.model import Outcome, Status
+from fanout.progress import plain_line as render_line
 from fanout.stats import Sample
 
 START_S = 1_795_248_000.0
@@ -110,11 +111,34 @@ def test_the_command_on_a_run_that_is_over(run_dir: Path) -> None:
     RunDir.open(run_dir).write_state({"state": "finished", "records_read": 2})
     before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
     runner = CliRunner()
-    assert "2 records, " in runner.invoke(cli, ["watch", str(run_dir), "--once"]).stdout
-    assert json.loads(runner.invoke(cli, ["watch", str(run_dir), "--json"]).stdout)["done"] == 2
+    assert "finished after " in runner.invoke(cli, ["watch", str(run_dir), "--once"]).stdout
+    seen = json.loads(runner.invoke(cli, ["watch", str(run_dir), "--json"]).stdout)
+    assert (seen["done"], seen["state"]) == (2, "finished")
     shown = runner.invoke(cli, ["watch", str(run_dir)])
     assert (shown.exit_code, shown.stdout[:12]) == (0, "f: 2 records")
     assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
+
+
+def test_every_verb_knows_a_killed_run_from_one_that_goes_on(run_dir: Path) -> None:
+    """Its lock says so: a killed run is not called running, and one that runs is not to be resumed."""
+    append(run_dir, *(line(seq) for seq in range(30)))
+    tick(run_dir, 1, in_flight=5, limit=10.0, cause="paused", fraction=0.5)
+    runner = CliRunner()
+    asked = (["watch", str(run_dir), "--once"], ["report", str(run_dir)], ["runs", str(run_dir.parent)])
+    with RunDir.open(run_dir).lock():
+        report, runs = (runner.invoke(cli, words).stdout for words in asked[1:])
+        assert "paused" in render_line(Follower(run_dir).look(START_S + 1))
+        assert "ETA" not in render_line(Follower(run_dir).look(START_S + 1))
+    assert "it is still running" in report
+    assert "fanout resume" not in report
+    assert f"fanout watch {run_dir}" in report
+    assert runs.split("\t")[2:4] == ["running", "30 so far"]
+    watched, report, runs = (runner.invoke(cli, words).stdout for words in asked)
+    assert watched.startswith("interrupted after ")
+    assert "paused" not in watched
+    assert "interrupted: its process was killed" in report
+    assert f"fanout resume {run_dir}" in report
+    assert runs.split("\t")[2:4] == ["interrupted", "30 so far"]
 
 
 def test_no_run_there(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def command(directory: Path, as_json: bool) -> None:
 
 
 def _row(run: RunDir) -> dict[str, Any]:
-    from fanout.journal.listing import live_state
+    from fanout.journal.listing import count_outcomes, live_state
 
     state = run.state
     return {
@@ -59,6 +59,7 @@ def _row(run: RunDir) -> dict[str, Any]:
         "exit_code": state.get("exit_code"),
         "records_read": state.get("records_read"),
         "counts": state.get("counts") or {},
+        "outcomes": None if state.get("counts") else count_outcomes(run),
         "labels": state.get("labels") or {},
         "started_at": state.get("started_at"),
         "finished_at": state.get("finished_at"),
@@ -68,6 +69,8 @@ def _row(run: RunDir) -> dict[str, Any]:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     counts = ", ".join(f"{count:,} {status}" for status, count in row["counts"].items())
+    if row["outcomes"]:
+        counts = f"{row['outcomes']:,} so far"
     size = f"{row['size_bytes'] / 1e6:,.1f} MB"
     return [row["name"], str(row["function"]), row["state"], counts, _age(row["started_at"]), size]
 

@@ -54,10 +54,14 @@ def _print(follower: Follower, *, once: bool, as_json: bool) -> None:
 
     while True:
         now_s = time.time()
+        has_ended = follower.has_ended(now_s)  # before the look: what comes last is read
         snapshot = follower.look(now_s)
+        snapshot.state = follower.stand()
+        if snapshot.state != "running":  # nothing is out, and nothing will be
+            snapshot.in_flight, snapshot.limit, snapshot.cause, snapshot.eta_s = 0, None, "", None
         click.echo(msgspec.json.encode(snapshot) if as_json else plain_line(snapshot))
         sys.stdout.flush()
-        if once or follower.has_ended(now_s):
+        if once or has_ended or snapshot.state != "running":
             return
         time.sleep(max(0.0, now_s + 1.0 - time.time()))
 

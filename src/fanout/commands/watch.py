@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fanout.journal import RunDir, is_held
+from fanout.journal.listing import live_state
 from fanout.model import STATUSES, Outcome
 from fanout.report.outcomes import JournalTail
 from fanout.stats import Snapshot
@@ -55,6 +56,10 @@ class Follower:
             lingering=latest.lingering,
             linger_until=latest.linger_until,
         )
+
+    def stand(self) -> str:
+        """The state of the run: of one whose process is gone, interrupted."""
+        return live_state(RunDir.open(self.path))
 
     def has_ended(self, now_s: float) -> bool:
         """Whether nothing more will come: the run ended, or its process is gone."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fanout.errors import JournalError
 from fanout.journal.lock import is_locked
-from fanout.journal.run_dir import STATE_FILE, RunDir
+from fanout.journal.run_dir import OUTCOMES_FILE, STATE_FILE, RunDir
 
 DEFAULT_PARENT = Path("runs")
+_LONG_BYTES = 1 << 30
+_BLOCK_BYTES = 1 << 20
 
 
 def list_runs(parent: Path) -> list[RunDir]:
@@ -38,6 +41,18 @@ def live_state(run: RunDir) -> str:
     """The state of a run; ``interrupted`` where run.json says that it is running, and nobody runs it."""
     state = str(run.state.get("state") or "")
     return "interrupted" if state == "running" and not is_locked(run.path) else state
+
+
+def count_outcomes(run: RunDir) -> int | None:
+    """The lines of a journal whose counts run.json does not have yet; None where it is too long to look."""
+    path = run.path / OUTCOMES_FILE
+    try:
+        if path.stat().st_size > _LONG_BYTES:
+            return None
+        with path.open("rb") as file:
+            return sum(block.count(b"\n") for block in iter(partial(file.read, _BLOCK_BYTES), b""))
+    except OSError:
+        return None
 
 
 def _opened(paths: list[Path]) -> Iterator[RunDir]:

@@ -6,7 +6,7 @@ from fanout.report.totals import RunTotals
 from fanout.stats.text import printable
 
 _STATES = {
-    "running": "not finished: it is still running, or was killed",
+    "running": "it is still running",
     "interrupted": "interrupted",
     "halted": "halted",
     "fatal": "stopped: no record can be delivered",

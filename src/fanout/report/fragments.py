@@ -18,7 +18,7 @@ from fanout.stats import Execution
 
 _STATES = {
     "finished": "finished",
-    "running": "not finished",
+    "running": "running",
     "interrupted": "interrupted",
     "halted": "halted",
     "fatal": "stopped for good",

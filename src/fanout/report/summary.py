@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fanout.cost import CostEstimate, Prices, meter_of
 from fanout.errors import JournalError, RecordsFailed
 from fanout.journal import iter_outcomes
+from fanout.journal.lock import is_locked
 from fanout.model import Outcome
 from fanout.report.outcomes import SentTwice, read_blocks, read_latest_blocks, read_run
 from fanout.report.totals import RunTotals, SessionTotals
@@ -53,6 +54,8 @@ class RunReport(RunTotals):
         """The report of a run on disk, streamed over its journal. Raises JournalError for what is no run."""
         run_dir = Path(run_dir)
         run = read_run(run_dir)
+        if run.get("state") == "running" and not is_locked(run_dir):
+            run = {**run, "state": "interrupted", "message": "its process was killed"}
         started_s = unix_s(str(run.get("started_at") or ""))
         timeline = run_dir / TIMELINE
         try:

@@ -154,8 +154,8 @@ class RunTotals:
 
     @property
     def resume_command(self) -> str | None:
-        """What goes on with the run; None when it is over or left nothing on disk."""
-        if self.run_dir is None or (self.state == "finished" and not self.pending):
+        """What goes on with the run; None while it runs, when it is over or left nothing on disk."""
+        if self.run_dir is None or self.state == "running" or (self.state == "finished" and not self.pending):
             return None
         return f"fanout resume {self._quoted_dir}"
 
@@ -165,6 +165,8 @@ class RunTotals:
         if self.run_dir is None:
             return []
         quoted = self._quoted_dir
+        if self.state == "running":
+            return [f"fanout watch {quoted}", f"fanout tune {quoted} --pause"]
         commands = [] if self.resume_command is None else [self.resume_command]
         if self.stats.failed:
             location = str((self.run.get("input") or {}).get("location"))

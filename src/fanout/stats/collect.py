@@ -284,7 +284,7 @@ class Stats:
             cause=cause,
             rate_now_per_s=self._pace.per_s(5.0) if self._pace.is_known else mean_per_s,
             rate_mean_per_s=mean_per_s,
-            eta_s=self._pace.eta_s(done, fraction),
+            eta_s=None if cause == "paused" else self._pace.eta_s(done, fraction),
             throttles=sum(self.throttles.values()),
             retries=self.retries,
             p50_ms=p50,

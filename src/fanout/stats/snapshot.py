@@ -15,7 +15,8 @@ class Snapshot(msgspec.Struct, kw_only=True):
 
     ``cause`` says what holds the calls back: reserved, account, provisioned, fixed, assumed,
     throttles, ramp, rate, source, consumer or paused. ``lingering`` permits belong to calls whose reply was
-    lost: they may run until ``linger_until`` (Unix time) at the latest.
+    lost: they may run until ``linger_until`` (Unix time) at the latest. ``state`` differs from running only
+    for those who look at a run that has ended.
     """
 
     elapsed_s: float
@@ -39,6 +40,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     p99_ms: float = 0.0
     cost_usd: float | None = None
     draining: bool = False
+    state: str = "running"
 
 
 class Pace:
