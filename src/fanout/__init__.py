@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         SourceError,
         TransportError,
     )
+    from fanout.inputs import Input
     from fanout.model import ErrorDetail, InvokeTemplate, Outcome, Record, Reply
     from fanout.report.summary import RunReport
     from fanout.stats import Snapshot
@@ -43,6 +44,7 @@ _HOMES = {
     "FatalRefusal": "fanout.errors",
     "Health": "fanout.dispatcher",
     "OutageError": "fanout.errors",
+    "Input": "fanout.inputs",
     "InvokeTemplate": "fanout.model",
     "JournalError": "fanout.errors",
     "Outcome": "fanout.model",
@@ -72,6 +74,7 @@ __all__ = [
     "FanoutError",
     "FatalRefusal",
     "Health",
+    "Input",
     "InvokeTemplate",
     "JournalError",
     "OutageError",

@@ -20,7 +20,7 @@ from fanout.commands.audience import Audience
 from fanout.commands.request import Request, RunKeywords, RunOptions
 from fanout.commands.signals import TwoStepStop, attach_signals
 from fanout.errors import ConfigError, FatalRefusal
-from fanout.inputs import locations_of
+from fanout.inputs import Input, locations_of
 from fanout.model import Outcome
 from fanout.progress import progress_display
 from fanout.runs import Run
@@ -43,7 +43,7 @@ _RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions))
 
 def run(
     function: str,
-    payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
+    payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str] | Input,
     *,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -58,10 +58,10 @@ def run(
     """Invoke ``function`` once for each payload; returns when every record has its outcome.
 
     ``payloads``: any iterable or async iterable, or the location of an input as the command takes it: a
-    string or a path, or a list of several with a path in it (strings alone are payloads). ``bytes`` are
-    JSON already, anything else is encoded, ``fanout.Record`` names one. With ``out``, the run is kept in
-    that directory, journal and report. With ``resume``, a run that the directory holds goes on with the
-    records that have no outcome; ``payloads`` must be the same again.
+    string or a path, ``fanout.Input`` for several (a list of strings is payloads, and refused where they
+    name files). ``bytes`` are JSON already, anything else is encoded, ``fanout.Record`` names one. With
+    ``out``, the run is kept in that directory, journal and report. With ``resume``, a run that the
+    directory holds goes on with the records that have no outcome; ``payloads`` must be the same again.
 
     ``on_outcome`` is called with each outcome once it is written, ``on_progress`` five times a second;
     both between calls, so they must be quick. ``progress`` shows a bar on a terminal, one live line in a
@@ -126,7 +126,7 @@ def run(
 
 def dry_run(
     function: str,
-    payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
+    payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str] | Input,
     *,
     transport: str | Transport = "direct",
     **options: Unpack[RunKeywords],
@@ -152,7 +152,9 @@ def _request(
     elif isinstance(payloads, (bytes, bytearray, memoryview)) or not isinstance(
         payloads, (Iterable, AsyncIterable)
     ):
-        raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable of payloads, or a path")
+        raise TypeError(
+            f"payloads is {type(payloads).__name__}: give an iterable of payloads, a path or an Input"
+        )
     if given.get("payload") is not None and payloads != ():
         raise ConfigError("payload and payloads are both given: give () as payloads, or leave payload out")
     return Request(

@@ -38,7 +38,7 @@ from fanout.dispatcher.supply import AsyncSupply, SyncSupply
 from fanout.errors import ConfigError, FanoutError
 from fanout.function_name import parse_function_name
 from fanout.gate import Gate
-from fanout.inputs import locations_of
+from fanout.inputs import Input, locations_of
 from fanout.limit.protocol import Cause
 from fanout.model import Outcome
 from fanout.outage import DEFAULT_PATIENCE_S, Outage
@@ -327,7 +327,7 @@ class Dispatcher:
 
     def map(
         self,
-        payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str],
+        payloads: Iterable[Any] | AsyncIterable[Any] | str | os.PathLike[str] | Input,
         *,
         ordered: bool = False,
         priority: int = 0,
@@ -336,8 +336,8 @@ class Dispatcher:
 
         Pulls a payload only when a permit is free and the consumer keeps up, so any iterable will
         do, endless ones too. A string or a path is the location of an input (a file, a URL, ``s3://…``,
-        ``-``), and so is each of a list in which paths stand; its format follows from its name. ``seq``
-        counts from 0; ``priority`` is as with ``invoke``.
+        ``-``), ``fanout.Input`` names several; the format follows from the name. ``seq`` counts from 0;
+        ``priority`` is as with ``invoke``.
         """
         locations = locations_of(payloads)
         if locations:
@@ -345,7 +345,9 @@ class Dispatcher:
         elif isinstance(payloads, (bytes, bytearray, memoryview)) or not isinstance(
             payloads, (AsyncIterable, Iterable)
         ):
-            raise TypeError(f"payloads is {type(payloads).__name__}: give an iterable of payloads, or a path")
+            raise TypeError(
+                f"payloads is {type(payloads).__name__}: give an iterable of payloads, a path or an Input"
+            )
 
         def open_intake() -> Intake:
             if locations:

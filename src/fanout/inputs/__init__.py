@@ -5,7 +5,7 @@ from __future__ import annotations
 from fanout.aws.s3_faults import is_s3
 from fanout.inputs.fingerprint import fingerprint, fingerprint_difference
 from fanout.inputs.listing import LISTING_FILE
-from fanout.inputs.locations import is_list, is_pattern, is_url, locations_of
+from fanout.inputs.locations import Input, is_list, is_pattern, is_url, locations_of
 from fanout.inputs.opener import open_source, open_spool
 from fanout.inputs.options import FORMATS, RULES, InputOptions
 from fanout.inputs.places import PLACES_FILE, PlacedSource, Places
@@ -22,6 +22,7 @@ __all__ = [
     "PLACES_FILE",
     "RULES",
     "Clients",
+    "Input",
     "InputOptions",
     "Item",
     "Jump",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from fanout.aws.s3_faults import is_s3, split_location
-from fanout.errors import SourceError
+from fanout.errors import ConfigError, SourceError
 from fanout.inputs.compression import SUFFIXES
 from fanout.inputs.options import InputOptions
+from fanout.inputs.shown import shown_location
 from fanout.payload import json_fault
 
 _BY_SUFFIX = {
@@ -22,6 +24,7 @@ _BY_SUFFIX = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
+_LONGEST_PATH = 4096
 _KNOWN = ".jsonl, .ndjson, .json, .csv, .tsv or .parquet"
 
 
@@ -144,17 +147,79 @@ def _is_pipe(location: str) -> bool:
     return _exists(location) and not path.is_file() and not path.is_dir()
 
 
-def locations_of(payloads: object) -> tuple[str, ...]:
-    """The inputs that a program names: a string, a path, or a list of these with a path in it.
+class Input:
+    """Inputs that a program names, where a list of strings could be payloads: files, patterns, ``s3://…``.
 
-    Empty for records: a list of nothing but strings is one of payloads.
+    They are read in the order given, as the command reads several INPUTs.
     """
+
+    __slots__ = ("locations",)
+
+    def __init__(self, *locations: str | os.PathLike[str]) -> None:
+        if not locations:
+            raise ConfigError("Input names nothing: give paths, patterns, s3://… or URLs")
+        for each in locations:
+            if not isinstance(each, (str, os.PathLike)):
+                raise ConfigError(f"Input takes strings and paths, not {type(each).__name__}")
+        self.locations = tuple(map(_text_of, locations))
+
+    def __repr__(self) -> str:
+        return f"Input({', '.join(repr(shown_location(each)) for each in self.locations)})"
+
+
+def locations_of(payloads: object) -> tuple[str, ...]:
+    """The inputs that a program names: an ``Input``, a string, a path, or a list with a path in it.
+
+    Empty for records. A list of strings alone is one of payloads; where all of them look like inputs, and
+    one at least is there, what is meant must be said: raises ConfigError.
+    """
+    if isinstance(payloads, Input):
+        return payloads.locations
     if isinstance(payloads, (str, os.PathLike)):
-        return (os.fsdecode(payloads),)
-    if not isinstance(payloads, (list, tuple)):
+        return (_text_of(payloads),)
+    if not isinstance(payloads, (list, tuple, set, frozenset)):
         return ()
     if not all(isinstance(each, (str, os.PathLike)) for each in payloads):
         return ()
     if all(isinstance(each, str) for each in payloads):
+        _check_meant(payloads)
         return ()
-    return tuple(os.fsdecode(each) for each in payloads)
+    return () if isinstance(payloads, (set, frozenset)) else tuple(map(_text_of, payloads))
+
+
+def _text_of(location: str | os.PathLike[str]) -> str:
+    text = os.fsdecode(location)
+    if not isinstance(location, str) and re.match(r"(s3|https?|sqs):/(?!/)", text):
+        raise ConfigError(f"{text!r} is a Path, which drops a slash of an address: give it as a string")
+    return text
+
+
+def _check_meant(strings: Collection[str]) -> None:
+    if not all(map(_looks_like_input, strings)):
+        return
+    named = next((each for each in strings if is_s3(each) or _is_there(each)), None)
+    if named is None:
+        return
+    text = shown_location(named)
+    raise ConfigError(
+        f"payloads are strings that name inputs, such as {text!r}: give fanout.Input({text!r}, …) to read "
+        f"them, or [fanout.Record({text!r}), …] to send the names themselves"
+    )
+
+
+def _looks_like_input(text: str) -> bool:
+    if is_s3(text):
+        return True
+    if is_url(text) or not text or len(text) > _LONGEST_PATH or "\n" in text:
+        return False
+    return _suffix(text, 2)[0] in _BY_SUFFIX or _is_there(text)
+
+
+def _is_there(text: str) -> bool:
+    """Whether it is a file, or a pattern that one matches."""
+    try:
+        if Path(text).is_file():
+            return True
+        return is_pattern(text) and any(glob.iglob(text, recursive=True))  # noqa: PTH207
+    except (OSError, ValueError):
+        return False
