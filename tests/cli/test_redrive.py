@@ -37,7 +37,7 @@ def test_a_redrive_sends_what_failed_and_keeps_the_history(tmp_path: Path) -> No
     first = shell.run("run", "demo", "in.jsonl", "--out", "run", *local, "--key", "n")
     assert first.code == 1
     assert shell.state()["counts"] == {"succeeded": 8, "function_error": 4, "rejected": 1}
-    assert "fanout redrive run" in first.err
+    assert f"fanout redrive {shell.directory}/run\n" in first.err
 
     (tmp_path / "in.jsonl").unlink()  # the journal is enough
     none = shell.run("redrive", "run", "--error-type", "NoSuchError")
@@ -81,8 +81,8 @@ def test_a_redrive_that_was_cut_off_goes_on_by_resume(shell: Shell) -> None:
         process.send_signal(signal.SIGINT)
         cut = end(process)
     assert cut.code == 130
-    assert "fanout resume run" in cut.err
-    shell.run("redrive", "run").assert_one_line(2, "go on with `fanout resume run` first")
+    assert f"fanout resume {shell.directory}/run\n" in cut.err
+    shell.run("redrive", "run").assert_one_line(2, f"go on with `fanout resume {shell.directory}/run` first")
     resumed = shell.run("resume", "run")
     assert resumed.code == 0, resumed.err
     outcomes = latest(shell)

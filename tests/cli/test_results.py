@@ -115,7 +115,7 @@ def test_a_failed_upload_is_said_and_done_again(inside: Inside, lake: Any) -> No
     assert done.code == 5
     assert "the results were not uploaded: s3://nowhere/res/" in done.err
     assert "no such bucket" in done.err
-    assert "fanout export run --results" in done.err
+    assert f"fanout export {inside.directory}/run --results" in done.err
     assert inside.state()["exit_code"] == 0
     assert len(inside.outcomes()) == 2
     assert inside.run("export", "run", "--results").code == 2

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from fanout.emulator import EmulatorProcess
 from tests.cli.inside import Inside
 from tests.cli.running import Shell, end, interrupted, wait_until
 
@@ -280,3 +281,34 @@ def test_a_url_that_has_expired_is_read_from_the_runs_own_copy(inside: Inside) -
     assert (ended.code, _Once.seen) == (0, 1), ended
     assert sorted(outcome["output"]["n"] for outcome in inside.outcomes()) == list(range(200))
     assert (inside.directory / "run" / "spool").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_smaller_take_leaves_out_nothing_that_was_read(inside: Inside) -> None:
+    """Fewer records than were read already: one line, the run as it was. As many, or more: it goes on."""
+    inside.write("in.jsonl", 60)
+    halted = inside.run("run", "steady", "in.jsonl", "--out", "run", "-j", "10", "--deadline", "150ms")
+    assert halted.code == 5
+    before, read = inside.outcomes(), inside.state()["records_read"]
+    assert 10 <= read < 40
+    for words in (("resume", "run"), ("run", "--resume", "steady", "in.jsonl", "--out", "run")):
+        refused = inside.run(*words, "--take", str(read - 1), "--deadline", "1m")
+        refused.assert_one_line(2, f"take is {read - 1}", f"the first {read} records were read already")
+        assert (inside.outcomes(), inside.state()["state"]) == (before, "halted")
+    for take in (read, 50):
+        assert inside.run("resume", "run", "--take", str(take), "--deadline", "1m").code == 0
+        assert sorted(outcome["seq"] for outcome in inside.outcomes()) == list(range(take))
+    assert inside.state()["state"] == "finished"
+
+
+def test_what_is_left_is_never_less_than_what_is_pending(inside: Inside) -> None:
+    """An outage hands back what was pulled: those records are pending, and left."""
+    inside.write("in.jsonl", 400)
+    words = ("run", "gone", "in.jsonl", "--out", "run", "-j", "30", "--no-report", "--outage-patience", "1s")
+    with EmulatorProcess(simulate=["name=gone,latency=10ms,outage=60s@0.15s"]) as emulator:
+        done = inside.run(*words, "--endpoint-url", emulator.endpoint_url)
+    assert done.code == 5, done.err
+    counted = json.loads(inside.run("report", "run", "--json").out)
+    assert counted["pending"] > 0
+    found = re.search(r"(?:about )?(\d+) (?:of \d+ )?records are left", done.err)
+    assert found is not None, done.err
+    assert int(found[1]) >= counted["pending"]

@@ -65,7 +65,7 @@ def test_json_is_one_document_on_stdout(shell: Shell) -> None:
     assert outcome["error"]["type"] == "Boom"
     assert outcome["error"]["message"] == "went off"
     assert outcome["input"] == {"n": outcome["seq"]}
-    assert "fanout redrive run" in done.err
+    assert f"fanout redrive {shell.directory}/run\n" in done.err
 
 
 def test_outcomes_stream_to_stdout_in_order_if_asked(shell: Shell) -> None:
@@ -200,7 +200,7 @@ def test_thresholds_stop_a_run(shell: Shell) -> None:
     assert 10 < len(shell.outcomes()) < 1_000
     assert state["records_read"] == len(shell.outcomes()) + len(state.get("not_sent", []))
     assert "10 are tolerated" in count.err
-    assert "fanout resume run" in count.err
+    assert f"fanout resume {shell.directory}/run\n" in count.err
 
     share = shell.run(
         *("run", "errors", "in.jsonl", "--out", "share", "-j", "1"),
@@ -262,7 +262,7 @@ def test_the_first_signal_drains(shell: Shell, number: signal.Signals, code: int
         process.send_signal(number)
         done = end(process)
     assert done.code == code
-    assert "fanout resume run" in done.err
+    assert f"fanout resume {shell.directory}/run\n" in done.err
     assert "Traceback" not in done.err
     state = shell.state()
     assert state["state"] == "interrupted"

@@ -53,8 +53,8 @@ def outcome(seq: int, status: Status) -> Outcome:
 
 
 def report_of(run: dict[str, object] | None = None, **counts: int) -> RunReport:
-    """A report of a run in runs/a b."""
-    meta = {"function": "resize", "state": "finished", "run_dir": "runs/a b"} | (run or {})
+    """A report of a run in /runs/a b."""
+    meta = {"function": "resize", "state": "finished", "run_dir": "/runs/a b"} | (run or {})
     return RunReport.from_stats(stats_of(**counts), meta)
 
 
@@ -66,7 +66,7 @@ def test_a_run_that_went_well() -> None:
         "throughput  5/s, 5.0% of the limit\n"
         "latency     p50 100ms  p95 100ms  p99 100ms  max 100ms\n"
         "next\n"
-        "  fanout report 'runs/a b' --html\n"
+        "  fanout report '/runs/a b' --html\n"
     )
 
 
@@ -129,6 +129,7 @@ def test_a_later_command_says_first_what_it_did(verb: Literal["redrive", "resume
     [
         ({"records_total": 40}, "30 of 40 records are left"),
         ({"input_share": 0.25}, "about 30 records are left, by the bytes of the input"),
+        ({"input_share": 0.8, "records_read": 22}, "about 12 records are left, by the bytes of the input"),
         ({}, None),
         ({"records_total": 40, "state": "finished"}, None),
     ],
@@ -214,10 +215,10 @@ def test_a_run_with_failures_that_was_halted() -> None:
         "  2  ValueError: bad total (app.py:7 in handler)\n"
         "  1  ReplyLost: no reply\n"
         "next\n"
-        "  fanout resume 'runs/a b'\n"
-        "  fanout redrive 'runs/a b'\n"
-        "  fanout export 'runs/a b' --status failed\n"
-        "  fanout report 'runs/a b' --html\n"
+        "  fanout resume '/runs/a b'\n"
+        "  fanout redrive '/runs/a b'\n"
+        "  fanout export '/runs/a b' --status failed\n"
+        "  fanout report '/runs/a b' --html\n"
     )
     assert (report.exit_code, report.ok, report.pending) == (3, False, 2)
 
@@ -262,23 +263,32 @@ def test_lines_with_strangers_text_never_wrap_and_commands_never_break() -> None
     lines = report.render(40).splitlines()
     at = lines.index("next")
     assert all(len(line) <= 40 for line in lines[:at])
-    assert f"  fanout redrive runs/{'x' * 60}" in lines[at:]
+    assert f"  fanout redrive {Path.cwd()}/runs/{'x' * 60}" in lines[at:]
 
 
 def test_what_may_have_run_is_not_offered_to_a_redrive_that_would_leave_it() -> None:
     """A redrive takes ``unknown`` by name alone: where nothing else failed, they can be looked at."""
-    assert report_of({"run_dir": "r"}, unknown=2).next_commands[-2] == "fanout export r --status unknown"
-    assert not any("redrive" in each for each in report_of({"run_dir": "r"}, unknown=2).next_commands)
-    both = report_of({"run_dir": "r"}, unknown=2, rejected=1).next_commands
-    assert both[-3:-1] == ["fanout redrive r", "fanout export r --status failed"]
+    assert report_of({"run_dir": "/r"}, unknown=2).next_commands[-2] == "fanout export /r --status unknown"
+    assert not any("redrive" in each for each in report_of({"run_dir": "/r"}, unknown=2).next_commands)
+    both = report_of({"run_dir": "/r"}, unknown=2, rejected=1).next_commands
+    assert both[-3:-1] == ["fanout redrive /r", "fanout export /r --status failed"]
 
 
-def test_directories_that_look_like_options_or_code() -> None:
-    """A run directory named to do harm is harmless in the commands."""
-    assert report_of({"run_dir": "-rf"}, function_error=1).next_commands[0] == "fanout redrive ./-rf"
-    assert (
-        report_of({"run_dir": "$(reboot)"}, function_error=1).next_commands[0] == "fanout redrive '$(reboot)'"
-    )
+def test_commands_name_the_directory_so_that_they_work_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative run directory is absolute in every command; one named to do harm is harmless."""
+    monkeypatch.chdir(tmp_path)
+    for name, word in (
+        ("runs/r", f"{tmp_path}/runs/r"),
+        ("-rf", f"{tmp_path}/-rf"),
+        ("$(reboot)", f"'{tmp_path}/$(reboot)'"),
+    ):
+        failed = report_of({"run_dir": name}, function_error=1).next_commands
+        assert failed[0] == f"fanout redrive {word}"
+        assert failed[-1] == f"fanout report {word} --html"
+        halted = report_of({"run_dir": name, "state": "halted"}, succeeded=1)
+        assert halted.resume_command == f"fanout resume {word}"
 
 
 def test_hostile_text_is_inert() -> None:

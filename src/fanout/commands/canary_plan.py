@@ -15,7 +15,7 @@ from fanout.commands.audience import Audience
 from fanout.commands.new_run import run
 from fanout.commands.projection import Projection, project
 from fanout.commands.request import Request
-from fanout.commands.run_input import open_input
+from fanout.commands.run_input import absolute_location, open_input
 from fanout.cost import CostEstimate, meter_of
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.inputs import shown_location
@@ -142,7 +142,8 @@ def _plan(
 
 def _run_command(request: Request) -> str:
     assert request.out is not None
-    words = ["fanout", "run", request.function, shown_location(str(request.location)), "--out"]
+    inputs = [shown_location(absolute_location(each)) for each in request.locations]
+    words = ["fanout", "run", request.function, *inputs, "--out"]
     return shlex.join([*words, str(request.out.absolute())])
 
 

@@ -6,6 +6,7 @@ from fanout.commands.audience import Audience
 from fanout.commands.on_finish import conclude
 from fanout.commands.request import Request
 from fanout.commands.resume import Changes, resume
+from fanout.commands.run_input import place_of, recorded_place
 from fanout.commands.start import start
 from fanout.errors import ConfigError
 from fanout.inputs import shown_location
@@ -31,8 +32,8 @@ def is_planned(request: Request) -> bool:
     state = RunDir.open(request.out).state
     if not state.get("is_planned"):
         return False
-    planned = (state.get("function"), (state.get("input") or {}).get("location"))
-    if planned != (request.function, request.location):
+    planned = (state.get("function"), recorded_place(state))
+    if planned != (request.function, place_of(request)):
         raise ConfigError(
             f"{request.out}: holds the canary of {planned[0]} with {shown_location(str(planned[1]))}: "
             "choose another --out"

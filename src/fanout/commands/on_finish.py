@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import msgspec
 
 from fanout import exit_codes
 from fanout.errors import FanoutError
+from fanout.journal import shell_word
 
 if TYPE_CHECKING:
     from fanout.commands.audience import Audience
@@ -89,7 +89,8 @@ async def _upload(
         report.exit_code = getattr(exit_codes, signals[0])
     elif report.exit_code in (exit_codes.OK, exit_codes.FAILURES):
         report.exit_code = exit_codes.BOUND
-    command = f"fanout export {shlex.quote(str(report.run_dir))} --results"
+    assert report.run_dir is not None
+    command = f"fanout export {shell_word(report.run_dir)} --results"
     audience.say(f"the results were not uploaded: {why}: do it again with `{command}`")
 
 

@@ -11,8 +11,9 @@ from fanout.commands.audience import Audience
 from fanout.commands.new_run import run
 from fanout.commands.request import KEPT_ON_RESUME, Request, is_batched
 from fanout.commands.resume import Changes, MayHaveRun, resume
+from fanout.commands.run_input import place_of, recorded_place
 from fanout.errors import ConfigError
-from fanout.inputs import is_url, shown_location
+from fanout.inputs import shown_location
 from fanout.inputs.spool import complete_spool
 from fanout.journal import STATE_FILE, RunDir
 from fanout.report.summary import RunReport
@@ -52,7 +53,7 @@ def check_same(request: Request, state: dict[str, Any], out: Path) -> None:
         before[name], now[name] = kept.get(name), asked.get(name)
     if is_batched(kept) != is_batched(asked):
         before["batch"], now["batch"] = kept.get("batch"), asked.get("batch")
-    before["input"], now["input"] = _input_before(state), _input_now(request)
+    before["input"], now["input"] = recorded_place(state), place_of(request)
     for name, value in before.items():
         if value != now[name]:
             raise ConfigError(
@@ -63,23 +64,3 @@ def check_same(request: Request, state: dict[str, Any], out: Path) -> None:
 
 def _shown(value: Any) -> str:
     return shown_location(value) if isinstance(value, str) else str(value)
-
-
-def _input_before(state: dict[str, Any]) -> str | None:
-    recorded = state.get("input") or {}
-    if recorded.get("locations"):
-        return " ".join(recorded["locations"])
-    location = recorded.get("path") or recorded.get("location")
-    return None if location == "(iterable)" else location
-
-
-def _input_now(request: Request) -> str | None:
-    if request.run_options.payload is not None or request.location is None:
-        return request.location
-    return " ".join(_place(each) or each for each in request.locations)
-
-
-def _place(location: str | None) -> str | None:
-    if location is None or location == "-" or is_url(location) or "://" in location:
-        return location
-    return str(Path(location).absolute())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -38,7 +37,7 @@ from fanout.cost import CostMeter
 from fanout.dispatcher import Dispatcher
 from fanout.errors import ConfigError, JournalError
 from fanout.inputs import Selector
-from fanout.journal import Replay, RunDir, Samples, SeqSet, check_samples, replay
+from fanout.journal import Replay, RunDir, Samples, SeqSet, check_samples, replay, shell_word
 from fanout.journal.windows import ranges_of
 from fanout.model import Outcome
 from fanout.queues import is_queue
@@ -160,7 +159,7 @@ async def redrive(
         generation = int(state.get("generation", 0)) + 1
         if cut_off:
             if _has_sent(known, generation - 1):
-                command = f"fanout resume {shlex.quote(str(path))}"
+                command = f"fanout resume {shell_word(path)}"
                 raise ConfigError(f"a redrive of {path} was cut off: go on with `{command}` first")
             generation -= 1  # nothing was sent in it: it begins again
         asked = _Asked(state, changes)
@@ -225,6 +224,22 @@ def _takes_more(state: dict[str, Any], changes: Changes) -> bool:
     now = changes.run_options.get("take")
     is_more = isinstance(before, int) and isinstance(now, int) and now > before
     return is_more and not state.get("is_input_exhausted")
+
+
+def _check_take(state: dict[str, Any], take: int | None, known: Replay) -> None:
+    """Raise ConfigError where ``take`` would now leave out records that were read already."""
+    before = (state.get("options") or {}).get("take")
+    if take is None or (isinstance(before, int) and take >= before):
+        return
+    read = max(int(state.get("records_read") or 0), known.mark, *(end for _, end in _windows_of(known)), 0)
+    if take < read:
+        raise ConfigError(
+            f"take is {take}, and the first {read:,} records were read already: give --take {read} or more"
+        )
+
+
+def _windows_of(known: Replay) -> Sequence[tuple[int, int]]:
+    return known.windows[0] if known.windows else ()
 
 
 def _has_sent(known: Replay, generation: int) -> bool:
@@ -318,6 +333,7 @@ async def _resume(
         partial(read_history, run_dir, accepts_lost_mark=changes.may_have_run is not None)
     )
     known = history.known
+    _check_take(run_dir.state, asked.run_options.take, known)
     location = str((run_dir.state.get("input") or {}).get("location"))
     refused = frozenset(run_dir.state.get("refused") or ())
     has_queue = is_queue(location) and payloads is None

@@ -178,3 +178,26 @@ def _path(location: str) -> str | None:
     if location == "-" or is_url(location) or "://" in location:
         return None
     return str(Path(location).absolute())
+
+
+def recorded_place(state: Mapping[str, Any]) -> str | None:
+    """Where run.json says that the input is, files by their absolute paths; None of a program's records."""
+    recorded = state.get("input") or {}
+    if recorded.get("locations"):
+        return " ".join(recorded["locations"])
+    location = recorded.get("path") or recorded.get("location")
+    return None if location == "(iterable)" else location
+
+
+def place_of(request: Request) -> str | None:
+    """Where a request's input is, in the same words."""
+    if request.run_options.payload is not None or request.location is None:
+        return request.location
+    return " ".join(map(absolute_location, request.locations))
+
+
+def absolute_location(location: str) -> str:
+    """A path made absolute; anything else as it is."""
+    if location == "-" or is_url(location) or "://" in location:
+        return location
+    return str(Path(location).absolute())

@@ -5,7 +5,15 @@ from __future__ import annotations
 from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
 from fanout.journal.lock import RunLock, is_held
 from fanout.journal.reader import Replay, Tally, iter_lines, iter_outcomes, replay
-from fanout.journal.run_dir import BEGUN_FILES, FORMAT, OUTCOMES_FILE, SPOOL_FILE, STATE_FILE, RunDir
+from fanout.journal.run_dir import (
+    BEGUN_FILES,
+    FORMAT,
+    OUTCOMES_FILE,
+    SPOOL_FILE,
+    STATE_FILE,
+    RunDir,
+    shell_word,
+)
 from fanout.journal.samples import Samples, check_samples
 from fanout.journal.seqs import SeqSet
 from fanout.journal.writer import Fsync, Journal, SyncListener
@@ -34,4 +42,5 @@ __all__ = [
     "iter_lines",
     "iter_outcomes",
     "replay",
+    "shell_word",
 ]

@@ -160,6 +160,11 @@ def _read_json(text: bytes) -> dict[str, Any]:
     return state
 
 
+def shell_word(directory: Path) -> str:
+    """A run directory as a word of a command that works from any directory."""
+    return shlex.quote(str(directory.absolute()))
+
+
 def _refuse_other_files(path: Path) -> None:
     """A run's files go into a directory of their own, not among somebody's."""
     for name in sorted(each.name for each in path.iterdir()):
@@ -173,7 +178,7 @@ def _refuse_other_files(path: Path) -> None:
 def _refuse_a_run(path: Path) -> None:
     """Nothing of an earlier run is ever overwritten; one killed before its run.json was there is none."""
     if (path / STATE_FILE).exists():
-        how = f"go on with `fanout resume {shlex.quote(str(path.absolute()))}`, or choose another --out"
+        how = f"go on with `fanout resume {shell_word(path)}`, or choose another --out"
         raise JournalError(f"{path} holds a run already: {how}")
     outcomes = path / OUTCOMES_FILE
     if outcomes.exists() and outcomes.stat().st_size:

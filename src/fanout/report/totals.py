@@ -13,6 +13,7 @@ import msgspec
 
 from fanout import exit_codes
 from fanout.cost import CostEstimate
+from fanout.journal import shell_word
 from fanout.model import STATUS_GROUPS
 from fanout.quantities import milliseconds, percent
 from fanout.stats import Execution, FailureCluster, Stats
@@ -128,7 +129,8 @@ class RunTotals:
         if isinstance(total, int) and total > done:
             return f"{total - done:,} of {total:,} records are left"
         if isinstance(share, float) and 0 < share < 1 and done:
-            return f"about {round(done / share - done):,} records are left, by the bytes of the input"
+            left = max(round(done / share - done), self.pending)
+            return f"about {left:,} records are left, by the bytes of the input"
         return None
 
     def largest_failures(self, most: int) -> list[FailureCluster]:
@@ -181,8 +183,7 @@ class RunTotals:
 
     @property
     def _quoted_dir(self) -> str:
-        text = os.fspath(self.run_dir or "")
-        return shlex.quote(f"./{text}" if text.startswith("-") else text)
+        return shell_word(self.run_dir or Path())
 
     def to_dict(self) -> dict[str, Any]:
         """The whole summary as JSON data, as ``--json`` prints it."""

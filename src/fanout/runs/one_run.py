@@ -467,7 +467,7 @@ class Run:
             pending=pending,
             is_input_exhausted=intake.is_exhausted,
             records_total=intake.records_total,
-            input_share=self._fraction(),
+            input_share=intake.finished_share(pending),
             started_s=self.started_s,
             elapsed_s=time.time() - self.started_s,
             stats=self.stats,
