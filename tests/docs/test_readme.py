@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,22 +34,37 @@ def test_the_readme_shows_three_uses() -> None:
     assert {"The command", "A batch script", "An async service"} <= set(parts)
 
 
+def in_a_shell(script: str, folder: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run it where ``fanout`` is this one."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**environ, "PATH": path, "HOME": str(folder)},
+        timeout=100,
+        check=False,
+    )
+
+
 def test_the_command_runs(my_function: EmulatorProcess, tmp_path: Path) -> None:
     """``fanout run`` with a file: a run directory with one outcome for each line, and exit code 0."""
     (tmp_path / "orders.jsonl").write_text('{"id":"a"}\n{"id":"b"}\n')
-    arguments = shlex.split(COMMANDS[0])
-    assert arguments.pop(0) == "fanout"
-    subprocess.run(
-        [sys.executable, "-m", "fanout", *arguments, "--no-report"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        env=os.environ,
-        timeout=60,
-    )
+    done = in_a_shell(f"{COMMANDS[0]} --no-report", tmp_path, dict(os.environ))
+    assert done.returncode == 0, done.stderr
     (journal,) = tmp_path.glob("runs/my-function-*/outcomes.jsonl")
     outcomes = [json.loads(line) for line in journal.read_text().splitlines()]
     assert {outcome["key"]: outcome["status"] for outcome in outcomes} == {"a": "succeeded", "b": "succeeded"}
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="no jq here")
+def test_the_pipe_runs(my_function: EmulatorProcess, tmp_path: Path) -> None:
+    """From one program to the next: what the function returned comes out at the end, and no file is left."""
+    (tmp_path / "orders.jsonl").write_text('{"id":"a"}\n{"id":"b"}\n')
+    done = in_a_shell(COMMANDS[1].replace("jq ", "jq -c "), tmp_path, dict(os.environ))
+    assert sorted(done.stdout.splitlines()) == ['{"id":"a"}', '{"id":"b"}'], done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["orders.jsonl"]
 
 
 @pytest.mark.parametrize("block", SCRIPTS, ids=["batch", "service"])
@@ -79,23 +94,16 @@ def test_the_scripts_run(block: object, my_function: EmulatorProcess, tmp_path: 
 
 @pytest.mark.slow
 def test_the_quick_start_runs_as_printed(tmp_path: Path) -> None:
-    """In a shell that knows of no account: a run with failures, its report, and a redrive that mends them."""
+    """In a shell that knows of no account: a run that is stopped, its resume, and a redrive that mends it."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (block,) = (block for block in blocks(README, "sh") if "emulate" in block.text)
-    environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    done = subprocess.run(
-        ["bash", "-c", block.text.replace("\nfanout report", "; echo exit $?\nfanout report", 1)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=environ,
-        timeout=100,
-        check=False,
-    )
-    assert (done.returncode, "exit 1\n" in done.stdout) == (0, True), done.stderr
+    lines = block.text.replace("\\\n", " ").splitlines()
+    done = in_a_shell("\n".join(f"{line}; echo exit $?" for line in lines), tmp_path, {})
+    codes = [line for line in done.stdout.splitlines() if line.startswith("exit ")]
+    assert codes == ["exit 0", "exit 5", "exit 1", "exit 0", "exit 0"], done.stderr
     assert "Traceback" not in done.stderr
     last = json.loads((tmp_path / "runs" / "first" / "run.json").read_bytes())
-    assert last["counts"] == {"succeeded": 200}
+    assert last["counts"] == {"succeeded": 1000}
 
 
 def test_a_script_runs_by_the_emulator_as_printed(tmp_path: Path) -> None:
