@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Self, TypedDict
 
 from fanout.errors import ConfigError
 
@@ -171,6 +171,20 @@ class Options:
         ):
             if is_given:
                 raise ConfigError(f"hedge does not go with {name}: leave one of them out")
+
+    @classmethod
+    def of(cls, function: str, given: Mapping[str, Any], *, transport: str = "direct") -> Self:
+        """Checked options of keywords. Raises ConfigError for a value, TypeError for an unknown name."""
+        named = {**given}
+        if "invocation" in named:  # the field's word for a streamed reply
+            if (streamed := named.pop("invocation")) != "stream":
+                raise ConfigError(f"invocation is {streamed!r}: give 'stream', or use invocation_type")
+            named["stream"] = True
+        unknown = sorted(set(named) - cls.names())
+        if unknown:
+            known = ", ".join(sorted(cls.names() - {"function"}))
+            raise TypeError(f"unknown option {unknown[0]!r}: there are {known}")
+        return cls(function=function, **{"transport": transport, **named})
 
     @classmethod
     def names(cls) -> frozenset[str]:

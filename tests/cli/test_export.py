@@ -60,7 +60,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.write_bytes(gzip.compress(b"\n".join([*INPUTS[:9], b"not json", *INPUTS[10:]])))
     run_dir = RunDir.create(
         folder / "run",
-        {"input": {"location": str(source), "fingerprint": fingerprint(str(source))}, "options": {}},
+        {
+            "function": "f",
+            "options": {},
+            "input": {"location": str(source), "fingerprint": fingerprint(str(source))},
+        },
     )
 
     async def write() -> None:
@@ -174,7 +178,8 @@ def test_a_changed_input_is_refused(run: Path, tmp_path: Path) -> None:
     ]
     for number, (kept, words) in enumerate(kinds):
         run_dir = RunDir.create(
-            tmp_path / f"run{number}", {"input": {"location": str(other), "fingerprint": kept}}
+            tmp_path / f"run{number}",
+            {"function": "f", "options": {}, "input": {"location": str(other), "fingerprint": kept}},
         )
         (run_dir.path / "outcomes.jsonl").write_bytes((run / "outcomes.jsonl").read_bytes())
         other.write_bytes(b"\n".join(INPUTS))

@@ -69,13 +69,13 @@ def test_what_an_earlier_session_left_is_never_applied(tmp_path: Path) -> None:
         applied.append(changes)
         return {}
 
-    inbox = TuneInbox(tmp_path, tune)
-    inbox.poll()
+    inbox = TuneInbox(tmp_path)
+    inbox.poll(tune)
     assert applied == []
     request = TuneRequest(tmp_path, tuning_of({"concurrency": 4}))
     request.send()
     assert request.answer() is None
-    inbox.poll()
+    inbox.poll(tune)
     assert applied == [{"concurrency": 4}]
     answer = request.answer()
     assert answer is not None

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 import fanout
-from fanout.commands.audience import Audience
+from fanout.commands.changes import Changes
 from fanout.commands.collect import Collection, collect
-from fanout.commands.resume import Changes, redrive
+from fanout.commands.redrive import redrive
 from fanout.errors import ConfigError, SourceError
 from fanout.journal import iter_outcomes
 from fanout.model import InvokeTemplate, OnChunk, Reply
+from fanout.runs.audience import Audience
 from tests.queues.stand_in import ACCOUNT, Queue, serving
 
 
@@ -164,7 +165,7 @@ async def test_duplicates_and_late_copies_change_nothing(
     await gather(out, monkeypatch, queue, objects=wanted)
     again = Accepting()
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", "http://127.0.0.1:1")
-    await redrive(out, Changes(options={"transport": again}, run_options={}), Audience())
+    await redrive(out, Changes(given={"transport": again}), Audience())
     assert len(again.sent) == 3
     for request_id, payload in calls.sent:  # late copies of the first generation
         queue.send(failure(request_id, payload))
@@ -354,7 +355,5 @@ async def test_an_event_from_a_queue_that_failed_can_be_redriven(
     report = await gather(out, monkeypatch, results, objects=configured(on_failure="results"))
     assert counted(report) == {"function_error": 3, "rejected": 1}
     said: list[str] = []
-    await redrive(
-        out, Changes(options={"transport": again}, run_options={}), Audience(on_message=said.append)
-    )
+    await redrive(out, Changes(given={"transport": again}), Audience(on_message=said.append))
     assert sorted(body for _, body in again.sent) == sorted(body for _, body in transport.sent)

@@ -135,11 +135,12 @@ async def test_a_redrive_of_what_was_left_is_refused(tmp_path: Path, monkeypatch
     queue = filled(11)
     out = tmp_path / "run"
     await run(queue, out, monkeypatch, transport=Scripted(failing))
-    from fanout.commands.audience import Audience
-    from fanout.commands.resume import Changes, redrive
+    from fanout.commands.changes import Changes
+    from fanout.commands.redrive import redrive
+    from fanout.runs.audience import Audience
 
     with pytest.raises(ConfigError, match="fanout run f sqs://jobs"):
-        await redrive(out, Changes(options={}, run_options={}), Audience())
+        await redrive(out, Changes(), Audience())
 
 
 @pytest.mark.parametrize(

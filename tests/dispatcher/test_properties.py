@@ -15,7 +15,6 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-import fanout.dispatcher
 from fanout import Dispatcher, FatalRefusal
 from fanout.errors import OutageError
 from fanout.gate import Gate
@@ -276,7 +275,7 @@ async def play(story: Story) -> None:  # noqa: C901 - one story, told in one pla
 @pytest.fixture
 def checked_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every permit taken in this test is checked."""
-    monkeypatch.setattr(fanout.dispatcher, "Gate", CheckedGate)
+    monkeypatch.setattr("fanout.dispatcher.intake_dispatcher.Gate", CheckedGate)
 
 
 @pytest.mark.usefixtures("checked_gate")

@@ -12,10 +12,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import fanout
-from fanout.commands.audience import Audience
 from fanout.commands.blocking_run import run_blocking
 from fanout.commands.collect import Collection, collect
 from fanout.errors import ConfigError
+from fanout.runs.audience import Audience
 from tests.commands.test_collect import Accepting, record
 from tests.scripted import Scripted
 

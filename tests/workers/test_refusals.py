@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 import fanout
 from fanout.cli import cli
+from fanout.config import Options
 from fanout.errors import ConfigError
 from fanout.workers.messages import Order, Settings
 from fanout.workers.worker import Worker
@@ -70,7 +71,7 @@ def test_a_worker_of_another_version_takes_no_work() -> None:
     """It says both versions."""
 
     async def begin() -> str | None:
-        return (await Worker().begin(Settings("9.9", "f", {}))).refusal
+        return (await Worker().begin(Settings("9.9", Options(function="f")))).refusal
 
     import asyncio
 
@@ -82,7 +83,7 @@ def test_a_worker_of_another_version_takes_no_work() -> None:
 
 async def test_a_worker_without_credentials_takes_no_work() -> None:
     """It looks for its own, and says that it has none."""
-    settings = Settings(version("lambda-fanout"), "f", {"region": "us-east-1"})
+    settings = Settings(version("lambda-fanout"), Options(function="f", region="us-east-1"))
     greeting = await Worker().begin(settings)
     assert greeting.refusal is not None
     assert "credentials" in greeting.refusal

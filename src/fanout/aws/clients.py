@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from fanout.aws.session import AwsSession
+from fanout.config import Options
 
 
 class ServiceClients:
@@ -16,6 +17,11 @@ class ServiceClients:
         self._session = AwsSession(function="f", profile=profile, region=region, verify=verify)
         self._is_open = False
         self._clients: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, options: Options) -> Self:
+        """The clients of whoever has these options."""
+        return cls(profile=options.profile, region=options.region, verify=options.verify)
 
     async def client(self, service: str) -> Any:
         """The client of a service. Raises ConfigError and FatalRefusal."""

@@ -11,7 +11,7 @@ from fanout.cli.aws_options import aws_options
 from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.cli.run_display import watch
 from fanout.cli.run_options import DURATION
-from fanout.commands.audience import Audience
+from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:
     from fanout.report.summary import RunReport

@@ -7,8 +7,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 import click
 import msgspec
@@ -19,6 +20,7 @@ from fanout.errors import ConfigError, JournalError
 from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, ErrorDetail
 
 if TYPE_CHECKING:
+    from fanout.config import Options
     from fanout.inputs import Item, Selector
     from fanout.journal import RunDir
 
@@ -146,14 +148,12 @@ def command(
     if outcomes and outputs:
         raise click.UsageError("--outcomes and --outputs exclude one another: give one of them")
     opened = RunDir.open(run_dir)
-    chosen = {name: value for name, value in (("region", region), ("profile", profile)) if value}
-    options = {**(opened.state.get("options") or {}), **chosen}
     if results is not None:
         if names or error_types or outcomes or outputs or output is not None or output_format != "jsonl":
             raise click.UsageError(
                 "--results uploads all outcomes as JSON Lines: leave the other options out"
             )
-        asyncio.run(_upload_results(opened, results, options))
+        asyncio.run(_upload_results(opened, results, profile=profile, region=region))
         return
     what = "outcomes" if outcomes else "outputs" if outputs else "inputs"
     _check_output(output, output_format)
@@ -168,7 +168,11 @@ def command(
             asyncio.run(_write_inputs_again(lines, opened, statuses, error_types))
         else:
             _write_inputs(lines, run_dir, statuses, error_types)
-        count = _deliver(lines, output_format, output, what=what, options=options)
+        if output is not None and is_s3(output):
+            calls = _calls(opened, profile=profile, region=region)
+            count = _deliver_to_s3(lines, output_format, output, what=what, options=calls)
+        else:
+            count = _deliver(lines, output_format, output, what=what)
     if output is not None or not count:
         place = "" if output is None else f" to {output}"
         click.echo(f"fanout: wrote {count:,} {what}{place}", err=True)
@@ -188,17 +192,25 @@ def _check_output(output: str | None, output_format: str) -> None:
             raise click.UsageError(f"{output} has no key: give -o s3://BUCKET/KEY")
 
 
-async def _upload_results(run_dir: RunDir, location: str, options: dict[str, Any]) -> None:
-    from fanout.commands.request import check_results
+def _calls(run_dir: RunDir, *, profile: str | None, region: str | None) -> Options:
+    """The options of the run's calls, with another profile or Region where one is given."""
+    from fanout.commands.options import options_of
+
+    calls = options_of(run_dir.state).calls
+    return replace(calls, profile=profile or calls.profile, region=region or calls.region)
+
+
+async def _upload_results(run_dir: RunDir, location: str, *, profile: str | None, region: str | None) -> None:
+    from fanout.commands.options import check_results, options_of
     from fanout.commands.upload import upload_results
 
     with run_dir.lock():
         run_dir = type(run_dir).open(run_dir.path)
-        location = location or options.get("results") or ""
+        location = location or options_of(run_dir.state).results or ""
         if not location:
             raise ConfigError(f"{run_dir.path} was run without --results: give --results s3://BUCKET/PREFIX/")
         check_results(location)
-        manifest = await upload_results(run_dir, location, options)
+        manifest = await upload_results(run_dir, location, _calls(run_dir, profile=profile, region=region))
     click.echo(f"fanout: results: {manifest}", err=True)
 
 
@@ -268,6 +280,7 @@ async def _write_inputs_again(
     lines: IO[bytes], run_dir: RunDir, statuses: Collection[str], error_types: Collection[str]
 ) -> None:
     """Find the records in the journal, and their inputs in what the run read."""
+    from fanout.commands.options import options_of
     from fanout.commands.run_input import another_input, reopen_input
     from fanout.inputs import Selector
     from fanout.journal import SeqSet, check_samples, iter_lines
@@ -278,8 +291,7 @@ async def _write_inputs_again(
             wanted.add(head.seq)
     if not len(wanted):
         return
-    options = run_dir.state.get("options", {})
-    selector = Selector(select=options.get("select"))
+    selector = Selector(select=options_of(run_dir.state).select)
     samples = check_samples(run_dir.path)
     source = reopen_input(run_dir)
     seq = left_out = 0
@@ -324,17 +336,19 @@ def _error_type(line: bytes) -> str | None:
 _CHOSEN = msgspec.json.Decoder(_Chosen)
 
 
-def _deliver(
-    lines: IO[bytes], output_format: str, output: str | None, *, what: str, options: dict[str, Any]
-) -> int:
-    """Put the lines where they were asked for, in their format; returns how many."""
+def _deliver_to_s3(lines: IO[bytes], output_format: str, output: str, *, what: str, options: Options) -> int:
+    """Upload the lines in their format; returns how many."""
     lines.seek(0)
-    if output is not None and is_s3(output):
-        with tempfile.TemporaryFile() as file:
-            count = _copy(lines, output_format, file, what)
-            file.seek(0)
-            asyncio.run(_upload(file, output, _CONTENT_TYPES[output_format], options))
-        return count
+    with tempfile.TemporaryFile() as file:
+        count = _copy(lines, output_format, file, what)
+        file.seek(0)
+        asyncio.run(_upload(file, output, _CONTENT_TYPES[output_format], options))
+    return count
+
+
+def _deliver(lines: IO[bytes], output_format: str, output: str | None, *, what: str) -> int:
+    """Put the lines into a file or on standard output, in their format; returns how many."""
+    lines.seek(0)
     try:
         if output is None:
             count = _copy(lines, output_format, sys.stdout.buffer, what)
@@ -365,12 +379,12 @@ def _copy(lines: IO[bytes], output_format: str, file: IO[bytes], what: str) -> i
     return count
 
 
-async def _upload(file: IO[bytes], location: str, content_type: str, options: dict[str, Any]) -> None:
-    from fanout.commands.upload import clients_of
+async def _upload(file: IO[bytes], location: str, content_type: str, options: Options) -> None:
+    from fanout.aws import ServiceClients
     from fanout.outputs.s3 import S3Upload
 
     bucket, key = split_location(location)
-    clients = clients_of(options)
+    clients = ServiceClients.of(options)
     try:
         async with S3Upload(clients, bucket, key, content_type=content_type) as upload:
             while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from fanout.cli.run_options import run_options, split
+from fanout.cli.run_options import given_options, run_options
 from fanout.cli.sections import SectionedCommand
-from fanout.commands.audience import Audience
-from fanout.commands.request import Request, RunOptions
+from fanout.commands.options import RunOptions
+from fanout.commands.request import Request
 from fanout.inputs.shown import shown_location
+from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:
     from fanout.commands.canary_plan import Plan
@@ -88,19 +89,14 @@ def command(
             abort=True,
             err=True,
         )
-    options, run_chosen = split(chosen)
-    plan = _execute(
-        Request(
-            function=function,
-            locations=inputs,
-            out=None if out is None else Path(out),
-            run_options=RunOptions(**run_chosen),
-            transport=options.pop("transport", "direct"),
-            options=options,
-        ),
-        canary,
-        changed,
+    from fanout.commands.run_state import default_directory
+
+    request = Request(
+        options=RunOptions.of(function, given_options(chosen)),
+        locations=inputs,
+        out=default_directory(function) if out is None else Path(out),
     )
+    plan = _execute(request, canary, changed)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(plan), indent=2))
     if not quiet and not as_json:
@@ -109,12 +105,8 @@ def command(
 
 
 def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]]) -> Plan:
-    from fanout.commands.canary_plan import plan
-    from fanout.commands.run_state import default_directory
-
-    if request.out is None:
-        request.out = default_directory(request.function)
     from fanout.commands.blocking_run import run_blocking
+    from fanout.commands.canary_plan import plan
     from fanout.commands.signals import attach_signals
 
     def say(text: str) -> None:

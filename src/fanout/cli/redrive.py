@@ -10,9 +10,9 @@ import click
 from fanout.cli.resume import ask, may_have_run_option
 from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.cli.run_display import watch
-from fanout.cli.run_options import dashboard_option, given_elsewhere, run_options, split
+from fanout.cli.run_options import dashboard_option, given_on_later_run, run_options
 from fanout.cli.sections import SectionedCommand
-from fanout.commands.audience import Audience
+from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:
     from fanout.report.summary import RunReport
@@ -58,21 +58,13 @@ def command(
 
     Their new outcomes are added to the journal; the latest of a record counts, the history stays.
     """
-    chosen, elsewhere = given_elsewhere(chosen)
-    options, run_chosen = split(chosen)
-    fallback_options, fallback_run_options = split(elsewhere)
+    given, fallback = given_on_later_run(chosen)
 
     async def begin(audience: Audience) -> RunReport:
-        from fanout.commands.resume import Changes, redrive
+        from fanout.commands.changes import Changes
+        from fanout.commands.redrive import redrive
 
-        changes = Changes(
-            options=options,
-            run_options=run_chosen,
-            fallback_options=fallback_options,
-            fallback_run_options=fallback_run_options,
-            may_have_run=may_have_run,
-            ask=ask,
-        )
+        changes = Changes(given=given, fallback=fallback, may_have_run=may_have_run, ask=ask)
         return await redrive(run_dir, changes, audience, statuses=statuses, error_types=error_types)
 
     watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=run_dir.name)

@@ -10,12 +10,12 @@ import click
 
 from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.cli.run_display import watch
-from fanout.cli.run_options import dashboard_option, given_elsewhere, queue_options, run_options, split
+from fanout.cli.run_options import dashboard_option, given_on_later_run, queue_options, run_options
 from fanout.cli.sections import SectionedCommand
-from fanout.commands.audience import Audience
+from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:
-    from fanout.commands.resume import MayHaveRun
+    from fanout.commands.changes import MayHaveRun
     from fanout.report.summary import RunReport
 
 may_have_run_option = click.option(
@@ -79,23 +79,15 @@ def command(
     """
     if wants_all and chosen["enough"] is not None:
         raise click.UsageError("--all and --enough exclude one another: give one of them")
-    chosen, elsewhere = given_elsewhere(chosen)
-    options, run_chosen = split(chosen)
-    fallback_options, fallback_run_options = split(elsewhere)
+    given, fallback = given_on_later_run(chosen)
     if wants_all:
-        run_chosen["enough"] = None
+        given["enough"] = None
 
     async def begin(audience: Audience) -> RunReport:
-        from fanout.commands.resume import Changes, resume
+        from fanout.commands.changes import Changes
+        from fanout.commands.resume import resume
 
-        changes = Changes(
-            options=options,
-            run_options=run_chosen,
-            fallback_options=fallback_options,
-            fallback_run_options=fallback_run_options,
-            may_have_run=may_have_run,
-            ask=ask,
-        )
+        changes = Changes(given=given, fallback=fallback, may_have_run=may_have_run, ask=ask)
         return await resume(run_dir, changes, audience)
 
     watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=run_dir.name)

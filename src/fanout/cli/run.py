@@ -10,10 +10,11 @@ import click
 
 from fanout.cli.resume import may_have_run_option
 from fanout.cli.run_display import watch
-from fanout.cli.run_options import dashboard_option, queue_options, run_options, split
+from fanout.cli.run_options import dashboard_option, given_options, queue_options, run_options
 from fanout.cli.sections import SectionedCommand
-from fanout.commands.audience import Audience
-from fanout.commands.request import Request, RunOptions
+from fanout.commands.options import RunOptions
+from fanout.commands.request import Request
+from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:
     from fanout.report.summary import RunReport
@@ -115,7 +116,7 @@ def command(
         raise click.UsageError("--out is -, and standard output is closed")
     if inputs == ("-",) and 0 in closed:
         raise click.UsageError("no INPUT, and standard input is closed: give a file or a URL")
-    options, run_chosen = split(
+    given = given_options(
         {
             **chosen,
             "take": take,
@@ -130,29 +131,21 @@ def command(
         for flag, is_given in (("--resume", resumes), ("--dashboard", dashboard is not None)):
             if is_given:
                 raise click.UsageError(f"--dry-run is no run, and {flag} goes with one: leave one out")
-        request = Request(
-            function=function,
-            locations=inputs,
-            run_options=RunOptions(**run_chosen),
-            transport=options.pop("transport", "direct"),
-            options=options,
+        _dry_run(
+            Request(options=RunOptions.of(function, given), locations=inputs), quiet=quiet, as_json=as_json
         )
-        _dry_run(request, quiet=quiet, as_json=as_json)
 
     async def begin(audience: Audience) -> RunReport:
         from fanout.commands.new_run import run as do_run
         from fanout.commands.run_state import default_directory
 
-        named = default_directory(run_chosen.get("name") or function) if out is None else Path(out)
+        named = default_directory(given.get("name") or function) if out is None else Path(out)
         directory = None if is_stdout else named
         request = Request(
-            function=function,
+            options=RunOptions.of(function, given),
             locations=inputs,
             out=directory,
             to_stdout=is_stdout,
-            run_options=RunOptions(**run_chosen),
-            transport=options.pop("transport", "direct"),
-            options=options,
         )
         if resumes:
             from fanout.commands.restart import start_or_resume

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from fanout.commands.audience import Audience
 from fanout.commands.blocking_run import run_blocking
 from fanout.commands.signals import attach_signals
 from fanout.progress import Progress
+from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:
     from fanout.report.summary import RunReport

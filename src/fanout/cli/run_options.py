@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 import click
 import msgspec
 
 from fanout.cli.aws_options import aws_options
-from fanout.commands.request import RunOptions
-from fanout.config import Options
+from fanout.commands.options import Given
 from fanout.inputs.options import FORMATS
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -318,21 +316,23 @@ queue_options = _group(
 run_options = _group(what_is_sent, how_fast, what_fails, what_is_kept, local_options, aws_options)
 
 
-_RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions))
+_NAMES = {"durable_name": "durable_expr"}  # of a run it is an expression
 
 
-def split(chosen: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options given on the command line, as the dispatcher's and the run's; those not given are left out."""
-    given = {name: value for name, value in chosen.items() if value is not None and value != ()}
-    if "durable_name" in given:
-        given["durable_expr"] = given.pop("durable_name")
-    dispatcher = {name: value for name, value in given.items() if name in Options.names()}
-    run = {name: value for name, value in given.items() if name in _RUN_OPTIONS}
-    return dispatcher, run
+def given_options(chosen: Mapping[str, Any]) -> Given:
+    """The options of a run that were given, by its own names."""
+    return cast(
+        Given,
+        {
+            _NAMES.get(name, name): value
+            for name, value in chosen.items()
+            if value is not None and value != ()
+        },
+    )
 
 
-def given_elsewhere(chosen: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split what a verb on a run was given: on the command line, and by environment or ``--config``.
+def given_on_later_run(chosen: Mapping[str, Any]) -> tuple[Given, Given]:
+    """What a verb on a run was given: on the command line, and by environment or ``--config``.
 
     What run.json has comes between the two.
     """
@@ -341,4 +341,5 @@ def given_elsewhere(chosen: dict[str, Any]) -> tuple[dict[str, Any], dict[str, A
     ctx = click.get_current_context()
     low = (ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
     elsewhere = {name: value for name, value in chosen.items() if ctx.get_parameter_source(name) in low}
-    return {name: value for name, value in chosen.items() if name not in elsewhere}, elsewhere
+    here = {name: value for name, value in chosen.items() if name not in elsewhere}
+    return given_options(here), given_options(elsewhere)

@@ -11,19 +11,18 @@ import sys
 import threading
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from fanout import exit_codes
-from fanout.commands.audience import Audience
-from fanout.commands.request import Request, RunKeywords, RunOptions
+from fanout.commands.options import Given, RunKeywords, RunOptions
+from fanout.commands.request import Request
 from fanout.commands.signals import TwoStepStop, attach_signals
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.inputs import Input, locations_of
 from fanout.model import Outcome
 from fanout.progress import progress_display
-from fanout.runs import Run
+from fanout.runs.audience import Audience, Stoppable
 from fanout.standard_streams import hold_standard_streams
 from fanout.stats import Snapshot
 
@@ -38,7 +37,6 @@ _log = logging.getLogger("fanout")
 
 _LOOK_EVERY_S = 0.1
 _COLLECT_AFTER = (20_000, 20, 20)  # objects, then generations
-_RUN_OPTIONS = frozenset(f.name for f in fields(RunOptions))
 
 
 def run(
@@ -78,7 +76,9 @@ def run(
     """
     if dry_run:
         raise ConfigError("dry_run counts and makes no run to report: call fanout.dry_run(…) instead")
-    request = _request(function, payloads, None if out is None else Path(out), transport, {**options})
+    request = _request(
+        function, payloads, None if out is None else Path(out), Given(**options, transport=transport)
+    )
     if out is not None and str(out) == "-":
         raise ConfigError("out is '-': only the command streams to stdout; use on_outcome")
     shown = progress_display() if progress else None
@@ -137,15 +137,13 @@ def dry_run(
     ConfigError where ``run`` would before its first call, SourceError for an input that cannot be read to
     its end, and what an iterable raises.
     """
-    request = _request(function, payloads, None, transport, {**options})
+    request = _request(function, payloads, None, Given(**options, transport=transport))
     from fanout.commands.rehearsal import rehearse
 
     return run_blocking(lambda: rehearse(request, Audience()))
 
 
-def _request(
-    function: str, payloads: Any, out: Path | None, transport: str | Transport, given: dict[str, Any]
-) -> Request:
+def _request(function: str, payloads: Any, out: Path | None, given: Given) -> Request:
     locations = locations_of(payloads)
     if locations:
         payloads = ()
@@ -157,15 +155,8 @@ def _request(
         )
     if given.get("payload") is not None and payloads != ():
         raise ConfigError("payload and payloads are both given: give () as payloads, or leave payload out")
-    return Request(
-        function=function,
-        locations=locations,
-        payloads=payloads,
-        out=out,
-        run_options=RunOptions(**{name: value for name, value in given.items() if name in _RUN_OPTIONS}),
-        options={name: value for name, value in given.items() if name not in _RUN_OPTIONS},
-        transport=transport,
-    )
+    options = RunOptions.of(function, given)
+    return Request(options=options, locations=locations, payloads=payloads, out=out)
 
 
 def refused_report(function: str, error: FatalRefusal) -> RunReport:
@@ -209,7 +200,7 @@ class _Interrupts:
         self._stop: TwoStepStop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def attach(self, run: Run) -> Callable[[], None]:
+    def attach(self, run: Stoppable) -> Callable[[], None]:
         """The run begins, in its own event loop; returns what detaches."""
         self._stop, self._loop = TwoStepStop(run, self._say), asyncio.get_running_loop()
         detach = attach_signals(run, self._say)

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from fanout.commands.audience import Audience
 from fanout.commands.new_run import run
 from fanout.commands.projection import Projection, project
 from fanout.commands.request import Request
@@ -22,6 +21,7 @@ from fanout.inputs import shown_location
 from fanout.model import OK_STATUSES, Outcome
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
+from fanout.runs.audience import Audience
 
 
 class Plan(msgspec.Struct, kw_only=True):
@@ -121,7 +121,7 @@ def _plan(
         )
 
     return Plan(
-        function=request.function,
+        function=request.options.function,
         records=records,
         canary=len(outcomes),
         canary_calls=len(firsts),
@@ -143,7 +143,7 @@ def _plan(
 def _run_command(request: Request) -> str:
     assert request.out is not None
     inputs = [shown_location(absolute_location(each)) for each in request.locations]
-    words = ["fanout", "run", request.function, *inputs, "--out"]
+    words = ["fanout", "run", request.options.function, *inputs, "--out"]
     return shlex.join([*words, str(request.out.absolute())])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,12 +13,11 @@ from typing import Any
 import anyio
 
 from fanout.aws import AwsSession
-from fanout.commands.audience import Audience
 from fanout.commands.collect_executions import ExecutionCollector, collect_executions
-from fanout.commands.request import RunOptions
+from fanout.commands.options import RunOptions, options_of
 from fanout.commands.results import Completion
 from fanout.commands.run_state import counts_of, write_page
-from fanout.errors import ConfigError, JournalError, TransportError
+from fanout.errors import ConfigError, TransportError
 from fanout.function_name import split_qualifier
 from fanout.journal import OUTCOMES_FILE, Journal, RunDir, replay
 from fanout.model import Outcome
@@ -28,6 +27,7 @@ from fanout.queues.client import SqsClient
 from fanout.queues.collector import Collector, Counts
 from fanout.queues.event_config import EventConfig, read_event_config
 from fanout.report.summary import RunReport
+from fanout.runs.audience import Audience
 from fanout.runs.result import ending
 from fanout.transports.control import ControlClient, ControlRefusal, path_part
 from fanout.transports.signed_http import SignedHttp
@@ -73,28 +73,30 @@ class Sources:
 async def open_sources(
     stack: AsyncExitStack,
     asked: Collection,
-    *,
-    function: str,
-    options: dict[str, Any],
+    options: RunOptions,
     audience: Audience,
 ) -> Sources:
     """Open the queues and say what can be known before the first call. Raises ConfigError, FatalRefusal."""
-    chosen: dict[str, Any] = {
-        "profile": asked.profile or options.get("profile"),
-        "region": asked.region or options.get("region"),
-        "verify": options.get("verify"),
-    }
-    endpoint_url = asked.endpoint_url or options.get("endpoint_url")
+    function, calls = options.function, options.calls
+    profile, region = asked.profile or calls.profile, asked.region or calls.region
     lambda_session = await stack.enter_async_context(
-        AwsSession(function=function, endpoint_url=endpoint_url, **chosen)
+        AwsSession(
+            function=function,
+            profile=profile,
+            region=region,
+            endpoint_url=asked.endpoint_url or calls.endpoint_url,
+            verify=calls.verify,
+        )
     )
-    if options.get("durable") and not asked.queues:  # its executions say it themselves
+    if options.durable and not asked.queues:  # its executions say it themselves
         return Sources([], EventConfig(), lambda_session)
-    config = await _read_config(lambda_session, function, options.get("qualifier"))
+    config = await _read_config(lambda_session, function, calls.qualifier)
     locations = list(asked.queues) or config.queues
     if not locations:
         raise ConfigError(_no_queue(function, config))
-    session = await stack.enter_async_context(AwsSession(function=function, **chosen))
+    session = await stack.enter_async_context(
+        AwsSession(function=function, profile=profile, region=region, verify=calls.verify)
+    )
     queues = []
     for location in locations:
         client = await SqsClient.open(session, parse_queue(location))
@@ -114,56 +116,52 @@ async def collect(path: Path, asked: Collection, audience: Audience) -> RunRepor
     """Collect the results of a run that has ended. Raises as ``resume`` does."""
     run_dir = RunDir.open(path)
     with run_dir.lock():
-        state = run_dir.state
-        function, options = state.get("function"), state.get("options")
-        if not isinstance(function, str) or not isinstance(options, dict):
-            raise JournalError(f"{path}/run.json is damaged: function or options are missing")
-        if options.get("invocation_type") != "Event":
+        options = options_of(run_dir.state)
+        if options.calls.invocation_type != "Event":
             raise ConfigError(f"{path} made no Event calls: there is nothing to collect")
         async with AsyncExitStack() as stack:
-            sources = await open_sources(stack, asked, function=function, options=options, audience=audience)
-            return await collect_into(run_dir, sources, asked, audience)
+            sources = await open_sources(stack, asked, options, audience)
+            return await collect_into(run_dir, options, sources, asked, audience)
 
 
 async def sources_of(
-    stack: AsyncExitStack,
-    run_options: RunOptions,
-    *,
-    function: str,
-    out: Path | None,
-    options: dict[str, Any],
-    audience: Audience,
+    stack: AsyncExitStack, options: RunOptions, *, out: Path | None, audience: Audience
 ) -> Sources | None:
     """What a run that collects needs to have found before its first call; None for any other run."""
-    if not run_options.collect:
+    if not options.collect:
         return None
-    if options.get("invocation_type") != "Event":
+    if options.calls.invocation_type != "Event":
         raise ConfigError(
             "collect goes with invocation_type Event: other calls bring their results themselves"
         )
     if out is None:
         raise ConfigError("collect needs a run directory: give --out DIR")
-    options = {**options, "durable": run_options.durable}
-    return await open_sources(stack, Collection(), function=function, options=options, audience=audience)
+    return await open_sources(stack, Collection(), options, audience)
 
 
 async def collected(
-    report: RunReport, run_dir: RunDir | None, sources: Sources | None, audience: Audience
+    report: RunReport,
+    run_dir: RunDir | None,
+    options: RunOptions,
+    sources: Sources | None,
+    audience: Audience,
 ) -> RunReport:
     """The report of a run after the collection that it asked for, if it has come to its end."""
     if sources is None or run_dir is None or run_dir.state.get("state") != "finished":
         return report
-    return await collect_into(run_dir, sources, Collection(), audience)
+    return await collect_into(run_dir, options, sources, Collection(), audience)
 
 
-async def collect_into(run_dir: RunDir, sources: Sources, asked: Collection, audience: Audience) -> RunReport:
+async def collect_into(
+    run_dir: RunDir, options: RunOptions, sources: Sources, asked: Collection, audience: Audience
+) -> RunReport:
     """Collect into a run directory whose lock the caller holds; the journal is closed."""
     path = run_dir.path
     if not sources.queues:
-        return await _collect_executions(run_dir, sources, asked, audience)
+        return await _collect_executions(run_dir, options, sources, asked, audience)
     calls = await anyio.to_thread.run_sync(AcceptedCalls, path / OUTCOMES_FILE)
     stop = _Stop()
-    detach = None if audience.attach is None else audience.attach(stop)  # type: ignore[arg-type]
+    detach = None if audience.attach is None else audience.attach(stop)
     failure: Exception | None = None
     try:
         said = _Said(audience)
@@ -172,7 +170,7 @@ async def collect_into(run_dir: RunDir, sources: Sources, asked: Collection, aud
             sources.queues,
             calls,
             sink,
-            complete=Completion(run_dir.state.get("options") or {}),
+            complete=Completion(options.calls),
             carries_successes=sources.carries_successes,
             allow_strangers=asked.allow_strangers,
             on_progress=said.on_progress,
@@ -210,11 +208,10 @@ async def collect_into(run_dir: RunDir, sources: Sources, asked: Collection, aud
 
 
 async def _collect_executions(
-    run_dir: RunDir, sources: Sources, asked: Collection, audience: Audience
+    run_dir: RunDir, options: RunOptions, sources: Sources, asked: Collection, audience: Audience
 ) -> RunReport:
-    options = run_dir.state.get("options") or {}
     stop = _Stop()
-    detach = None if audience.attach is None else audience.attach(stop)  # type: ignore[arg-type]
+    detach = None if audience.attach is None else audience.attach(stop)
 
     def on_made(collector: ExecutionCollector) -> None:
         stop.collector = collector
@@ -223,8 +220,8 @@ async def _collect_executions(
         await collect_executions(
             run_dir,
             sources.session,
-            function=str(run_dir.state.get("function")),
-            qualifier=options.get("qualifier"),
+            function=options.function,
+            qualifier=options.calls.qualifier,
             with_outputs=asked.outputs,
             wait_s=asked.wait_s,
             say=audience.say,
@@ -336,6 +333,9 @@ class _Stop:
 
     def cut(self) -> None:
         self.stop("")
+
+    def tune(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002 - as a run's
+        raise ConfigError("the run has ended, and its results are collected: nothing can be changed")
 
 
 class _Said:

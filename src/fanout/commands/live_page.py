@@ -6,8 +6,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fanout.commands.audience import Audience
 from fanout.runs import Run
+from fanout.runs.audience import Audience, Stoppable
 from fanout.stats import Snapshot
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ async def with_live_page(begin: Begin, audience: Audience, *, port: int, title: 
         if audience.on_snapshot is not None:
             audience.on_snapshot(snapshot)
 
-    def attach(run: Run) -> Callable[[], None]:
-        dashboard.attach(run, run.tune)
+    def attach(run: Stoppable) -> Callable[[], None]:
+        if isinstance(run, Run):  # not the collection after it
+            dashboard.attach(run, run.tune)
         return (lambda: None) if audience.attach is None else audience.attach(run)
 
     async with dashboard:

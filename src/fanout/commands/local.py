@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
 
-from fanout.commands.request import RunOptions
+from fanout.commands.options import RunOptions
 from fanout.errors import ConfigError
 
 LOCAL_REGION = "us-east-1"
@@ -28,28 +28,26 @@ _HIDDEN = (
 
 
 @contextmanager
-def local_function(
-    function: str, run_options: RunOptions, options: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Start the emulator that ``--local`` asks for; yields the options that lead calls to it.
+def local_function(options: RunOptions) -> Iterator[RunOptions]:
+    """Start the emulator that ``--local`` asks for; yields the options, changed to lead calls to it.
 
     Without ``--local`` nothing happens. Credentials of the user reach neither the emulator nor the
     handler, which finds keys that open nothing. Raises EmulatorError, in one line, when the handler
     cannot be started.
     """
-    if run_options.local is None:
-        yield {}
+    if options.local is None:
+        yield options
         return
-    if options.get("endpoint_url") is not None:
+    if options.calls.endpoint_url is not None:
         raise ConfigError("local and endpoint_url are both given: choose one")
     from fanout.emulator import EmulatorProcess
 
-    name = function.rpartition("function:")[2].partition(":")[0]
+    name = options.function.rpartition("function:")[2].partition(":")[0]
     emulator = EmulatorProcess(
-        handler=run_options.local,
+        handler=options.local,
         name=name,
-        concurrency=run_options.local_concurrency,
-        timeout_s=run_options.local_timeout,
+        concurrency=options.local_concurrency,
+        timeout_s=options.local_timeout,
         env={name: value for name, value in os.environ.items() if name not in _HIDDEN} | _LOCAL_CREDENTIALS,
     )
     emulator.start()
@@ -58,7 +56,12 @@ def local_function(
         os.environ.update(_LOCAL_CREDENTIALS)
         for variable in _HIDDEN:
             os.environ.pop(variable, None)
-        yield {"endpoint_url": emulator.endpoint_url, "region": LOCAL_REGION, "profile": None}
+        yield replace(
+            options,
+            calls=replace(
+                options.calls, endpoint_url=emulator.endpoint_url, region=LOCAL_REGION, profile=None
+            ),
+        )
     finally:
         for variable, value in before.items():
             if value is None:

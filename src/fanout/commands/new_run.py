@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from fanout.commands.audience import Audience
+from fanout.commands.changes import Changes
 from fanout.commands.on_finish import conclude
 from fanout.commands.request import Request
-from fanout.commands.resume import Changes, resume
+from fanout.commands.resume import resume
 from fanout.commands.run_input import place_of, recorded_place
 from fanout.commands.start import start
 from fanout.errors import ConfigError
 from fanout.inputs import shown_location
 from fanout.journal import STATE_FILE, RunDir
 from fanout.report.summary import RunReport
+from fanout.runs.audience import Audience
 
 
 async def run(request: Request, audience: Audience) -> RunReport:
@@ -21,7 +22,7 @@ async def run(request: Request, audience: Audience) -> RunReport:
     report = await start(request, audience)
     if request.canary is not None:
         return report
-    return await conclude(report, request.run_options, audience, request.options)
+    return await conclude(report, request.options, audience)
 
 
 def is_planned(request: Request) -> bool:
@@ -33,7 +34,7 @@ def is_planned(request: Request) -> bool:
     if not state.get("is_planned"):
         return False
     planned = (state.get("function"), recorded_place(state))
-    if planned != (request.function, place_of(request)):
+    if planned != (request.options.function, place_of(request)):
         raise ConfigError(
             f"{request.out}: holds the canary of {planned[0]} with {shown_location(str(planned[1]))}: "
             "choose another --out"
@@ -44,7 +45,4 @@ def is_planned(request: Request) -> bool:
 async def _go_on_after_canary(request: Request, audience: Audience) -> RunReport:
     assert request.out is not None
     audience.say(f"{request.out}: going on after the canary")
-    changes = Changes(
-        options={**request.options, "transport": request.transport}, run_options=request.chosen_run()
-    )
-    return await resume(request.out, changes, audience)
+    return await resume(request.out, Changes(given=request.options.chosen()), audience)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
@@ -16,43 +15,37 @@ from fanout.errors import FanoutError
 from fanout.journal import shell_word
 
 if TYPE_CHECKING:
-    from fanout.commands.audience import Audience
-    from fanout.commands.request import RunOptions
+    from fanout.commands.options import RunOptions
     from fanout.journal import RunDir
     from fanout.report.summary import RunReport
+    from fanout.runs.audience import Audience
 
 
 async def conclude(
-    report: RunReport,
-    run_options: RunOptions,
-    audience: Audience,
-    options: Mapping[str, Any],
-    locked: RunDir | None = None,
+    report: RunReport, options: RunOptions, audience: Audience, locked: RunDir | None = None
 ) -> RunReport:
     """Do what was asked for the end of a run; returns the report.
 
-    ``options`` are the dispatcher's; ``locked`` is the run's directory where the caller holds its lock.
+    ``locked`` is the run's directory where the caller holds its lock.
     """
-    if run_options.results is not None and report.run_dir is not None and not report.run.get("was_cut"):
-        await _upload(report, run_options.results, audience, options, locked)
-    if run_options.on_finish is not None:
-        problem = await run_on_finish(run_options.on_finish, report)
+    if options.results is not None and report.run_dir is not None and not report.run.get("was_cut"):
+        await _upload(report, options.results, audience, options, locked)
+    if options.on_finish is not None:
+        problem = await run_on_finish(options.on_finish, report)
         if problem is not None:
             audience.say(problem)
     return report
 
 
-async def upload_if_due(
-    report: RunReport, run_options: RunOptions, audience: Audience, options: Mapping[str, Any], locked: RunDir
-) -> None:
+async def upload_if_due(report: RunReport, options: RunOptions, audience: Audience, locked: RunDir) -> None:
     """Upload the results of a run that has ended before, unless that was done, and to this place."""
     done = locked.state.get("results") or {}
-    if run_options.results is not None and (done.get("error") or done.get("location") != run_options.results):
-        await _upload(report, run_options.results, audience, options, locked)
+    if options.results is not None and (done.get("error") or done.get("location") != options.results):
+        await _upload(report, options.results, audience, options, locked)
 
 
 async def _upload(
-    report: RunReport, location: str, audience: Audience, options: Mapping[str, Any], locked: RunDir | None
+    report: RunReport, location: str, audience: Audience, options: RunOptions, locked: RunDir | None
 ) -> None:
     """Upload the results. A failure is said, and makes an exit of 0 or 1 a 5; the run stays as it is.
 
@@ -78,7 +71,7 @@ async def _upload(
                 stack.enter_context(locked.lock())
             stack.callback(on_signals(stop))
             with scope:
-                manifest = await upload_results(locked, location, options)
+                manifest = await upload_results(locked, location, options.calls)
         except FanoutError as error:
             why = str(error)
     if manifest:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 
 from fanout.aws import AwsSession
-from fanout.commands.request import RunOptions
+from fanout.commands.options import RunOptions
 from fanout.errors import ConfigError, JournalError
-from fanout.inputs import Selector
 from fanout.journal import Replay, iter_lines
 from fanout.model import OK_STATUSES
 from fanout.queues import parse_queue
@@ -22,35 +20,33 @@ from fanout.queues.spool import MessageSpool, count_messages
 from fanout.runs.queue_intake import EMPTY_AFTER_S, QueueIntake, Settled
 
 
-def check_queue_run(location: str, options: Mapping[str, Any], run_options: RunOptions) -> None:
+def check_queue_run(location: str, options: RunOptions) -> None:
     """Raise ConfigError for options that cannot hold where the input is a queue."""
     parse_queue(location)
-    if options.get("invocation_type") == "DryRun":
+    if options.calls.invocation_type == "DryRun":
         raise ConfigError(
             f"{location} is a queue: a DryRun runs nothing, and its messages would be deleted as done"
         )
-    if run_options.fsync == "never":
+    if options.fsync == "never":
         raise ConfigError(
             f"{location}: messages are deleted once their line is on the disk: --fsync never cannot be"
         )
-    if run_options.workers or run_options.scheduler is not None:
+    if options.uses_workers:
         raise ConfigError(f"{location} is a queue: workers cannot share one yet: leave workers out")
-    if run_options.format not in (None, "lines"):
-        raise ConfigError(f"format is {run_options.format!r}: messages are JSON, or with format lines text")
-    if not run_options.spool:
+    if options.format not in (None, "lines"):
+        raise ConfigError(f"format is {options.format!r}: messages are JSON, or with format lines text")
+    if not options.spool:
         raise ConfigError(f"{location} is a queue: what was read of it is always kept, so no_spool cannot be")
 
 
 @asynccontextmanager
-async def open_queue(
-    location: str, *, function: str, options: Mapping[str, Any], deletes: bool = True
-) -> AsyncIterator[SqsClient]:
+async def open_queue(location: str, options: RunOptions, *, deletes: bool = True) -> AsyncIterator[SqsClient]:
     """The client of a queue, after a look at what is allowed. Raises ConfigError or FatalRefusal."""
     session = AwsSession(
-        function=function,
-        profile=options.get("profile"),
-        region=options.get("region"),
-        verify=options.get("verify"),
+        function=options.function,
+        profile=options.calls.profile,
+        region=options.calls.region,
+        verify=options.calls.verify,
     )
     async with session:
         client = await SqsClient.open(session, parse_queue(location))
@@ -61,11 +57,11 @@ async def open_queue(
             await client.aclose()
 
 
-def check_no_queue(run_options: RunOptions) -> None:
+def check_no_queue(options: RunOptions) -> None:
     """Raise ConfigError for options that hold for queues alone."""
     for name, is_given in (
-        ("follow", run_options.follow),
-        ("empty_after", run_options.empty_after is not None),
+        ("follow", options.follow),
+        ("empty_after", options.empty_after is not None),
     ):
         if is_given:
             raise ConfigError(f"{name} goes with a queue: give sqs://NAME as the input")
@@ -108,19 +104,15 @@ class _MayHaveRun:
 async def queue_intake(
     client: SqsClient,
     directory: Path,
-    run_options: RunOptions,
+    options: RunOptions,
     *,
     say: Callable[[str], None],
-    not_sent: Callable[[], Iterable[int]],
-    as_event: bool = False,
     settled: Settled | None = None,
     at_least: int = 0,
 ) -> AsyncIterator[QueueIntake]:
     """The intake, served while the block runs; afterwards messages are deleted or given back.
 
-    ``as_event``: messages go on as in the event of the queue's own trigger.
-
-    ``not_sent``: the records that certainly did not run, asked for at the end. Raises JournalError.
+    In the shape ``sqs`` messages go on as in the event of the queue's own trigger. Raises JournalError.
     """
     clock = anyio.current_time
     spool = await anyio.to_thread.run_sync(lambda: MessageSpool(directory, at_least=at_least))
@@ -131,13 +123,13 @@ async def queue_intake(
             hold,
             spool,
             clock=clock,
-            selector=Selector(run_options.key, run_options.select, run_options.durable_expr),
-            take=run_options.take,
-            follow=run_options.follow,
-            empty_after_s=EMPTY_AFTER_S if run_options.empty_after is None else run_options.empty_after,
-            as_event=as_event,
-            is_text=run_options.format == "lines",
-            syncs_spool=run_options.fsync == "always",
+            selector=options.selector(),
+            take=options.take,
+            follow=options.follow,
+            empty_after_s=EMPTY_AFTER_S if options.empty_after is None else options.empty_after,
+            as_event=options.calls.batch_shape == "sqs",
+            is_text=options.format == "lines",
+            syncs_spool=options.fsync == "always",
             settled=settled,
         )
         failure: BaseException | None = None
@@ -148,7 +140,7 @@ async def queue_intake(
             except BaseException as error:  # noqa: BLE001 - raised again, not in a group
                 failure = error
             with anyio.CancelScope(shield=True):
-                left = await intake.finish(not_sent())
+                left = await intake.finish()
             tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure

@@ -9,23 +9,23 @@ import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
 
-from fanout.commands.audience import Audience
+from fanout.commands.checks import check_options
 from fanout.commands.dry_run_report import DryRunReport, Fault, Projected
 from fanout.commands.key_hashes import KeyHashes
 from fanout.commands.queue import check_no_queue
 from fanout.commands.request import Request
 from fanout.commands.run_input import open_input
-from fanout.commands.start import RunSession
 from fanout.config import Options, parse_concurrency
-from fanout.dispatcher import InputRecord, make_options
+from fanout.dispatcher import InputRecord
 from fanout.dispatcher.batcher import Batcher, plan_of
 from fanout.dispatcher.call import Call, Feed
 from fanout.dispatcher.calls import CallMaker
 from fanout.errors import ConfigError, SourceError
-from fanout.inputs import Selector, shown_location
+from fanout.inputs import shown_location
 from fanout.invoke_request import payload_fault
 from fanout.queues import is_queue
 from fanout.runs import Intake
+from fanout.runs.audience import Audience
 
 _TURN = 1024  # records between two turns of the event loop, so that Ctrl-C is heeded
 _FAULTS_SHOWN = 5
@@ -39,15 +39,12 @@ async def rehearse(request: Request, audience: Audience) -> DryRunReport:
                 f"{shown_location(location)} is a queue: looking at its messages would receive them, "
                 "so dry_run cannot be"
             )
-    options = request.run_options
+    options = request.options
     check_no_queue(options)
     if options.preflight:
         raise ConfigError("preflight sends a call and dry_run sends nothing: leave one of them out")
-    # What a run refuses before its first call is refused here too; nothing of it is entered.
-    session = RunSession(request.function, request.options, options, Audience(), transport=request.transport)
-    del session
-    sent_by = {"transport": request.transport} if isinstance(request.transport, str) else {}
-    count = _Count(make_options(request.function, {**request.options, **sent_by}), asks_key=bool(options.key))
+    check_options(options)
+    count = _Count(options.calls, asks_key=bool(options.key))
     async with AsyncExitStack() as stack:
         stack.callback(count.keys.close)
         source = None if request.location is None else open_input(request, None, audience.say)
@@ -56,7 +53,7 @@ async def rehearse(request: Request, audience: Audience) -> DryRunReport:
         intake = Intake(
             source=source,
             payloads=request.payloads,
-            selector=Selector(options.key, options.select, options.durable_expr),
+            selector=options.selector(),
             take=options.take,
         )
         stack.push_async_callback(intake.aclose)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from fanout.batching import BatchPlan, read_reply
 from fanout.batching.plan import BatchShape
 from fanout.commands.run_state import iso
+from fanout.config import Options
 from fanout.errors import ConfigError
 from fanout.model import ErrorDetail, Outcome, Status
 from fanout.payload import embed
@@ -31,12 +31,12 @@ class _Records(msgspec.Struct):
 
 
 class Completion:
-    """Completes accepted outcomes; ``options`` are the run's, which say how a batch's reply is read."""
+    """Completes accepted outcomes; ``options`` say how a batch's reply is read."""
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self._shape: BatchShape = options.get("batch_shape") or "items"
+    def __init__(self, options: Options) -> None:
+        self._shape: BatchShape = options.batch_shape or "items"
         try:
-            self._reads = BatchPlan(shape=self._shape, reply=options.get("batch_reply")).reads
+            self._reads = BatchPlan(shape=self._shape, reply=options.batch_reply).reads
         except ConfigError:
             self._reads = "whole"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fanout.aws import ServiceClients
-from fanout.commands.request import Request, RunOptions
+from fanout.commands.options import RunOptions, options_of
+from fanout.commands.request import Request
 from fanout.errors import JournalError, SourceError
 from fanout.inputs import (
     LISTING_FILE,
@@ -37,7 +38,7 @@ def open_input(request: Request, directory: Path | None, say: Say | None = None)
 
     Raises SourceError and ConfigError.
     """
-    options = request.run_options
+    options = request.options
     if options.payload is not None:
         return _placed(_repeated(options), directory)
     only = request.locations[0] if len(request.locations) == 1 else ""
@@ -47,7 +48,7 @@ def open_input(request: Request, directory: Path | None, say: Say | None = None)
         options.input_options(),
         spool=directory / "spool" if directory is not None and is_spooled else None,
         listing=None if directory is None else directory / LISTING_FILE,
-        clients=_clients(request.options),
+        clients=lambda: ServiceClients.of(options.calls),
         on_notice=say,
     )
     return _placed(source, directory)
@@ -56,9 +57,9 @@ def open_input(request: Request, directory: Path | None, say: Say | None = None)
 def first_input(request: Request) -> dict[str, Any]:
     """What run.json says of the input of a run that begins."""
     locations = request.locations
-    name = request.run_options.format
+    name = request.options.format
     kept: dict[str, Any] = {"location": request.location, "rules": RULES}
-    if request.run_options.payload is not None:
+    if request.options.payload is not None:
         return {**kept, "fingerprint": {"kind": "payload"}}
     if len(locations) == 1 and not is_list(locations[0]):
         path = _path(locations[0])
@@ -73,14 +74,14 @@ def first_input(request: Request) -> dict[str, Any]:
 
 def reopen_input(
     run_dir: RunDir,
-    options: Mapping[str, Any] | None = None,
+    options: RunOptions | None = None,
     *,
     say: Say | None = None,
     wanted_from: Callable[[int], int] | None = None,
 ) -> Source:
     """The input of a run once more, or what was kept of it.
 
-    ``options`` are those of the dispatcher, for the session that reads S3. With ``wanted_from`` the
+    ``options`` are the run's, as run.json has them or changed. With ``wanted_from`` the
     source passes over what is not wanted. Raises SourceError, in one line, when the input is gone, was
     never kept, or is another one now.
     """
@@ -88,13 +89,12 @@ def reopen_input(
     recorded = state.get("input")
     if not isinstance(recorded, dict) or not isinstance(recorded.get("location"), str):
         raise JournalError(f"{run_dir.path}/run.json: is damaged: input is missing")
-    kept = state.get("options") or {}
-    run_options = RunOptions(**{name: value for name, value in kept.items() if name in RunOptions.names()})
-    input_options = run_options.input_options(rules=int(recorded.get("rules", 1)))
+    options = options or options_of(state)
+    input_options = options.input_options(rules=int(recorded.get("rules", 1)))
     before = recorded.get("fingerprint") or {}
 
     def reopen() -> Source:
-        return _reopened(run_dir, recorded, run_options, input_options, options or kept, say)
+        return _reopened(run_dir, recorded, options, input_options, say)
 
     _check_same(run_dir, recorded, before, input_options)
     source = reopen()
@@ -132,21 +132,20 @@ def _check_same(
 def _reopened(
     run_dir: RunDir,
     recorded: dict[str, Any],
-    run_options: RunOptions,
-    options: InputOptions,
-    dispatcher: Mapping[str, Any],
+    options: RunOptions,
+    input_options: InputOptions,
     say: Say | None,
 ) -> Source:
-    if run_options.payload is not None:
-        return _repeated(run_options)
+    if options.payload is not None:
+        return _repeated(options)
     if _is_spooled(run_dir, recorded):
-        return open_spool(run_dir.spool, options, location=recorded["location"])
+        return open_spool(run_dir.spool, input_options, location=recorded["location"])
     locations = recorded.get("locations") or [recorded.get("path") or recorded["location"]]
     return open_source(
         locations,
-        options,
+        input_options,
         listing=run_dir.path / LISTING_FILE,
-        clients=_clients(dispatcher),
+        clients=lambda: ServiceClients.of(options.calls),
         on_notice=say,
     )
 
@@ -167,12 +166,6 @@ def _repeated(options: RunOptions) -> Source:
     return RepeatSource(options.payload.encode(), options.repeat or 1)
 
 
-def _clients(options: Mapping[str, Any]) -> Callable[[], ServiceClients]:
-    return lambda: ServiceClients(
-        profile=options.get("profile"), region=options.get("region"), verify=options.get("verify")
-    )
-
-
 def _path(location: str) -> str | None:
     """Where a file lies, for a resume from another directory."""
     if location == "-" or is_url(location) or "://" in location:
@@ -191,7 +184,7 @@ def recorded_place(state: Mapping[str, Any]) -> str | None:
 
 def place_of(request: Request) -> str | None:
     """Where a request's input is, in the same words."""
-    if request.run_options.payload is not None or request.location is None:
+    if request.options.payload is not None or request.location is None:
         return request.location
     return " ".join(map(absolute_location, request.locations))
 

@@ -37,14 +37,14 @@ def first_state(request: Request) -> dict[str, Any]:
     """run.json of a run that begins."""
     return {
         "fanout_version": version("lambda-fanout"),
-        "function": request.function,
-        "options": request.kept(),
+        "function": request.options.function,
+        "options": request.options.kept(),
         "input": _input(request),
         **(
             {} if request.canary is None else {"is_planned": True, "records_planned": request.records_planned}
         ),
-        "name": request.run_options.name,
-        "labels": request.run_options.label_map(),
+        "name": request.options.name,
+        "labels": request.options.label_map(),
         "state": "running",
         "records_read": 0,
         "counts": {},

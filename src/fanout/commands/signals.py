@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from fanout import exit_codes
-from fanout.runs import Run
+from fanout.runs.audience import Stoppable
 
 _REASONS = {"SIGINT": "sigint", "SIGTERM": "sigterm", "SIGHUP": "sighup"}
 
@@ -21,7 +21,7 @@ _REASONS = {"SIGINT": "sigint", "SIGTERM": "sigterm", "SIGHUP": "sighup"}
 class TwoStepStop:
     """What each signal does: drain the run first, cut it off next. ``say`` gets one line each time."""
 
-    def __init__(self, run: Run, say: Callable[[str], None]) -> None:
+    def __init__(self, run: Stoppable, say: Callable[[str], None]) -> None:
         self._run = run
         self._say = say
 
@@ -35,7 +35,7 @@ class TwoStepStop:
         self._run.stop(_REASONS[name])
 
 
-def attach_signals(run: Run, say: Callable[[str], None]) -> Callable[[], None]:
+def attach_signals(run: Stoppable, say: Callable[[str], None]) -> Callable[[], None]:
     """Listen in the running event loop; returns what ends the listening.
 
     A signal that was ignored when the process began stays ignored (``nohup``), and one that the program

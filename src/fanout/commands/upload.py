@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +15,7 @@ import msgspec
 from fanout.aws import ServiceClients
 from fanout.aws.s3_faults import split_location
 from fanout.commands.run_state import iso
+from fanout.config import Options
 from fanout.errors import FanoutError, SourceError
 from fanout.journal import RunDir, iter_lines
 from fanout.journal.run_dir import new_run_id
@@ -32,14 +33,7 @@ class _Block(msgspec.Struct):
     counts: Counter[str]
 
 
-def clients_of(options: Mapping[str, Any]) -> ServiceClients:
-    """Clients by the profile, Region and certificates of a run's options."""
-    return ServiceClients(
-        profile=options.get("profile"), region=options.get("region"), verify=options.get("verify")
-    )
-
-
-async def upload_results(run_dir: RunDir, location: str, options: Mapping[str, Any]) -> str:
+async def upload_results(run_dir: RunDir, location: str, options: Options) -> str:
     """Upload the latest outcome of each record; returns the manifest's location.
 
     The caller holds the directory's lock. Each upload has a number of its own, noted before it begins:
@@ -57,7 +51,7 @@ async def upload_results(run_dir: RunDir, location: str, options: Mapping[str, A
             "results": {**noted, "error": "was not finished"},
         }
     )
-    clients = clients_of(options)
+    clients = ServiceClients.of(options)
     try:
         manifest = await _Uploading(run_dir, location, number, clients).upload()
     except FanoutError as error:

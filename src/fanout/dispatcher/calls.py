@@ -15,21 +15,19 @@ _TEMPLATES_KEPT = 4096
 
 
 class CallMaker:
-    """Makes calls for one dispatcher. Templates of records with parameters of their own are kept."""
+    """Makes calls for one dispatcher. Templates of records with parameters of their own are kept.
 
-    def __init__(self, options: Options) -> None:
+    With ``run``, a run's id and generation, each call's durable execution has a name:
+    ``<run id>-<seq>-<generation>-<repetition>``. The same name brings back the execution that exists,
+    whatever became of it; so a repetition after a lost reply keeps it, and one after a function error, or a
+    redrive, has another.
+    """
+
+    def __init__(self, options: Options, *, run: tuple[str, int] | None = None) -> None:
         self._options = options
         self._templates: dict[tuple[str, bool], InvokeTemplate] = {}
-        self._run_name: tuple[str, int] | None = None  # a run's id, and the generation of its calls
+        self._run_name = run
         self.template = self._build(stream=options.stream)
-
-    def name_calls(self, run_id: str, generation: int) -> None:
-        """Name each call's durable execution ``<run id>-<seq>-<generation>-<repetition>``.
-
-        The same name brings back the execution that exists, whatever became of it; so a repetition after
-        a lost reply keeps it, and one after a function error, or a redrive, has another.
-        """
-        self._run_name = (run_id, generation)
 
     def renamed(self, call: Call) -> InvokeTemplate:
         """The template of a call that is repeated after a function error."""

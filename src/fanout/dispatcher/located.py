@@ -61,7 +61,7 @@ def open_locations(locations: Sequence[str], options: Options) -> SourceIntake:
     """The records of one input or several, numbered through. Raises SourceError for what cannot be read."""
     source = open_source(
         locations,
-        clients=lambda: ServiceClients(profile=options.profile, region=options.region, verify=options.verify),
+        clients=lambda: ServiceClients.of(options),
         on_notice=_log.warning,
     )
     return SourceIntake(source)

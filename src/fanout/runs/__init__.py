@@ -1,19 +1,22 @@
-"""One durable run: a source, a dispatcher, a journal and sinks, and when it stops."""
+"""One run: an intake, a dispatcher, a ledger, and why it stops."""
 
 from __future__ import annotations
 
 from fanout.outputs.files import OutputFiles
+from fanout.runs.audience import Audience, Stoppable
 from fanout.runs.intake import Intake, RunIntake
 from fanout.runs.ledger import Ledger, PassingLedger
-from fanout.runs.one_run import Run, Watchers
+from fanout.runs.one_run import Run, ThrottleCount
 from fanout.runs.redrive import Redrive, statuses_of
 from fanout.runs.result import (
     RunResult,
     Stop,
 )
+from fanout.runs.spending import Spending
 from fanout.runs.stop_rules import StopRules
 
 __all__ = [
+    "Audience",
     "Intake",
     "Ledger",
     "OutputFiles",
@@ -22,8 +25,10 @@ __all__ = [
     "Run",
     "RunIntake",
     "RunResult",
+    "Spending",
     "Stop",
     "StopRules",
-    "Watchers",
+    "Stoppable",
+    "ThrottleCount",
     "statuses_of",
 ]

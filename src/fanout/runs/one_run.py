@@ -7,25 +7,26 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
 import anyio
 
 from fanout import exit_codes
-from fanout.dispatcher import Dispatcher, Hooks
+from fanout.dispatcher import Hooks, IntakeDispatcher
 from fanout.dispatcher.feed import RunFeed
 from fanout.errors import ConfigError, JournalError, SourceError, WorkersLost
 from fanout.model import OK_STATUSES, Outcome
 from fanout.outputs.files import OutputFiles
+from fanout.runs.audience import Audience
 from fanout.runs.intake import MAY_HAVE_RUN, RunIntake
 from fanout.runs.ledger import Ledger, OnCommit, OnFailure
 from fanout.runs.preflight import check_before_flight
 from fanout.runs.receiver import RunReceiver
 from fanout.runs.result import PENDING, RunResult, Shortfall, Stop, ending
+from fanout.runs.spending import Spending
 from fanout.runs.stop_rules import StopRules
-from fanout.runs.tuning import Tuning, tuning_of
+from fanout.runs.tuning import TuneInbox, tuning_of
 from fanout.stats import Sample, Snapshot, Stats, TimelineWriter
 
 _log = logging.getLogger("fanout")
@@ -36,31 +37,14 @@ FINELY_S = 5.0  # at the beginning a sample every tick, so that short runs have 
 TICK_S = 0.1
 
 
-@dataclass(slots=True, kw_only=True)
-class Watchers:
-    """Who hears of the run's course. All are called in the event loop and must be quick."""
+class ThrottleCount(Hooks):
+    """Counts a run's throttles by their reasons."""
 
-    on_outcomes: list[Callable[[list[Outcome]], None]] = field(default_factory=list)
-    on_throttle: Callable[[str], None] | None = None
-    on_snapshot: Callable[[Snapshot], None] | None = None
-    snapshot_every_s: float = 0.2
-    on_message: Callable[[str], None] | None = None
-    on_tick: Callable[[], None] | None = None  # ten times a second
-    on_tuned: Callable[[Tuning, dict[str, Any]], None] | None = None
-    on_started: Callable[[Dispatcher], None] | None = None
-    cost_usd: Callable[[], float | None] = lambda: None
-    call_usd: Callable[[], float] = lambda: 0.0  # the mean so far; before that, the most one call can cost
-
-
-class _ThrottleHooks(Hooks):
-    def __init__(self, stats: Stats, also: Callable[[str], None] | None) -> None:
+    def __init__(self, stats: Stats) -> None:
         self._stats = stats
-        self._also = also
 
     def on_throttle(self, reason: str) -> None:
         self._stats.note_throttle(reason)
-        if self._also is not None:
-            self._also(reason)
 
 
 class _CutOff(Exception):
@@ -71,44 +55,41 @@ class Run:
     """Executes an intake's records once. ``stop`` drains it, ``cut`` ends it at once, at any time.
 
     ``open_ledger`` makes the ledger, given what to call with each batch of committed outcomes and with
-    a failure to write. The caller holds the run directory and keeps its run.json. Raises ConfigError
-    and TypeError for options that are wrong.
+    a failure to write. The caller holds the run directory and keeps its run.json; ``outputs``, ``timeline``
+    and ``inbox`` are in it. ``deadline_s`` counts from the start of ``execute``.
     """
 
     def __init__(
         self,
-        function: str,
-        options: Mapping[str, Any],
+        dispatcher: IntakeDispatcher,
         *,
         open_ledger: Callable[[OnCommit, OnFailure], Awaitable[Ledger]],
+        stats: Stats,
+        spending: Spending,
         rules: StopRules,
-        watchers: Watchers | None = None,
-        stats: Stats | None = None,
-        generation: int = 0,
+        audience: Audience,
+        deadline_s: float | None = None,
         grace_s: float | None = None,
         preflight: bool = False,
-        transport: Any = "direct",
-        dispatcher_class: Callable[..., Dispatcher] = Dispatcher,
+        outputs: OutputFiles | None = None,
+        timeline: TimelineWriter | None = None,
+        inbox: TuneInbox | None = None,
+        started_s: float,
     ) -> None:
-        self.stats = stats or Stats()
-        self._options = dict(options)
-        self._deadline_s: float | None = self._options.pop("deadline", None)
-        self._intake: RunIntake | None = None
-        self.run_id: str | None = None  # of the run directory: the names of records in batches
+        self.stats = stats
+        self.started_s = started_s  # Unix time
+        self._dispatcher = dispatcher
         self._open_ledger = open_ledger
+        self._spending = spending
         self._rules = rules
-        self._watchers = watchers or Watchers()
+        self._audience = audience
+        self._deadline_s = deadline_s
         self._grace_s = grace_s
         self._preflight = preflight
-        self.timeline: TimelineWriter | None = None
-        self.outputs: OutputFiles | None = None
-        self._dispatcher = dispatcher_class(
-            function,
-            transport=transport,
-            hooks=_ThrottleHooks(self.stats, self._watchers.on_throttle),
-            generation=generation,
-            **{name: value for name, value in self._options.items() if name != "transport"},
-        )
+        self._outputs = outputs
+        self._timeline = timeline
+        self._inbox = inbox
+        self._intake: RunIntake | None = None
         self._stop: Stop | None = None
         self._feed: RunFeed | None = None
         self._receiver: RunReceiver | None = None
@@ -116,12 +97,12 @@ class Run:
         self._is_cut = False
         self._timer: asyncio.TimerHandle | None = None
         self._done = anyio.Event()
-        self.started_s = time.time()
         self._committed = 0
+        self._not_ok = 0  # of those committed
         self._finished = 0
         self._calls = 0
         self._failed = 0
-        self._watcher_error: Exception | None = None  # of a callback: it ends the run
+        self._listener_error: Exception | None = None  # of a callback: it ends the run
 
     # --- from outside --------------------------------------------------------------------------
 
@@ -181,8 +162,8 @@ class Run:
             tolerated_failure_percentage=self._rules.tolerated_failure_percentage,
         )
         _log.info("tuned: %s", tuning.changes())
-        if self._watchers.on_tuned is not None:
-            self._watchers.on_tuned(tuning, in_force)
+        if self._audience.on_tuned is not None:
+            self._audience.on_tuned(tuning, in_force)
         return in_force
 
     def _set_timer(self, deadline_s: float) -> None:
@@ -216,36 +197,32 @@ class Run:
     # --- the run -------------------------------------------------------------------------------
 
     @property
-    def qualifier(self) -> str | None:
-        """The version or alias that was asked for, apart from the function's name."""
-        return self._dispatcher.options.qualifier
-
-    def name_calls(self, run_id: str) -> None:
-        """Give each call's durable execution a name of the run's; before ``execute``.
-
-        ``execute`` then raises ConfigError for a function that is not known to be durable.
-        """
-        self._dispatcher.durable_run = run_id
+    def session_counts(self) -> tuple[int, int]:
+        """How many records have ended well in this session, and how many have not."""
+        return self._committed - self._not_ok, self._not_ok
 
     async def execute(self, intake: RunIntake) -> RunResult:
-        """Run to the end, whichever it is. Raises ConfigError and FatalRefusal before the first call only."""
+        """Run to the end, whichever it is.
+
+        Before the first call alone, raises FatalRefusal, and ConfigError for options that cannot hold:
+        durable names for a function that is not known to be durable, among them.
+        """
         self._intake = intake
         dispatcher = self._dispatcher
-        if self.run_id is not None:
-            dispatcher.run_id = self.run_id
         meta: dict[str, object] = {}
         self.stats.begin_session(self.started_s)  # a pause since an earlier session has no length
         try:
             with suppress(_CutOff):
                 async with dispatcher:
                     meta = _meta(dispatcher)
-                    if dispatcher.durable_run is not None and not dispatcher.budget.quotas.is_durable:
+                    if dispatcher.names_calls and not dispatcher.budget.quotas.is_durable:
                         raise ConfigError(
                             f"{dispatcher.options.function} is not known to be durable (GetFunction shows no "
                             "DurableConfig for this qualifier): leave durable out, or name a durable version"
                         )
-                    if self._watchers.on_started is not None:
-                        self._watchers.on_started(dispatcher)
+                    self._spending.begin(dispatcher)
+                    if self._audience.on_started is not None:
+                        self._audience.on_started(dispatcher)
                     if self._preflight or dispatcher.budget.quotas.function_missing:
                         await check_before_flight(dispatcher, asks_lambda_first=not self._preflight)
                     await self._drive(dispatcher, intake)
@@ -254,15 +231,15 @@ class Run:
                 # A reader of standard output who never reads must not hold up who wants to stop at once.
                 with anyio.move_on_after(CLOSING_S if self._is_cut else inf, shield=True):
                     await self._ledger.aclose()
-        if self._watcher_error is not None:
-            raise self._watcher_error
-        if self._ledger is not None and self._watchers.on_snapshot is not None:
-            self._watchers.on_snapshot(self.snapshot(time.time()))
+        if self._listener_error is not None:
+            raise self._listener_error
+        if self._ledger is not None and self._audience.on_snapshot is not None:
+            self._audience.on_snapshot(self.snapshot(time.time()))
         return self._result(meta)
 
-    async def _drive(self, dispatcher: Dispatcher, intake: RunIntake) -> None:
+    async def _drive(self, dispatcher: IntakeDispatcher, intake: RunIntake) -> None:
         self._ledger = ledger = await self._open_ledger(self._on_commit, self._on_ledger_failure)
-        self._receiver = receiver = RunReceiver(ledger, self.outputs, self._close_feed, self._may_start)
+        self._receiver = receiver = RunReceiver(ledger, self._outputs, self._close_feed, self._may_start)
         receiver.is_cut = self._is_cut
         deadline_s: float | None = None
         if self._deadline_s is not None:
@@ -280,16 +257,16 @@ class Run:
                     await self._done.wait()
                 group.cancel_scope.cancel()
         except BaseException as error:  # noqa: BLE001 - raised again
-            receiver.is_cut = True  # cancelled, or a watcher's error: what is in flight may have run
+            receiver.is_cut = True  # cancelled, or a listener's error: what is in flight may have run
             raise _only(error) from None
         finally:
             if self._timer is not None:
                 self._timer.cancel()
         self._sample(time.time())
         self._note_failures(receiver)
-        if self._watcher_error is not None:
+        if self._listener_error is not None:
             receiver.is_cut = True
-            raise self._watcher_error
+            raise self._listener_error
         if self._is_cut:
             raise _CutOff
 
@@ -297,9 +274,9 @@ class Run:
         if self._rules.max_cost_usd is None or self._intake is None:
             return True
         return self._rules.may_start(
-            spent_usd=self._watchers.cost_usd() or 0.0,
+            spent_usd=self._spending.usd or 0.0,
             in_flight=self._pending(),
-            call_usd=self._watchers.call_usd(),
+            call_usd=self._spending.call_usd,
         )
 
     def _close_feed(self) -> None:
@@ -312,7 +289,7 @@ class Run:
 
     async def _tick(self) -> None:
         """A sample once a second, a snapshot as often as asked; a feed that its ledger held back goes on."""
-        watchers = self._watchers
+        audience = self._audience
         next_sample_s = next_snapshot_s = 0.0
         while True:
             now_s = time.time()
@@ -320,12 +297,12 @@ class Run:
                 is_young = now_s - self.started_s < FINELY_S
                 next_sample_s = now_s + (TICK_S if is_young else SAMPLE_EVERY_S)
                 self._sample(now_s)
-            if watchers.on_snapshot is not None and now_s >= next_snapshot_s:
-                next_snapshot_s = now_s + watchers.snapshot_every_s
-                watchers.on_snapshot(self.snapshot(now_s))
+            if audience.on_snapshot is not None and now_s >= next_snapshot_s:
+                next_snapshot_s = now_s + audience.snapshot_every_s
+                audience.on_snapshot(self.snapshot(now_s))
             self._wake_feed()
-            if watchers.on_tick is not None:
-                watchers.on_tick()
+            if self._inbox is not None:
+                self._inbox.poll(self.tune)
             await anyio.sleep(TICK_S)
 
     def _wake_feed(self) -> None:
@@ -334,13 +311,14 @@ class Run:
 
     def _on_commit(self, outcomes: list[Outcome]) -> None:
         self._committed += len(outcomes)
+        self._not_ok += sum(not outcome.ok for outcome in outcomes)
         self.stats.add_many(outcomes)
+        self._spending.add(outcomes)
         try:
-            if self._watcher_error is None:
-                for on_outcomes in self._watchers.on_outcomes:
-                    on_outcomes(outcomes)
+            if self._listener_error is None:
+                self._audience.hear(outcomes)
         except Exception as error:  # noqa: BLE001 - a callback's; the ledger must not break of it
-            self._watcher_error = error
+            self._listener_error = error
             self._done.set()
         if self._rules.is_needed and self._stop is None:
             self._check_rules(outcomes)
@@ -356,7 +334,7 @@ class Run:
         broken = self._rules.broken_by(
             failed=self._failed,
             finished=self._finished,
-            cost_usd=self._watchers.cost_usd(),
+            cost_usd=self._spending.usd,
             calls=self._calls,
         )
         broken = broken or self._rules.stop_for(self.stats)
@@ -415,7 +393,7 @@ class Run:
             cause=self.holding_cause(),
             total=None if self._intake is None else self._intake.records_expected,
             fraction=self._fraction(),
-            cost_usd=self._watchers.cost_usd(),
+            cost_usd=self._spending.usd,
             draining=self._stop is not None,
             lingering=load.lingering,
             linger_until=None if lingers_s is None else now_s + lingers_s - self._dispatcher.engine.clock(),
@@ -435,9 +413,9 @@ class Run:
             cause=self.holding_cause(),
             rate_per_s=load.rate_per_s,
         )
-        if self.timeline is not None:
+        if self._timeline is not None:
             self._add_progress(sample, self.snapshot(now_s))
-            self.timeline.append(sample)
+            self._timeline.append(sample)
 
     @staticmethod
     def _add_progress(sample: Sample, seen: Snapshot) -> None:
@@ -497,7 +475,7 @@ def _only(error: BaseException) -> BaseException:
     return error
 
 
-def _meta(dispatcher: Dispatcher) -> dict[str, object]:
+def _meta(dispatcher: IntakeDispatcher) -> dict[str, object]:
     quotas = dispatcher.budget.quotas
     return {
         "memory_mb": quotas.memory_mb,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from fanout.classify import classify, classify_failure
-from fanout.dispatcher import Dispatcher
+from fanout.dispatcher import IntakeDispatcher
 from fanout.errors import FatalRefusal, TransportError
 from fanout.invoke_request import build_template
 from fanout.model import Verdict
 
 
-async def check_before_flight(dispatcher: Dispatcher, *, asks_lambda_first: bool = False) -> None:
+async def check_before_flight(dispatcher: IntakeDispatcher, *, asks_lambda_first: bool = False) -> None:
     """One DryRun, and a look at what discovery found. Raises FatalRefusal, in one line, if either says no.
 
     ``asks_lambda_first``: GetFunction's word alone stops nothing, as it is wrong for functions of other

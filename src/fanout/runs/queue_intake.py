@@ -238,7 +238,12 @@ class QueueIntake:
                     await self._changed.wait()
                 self._changed = anyio.Event()
 
-    async def finish(self, not_sent: Iterable[int] = ()) -> int:
+    def release(self, seqs: Iterable[int]) -> None:
+        """These records were handed out and certainly did not run: their messages are given back."""
+        for seq in seqs:
+            self._hold.keep(seq)
+
+    async def finish(self) -> int:
         """Delete what is owed, and give back what failed or was never sent; returns how many were given back.
 
         The journal is closed by now. What may still be running is left to reappear by itself.
@@ -247,8 +252,7 @@ class QueueIntake:
         with anyio.move_on_after(_LAST_RECEIVES_S, shield=True):
             while self._under_way:  # noqa: ASYNC110 - whichever of several ends last
                 await anyio.sleep(0.02)
-        for seq in [*(seq for seq, _ in self._waiting), *not_sent]:
-            self._hold.keep(seq)
+        self.release(seq for seq, _ in self._waiting)
         left = self._hold.failed
         await self._hold.finish(_FINISH_WITHIN_S)
         return left

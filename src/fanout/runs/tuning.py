@@ -112,16 +112,15 @@ class Answer(msgspec.Struct):
 class TuneInbox:
     """The run's side. ``poll`` costs one look at the directory."""
 
-    def __init__(self, directory: Path, tune: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    def __init__(self, directory: Path) -> None:
         self._ask_path = directory / ASK_FILE
         self._answer_path = directory / ANSWER_FILE
-        self._tune = tune
         with suppress(OSError):
             self._answer_path.unlink(missing_ok=True)
         self.close()
 
-    def poll(self) -> None:
-        """Apply what was asked for since the last time."""
+    def poll(self, tune: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+        """Apply by ``tune`` what was asked for since the last time."""
         try:
             text = self._ask_path.read_bytes()
         except OSError:
@@ -133,7 +132,7 @@ class TuneInbox:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
         try:
-            answer = Answer(ask.id, in_force=dict(self._tune(ask.changes)))
+            answer = Answer(ask.id, in_force=dict(tune(ask.changes)))
         except ConfigError as error:
             answer = Answer(ask.id, error=str(error))
         with suppress(OSError):

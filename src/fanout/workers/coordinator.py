@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from dataclasses import replace
 from importlib.metadata import version
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self
 
 import anyio
 import msgspec
 
-from fanout.config import OptionKeywords
-from fanout.dispatcher import Dispatcher, Hooks, InputRecord, Intake, Load
+from fanout.config import Options
+from fanout.dispatcher import Hooks, InputRecord, Intake, IntakeDispatcher, Load
 from fanout.errors import ConfigError, FatalRefusal, OutageError, WorkersLost
 from fanout.journal import StoredOutcome, decode_line
 from fanout.limit import Limit
@@ -57,24 +58,24 @@ class Member:
         self.blocks = 0  # of outcomes that have arrived
 
 
-class Coordinator(Dispatcher):
-    """Invokes one function through workers. As a Dispatcher, but for ``start_feed`` and ``load``."""
+class Coordinator(IntakeDispatcher):
+    """Invokes one function through workers. As an IntakeDispatcher, but for ``start_feed`` and ``load``."""
 
     def __init__(
         self,
-        function: str,
+        options: Options,
         *,
         crew: Crew,
         hooks: Hooks | None = None,
+        run_id: str | None = None,
         generation: int = 0,
-        **options: Unpack[OptionKeywords],
+        names_calls: bool = False,
     ) -> None:
-        super().__init__(function, hooks=hooks, generation=generation, **options)
+        super().__init__(options, hooks=hooks, run_id=run_id, generation=generation, names_calls=names_calls)
         self.crew = crew
         self.hooks = hooks or Hooks()
         self.book = LeaseBook()
         self.members: dict[str, Member] = {}
-        self._asked_options = options
         self._feed: CrewFeed | None = None
         self._known: set[str] = set()
         self._retries: int | None = None
@@ -177,23 +178,17 @@ class Coordinator(Dispatcher):
     async def _greet(self, name: str) -> str | None:
         """Place a worker; returns why it cannot work."""
         self._known.add(name)
-        options = {
-            option: value
-            for option, value in self._asked_options.items()
-            if option not in ("concurrency", "rate", "deadline", "function_timeout")
-        }
         feed = self._feed
         deadline_s = None if feed is None else feed.deadline_s
         settings = Settings(
             version=version("lambda-fanout"),
-            function=self.options.function,
-            options=options,
+            options=replace(self.options, rate=None, deadline=None),
             generation=self._generation,
             function_timeout_s=self.budget.quotas.function_timeout_s,
             max_connections=max(16, min(self.budget.quotas.budget, 10_000)),
             deadline_s=None if deadline_s is None else deadline_s - self.engine.clock(),
-            durable_run=self.durable_run,
             run_id=self.run_id,
+            names_calls=self.names_calls,
             is_child=self.crew.is_child,
         )
         try:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from fanout.config import Options
 from fanout.dispatcher import InputRecord
 from fanout.model import ErrorDetail, Record, Verdict
 
@@ -13,17 +14,16 @@ Command = Literal["go", "drain", "expire", "finish"]
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What a worker is told once: the function, the options by their names, and whose worker it is."""
+    """What a worker is given once: the options of its calls, and whose worker it is."""
 
     version: str  # of fanout, the coordinator's
-    function: str
-    options: dict[str, Any]
+    options: Options
     generation: int = 0
     function_timeout_s: float = 900.0
     max_connections: int = 1000
     deadline_s: float | None = None  # from now
-    durable_run: str | None = None  # the run whose calls have durable names
     run_id: str = ""  # the names of records in batches are built on it
+    names_calls: bool = False  # and those of durable executions
     is_child: bool = False  # a process of the coordinator's own: Ctrl-C in its terminal is not for it
 
 

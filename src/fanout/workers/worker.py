@@ -11,12 +11,13 @@ import signal
 import threading
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 
 import msgspec
 
 from fanout.config import Options
-from fanout.dispatcher import Dispatcher, Hooks, RecordFeed
+from fanout.dispatcher import Hooks, IntakeDispatcher, RecordFeed
 from fanout.dispatcher.budget import Budget
 from fanout.errors import FanoutError
 from fanout.workers.messages import Greeting, Lease, Order, Report, Settings, unpacked
@@ -40,7 +41,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._settings: Settings | None = None
-        self._dispatcher: Dispatcher | None = None
+        self._dispatcher: IntakeDispatcher | None = None
         self._budget: LeasedBudget | None = None
         self._feed: RecordFeed | None = None
         self._intake = HandedIntake()
@@ -59,14 +60,13 @@ class Worker:
     async def begin(self, settings: Settings) -> Greeting:
         """Open the transport with this machine's own credentials. Takes no work when it says why not."""
         own_version = version("lambda-fanout")
-        if settings.version != own_version:
-            refusal = f"it has fanout {own_version}, the coordinator {settings.version}"
+        if (refusal := _version_refusal(settings.version)) is not None:
             return Greeting(own_version, os.getpid(), refusal)
         if self._task is None:
             if settings.is_child and threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
             self._settings = settings
-            self._is_batching = bool(settings.options.get("batch"))
+            self._is_batching = bool(settings.options.batch)
             self._opened = asyncio.get_running_loop().create_future()
             self._task = asyncio.create_task(self._work(settings))
         assert self._opened is not None
@@ -92,7 +92,7 @@ class Worker:
             self._finish.set()
         return self._answer
 
-    def _take(self, order: Order, budget: LeasedBudget, dispatcher: Dispatcher) -> None:
+    def _take(self, order: Order, budget: LeasedBudget, dispatcher: IntakeDispatcher) -> None:
         engine = dispatcher.engine
         if order.lease is not None:
             budget.limit.take(order.lease, engine.clock())
@@ -109,7 +109,7 @@ class Worker:
             self._obey(order, dispatcher)
         engine.pump()
 
-    def _obey(self, order: Order, dispatcher: Dispatcher) -> None:
+    def _obey(self, order: Order, dispatcher: IntakeDispatcher) -> None:
         feed = self._feed
         assert feed is not None
         self._not_sent.extend(self._intake.take_back())
@@ -120,7 +120,9 @@ class Worker:
             feed.close()
             dispatcher.engine.give_up_retries(feed)
 
-    def _report(self, order: Order, budget: LeasedBudget, dispatcher: Dispatcher, feed: RecordFeed) -> Report:
+    def _report(
+        self, order: Order, budget: LeasedBudget, dispatcher: IntakeDispatcher, feed: RecordFeed
+    ) -> Report:
         now_s = dispatcher.engine.clock()
         gate, limit, receiver, intake = dispatcher.engine.gate, budget.limit, self._receiver, self._intake
         gate.has_room(now_s)  # lets lingering permits whose time has passed go
@@ -171,18 +173,18 @@ class Worker:
     async def _work(self, settings: Settings) -> None:
         assert self._opened is not None
         try:
-            self._dispatcher = dispatcher = Dispatcher(
-                settings.function,
+            self._dispatcher = dispatcher = IntakeDispatcher(
+                replace(
+                    settings.options,
+                    concurrency=settings.max_connections,
+                    function_timeout=settings.function_timeout_s,
+                ),
                 hooks=self._reasons,
+                run_id=settings.run_id,
                 generation=settings.generation,
+                names_calls=settings.names_calls,
                 budget=self._open_budget,
-                **{
-                    **settings.options,
-                    "concurrency": settings.max_connections,
-                    "function_timeout": settings.function_timeout_s,
-                },
             )
-            dispatcher.durable_run, dispatcher.run_id = settings.durable_run, settings.run_id
             async with dispatcher:
                 assert self._budget is not None
                 await self._budget.check_credentials()
@@ -223,6 +225,15 @@ class Worker:
                 return
 
 
+class _Version(msgspec.Struct):
+    version: str
+
+
+def _version_refusal(coordinators: str) -> str | None:
+    own = version("lambda-fanout")
+    return None if coordinators == own else f"it has fanout {own}, the coordinator {coordinators}"
+
+
 def encode(message: msgspec.Struct) -> bytes:
     """A message as bytes, for whatever carries it."""
     return msgspec.msgpack.encode(message)
@@ -236,6 +247,9 @@ class WorkerActor:
 
     async def begin(self, settings: bytes) -> bytes:
         """See Worker."""
+        refusal = _version_refusal(msgspec.msgpack.decode(settings, type=_Version).version)
+        if refusal is not None:  # its other members may be of another shape
+            return encode(Greeting(version("lambda-fanout"), os.getpid(), refusal))
         if self._worker is None:
             self._worker = Worker()
         return encode(await self._worker.begin(msgspec.msgpack.decode(settings, type=Settings)))

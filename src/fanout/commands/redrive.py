@@ -1,0 +1,232 @@
+"""The verb ``redrive``: the records of a run that did not succeed are sent again, as a new generation."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import anyio.to_thread
+
+from fanout.commands.bookkeeping import Did, State, report_of_stats
+from fanout.commands.changes import Changes, changed_options
+from fanout.commands.checks import check_durable, check_options
+from fanout.commands.history import spent
+from fanout.commands.local import local_function
+from fanout.commands.on_finish import conclude
+from fanout.commands.options import RunOptions
+from fanout.commands.run_state import counts_of
+from fanout.commands.session import RunSession
+from fanout.cost import CostEstimate, Prices
+from fanout.errors import ConfigError, JournalError
+from fanout.journal import Replay, RunDir, SeqSet, replay, shell_word
+from fanout.journal.windows import ranges_of
+from fanout.model import Outcome
+from fanout.queues import is_queue
+from fanout.report.summary import RunReport
+from fanout.report.totals import SessionTotals
+from fanout.runs import Intake, Redrive, Run, RunResult, Spending, statuses_of
+from fanout.runs.audience import Audience
+from fanout.runs.result import ending
+from fanout.stats import Stats
+
+
+async def redrive(
+    path: Path,
+    changes: Changes,
+    audience: Audience,
+    *,
+    statuses: Collection[str] = (),
+    error_types: Collection[str] = (),
+) -> RunReport:
+    """Send the records that did not succeed again, from the journal alone, as a new generation.
+
+    ``statuses`` and ``error_types`` choose among them. Raises as ``resume`` does.
+    """
+    chosen = sorted(statuses_of(statuses))
+    run_dir = RunDir.open(path)
+    with ExitStack() as stack:
+        stack.enter_context(run_dir.lock())
+        known = replay(path, accepts_lost_mark=changes.accepts_lost_mark)
+        state = run_dir.state
+        cut_off = state.get("redrive") or {}
+        generation = int(state.get("generation", 0)) + 1
+        if cut_off:
+            if _has_sent(known, generation - 1):
+                command = f"fanout resume {shell_word(path)}"
+                raise ConfigError(f"a redrive of {path} was cut off: go on with `{command}` first")
+            generation -= 1  # nothing was sent in it: it begins again
+        options = changed_options(state, changes)
+        check_options(options)
+        check_durable(options, path)
+        filters = {
+            "statuses": chosen,
+            "error_types": sorted(error_types),
+            # What is known of the run itself must outlive the redrive.
+            "before": str(state.get("state")),
+            "not_sent": state.get("not_sent") or [],
+            "refused": state.get("refused") or [],
+            **{name: cut_off[name] for name in ("before", "not_sent", "refused") if name in cut_off},
+        }
+        found = _redrivable(run_dir, chosen, error_types, generation, audience)
+        if not len(found):
+            audience.say(f"{path}: no record to send again among {', '.join(chosen)}")
+            return RunReport.from_run_dir(path)
+        local = stack.enter_context(local_function(options))
+        run_dir.begin_generation(generation, {"redrive": filters, "state": "running"})
+        report = await _send_again(run_dir, known, filters, found, options, local, changes, audience)
+        return await conclude(report, options, audience, run_dir)
+
+
+async def go_on_redriving(
+    run_dir: RunDir, options: RunOptions, local: RunOptions, changes: Changes, audience: Audience
+) -> RunReport:
+    """Go on with the redrive that was cut off, of a run whose lock the caller holds.
+
+    ``local`` are the options with the emulator of ``--local``.
+    """
+    known = await anyio.to_thread.run_sync(
+        partial(replay, run_dir.path, accepts_lost_mark=changes.accepts_lost_mark)
+    )
+    filters = run_dir.state["redrive"]
+    found = Redrive(
+        run_dir.path,
+        statuses=filters["statuses"],
+        error_types=filters["error_types"],
+        before_generation=int(run_dir.state.get("generation", 0)),
+        collected_only=is_queue((run_dir.state.get("input") or {}).get("location")),
+    )
+    return await _send_again(run_dir, known, filters, found, options, local, changes, audience)
+
+
+async def _send_again(
+    run_dir: RunDir,
+    known: Replay,
+    filters: State,
+    found: Redrive,
+    options: RunOptions,
+    local: RunOptions,
+    changes: Changes,
+    audience: Audience,
+) -> RunReport:
+    generation = int(run_dir.state.get("generation", 0))
+    suspects: Container[int] = ()
+    allowed = _Allowed(known, generation)
+    sent_before = [seq for seq in found.seqs if seq in allowed]
+    if sent_before and changes.decide(len(sent_before), options, run_dir.state) == "skip":
+        suspects = allowed
+    if run_dir.has_windows or options.uses_workers:
+        run_dir.begin_windows(generation, ranges_of(sent_before))
+    run_dir.write_state({"state": "running", "finished_at": None})
+    meter = await anyio.to_thread.run_sync(spent, run_dir.path, run_dir)
+    prices = options.price_table()
+    session = RunSession(
+        # What is enough, or slow, is said of a whole run, not of what is sent again.
+        replace(local, enough=None, thresholds=(), threshold_abort=False),
+        audience,
+        _RedriveSession(generation, filters, prices),
+        spending=Spending(prices, before=meter),
+        run_dir=run_dir,
+    )
+    return await session.go(
+        Intake(again=found.records(suspects), records_read_before=int(run_dir.state.get("records_read") or 0))
+    )
+
+
+def _redrivable(
+    run_dir: RunDir,
+    statuses: Collection[str],
+    error_types: Collection[str],
+    generation: int,
+    audience: Audience,
+) -> Redrive:
+    """The records to send again. Of a queue only those whose message was deleted, when it was accepted.
+
+    Raises ConfigError where all of them were left in their queue: there they are sent again.
+    """
+    location = (run_dir.state.get("input") or {}).get("location")
+    found = Redrive(
+        run_dir.path,
+        statuses=statuses,
+        error_types=error_types,
+        before_generation=generation,
+        collected_only=is_queue(location),
+    )
+    if not is_queue(location):
+        return found
+    all_of_them = Redrive(
+        run_dir.path, statuses=statuses, error_types=error_types, before_generation=generation
+    )
+    left = len(all_of_them) - len(found)
+    if left:
+        command = f"fanout run {run_dir.state.get('function')} {location}"
+        message = f"the messages of {left:,} records were left in {location}: run it again with `{command}`"
+        if not len(found):
+            raise ConfigError(message)
+        audience.say(message)
+    return found
+
+
+def _has_sent(known: Replay, generation: int) -> bool:
+    """Whether anything may have been sent in this generation."""
+    windows = known.windows or ()
+    marked = generation < len(known.marks) and known.marks[generation] > 0
+    marked = marked or (generation < len(windows) and bool(windows[generation]))
+    return marked or (known.generation == generation and len(known.redone) > 0)
+
+
+class _Allowed:
+    """Records that may have been sent in a generation, but for those known not to have run."""
+
+    def __init__(self, known: Replay, generation: int) -> None:
+        self._known = known
+        self._generation = generation
+
+    def __contains__(self, seq: object) -> bool:
+        known = self._known
+        return isinstance(seq, int) and known.was_allowed(self._generation, seq) and seq not in known.not_sent
+
+
+class _RedriveSession:
+    """Afterwards the run is as finished as it was before. ``filters`` are those that run.json has of it."""
+
+    def __init__(self, generation: int, filters: State, prices: dict[str, Prices]) -> None:
+        self.generation = generation
+        self.stats = Stats()
+        self._prices = prices
+        self._before = filters["before"]
+        self._not_sent = frozenset(filters.get("not_sent") or ())
+        self._refused = frozenset(filters.get("refused") or ())
+        self._redone: SeqSet | None = None
+
+    def hear(self, outcomes: list[Outcome]) -> None:
+        pass  # the journal has them
+
+    def settle(self, run_dir: RunDir, result: RunResult) -> None:
+        with suppress(JournalError):  # the directory has gone, and why has been told
+            known = replay(run_dir.path)
+            result.counts, self._redone = counts_of(known), known.redone
+        result.is_input_exhausted = bool(run_dir.state.get("is_input_exhausted"))
+        if result.stop is None:
+            _, result.exit_code = ending(None, result.counts)
+            result.state = "interrupted" if self._before == "running" else self._before
+
+    def own_state(self, run: Run, result: RunResult) -> State:
+        redone = self._redone
+        refused = {seq for seq in self._refused if redone is None or seq not in redone}
+        state = {
+            "not_sent": sorted(self._not_sent.union(run.not_sent)),
+            "refused": sorted(refused.union(run.refused)),
+        }
+        return state if result.stop is not None else {**state, "redrive": None}
+
+    def report(
+        self, run_dir: RunDir, state: State, result: RunResult, cost: CostEstimate | None, did: Did
+    ) -> RunReport:
+        totals = SessionTotals("redrive", succeeded=did[0], failed=did[1])
+        try:
+            return RunReport.from_run_dir(run_dir.path, prices=self._prices, session=totals)
+        except JournalError:  # the directory has gone: what this session saw is all there is
+            return report_of_stats(run_dir, state, result, cost, totals)

@@ -1,0 +1,64 @@
+"""The audience of a run: everyone who hears of its course, and what they may do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fanout.dispatcher import IntakeDispatcher
+from fanout.model import Outcome
+from fanout.runs.tuning import Tuning
+from fanout.stats import Snapshot
+
+
+class Stoppable(Protocol):
+    """Work that goes on: a run, or a collection of results."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether ``stop`` was called, by whomever."""
+        ...
+
+    def stop(self, reason: str, message: str = "") -> None:
+        """Begin nothing new; what is under way finishes."""
+        ...
+
+    def cut(self) -> None:
+        """End at once."""
+        ...
+
+    def tune(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Change options; returns those in force. Raises ConfigError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience:
+    """All members are optional; each is called in the event loop and must be quick.
+
+    ``on_outcome`` and ``on_outcomes`` get outcomes once they are written, one by one or as they were.
+    ``attach`` gets the run before it starts, so that a signal can stop it, and returns what detaches.
+    """
+
+    on_outcome: Callable[[Outcome], None] | None = None
+    on_outcomes: Callable[[list[Outcome]], None] | None = None
+    on_snapshot: Callable[[Snapshot], None] | None = None
+    snapshot_every_s: float = 0.2
+    on_started: Callable[[IntakeDispatcher], None] | None = None
+    on_tuned: Callable[[Tuning, Mapping[str, Any]], None] | None = None
+    on_message: Callable[[str], None] | None = None
+    attach: Callable[[Stoppable], Callable[[], None]] | None = None
+
+    def hear(self, outcomes: list[Outcome]) -> None:
+        """Hand outcomes on."""
+        if self.on_outcomes is not None:
+            self.on_outcomes(outcomes)
+        if self.on_outcome is not None:
+            for outcome in outcomes:
+                self.on_outcome(outcome)
+
+    def say(self, text: str) -> None:
+        """One line for the person, if one listens."""
+        if self.on_message is not None:
+            self.on_message(text)

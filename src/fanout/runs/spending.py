@@ -1,0 +1,57 @@
+"""The spending of a run: what it has cost so far, and what one more call may cost."""
+
+from __future__ import annotations
+
+from fanout.cost import CostEstimate, CostMeter, Prices
+from fanout.dispatcher import IntakeDispatcher
+from fanout.model import Outcome
+
+
+class Spending:
+    """Adds up what outcomes cost, from ``begin`` on. ``before``: what earlier sessions had spent."""
+
+    def __init__(self, prices: dict[str, Prices], *, before: CostMeter | None = None) -> None:
+        self._prices = prices
+        self._before = before
+        self._meter: CostMeter | None = None
+        self._call_timeout_s = 0.0
+
+    def begin(self, dispatcher: IntakeDispatcher) -> None:
+        """The function's memory and Region are known now."""
+        quotas = dispatcher.budget.quotas
+        self._call_timeout_s = dispatcher.budget.call_timeout_s
+        self._meter = CostMeter(
+            region=dispatcher.budget.region,
+            architecture=quotas.architecture or "x86_64",
+            memory_mb=quotas.memory_mb,
+            storage_mb=quotas.ephemeral_mb or 512,
+            invocation_type=dispatcher.options.invocation_type,
+            prices=self._prices,
+        )
+        if self._before is not None:
+            self._meter.carry_on(self._before)
+
+    def add(self, outcomes: list[Outcome]) -> None:
+        """Charge outcomes of this session."""
+        if self._meter is not None:
+            add = self._meter.add
+            for outcome in outcomes:
+                add(outcome)
+
+    @property
+    def usd(self) -> float | None:
+        """What was spent so far, where that is known."""
+        return None if self._meter is None else self._meter.usd
+
+    @property
+    def call_usd(self) -> float:
+        """What one more call is likely to cost; before the first reply, the most that it can."""
+        meter = self._meter
+        if meter is None:
+            return 0.0
+        mean_usd = meter.mean_usd
+        return meter.most_usd(self._call_timeout_s) if mean_usd is None else mean_usd
+
+    def estimate(self) -> CostEstimate | None:
+        """The sum, with what it rests on; None before the first call could be made."""
+        return None if self._meter is None else self._meter.estimate()
