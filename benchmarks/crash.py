@@ -3,13 +3,15 @@
     python -m benchmarks.crash --rounds 200
 
 The emulator, which is never killed, counts the executions of each record. A round is one run of 5,000
-records, broken off and resumed until it is finished, in one of three ways:
+records, broken off and resumed until it is finished, in one of these ways:
 
 * ``kill``: SIGKILL of the whole process group.
 * ``term``: SIGTERM, which drains; in half of the rounds a second one, which cuts off.
 * ``disk``: the disk fills up (a small tmpfs where there is root, else a limit on the file's size).
+* ``verbs``: plan, run, resume and redrive, each killed at any moment, also with batches; 600 records.
+* ``queue``: run and resume over a queue, likewise.
 
-Half of the rounds resume with ``--may-have-run send`` (at least once), half with ``skip`` (at most once).
+Half of the rounds go on with ``--may-have-run send`` (at least once), half with ``skip`` (at most once).
 After every break and at the end the round is checked; the first wrong figure ends the benchmark.
 """
 
@@ -27,10 +29,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from tests.queues.queue_process import QueueProcess
+
+from benchmarks.crash_tally import COUNT_BY, ENVIRONMENT, Tally, Wrong, check, settled_counts
+from benchmarks.crash_verbs import SIMULATE, VerbsRound
 from fanout.emulator import EmulatorProcess
 from fanout.journal import iter_lines, replay
 
@@ -40,34 +45,8 @@ FLUSH_S = 0.05  # the longest an outcome may wait for its line
 LINE_BYTES = 300  # of the journal, about
 DISK_BYTES = 1_200_000  # of it 1 MiB is the journal's reserve
 FILE_BYTES = 150_000
-ENVIRONMENT = {
-    **os.environ,
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
-
-
-@dataclass
-class Tally:
-    """What all rounds together came to."""
-
-    rounds: int = 0
-    breaks: int = 0
-    executions_repeated: int = 0
-    records_unknown: int = 0
-    most_unjournaled: int = 0  # executions without a line at one break: in flight plus unflushed
-    exit_codes: Counter[int] = field(default_factory=Counter)
-
-
-class Wrong(AssertionError):
-    """A promise was broken."""
-
-
-def check(holds: bool, what: str) -> None:
-    if not holds:
-        raise Wrong(what)
+VERB_RECORDS = 600
+KINDS = ["kill", "term", "disk", "verbs", "queue"]
 
 
 class Round:
@@ -183,12 +162,7 @@ class Round:
 
     def executions(self) -> dict[str, int]:
         """How often each record ran, once the calls of a process that is gone have ended."""
-        give_up_at_s = time.monotonic() + 30
-        while (stats := self.emulator.stats())["in_flight"]:
-            check(time.monotonic() < give_up_at_s, "calls that never end")
-            time.sleep(0.01)
-        counts: dict[str, int] = stats["executions_by_key"]
-        return counts
+        return settled_counts(self.emulator)
 
     def check_break(self, code: int) -> None:
         """What ran has a line or is known as what may have run; the rest are few."""
@@ -278,33 +252,54 @@ def crash(
     tallies: dict[str, Tally] = {}
     with (
         tempfile.TemporaryDirectory(prefix="fanout-crash-") as name,
+        QueueProcess() as queue,
         EmulatorProcess(
-            simulate=[f"name=crash,latency={LATENCY_MS}ms"], extra=["--count-by", "id", "--no-limits"]
+            simulate=[f"name=crash,latency={LATENCY_MS}ms", SIMULATE],
+            extra=["--count-by", COUNT_BY, "--no-limits"],
         ) as emulator,
     ):
         folder = Path(name)
-        with (folder / "input.jsonl").open("w") as file:
-            file.writelines(f'{{"id":{seq},"text":"{"x" * (seq % 100)}"}}\n' for seq in range(records))
+        few = min(records, VERB_RECORDS)
+        for file_name, count in (("input.jsonl", records), ("few.jsonl", few)):
+            with (folder / file_name).open("w") as file:
+                file.writelines(f'{{"id":{seq},"text":"{"x" * (seq % 100)}"}}\n' for seq in range(count))
         for number in range(rounds):
             for transport in transports:
                 kind = kinds[number % len(kinds)]
                 tally = tallies.setdefault(f"{transport} {kind}", Tally())
-                one = Round(
-                    emulator,
-                    folder,
-                    records,
-                    tally,
-                    kind=kind,
-                    transport=transport,
-                    resends=number // len(kinds) % 2 == 0,
-                    seed=seed + number,
-                )
+                one: Round | VerbsRound
+                if kind in {"verbs", "queue"}:
+                    one = VerbsRound(
+                        emulator,
+                        folder,
+                        few,
+                        tally,
+                        number=seed + number,
+                        transport=transport,
+                        seed=seed + number,
+                        queue=queue if kind == "queue" else None,
+                    )
+                else:
+                    one = Round(
+                        emulator,
+                        folder,
+                        records,
+                        tally,
+                        kind=kind,
+                        transport=transport,
+                        resends=number // len(kinds) % 2 == 0,
+                        seed=seed + number,
+                    )
                 try:
                     one.go()
                 except Wrong as wrong:
                     kept = Path(tempfile.mkdtemp(prefix="fanout-crash-wrong-"))
                     shutil.copytree(one.run_dir, kept / "run", dirs_exist_ok=True)
-                    raise Wrong(f"round {number}, {transport}, {kind}, kept in {kept}: {wrong}") from wrong
+                    if isinstance(one, VerbsRound):
+                        print("\n".join(one.typed))
+                    raise Wrong(
+                        f"seed {seed + number}, {transport}, {kind}, kept in {kept}: {wrong}"
+                    ) from wrong
     return tallies
 
 
@@ -314,7 +309,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=200, help="of each transport")
     parser.add_argument("--records", type=int, default=5000)
     parser.add_argument("--transport", action="append", choices=["direct", "sdk"], help="default: both")
-    parser.add_argument("--kind", action="append", choices=["kill", "term", "disk"], help="default: kill")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="default: kill")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the figures there")
     chosen = parser.parse_args(arguments)
