@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from fanout.emulator import EmulatorProcess
+from tests.cli.forks import run_command
 
 FANOUT = Path(sys.executable).with_name("fanout")
 HANDLER = """
@@ -84,14 +85,12 @@ class Shell:
         self, *words: str | Path, stdin: bytes | None = None, timeout_s: float = 60, **more: str
     ) -> Ended:
         """Run to the end."""
-        done = subprocess.run(
-            [FANOUT, *words],
+        done = run_command(
+            *words,
             cwd=self.directory,
             env={**self.environment, **more},
-            input=b"" if stdin is None else stdin,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            stdin=b"" if stdin is None else stdin,
+            timeout_s=timeout_s,
         )
         return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 

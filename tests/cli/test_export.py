@@ -21,6 +21,7 @@ from fanout.model import ErrorDetail, Outcome
 from fanout.outputs.tables import check_parquet
 from fanout.payload import embed
 from fanout.report.summary import RunReport
+from tests.cli.forks import run_command
 
 asyncio.set_event_loop(None)  # on Python 3.11 pytest-asyncio would leave one open
 
@@ -29,9 +30,7 @@ INPUTS = [b'{"id":%d,"name":"n%d","tags":["a",%d]}' % (i, i, i) for i in range(2
 
 def export(*arguments: object, code: int = 0) -> tuple[bytes, str]:
     """Run the command; stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fanout", "export", *map(str, arguments)], check=False, capture_output=True
-    )
+    done = run_command("export", *map(str, arguments))
     stderr = done.stderr.decode()
     assert done.returncode == code, stderr
     assert "Traceback" not in stderr

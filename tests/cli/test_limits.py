@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from fanout.emulator import EmulatorProcess
-
-COMMAND = Path(sys.executable).with_name("fanout")
+from tests.cli.forks import run_command
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +29,8 @@ def limits(
     environment |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1", "HOME": "/nonexistent"}
     if key is not None:
         environment |= {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": "secret"}
-    return subprocess.run(
-        [COMMAND, "limits", *arguments, "--endpoint-url", emulator.endpoint_url],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_command("limits", *arguments, "--endpoint-url", emulator.endpoint_url, env=environment)
+    return subprocess.CompletedProcess(arguments, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def test_each_figure_has_a_value_and_a_source(emulator: EmulatorProcess) -> None:
@@ -119,14 +111,8 @@ def test_a_region_that_does_not_exist_is_asked_about() -> None:
     environment |= {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "HOME": "/nonexistent"}
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         environment.pop(name, None)
-    done = subprocess.run(
-        [COMMAND, "limits", "orders", "--region", "us-esat-1"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_command("limits", "orders", "--region", "us-esat-1", env=environment)
     assert done.returncode == 4
-    assert done.stdout == ""
-    assert done.stderr.endswith("is the Region 'us-esat-1' right?\n")
-    assert done.stderr.count("\n") == 1
+    assert done.stdout == b""
+    assert done.stderr.endswith(b"is the Region 'us-esat-1' right?\n")
+    assert done.stderr.count(b"\n") == 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fanout.emulator import EmulatorProcess
+from tests.cli.forks import run_command
 
 ENVIRONMENT = {
     **os.environ,
@@ -36,8 +36,8 @@ def records(tmp_path: Path) -> Path:
 
 
 def fanout(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fanout", *map(str, arguments)]
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+    done = run_command(*arguments, env=ENVIRONMENT)
+    return subprocess.CompletedProcess(arguments, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def test_a_plan_is_kept_and_a_run_goes_on_after_it(

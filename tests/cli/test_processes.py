@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from tests.cli.running import FANOUT, Shell, end, interrupted
+from tests.cli.running import FANOUT, Shell, end, interrupted, wait_until
 
 
 @pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
@@ -33,7 +38,17 @@ def test_a_signal_ignored_at_the_start_stays_ignored(shell: Shell, signum: signa
     assert len(shell.outcomes()) == 60
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        "<&-",
+        "<&- >&- 2>&-",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in (">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-")
+        ),
+    ],
+)
 def test_closed_streams_change_nothing(shell: Shell, closed: str) -> None:
     """Exit code and files are as ever; no file or socket gets the number of a stream."""
     shell.write("in.jsonl", 20)
@@ -68,3 +83,82 @@ def test_a_closed_stream_that_is_needed_is_said(shell: Shell, words: str, said: 
     assert done.returncode == 2
     assert said in done.stderr.decode()
     assert shell.executions() == {}
+
+
+def as_first_process(shell: Shell, *words: str | Path) -> subprocess.Popen[bytes]:
+    """Start a command as process 1 of a PID namespace, as in a container."""
+    if os.geteuid() or shutil.which("unshare") is None:
+        pytest.skip("needs root and unshare")
+    return subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--mount-proc", *words],
+        cwd=shell.directory,
+        env=shell.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def child_of(pid: int) -> int:
+    """The process that this one started first."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def states_in(pid: int) -> list[str]:
+    """The states of all processes in the PID namespace of this one: Z is one that nobody waited for."""
+    namespace = Path(f"/proc/{pid}/ns/pid").readlink()
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (each / "ns/pid").readlink() == namespace:
+                found.append((each / "stat").read_text().rpartition(")")[2].split()[0])
+    return found
+
+
+def test_as_process_1_a_run_drains_and_takes_in_orphans(shell: Shell) -> None:
+    """SIGTERM drains: exit 143, a line for every call. What a finished child leaves behind is waited for."""
+    shell.write("in.jsonl", 400)
+    orphans = "sh -c 'sleep 0.2 & sleep 0.2 & true'; exec"
+    run = f"'{FANOUT}' run steady in.jsonl --out run --no-report -q -j 10"
+    process = as_first_process(shell, "/bin/sh", "-c", f"{orphans} {run}")
+    with interrupted(process):
+        shell.wait_for_outcomes(30)
+        first = child_of(process.pid)
+        wait_until(lambda: "Z" not in states_in(first))
+        os.kill(first, signal.SIGTERM)
+        assert end(process).code == 143
+    state = shell.state()
+    assert (state["state"], state["halted_by"]) == ("interrupted", "sigterm")
+    assert len(shell.outcomes()) == len(shell.executions()) < 400
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [0.15, 0.3, 0.5, 0.8])
+def test_as_process_1_a_run_ends_by_a_signal_at_any_moment(shell: Shell, after_s: float) -> None:
+    """Not only once it has begun to send: never ignored, exit 143, and nothing lost."""
+    shell.write("in.jsonl", 4000)
+    words = ("run", "steady", "in.jsonl", "--out", "run", "--no-report", "-q", "-j", "10")
+    process = as_first_process(shell, FANOUT, *words)
+    with interrupted(process):
+        wait_until(lambda: Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text() != "")
+        time.sleep(after_s)
+        os.kill(child_of(process.pid), signal.SIGTERM)
+        assert end(process).code == 143
+    done = len(shell.outcomes()) if (shell.directory / "run" / "outcomes.jsonl").exists() else 0
+    assert done == len(shell.executions())
+
+
+def test_as_process_1_an_emulator_ends_its_command(shell: Shell) -> None:
+    """SIGTERM goes on to the command, whose exit code it ends with; its orphans are waited for."""
+    inner = "sh -c 'sleep 0.2 & true'; trap 'exit 7' TERM; touch begun; while :; do sleep 0.1; done"
+    process = as_first_process(
+        shell, FANOUT, "emulate", "--simulate", "latency=1ms", "--", "/bin/sh", "-c", inner
+    )
+    with interrupted(process):
+        wait_until((shell.directory / "begun").exists)
+        first = child_of(process.pid)
+        time.sleep(0.4)
+        assert "Z" not in states_in(first)
+        os.kill(first, signal.SIGTERM)
+        assert end(process).code == 7

@@ -300,7 +300,8 @@ def test_whatever_happens_at_length(story: Story) -> None:
     run_virtual(play(story))
 
 
-def test_a_hundred_thousand_records_through_a_transport_that_fails_in_every_way() -> None:
+@pytest.mark.parametrize("records", [20_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_many_records_through_a_transport_that_fails_in_every_way(records: int) -> None:
     """Outcomes are as many as records, each seq once, and each status is one that can be."""
     dice = random.Random(5)
     # A lost call's permit lingers for 900 s, and a rate that is throttled at random goes down and down.
@@ -316,11 +317,11 @@ def test_a_hundred_thousand_records_through_a_transport_that_fails_in_every_way(
     async def main() -> Counter[str]:
         transport = Scripted(script, latency_s=None, keeps_calls=False)
         counts: Counter[str] = Counter()
-        seen = bytearray(100_000)
+        seen = bytearray(records)
         async with Dispatcher(
             "f", transport=transport, concurrency=256, retry_function_errors=1, outage_patience=0
         ) as dispatcher:
-            async for outcome in dispatcher.map(b"%d" % number for number in range(100_000)):
+            async for outcome in dispatcher.map(b"%d" % number for number in range(records)):
                 seen[outcome.seq] += 1
                 counts[outcome.status] += 1
         assert set(seen) == {1}
@@ -329,6 +330,6 @@ def test_a_hundred_thousand_records_through_a_transport_that_fails_in_every_way(
     began_s = time.process_time()  # other processes on the machine do not count
     counts = run_virtual(main(), at_most_s=10_000_000)
     assert time.process_time() - began_s < 30
-    assert sum(counts.values()) == 100_000
+    assert sum(counts.values()) == records
     assert set(counts) <= {"succeeded", "function_error", "rejected", "undelivered", "unknown"}
-    assert counts["succeeded"] > 80_000
+    assert counts["succeeded"] > 0.8 * records

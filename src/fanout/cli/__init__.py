@@ -100,9 +100,9 @@ def main() -> NoReturn:
     # Start-up makes a hundred thousand objects that stay: looking through them for garbage is in vain.
     gc.set_threshold(20_000, 20, 20)
     if os.getpid() == 1:
-        from fanout.commands.signals import answer_as_first_process
+        from fanout.first_process import go_on_in_child
 
-        answer_as_first_process()
+        go_on_in_child()
     closed = open_missing_streams()
     try:
         code = cli.main(prog_name="fanout", standalone_mode=False, obj=closed)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-from fanout import exit_codes
 from fanout.runs.audience import Stoppable
 
 _REASONS = {"SIGINT": "sigint", "SIGTERM": "sigterm", "SIGHUP": "sighup"}
@@ -70,19 +66,7 @@ def on_signals(heed: Callable[[str], None]) -> Callable[[], None]:
 
 def _is_free(handler: Any) -> bool:
     """Whether nobody but Python, asyncio or this module has asked for the signal."""
-    if handler in (signal.SIG_DFL, signal.default_int_handler, _end_now):
+    if handler in (signal.SIG_DFL, signal.default_int_handler):
         return True
     function = getattr(handler, "func", handler)
     return getattr(function, "__module__", None) == "asyncio.runners"
-
-
-def _end_now(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - signal calls it so
-    raise SystemExit(exit_codes.SIGTERM if number == signal.SIGTERM else exit_codes.SIGHUP)
-
-
-def answer_as_first_process() -> None:
-    """As process 1 of a container, end at SIGTERM from the start: the kernel gives it no default."""
-    if os.getpid() == 1 and sys.platform != "win32":
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) == signal.SIG_DFL:
-                signal.signal(number, _end_now)
