@@ -2,8 +2,9 @@
 
     python -m tests.mutants --take 20 --seed 7
 
-Changes a comparison, a sign, a constant or a condition in a copy of one policy module, and runs that
-module's tests against the copy. Prints the mutants that no test noticed; exit code 1 if they are more
+Changes a comparison, a sign, a constant, a condition or a list of names in a copy of one module, or of
+one of its functions (``module.py::Class.function``), and runs the tests of that place against the copy.
+Prints the mutants that no test noticed; exit code 1 if they are more
 than some: a few change nothing that can be observed.
 """
 
@@ -33,6 +34,23 @@ TARGETS = {
     "emulator/lifecycle.py": ["tests/emulator/test_states.py"],
     "emulator/record_faults.py": ["tests/emulator/test_record_faults.py"],
     "emulator/model.py": ["tests/emulator/test_model.py"],
+    # Places where two features meet.
+    "dispatcher/budget.py::Budget.watch": ["tests/dispatcher/test_changing_limits.py"],
+    "dispatcher/budget.py::Budget._apply": [
+        "tests/dispatcher/test_changing_limits.py",
+        "tests/dispatcher/test_budget.py",
+    ],
+    "quotas/discover.py::watch": ["tests/test_quotas.py"],
+    "commands/resume.py::_redrive": ["tests/cli/test_redrive.py"],
+    "commands/resume.py::_Allowed": ["tests/cli/test_redrive.py"],
+    "commands/resume.py::_has_sent": ["tests/cli/test_redrive.py"],
+    "commands/resume.py::_check_take": ["tests/cli/test_resume.py", "tests/cli/test_restart.py"],
+    "dispatcher/outcomes.py::OutcomeMaker._failure_of": ["tests/dispatcher/test_retrying.py"],
+    "commands/local.py": ["tests/commands/test_local.py"],
+    "emulator/environments.py::Environment.run": ["tests/emulator/test_handlers.py"],
+    "emulator/environments.py::Environment._deliver": ["tests/emulator/test_handlers.py"],
+    "emulator/environments.py::Environment._on_exit": ["tests/emulator/test_handlers.py"],
+    "first_process.py": ["tests/cli/test_processes.py"],
 }
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -69,16 +87,34 @@ def changes(node: ast.AST) -> Iterator[Callable[[ast.AST], None]]:
     elif isinstance(node, ast.Constant) and type(node.value) in {int, float, bool}:
         value = (not node.value) if isinstance(node.value, bool) else node.value + 1  # type: ignore[operator]
         yield lambda found: setattr(found, "value", value)
+    elif isinstance(node, (ast.Tuple, ast.Set, ast.List)) and _are_names(node.elts):
+        for place in range(len(node.elts)):
+            yield lambda found, place=place: found.elts.__delitem__(place)  # type: ignore[misc]
     elif isinstance(node, (ast.If, ast.IfExp)):
         yield lambda found: setattr(found, "test", ast.UnaryOp(ast.Not(), found.test))  # type: ignore[attr-defined]
 
 
-def mutants(source: str) -> list[tuple[int, str]]:
-    """Every mutant of a module: the line that changes, and the whole text."""
+def _are_names(nodes: list[ast.expr]) -> bool:
+    return len(nodes) > 1 and all(
+        isinstance(each, ast.Constant) and isinstance(each.value, str) for each in nodes
+    )
+
+
+def within(tree: ast.AST, place: str) -> set[ast.AST]:
+    """The nodes of a function or class, named as ``Class.function``; of the whole module for no name."""
+    found = tree
+    for name in filter(None, place.split(".")):
+        found = next(each for each in ast.iter_child_nodes(found) if getattr(each, "name", None) == name)
+    return set(ast.walk(found))
+
+
+def mutants(source: str, place: str = "") -> list[tuple[int, str]]:
+    """Every mutant of a module, or of one place in it: the line that changes, and the whole text."""
     tree = ast.parse(source)
+    wanted = within(tree, place)
     made = []
     for index, node in enumerate(ast.walk(tree)):
-        for change in changes(node):
+        for change in changes(node) if node in wanted else ():
             mutated = copy.deepcopy(tree)
             change(list(ast.walk(mutated))[index])
             text = ast.unparse(ast.fix_missing_locations(mutated))
@@ -121,12 +157,13 @@ def main() -> int:
         package = Path(folder, "fanout")
         shutil.copytree(ROOT / "src" / "fanout", package, ignore=shutil.ignore_patterns("__pycache__"))
         for name in asked.modules:
-            path = ROOT / "src" / "fanout" / name
+            module, _, place = name.partition("::")
+            path = ROOT / "src" / "fanout" / module
             files = sorted(path.glob("*.py")) if path.is_dir() else [path]
             if not survives(files[0], files[0].read_text("utf-8"), TARGETS[name], package):
                 print(f"the tests of {name} fail without any change: {', '.join(TARGETS[name])}")
                 return 2
-            found = [(file, *mutant) for file in files for mutant in mutants(file.read_text("utf-8"))]
+            found = [(file, *mutant) for file in files for mutant in mutants(file.read_text("utf-8"), place)]
             for file, line, text in dice.sample(found, min(asked.take, len(found))):
                 tried += 1
                 if survives(file, text, TARGETS[name], package):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.cli.running import HANDLER, Shell, end, interrupted
+import pytest
+
+from tests.cli.running import HANDLER, Shell, end, interrupted, wait_until
 
 MENDED = HANDLER.replace('event.get("fail")', 'event.get("never")')
 
@@ -91,6 +94,41 @@ def test_a_redrive_that_was_cut_off_goes_on_by_resume(shell: Shell) -> None:
     assert set(shell.executions().values()) == {1}
     assert shell.state()["state"] == "finished"
     assert shell.state()["counts"] == {"succeeded": 200}
+
+
+@pytest.mark.parametrize("choice", ["skip", "send"])
+def test_a_redrive_that_was_killed_goes_on_as_may_have_run_says(shell: Shell, choice: str) -> None:
+    """What it may have sent becomes unknown and is not sent, or is sent once more; the rest is sent once."""
+    shell.write("in.jsonl", 200)
+    assert shell.run("run", "errors", "in.jsonl", "--out", "run", "--no-report", "-j", "20").code == 1
+    state_path = shell.directory / "run" / "run.json"
+    state_path.write_text(state_path.read_text().replace('"errors"', '"steady"'))
+    assert shell.emulator is not None
+    shell.emulator.reset()
+    process = shell.start("redrive", "run", "-j", "10", "--no-report")
+    with interrupted(process):
+        shell.wait_for_outcomes(240)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    emulator = shell.emulator
+    wait_until(lambda: emulator.stats()["in_flight"] == 0)
+    again = {each["seq"] for each in shell.outcomes() if each.get("generation")}
+    ran = set(shell.executions())
+    resumed = shell.run("resume", "run", "--may-have-run", choice, "--no-report")
+    outcomes = latest(shell)
+    assert sorted(outcomes) == list(range(200))
+    unknown = {seq for seq, outcome in outcomes.items() if outcome["status"] == "unknown"}
+    executions = shell.executions()
+    if choice == "skip":
+        assert resumed.code == 1
+        assert {int(key) for key in ran} - again <= unknown
+        assert 0 < len(unknown) <= 10 + 16
+        assert set(executions.values()) == {1}
+        assert len(executions) == 200 - len(unknown - {int(key) for key in ran})
+    else:
+        assert (resumed.code, unknown) == (0, set())
+        assert {int(key) for key, count in executions.items() if count > 1} == {int(k) for k in ran} - again
+        assert len(executions) == 200
 
 
 def test_a_redrive_of_an_interrupted_run_forgets_nothing_of_it(shell: Shell) -> None:

@@ -17,6 +17,7 @@ from tests.scripted import (
     function_error,
     lost,
     ok,
+    refused,
     throttled,
     unreached,
 )
@@ -118,6 +119,17 @@ async def test_what_may_have_run_is_never_called_undelivered() -> None:
     """Lost once, and then refused to the end: it may have run, so it is unknown."""
     outcome, _ = await invoke([lost(), UNAVAILABLE, UNAVAILABLE], idempotent=True, retries=2)
     assert (outcome.status, outcome.attempts) == ("unknown", 3)
+
+
+async def test_what_may_have_run_is_never_called_rejected() -> None:
+    """Lost once, and then refused for good: it may have run, so it is unknown, with the refusal's words."""
+    refusal = refused(400, "InvalidRequestContentException", "no JSON")
+    outcome, transport = await invoke([lost(), refusal], idempotent=True)
+    assert (outcome.status, outcome.attempts, transport.count) == ("unknown", 2, 2)
+    assert outcome.error is not None
+    assert outcome.error.message == "no JSON"
+    outcome, _ = await invoke([refusal])
+    assert (outcome.status, outcome.attempts) == ("rejected", 1)
 
 
 async def test_a_lost_calls_permit_lingers_until_the_functions_timeout() -> None:
