@@ -1,4 +1,4 @@
-"""The examples for neighbours: inside Lambda, an Airflow operator, systemd, a container."""
+"""The examples for neighbours: inside Lambda, Airflow, Prefect, Dagster, systemd, a container."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import fanout
 from fanout.emulator import EmulatorProcess
 from tests.emulator.conftest import call, lambda_client
 
@@ -95,6 +97,97 @@ def test_the_airflow_operator_goes_on_after_a_try_that_failed(
     assert result["exit_code"] == 1
     assert sum(result["counts"].values()) == 10
     assert result["run_dir"].endswith("orders-scheduled__2026-11-21T00_00_00_00-price")
+
+
+@pytest.fixture
+def function(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatorProcess]:
+    """``price-order``, five at once, which fails for some records; the settings that lead to it."""
+    with EmulatorProcess(
+        simulate=["name=price-order,concurrency=5,latency=40ms,poison_rate=30%"]
+    ) as emulator:
+        monkeypatch.setenv(PORT_OF_ITS_OWN, emulator.endpoint_url)
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "local")
+        monkeypatch.syspath_prepend(str(EXAMPLES))
+        yield emulator
+
+
+def stub(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> None:
+    """A module in the place of a large one: what is tried is what fanout does in it."""
+    module = types.ModuleType(name)
+    vars(module).update(members)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def orders(where: Path) -> str:
+    where.write_text("".join(f'{{"id":"o{n}"}}\n' for n in range(40)))
+    return str(where)
+
+
+def test_the_prefect_task_goes_on_and_is_repeated_only_where_that_helps(
+    function: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped by a deadline it says so and goes on; with records that failed it is not repeated."""
+    kept: dict[str, Any] = {}
+
+    def task(**options: Any) -> Any:
+        kept.update(options)
+        return lambda fn: fn
+
+    stub(monkeypatch, "prefect", task=task, flow=lambda **_: lambda fn: fn)
+    stub(monkeypatch, "prefect.runtime", flow_run=types.SimpleNamespace(id="0190", flow_name="orders"))
+    import prefect_flow  # type: ignore[import-not-found]
+
+    source = orders(tmp_path / "in.jsonl")
+    raised = []
+    for deadline in (0.15, 60, 60):
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            prefect_flow.fan_out("price-order", source, str(tmp_path / "runs"), deadline=deadline)
+        raised.append(caught.value)
+    repeated = [
+        kept["retry_condition_fn"](None, None, types.SimpleNamespace(result=lambda one=one, **_: one))
+        for one in raised
+    ]
+    assert repeated == [True, False, False]
+    assert isinstance(raised[1], fanout.RecordsFailed)
+    assert function.stats()["executions"] == 40
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["orders-0190-price-order"]
+
+
+def test_the_dagster_asset_goes_on_and_says_what_failed(
+    function: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition is a run directory; records that failed fail the step, with their counts; no repeat."""
+
+    class Failure(Exception):
+        def __init__(self, text: str, *, metadata: dict[str, Any], allow_retries: bool) -> None:
+            super().__init__(text)
+            self.metadata, self.allow_retries = metadata, allow_retries
+
+    stub(
+        monkeypatch,
+        "dagster",
+        AssetExecutionContext=object,
+        DailyPartitionsDefinition=dict,
+        Definitions=dict,
+        Failure=Failure,
+        MaterializeResult=dict,
+        MetadataValue=types.SimpleNamespace(path=str, md=str),
+        RetryRequested=RuntimeError,
+        asset=lambda **_: lambda fn: fn,
+    )
+    monkeypatch.setenv("ORDERS_DIR", str(tmp_path))
+    import dagster_asset  # type: ignore[import-not-found]
+
+    orders(tmp_path / "orders-2026-11-21.jsonl")
+    for _ in range(2):
+        with pytest.raises(Failure, match="fanout ended with 1") as caught:
+            dagster_asset.priced_orders(types.SimpleNamespace(partition_key="2026-11-21"))
+    assert caught.value.metadata["records"] == 40
+    assert 0 < caught.value.metadata["succeeded"] < 40
+    assert not caught.value.allow_retries
+    assert function.stats()["executions"] == 40
 
 
 def test_the_units_of_systemd_are_whole() -> None:
