@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from fanout.errors import ConfigError
-from fanout.model import SUPERSEDED, AttemptEnd, InvocationType, Outcome
+from fanout.model import SUPERSEDED, AttemptEnd, InvocationType, Outcome, PlainSums
 from fanout.quantities import dollars
 
 DEFAULT_REGION = "us-east-1"
@@ -127,6 +127,18 @@ class CostMeter:
         self._billed += billed
         self._ms += ms
         self._mb_ms += mb_ms
+
+    def add_plain(self, sums: PlainSums) -> None:
+        """Charge records that succeeded at once, by their sums."""
+        self._requests += sums.billed + sums.unbilled + sums.counts.get("accepted", 0)
+        self._billed += sums.billed
+        self._timed += sums.unbilled
+        self._ms += sums.billed_ms + sums.unbilled_ms
+        self._memory_mb = self._memory_mb or sums.memory_mb
+        self._mb_ms += sums.billed_mb_ms + sums.unbilled_ms * self._memory_mb
+        if not self._memory_mb:
+            self._unpriced += sums.unbilled
+            self._unpriced_ms += sums.unbilled_ms
 
     def carry_on(self, before: CostMeter) -> None:
         """Take over what another meter has added up."""

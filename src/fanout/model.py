@@ -222,6 +222,22 @@ def _bytes(raw: msgspec.Raw | None, encoding: str | None) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
 
 
+class PlainSums(msgspec.Struct, array_like=True):
+    """Sums over outcomes that succeeded at the first attempt, alone and without a cold start.
+
+    ``billed``: those whose REPORT line told; ``unbilled``: succeeded without one, round trips rounded up.
+    """
+
+    counts: dict[str, int] = {}
+    billed: int = 0
+    billed_ms: int = 0
+    billed_mb_ms: int = 0
+    memory_mb: int = 0
+    max_memory_mb: int = 0
+    unbilled: int = 0
+    unbilled_ms: int = 0
+
+
 class Reply(msgspec.Struct):
     """One whole HTTP reply to an invocation, the same from every transport. Header values verbatim."""
 

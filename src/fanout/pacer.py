@@ -98,9 +98,9 @@ class Pacer:
             start = min(self._rate, max(passed, self._rate * _DEEPEST))
         self._rate = max(_SLOWEST_PER_S, start * _KEEP)
 
-    def on_success(self, now_s: float) -> None:
-        """Count a call that ran, and recover a little."""
-        self._window_calls += 1
+    def on_success(self, now_s: float, count: int = 1) -> None:
+        """Count calls that ran, and recover a little."""
+        self._window_calls += count
         elapsed_s = now_s - self._tick_at_s
         if elapsed_s < 0.05:
             return

@@ -21,6 +21,7 @@ PLAIN_INTERVAL_S = 10.0
 LIVE_INTERVAL_S = 0.2
 _NOTEBOOK_INTERVAL_S = 0.5
 _BAR_CHARS = 40
+_MOST_WORKERS = 8  # that are shown by name
 _FAILED = ("function_error", "rejected", "undelivered", "unknown")
 _WORDS = {"function_error": "function errors"}
 _CAUSES = {
@@ -192,7 +193,7 @@ def render(snapshot: Snapshot, width: int, is_unicode: bool = True) -> Renderabl
     room = max(width - 1, 20)  # a full last column wraps on some consoles
     lines = [_headline(snapshot, room, is_unicode)]
     separator = " · " if is_unicode else " | "
-    for parts in (_flow(snapshot), _troubles(snapshot)):
+    for parts in (_flow(snapshot), _workers(snapshot), _troubles(snapshot)):
         lines += _packed(parts, room, separator)
     return Text("\n", no_wrap=True, overflow="crop").join(lines)
 
@@ -206,8 +207,21 @@ def plain_line(snapshot: Snapshot) -> str:
     if snapshot.eta_s is not None:
         parts.append(f"ETA {seconds(snapshot.eta_s)}")
     parts += [text for text, _ in _flow(snapshot)[1:]]
+    parts += [text for text, _ in _workers(snapshot)]
     parts += [text for text, _ in _troubles(snapshot)]
     return ", ".join(parts)
+
+
+def _workers(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """What each worker does; of many the first ones."""
+    workers = snapshot.workers
+    shown = [
+        (f"{printable(each.name, 60)}: {number(each.in_flight)} in flight, {number(each.per_s)}/s", "dim")
+        for each in workers[:_MOST_WORKERS]
+    ]
+    if len(workers) > _MOST_WORKERS:
+        shown.append((f"{len(workers) - _MOST_WORKERS} more workers", "dim"))
+    return shown
 
 
 def _headline(snapshot: Snapshot, room: int, is_unicode: bool) -> Text:

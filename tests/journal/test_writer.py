@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,7 +35,7 @@ async def test_outcomes_are_in_the_file_within_50_ms(tmp_path: Path, fsync: Fsyn
     committed: list[int] = []
     in_file: list[int] = []
 
-    def on_commit(outcomes: list[Outcome]) -> None:
+    def on_commit(outcomes: Sequence[Outcome]) -> None:
         committed.extend(outcome.seq for outcome in outcomes)
         in_file.append((run_dir.path / "outcomes.jsonl").read_bytes().count(b"\n"))
 

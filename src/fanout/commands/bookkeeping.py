@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from fanout.cost import CostEstimate
@@ -23,7 +23,7 @@ class Bookkeeping(Protocol):
     generation: int
     stats: Stats
 
-    def hear(self, outcomes: list[Outcome]) -> None:
+    def hear(self, outcomes: Sequence[Outcome]) -> None:
         """Outcomes of this session were committed."""
 
     def settle(self, run_dir: RunDir, result: RunResult) -> None:
@@ -49,7 +49,7 @@ class FirstSession:
         self.stats = Stats()
         self._records_planned = records_planned
 
-    def hear(self, outcomes: list[Outcome]) -> None:
+    def hear(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing is known of the run but what this session sees."""
 
     def settle(self, run_dir: RunDir, result: RunResult) -> None:

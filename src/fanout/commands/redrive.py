@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -201,7 +201,7 @@ class _RedriveSession:
         self._refused = frozenset(filters.get("refused") or ())
         self._redone: SeqSet | None = None
 
-    def hear(self, outcomes: list[Outcome]) -> None:
+    def hear(self, outcomes: Sequence[Outcome]) -> None:
         pass  # the journal has them
 
     def settle(self, run_dir: RunDir, result: RunResult) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
@@ -238,7 +238,7 @@ class _ResumeSession:
         self.stats = history.stats
         self._refused_left = dict(history.refused)
 
-    def hear(self, outcomes: list[Outcome]) -> None:
+    def hear(self, outcomes: Sequence[Outcome]) -> None:
         if self._refused_left:
             for outcome in outcomes:
                 self._refused_left.pop(outcome.seq, None)

@@ -79,6 +79,7 @@ def last_state(result: RunResult, run: Run) -> dict[str, Any]:
         "is_input_exhausted": result.is_input_exhausted,
         "records_total": result.records_total,
         "thresholds": run.thresholds,
+        "workers": run.workers,
         "input_share": result.input_share,
         "counts": result.counts,
         "finished_at": iso(time.time()),

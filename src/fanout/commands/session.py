@@ -15,10 +15,19 @@ from fanout.commands.workers import make_dispatcher
 from fanout.dispatcher import IntakeDispatcher
 from fanout.errors import FanoutError, FatalRefusal, SourceError
 from fanout.journal import Journal, RunDir, SyncListener
-from fanout.model import Outcome
 from fanout.outputs.stdout import StdoutSink
 from fanout.report.summary import RunReport
-from fanout.runs import Ledger, OutputFiles, PassingLedger, Run, RunIntake, RunResult, Spending, ThrottleCount
+from fanout.runs import (
+    Ledger,
+    OnCommit,
+    OutputFiles,
+    PassingLedger,
+    Run,
+    RunIntake,
+    RunResult,
+    Spending,
+    ThrottleCount,
+)
 from fanout.runs.audience import Audience
 from fanout.runs.tuning import TuneInbox, Tuning, in_words
 from fanout.stats import TimelineWriter
@@ -97,6 +106,7 @@ class RunSession:
                 hooks=ThrottleCount(bookkeeping.stats),
                 run_id=run_id,
                 generation=bookkeeping.generation,
+                say=self._audience.say,
             ),
             open_ledger=self._open_ledger,
             stats=bookkeeping.stats,
@@ -127,9 +137,7 @@ class RunSession:
             self._write_state({"state": "interrupted", "message": type(error).__name__})
             raise
 
-    async def _open_ledger(
-        self, on_commit: Callable[[list[Outcome]], None], on_failure: Callable[[Exception], None]
-    ) -> Ledger:
+    async def _open_ledger(self, on_commit: OnCommit, on_failure: Callable[[Exception], None]) -> Ledger:
         options, run_dir, generation = self._options, self._run_dir, self._bookkeeping.generation
         if run_dir is not None:
             if options.uses_workers and not run_dir.has_windows:
@@ -206,6 +214,7 @@ class RunSession:
             "records_read": result.records_read,
             "records_total": result.records_total,
             "thresholds": run.thresholds,
+            "workers": run.workers,
             "input_share": result.input_share,
             "options": {"invocation_type": result.meta.get("invocation_type")},
             "started_at": result.started_s,

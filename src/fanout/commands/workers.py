@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from fanout.commands.options import RunOptions
@@ -31,7 +32,7 @@ def check_workers(options: RunOptions) -> None:
 
 
 def make_dispatcher(
-    options: RunOptions, *, hooks: Hooks, run_id: str | None, generation: int
+    options: RunOptions, *, hooks: Hooks, run_id: str | None, generation: int, say: Callable[[str], None]
 ) -> IntakeDispatcher:
     """The dispatcher of checked options. The deadline is the run's, not that of each intake."""
     calls = replace(options.calls, deadline=None)
@@ -45,6 +46,7 @@ def make_dispatcher(
             run_id=run_id,
             generation=generation,
             names_calls=options.durable,
+            say=say,
         )
     return IntakeDispatcher(
         calls,

@@ -13,7 +13,7 @@ from fanout.dispatcher.engine import Hooks
 from fanout.dispatcher.feed import CallFeed, Receiver, RecordFeed
 from fanout.dispatcher.health import Health, Tally
 from fanout.dispatcher.intake import Intake, PayloadIntake
-from fanout.dispatcher.intake_dispatcher import IntakeDispatcher, Load
+from fanout.dispatcher.intake_dispatcher import IntakeDispatcher, Load, WorkerLoad
 from fanout.dispatcher.located import check_locations, open_locations
 from fanout.dispatcher.mapping import Mapping, MapReceiver, Outcomes
 from fanout.dispatcher.record import InputRecord, record_of
@@ -38,6 +38,7 @@ __all__ = [
     "Receiver",
     "RecordFeed",
     "ReplyStream",
+    "WorkerLoad",
 ]
 
 

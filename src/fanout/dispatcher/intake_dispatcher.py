@@ -42,6 +42,18 @@ _NO_REGION = "us-east-1"  # in events of shape sqs, where the transport is the c
 OnOutcome = Callable[[Outcome, Any], None]
 
 
+@dataclass(slots=True, kw_only=True)
+class WorkerLoad:
+    """One worker of many: what it has in flight and starts per second, and what became of it."""
+
+    name: str
+    in_flight: int = 0
+    per_s: float = 0.0
+    records: int = 0  # with an outcome by it
+    lost_records: int = 0  # that may have run when it was lost
+    is_lost: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What a dispatcher has in flight, and what holds it back. ``linger_until_s``: of the engine's clock."""
@@ -53,6 +65,7 @@ class Load:
     cause: Cause
     rate_per_s: float | None
     is_outage: bool = False
+    workers: tuple[WorkerLoad, ...] = ()  # where there are some
     is_paced: bool | None = None  # the rate holds calls back, where the feed itself does not say
 
 
@@ -90,6 +103,7 @@ class IntakeDispatcher:
         self._hooks = hooks or Hooks()
         self._on_outcome = on_outcome
         self._generation = generation
+        self.workers: list[WorkerLoad] = []  # that took part; none where calls are made here
         self._stack = AsyncExitStack()
         self._group: TaskGroup | None = None
         self._leaving = asyncio.Event()

@@ -240,6 +240,7 @@ class BlockSupply(Generic[T]):
         self._source = source
         self._ready: deque[T] = deque()
         self._wanted = asyncio.Event()
+        self.low_water = LOW_WATER
         self.is_exhausted = False
         self.failure: BaseException | None = None
 
@@ -253,11 +254,21 @@ class BlockSupply(Generic[T]):
 
     def next(self) -> T | Literal[Nothing.NOTHING]:
         ready = self._ready
-        if len(ready) < LOW_WATER:
+        if len(ready) < self.low_water:
             self._wanted.set()
             if not ready:
                 return NOTHING
         return ready.popleft()
+
+    def take_while(self, holds: Callable[[T], bool], most: int) -> list[T]:
+        """Elements that are ready, as long as ``holds``: ``most`` of them at the most."""
+        ready = self._ready
+        taken: list[T] = []
+        while ready and len(taken) < most and holds(ready[0]):
+            taken.append(ready.popleft())
+        if len(ready) < self.low_water:
+            self._wanted.set()
+        return taken
 
     async def fill(self, on_ready: Callable[[], None]) -> None:
         source = self._source
@@ -265,8 +276,9 @@ class BlockSupply(Generic[T]):
             while True:
                 await self._wanted.wait()
                 block = await anext(source)
-                self._wanted.clear()
                 self._ready.extend(block)
+                if len(self._ready) >= self.low_water:
+                    self._wanted.clear()
                 on_ready()
         except StopAsyncIteration:
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fanout.journal.block import BlockMaker, OutcomeBlock, PackedBlock
 from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
 from fanout.journal.lock import RunLock, is_held
 from fanout.journal.reader import Replay, Tally, iter_lines, iter_outcomes, replay
@@ -24,10 +25,13 @@ __all__ = [
     "OUTCOMES_FILE",
     "SPOOL_FILE",
     "STATE_FILE",
+    "BlockMaker",
     "Fsync",
     "Head",
     "Journal",
     "LineFault",
+    "OutcomeBlock",
+    "PackedBlock",
     "Replay",
     "RunDir",
     "RunLock",

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from fanout.journal.block import OutcomeBlock
 from fanout.journal.disk import AppendFile, Reserve
 from fanout.journal.marks import MarkFile
 from fanout.journal.run_dir import OUTCOMES_FILE
@@ -23,9 +24,16 @@ from fanout.model import Outcome
 class Batch:
     """Lines on their way to the file."""
 
-    __slots__ = ("lines", "outcomes", "samples", "written_bytes")
+    __slots__ = ("blocks", "lines", "outcomes", "samples", "written_bytes")
 
-    def __init__(self, lines: bytearray, outcomes: list[Outcome], samples: bytearray) -> None:
+    def __init__(
+        self,
+        lines: bytearray,
+        outcomes: list[Outcome],
+        samples: bytearray,
+        blocks: Sequence[OutcomeBlock] = (),
+    ) -> None:
+        self.blocks = blocks  # of workers; their lines are among the lines
         self.lines = lines
         self.outcomes = outcomes
         self.samples = samples

@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 
 from fanout.errors import JournalError
+from fanout.journal.block import OutcomeBlock
 from fanout.journal.files import Batch, JournalFiles
 from fanout.journal.run_dir import OUTCOMES_FILE
 from fanout.journal.samples import is_sampled, sample_entry
@@ -55,7 +56,7 @@ class Journal:
         directory: Path,
         generation: int,
         fsync: Fsync,
-        on_commit: Callable[[list[Outcome]], None] | None,
+        on_commit: Callable[[Sequence[Outcome]], None] | None,
         on_failure: Callable[[JournalError], None] | None,
         sync_listener: SyncListener | None = None,
     ) -> None:
@@ -69,6 +70,7 @@ class Journal:
         self._unsynced: list[Outcome] = []  # written; kept for the listener alone
         self._lines = bytearray()
         self._outcomes: list[Outcome] = []
+        self._blocks: list[OutcomeBlock] = []
         self._samples = bytearray()
         self._batches: deque[Batch] = deque()  # handed to the thread
         self._batches_bytes = 0
@@ -90,7 +92,7 @@ class Journal:
         *,
         generation: int = 0,
         fsync: Fsync = "second",
-        on_commit: Callable[[list[Outcome]], None] | None = None,
+        on_commit: Callable[[Sequence[Outcome]], None] | None = None,
         on_failure: Callable[[JournalError], None] | None = None,
         sync_listener: SyncListener | None = None,
     ) -> Journal:
@@ -105,6 +107,12 @@ class Journal:
     def write(self, outcomes: Sequence[Outcome]) -> None:
         """Take outcomes. They are written in one piece within 50 ms while ``run`` runs, and at ``flush``."""
         is_first = not self._lines
+        if isinstance(outcomes, OutcomeBlock):
+            self._lines += outcomes.lines
+            self._blocks.append(outcomes)
+            if is_first:
+                self._wake.set()
+            return
         for outcome in outcomes:
             append_line(self._lines, outcome)
         if self._on_commit is not None or self._sync_listener is not None:
@@ -193,9 +201,9 @@ class Journal:
 
     async def _write_out(self) -> None:
         if self._lines or self._samples:
-            self._batches.append(Batch(self._lines, self._outcomes, self._samples))
+            self._batches.append(Batch(self._lines, self._outcomes, self._samples, self._blocks))
             self._batches_bytes += len(self._lines)
-            self._lines, self._outcomes, self._samples = bytearray(), [], bytearray()
+            self._lines, self._outcomes, self._samples, self._blocks = bytearray(), [], bytearray(), []
         try:
             await anyio.to_thread.run_sync(
                 self._files.write, self._batches, self._written, limiter=self._limiter
@@ -210,8 +218,13 @@ class Journal:
             self._batches_bytes -= len(batch.lines)
             if self._sync_listener is not None:
                 self._unsynced += batch.outcomes
+                for block in batch.blocks:
+                    self._unsynced += block
             if self._on_commit is not None and batch.outcomes:
                 self._on_commit(batch.outcomes)
+            for block in batch.blocks:
+                if self._on_commit is not None:
+                    self._on_commit(block)
 
     def _tell(self) -> None:
         if self._files.fault is not None:

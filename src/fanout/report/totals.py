@@ -94,6 +94,7 @@ class RunTotals:
         self.records: int = max(_count(run.get("records_read")), stats.done)
         self.calls: int = stats.calls
         self.thresholds: list[Threshold] = thresholds_of(run.get("thresholds"))
+        self.workers: list[dict[str, Any]] = list(run.get("workers") or ())
         self.pending: int = self.records - stats.done
         self.elapsed_s: float = stats.elapsed_s
         self.throughput_per_s: float = stats.throughput_per_s
@@ -202,6 +203,7 @@ class RunTotals:
             "share_of_limit": None if self.share_of_limit is None else round(self.share_of_limit, 4),
             "latency_ms": {name: round(value, 3) for name, value in self.latency_ms.items()},
             "thresholds": msgspec.to_builtins(self.thresholds),
+            "workers": self.workers,
             "throttles": self.throttles,
             "retries": self.retries,
             "copies": self.copies,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fanout.outputs.files import OutputFiles
 from fanout.runs.audience import Audience, Stoppable
 from fanout.runs.intake import Intake, RunIntake
-from fanout.runs.ledger import Ledger, PassingLedger
+from fanout.runs.ledger import Ledger, OnCommit, PassingLedger
 from fanout.runs.one_run import Run, ThrottleCount
 from fanout.runs.redrive import Redrive, statuses_of
 from fanout.runs.result import (
@@ -19,6 +19,7 @@ __all__ = [
     "Audience",
     "Intake",
     "Ledger",
+    "OnCommit",
     "OutputFiles",
     "PassingLedger",
     "Redrive",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,7 +42,7 @@ class Audience:
     """
 
     on_outcome: Callable[[Outcome], None] | None = None
-    on_outcomes: Callable[[list[Outcome]], None] | None = None
+    on_outcomes: Callable[[Sequence[Outcome]], None] | None = None
     on_snapshot: Callable[[Snapshot], None] | None = None
     snapshot_every_s: float = 0.2
     on_started: Callable[[IntakeDispatcher], None] | None = None
@@ -50,7 +50,7 @@ class Audience:
     on_message: Callable[[str], None] | None = None
     attach: Callable[[Stoppable], Callable[[], None]] | None = None
 
-    def hear(self, outcomes: list[Outcome]) -> None:
+    def hear(self, outcomes: Sequence[Outcome]) -> None:
         """Hand outcomes on."""
         if self.on_outcomes is not None:
             self.on_outcomes(outcomes)

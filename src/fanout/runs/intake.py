@@ -14,9 +14,10 @@ import msgspec
 
 from fanout.dispatcher.intake import Intake as EngineIntake
 from fanout.dispatcher.record import InputRecord, record_of
-from fanout.dispatcher.supply import NOTHING, AsyncSupply, BlockSupply, Supply, SyncSupply
+from fanout.dispatcher.supply import LOW_WATER, NOTHING, AsyncSupply, BlockSupply, Supply, SyncSupply
 from fanout.errors import SourceError
 from fanout.inputs import Item, Jump, SelectionFailed, Selector, Source
+from fanout.journal.samples import is_sampled
 from fanout.model import ErrorDetail, Record, Verdict
 
 MAY_HAVE_RUN = ErrorDetail(
@@ -128,6 +129,40 @@ class Intake:
             self.handed_out += 1
             return self._record_of(seq, found)
         return None
+
+    def next_plain(self, most: int, most_bytes: int) -> tuple[int, list[Item]]:
+        """The first seq, and the items of records that follow each other and can be sent as they stand.
+
+        None where the next record needs more than that: ``next`` has it then, if there is one.
+        """
+        supply, seq = self._supply, self._seq
+        if self._take is not None:
+            most = min(most, self._take - seq)
+        if self._skips_any or self._selector or not isinstance(supply, BlockSupply) or self._failure:
+            return seq, []
+        room = most_bytes
+
+        def is_plain(item: Any) -> bool:
+            nonlocal room
+            if type(item) is not Item or item.error is not None or room <= 0:
+                return False
+            room -= len(item.payload)
+            return True
+
+        items = supply.take_while(is_plain, most)
+        if self._on_record is not None:
+            for place, item in enumerate(items):
+                if is_sampled(seq + place) and not self._is_same(seq + place, item):
+                    del items[place:]
+                    break
+        self._seq += len(items)
+        self.handed_out += len(items)
+        return seq, items
+
+    def read_ahead(self, records: int) -> None:
+        """Have so many records ready before they are asked for."""
+        if isinstance(self._supply, BlockSupply):
+            self._supply.low_water = max(LOW_WATER, records)
 
     async def fill(self, on_ready: Callable[[], None]) -> None:
         """Read the input as its records are wanted."""

@@ -12,7 +12,7 @@ from fanout.model import Outcome
 GATHER_S = 0.02
 BACKED_UP = 10_000  # outcomes
 
-OnCommit = Callable[[list[Outcome]], None]
+OnCommit = Callable[[Sequence[Outcome]], None]
 OnFailure = Callable[[Exception], None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from typing import Any
@@ -16,6 +16,7 @@ from fanout import exit_codes
 from fanout.dispatcher import Hooks, IntakeDispatcher
 from fanout.dispatcher.feed import RunFeed
 from fanout.errors import ConfigError, JournalError, SourceError, WorkersLost
+from fanout.journal import OutcomeBlock
 from fanout.model import OK_STATUSES, Outcome
 from fanout.outputs.files import OutputFiles
 from fanout.runs.audience import Audience
@@ -27,7 +28,7 @@ from fanout.runs.result import PENDING, RunResult, Shortfall, Stop, ending
 from fanout.runs.spending import Spending
 from fanout.runs.stop_rules import StopRules
 from fanout.runs.tuning import TuneInbox, tuning_of
-from fanout.stats import Sample, Snapshot, Stats, TimelineWriter
+from fanout.stats import Sample, Snapshot, Stats, TimelineWriter, WorkerPace
 
 _log = logging.getLogger("fanout")
 
@@ -184,6 +185,19 @@ class Run:
         return [threshold.measured(self.stats) for threshold in self._rules.thresholds]
 
     @property
+    def workers(self) -> list[dict[str, Any]]:
+        """Each worker that took part, and what became of it; none where one process made the calls."""
+        return [
+            {
+                "name": each.name,
+                "records": each.records,
+                "lost": each.is_lost,
+                "lost_records": each.lost_records,
+            }
+            for each in self._dispatcher.workers
+        ]
+
+    @property
     def not_sent(self) -> list[int]:
         """Records that were read but certainly did not run, and have no outcome."""
         unread = [] if self._intake is None else self._intake.not_sent
@@ -309,10 +323,16 @@ class Run:
         if self._feed is not None:
             self._feed.wake()
 
-    def _on_commit(self, outcomes: list[Outcome]) -> None:
+    def _on_commit(self, outcomes: Sequence[Outcome]) -> None:
         self._committed += len(outcomes)
-        self._not_ok += sum(not outcome.ok for outcome in outcomes)
-        self.stats.add_many(outcomes)
+        others = outcomes
+        if isinstance(outcomes, OutcomeBlock):
+            others = outcomes.special()
+            self.stats.add_plain(outcomes.plain, outcomes.durations_ms, outcomes.plain_at)
+            self._finished += len(outcomes.durations_ms)
+            self._calls += len(outcomes.durations_ms)
+        self._not_ok += sum(not outcome.ok for outcome in others)
+        self.stats.add_many(others)
         self._spending.add(outcomes)
         try:
             if self._listener_error is None:
@@ -321,10 +341,10 @@ class Run:
             self._listener_error = error
             self._done.set()
         if self._rules.is_needed and self._stop is None:
-            self._check_rules(outcomes)
+            self._check_rules(others)
         self._wake_feed()
 
-    def _check_rules(self, outcomes: list[Outcome]) -> None:
+    def _check_rules(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
             if outcome.error is not None and outcome.error.type == MAY_HAVE_RUN.type:
                 continue  # left unknown by an earlier session: it says nothing of the function now
@@ -386,7 +406,7 @@ class Run:
         """The run as it stands. Unix time."""
         load = self._dispatcher.load()
         lingers_s = load.linger_until_s
-        return self.stats.snapshot(
+        snapshot = self.stats.snapshot(
             now_s=now_s,
             in_flight=load.in_flight,
             limit=load.ceiling,
@@ -398,6 +418,10 @@ class Run:
             lingering=load.lingering,
             linger_until=None if lingers_s is None else now_s + lingers_s - self._dispatcher.engine.clock(),
         )
+        snapshot.workers = [
+            WorkerPace(each.name, each.in_flight, each.per_s) for each in load.workers if not each.is_lost
+        ]
+        return snapshot
 
     def _fraction(self) -> float | None:
         if self._intake is None or self._feed is None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from fanout.dispatcher import Call, InputRecord
 from fanout.errors import FanoutError, JournalError, ReplyLost
-from fanout.journal.windows import ranges_of
 from fanout.model import ErrorDetail, OnChunk, Outcome
 from fanout.outputs.files import OutputFiles
 from fanout.runs.ledger import Ledger
@@ -55,20 +54,18 @@ class RunReceiver:
             return False
         return True
 
-    def admit_window(self, seqs: Iterable[int]) -> bool:
+    def admit_window(self, ranges: Sequence[tuple[int, int]]) -> bool:
         """Tell the ledger that a worker may send these records; if it cannot keep that, none is sent."""
-        ordered = sorted(seqs)
         try:
-            self.ledger.allow(ranges_of(ordered))
+            self.ledger.allow(ranges)
         except JournalError as error:
-            self.not_sent.extend(ordered)
+            self.not_sent.extend(seq for first, end in ranges for seq in range(first, end))
             self._fail(error)
             return False
         return True
 
-    def deliver_block(self, outcomes: list[Outcome], refused: Sequence[int]) -> None:
-        """Take outcomes that a worker brought; ``refused`` are the seqs of a refusal that stopped the run."""
-        self.refused.extend(refused)
+    def deliver_block(self, outcomes: Sequence[Outcome]) -> None:
+        """Take outcomes that a worker brought."""
         self.delivered += len(outcomes)
         self.ledger.write(outcomes)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fanout.cost import CostEstimate, CostMeter, Prices
 from fanout.dispatcher import IntakeDispatcher
+from fanout.journal import OutcomeBlock
 from fanout.model import Outcome
 
 
@@ -31,12 +34,14 @@ class Spending:
         if self._before is not None:
             self._meter.carry_on(self._before)
 
-    def add(self, outcomes: list[Outcome]) -> None:
+    def add(self, outcomes: Sequence[Outcome]) -> None:
         """Charge outcomes of this session."""
-        if self._meter is not None:
-            add = self._meter.add
-            for outcome in outcomes:
-                add(outcome)
+        if self._meter is None:
+            return
+        if isinstance(outcomes, OutcomeBlock):
+            self._meter.add_plain(outcomes.plain)
+            outcomes = outcomes.special()
+        self._meter.add_many(outcomes)
 
     @property
     def usd(self) -> float | None:

@@ -6,7 +6,7 @@ from fanout.stats.collect import Stats
 from fanout.stats.failures import FailureCluster
 from fanout.stats.replay import replay
 from fanout.stats.reservoir import Execution
-from fanout.stats.snapshot import Snapshot
+from fanout.stats.snapshot import Snapshot, WorkerPace
 from fanout.stats.telemetry import CallTrace, Telemetry, inject_trace
 from fanout.stats.text import printable
 from fanout.stats.timeline import Sample, TimelineWriter, read_timeline
@@ -20,6 +20,7 @@ __all__ = [
     "Stats",
     "Telemetry",
     "TimelineWriter",
+    "WorkerPace",
     "inject_trace",
     "printable",
     "read_timeline",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from fanout.model import OK_STATUSES, STATUSES, Outcome
+from fanout.model import OK_STATUSES, STATUSES, Outcome, PlainSums
 from fanout.stats.clock import RunningClock
 from fanout.stats.failures import FailureCluster, FailureClusters
 from fanout.stats.latencies import Latencies
@@ -120,6 +120,29 @@ class Stats:
         self.billed_ms += billed_ms
         self.billed_mb_ms += billed_mb_ms
         self.max_memory_mb = max_memory_mb
+
+    def add_plain(
+        self, sums: PlainSums, durations_ms: Sequence[float], outcome_at: Callable[[int], Outcome]
+    ) -> None:
+        """Count outcomes that succeeded at once, by their sums; ``outcome_at`` shows that of a duration."""
+        for status, count in sums.counts.items():
+            self.counts[status] += count
+        self.billed_records += sums.billed
+        self.billed_ms += sums.billed_ms
+        self.billed_mb_ms += sums.billed_mb_ms
+        self.max_memory_mb = max(self.max_memory_mb, sums.max_memory_mb)
+        self.latencies.add_many(durations_ms)
+        slowest, sample, count = self._slowest, self._executions, len(durations_ms)
+        if count and max(durations_ms) > slowest.floor_ms:
+            for place, ms in enumerate(durations_ms):
+                if ms > slowest.floor_ms:
+                    slowest.add(outcome_at(place), ms)
+        place = sample.skip
+        while place < count:
+            sample.skip = 0
+            sample.add(execution(outcome_at(place)))
+            place += 1 + sample.skip
+        sample.skip = place - count
 
     def _add_cold_start(self, outcome: Outcome) -> None:
         self.cold_starts += 1

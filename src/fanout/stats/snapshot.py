@@ -10,6 +10,14 @@ _HORIZON_S = 60.0
 _STEP_S = 0.5
 
 
+class WorkerPace(msgspec.Struct, frozen=True):
+    """What one worker of a run has in flight, and how many calls it starts per second."""
+
+    name: str
+    in_flight: int
+    per_s: float
+
+
 class Snapshot(msgspec.Struct, kw_only=True):
     """One moment of a run. ``total``, ``fraction``, ``eta_s`` and ``cost_usd`` are None while unknown.
 
@@ -41,6 +49,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     cost_usd: float | None = None
     draining: bool = False
     state: str = "running"
+    workers: list[WorkerPace] = []  # of a run that has some
 
 
 class Pace:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from types import TracebackType
@@ -18,16 +19,20 @@ import anyio
 import msgspec
 
 from fanout.config import Options
-from fanout.dispatcher import Hooks, InputRecord, Intake, IntakeDispatcher, Load
+from fanout.dispatcher import Hooks, InputRecord, Intake, IntakeDispatcher, Load, WorkerLoad
 from fanout.errors import ConfigError, FatalRefusal, OutageError, WorkersLost
-from fanout.journal import StoredOutcome, decode_line
+from fanout.inputs import Item
+from fanout.journal import OutcomeBlock
+from fanout.journal.windows import ranges_of
 from fanout.limit import Limit
-from fanout.model import ErrorDetail, Outcome, ThrottleKind, Verdict
+from fanout.model import ErrorDetail, ThrottleKind, Verdict
 from fanout.pacer import Pacer
+from fanout.runs.intake import Intake as RunIntake
+from fanout.runs.intake import record_of_item
 from fanout.runs.receiver import RunReceiver
 from fanout.workers.crew import Crew, Link
 from fanout.workers.lease_book import LeaseBook
-from fanout.workers.messages import Command, Greeting, Order, Report, Settings, handed
+from fanout.workers.messages import Command, Greeting, Order, Report, Settings, handed, lines_of
 from fanout.workers.windows import MOST_BYTES, ORDER_EVERY_S, Window
 
 _log = logging.getLogger("fanout")
@@ -37,21 +42,28 @@ ALONE_S = 20.0  # without any worker for so long, the run stops
 SILENT_S = 25.0  # a worker that does not answer for so long is lost
 _TRY_AGAIN_S = 0.2
 _LEAVE_S = 2.0
+_PACE_S = 1.0  # over which a worker's rate is smoothed
+READ_AHEAD_BYTES = 32 * 1024 * 1024  # of payloads
 _ENOUGH_SUCCESSES = 64  # of one report: what more of them say to a limit
 WORKER_LOST = ErrorDetail(
     "WorkerLost", "the worker that had it was lost: it may have run, and was not sent again"
 )
-_decoder = msgspec.json.Decoder(StoredOutcome)
+
+
+def shown(name: str) -> str:
+    """A worker's name without the scheme of its address."""
+    return name.rpartition("://")[2]
 
 
 class Member:
     """What the coordinator knows of one worker."""
 
-    def __init__(self, name: str, link: Link, now_s: float) -> None:
+    def __init__(self, name: str, link: Link, load: WorkerLoad, now_s: float) -> None:
         self.name = name
+        self.load = load
         self.link = link
         self.window = Window()
-        self.out: dict[int, InputRecord] = {}  # handed over, and without an outcome
+        self.out: dict[int, InputRecord | Item] = {}  # handed over, and without an outcome
         self.report = Report(number=0)
         self.reported_s = now_s
         self.orders = 0
@@ -70,9 +82,11 @@ class Coordinator(IntakeDispatcher):
         run_id: str | None = None,
         generation: int = 0,
         names_calls: bool = False,
+        say: Callable[[str], None] = _log.info,
     ) -> None:
         super().__init__(options, hooks=hooks, run_id=run_id, generation=generation, names_calls=names_calls)
         self.crew = crew
+        self.say = say
         self.hooks = hooks or Hooks()
         self.book = LeaseBook()
         self.members: dict[str, Member] = {}
@@ -86,8 +100,10 @@ class Coordinator(IntakeDispatcher):
         await super().__aenter__()
         self.book.linger_s = self.budget.linger_s
         try:
+            self.say(self.crew.start_message)
             await self.crew.open()
             await self._meet()
+            self.say(f"{len(self.members)} workers take work")
         except BaseException as error:
             await self.__aexit__(type(error), error, None)
             raise
@@ -143,6 +159,7 @@ class Coordinator(IntakeDispatcher):
             rate_per_s=self.budget.pacer.rate_now,
             is_outage=bool(members) and all(each.report.is_outage for each in members),
             is_paced=is_paced and self.budget.pacer.rate_now is not None,
+            workers=tuple(self.workers),
         )
 
     def tune(self, **changes: Any) -> dict[str, Any]:
@@ -198,10 +215,12 @@ class Coordinator(IntakeDispatcher):
             return f"it was lost: {error}"
         greeting = msgspec.msgpack.decode(answer, type=Greeting)
         if greeting.refusal is not None:
-            _log.warning("worker %s takes no work: %s", name, greeting.refusal)
+            self.say(f"worker {shown(name)} takes no work: {greeting.refusal}")
             return greeting.refusal
         self.book.join(name)
-        self.members[name] = Member(name, link, self.engine.clock())
+        load = WorkerLoad(name=shown(name))
+        self.workers.append(load)
+        self.members[name] = Member(name, link, load, self.engine.clock())
         return None
 
     async def _look_for_members(self) -> None:
@@ -218,6 +237,7 @@ class Coordinator(IntakeDispatcher):
                 names = []
             for name in names:
                 if name not in self._known and await self._greet(name) is None:
+                    self.say(f"worker {shown(name)} joined")
                     self._start_serving(self.members[name])
             alone_since_s = None if self.members else alone_since_s or now_s
             if alone_since_s is not None and now_s - alone_since_s >= ALONE_S:
@@ -241,14 +261,13 @@ class Coordinator(IntakeDispatcher):
                     lease=self.book.lease(
                         member.name, self._ceiling(now_s), self.budget.pacer.rate_now, now_s
                     ),
-                    records=[],
                     acknowledged=member.blocks,
                     command=command,
                     function_timeout_s=self.budget.quotas.function_timeout_s,
                     deadline_s=None if feed.deadline_s is None else feed.deadline_s - now_s,
                     retries=self._retries,
                 )
-                order.records = [handed(each) for each in feed.records_for(member, now_s)]
+                feed.hand_over(member, order, now_s)
                 report = await self._exchange(member, msgspec.msgpack.encode(order))
                 if report is None or report.failure is not None:
                     self._lose(member, feed, "" if report is None else report.failure or "")
@@ -256,6 +275,7 @@ class Coordinator(IntakeDispatcher):
                 self._take(member, report, feed)
                 if command == "finish":
                     self.book.leave(member.name)
+                    member.load.in_flight, member.load.per_s = 0, 0.0
                     self.members.pop(member.name, None)
                     return
                 if feed.command != "finish":
@@ -284,7 +304,14 @@ class Coordinator(IntakeDispatcher):
                 await anyio.sleep(_TRY_AGAIN_S)
 
     def _lose(self, member: Member, feed: CrewFeed, why: str) -> None:
-        _log.warning("worker %s was lost%s: %d records may have run", member.name, why, len(member.out))
+        load, lost = member.load, len(member.out)
+        load.is_lost, load.in_flight, load.per_s, load.lost_records = True, 0, 0.0, lost
+        after = "are sent again" if feed.is_idempotent and not feed.is_closed else "are unknown"
+        self.say(
+            f"worker {load.name} was lost{': ' if why else ''}{why}: "
+            f"{lost:,} records may have run and {after}; its permits are free again in "
+            f"{self.book.lease_s + self.book.linger_s:.0f} s"
+        )
         self.members.pop(member.name, None)
         self.book.lose(member.name)
         feed.take_back(member)
@@ -295,6 +322,10 @@ class Coordinator(IntakeDispatcher):
         now_s = self.engine.clock()
         elapsed_s, member.reported_s = now_s - member.reported_s, now_s
         member.report = report
+        load = member.load
+        load.in_flight = report.in_flight + report.lingering
+        if elapsed_s > 0:
+            load.per_s += (report.started / elapsed_s - load.per_s) * min(1.0, elapsed_s / _PACE_S)
         member.window.note(report.started, elapsed_s)
         wanted = member.window.records if feed.has_records else 0
         self.book.answered(member.name, report, elapsed_s=elapsed_s, wanted=wanted)
@@ -314,8 +345,7 @@ class Coordinator(IntakeDispatcher):
         if report.succeeded:
             for _ in range(min(report.succeeded, _ENOUGH_SUCCESSES)):
                 limit.on_success(now_s, now_s, max(0, used - 1))
-            for _ in range(report.succeeded):
-                pacer.on_success(now_s)
+            pacer.on_success(now_s, report.succeeded)
         ceiling = limit.ceiling(now_s)
         if report.is_full and self.book.committed(now_s) >= ceiling:
             limit.on_full(ceiling, now_s)
@@ -348,7 +378,8 @@ class CrewFeed:
         self._again: deque[InputRecord] = deque()  # of workers that were lost
         self._filling: anyio.CancelScope | None = None
         self._hurry = asyncio.Event()
-        self._is_idempotent = bool(coordinator.options.idempotent)
+        self._mean_bytes = 0.0  # of a record
+        self.is_idempotent = bool(coordinator.options.idempotent)
 
     # --- as a run's feed -----------------------------------------------------------------------
 
@@ -409,30 +440,53 @@ class CrewFeed:
         """Whether more can come."""
         return not self.is_closed and (bool(self._again) or not self._intake.has_ended)
 
-    def records_for(self, member: Member, now_s: float) -> list[InputRecord]:
-        """The records that a worker may send from now on; the ledger has them before it does."""
+    def hand_over(self, member: Member, order: Order, now_s: float) -> None:
+        """Add the records that a worker may send from now on; the ledger has them before it does."""
         if self.is_closed or not self._receiver.has_room:
-            return []
+            return
         permits = self._coordinator.book.permits_of(member.name)
-        room = member.window.room(member.report.held, permits)
-        records: list[InputRecord] = []
-        n_bytes = 0
-        while len(records) < room and n_bytes < MOST_BYTES:
-            record = self._again.popleft() if self._again else self._intake.next(now_s)
-            if record is None:
-                break
-            self.outstanding += 1
-            records.append(record)
-            n_bytes += len(record.body)
-        if records and not self._receiver.admit_window(record.seq for record in records):
-            self.outstanding -= len(records)
+        room, room_bytes = member.window.room(member.report.held, permits), MOST_BYTES
+        handed_over: dict[int, InputRecord | Item] = {}
+        self._read_ahead()
+        while len(handed_over) < room and room_bytes > 0:
+            taken, n_bytes = self._take_plain(order, room - len(handed_over), room_bytes)
+            if not taken:
+                record = self._again.popleft() if self._again else self._intake.next(now_s)
+                if record is None:
+                    break
+                order.records.append(handed(record))
+                taken, n_bytes = {record.seq: record}, len(record.body)
+            handed_over.update(taken)
+            self.outstanding += len(taken)
+            room_bytes -= n_bytes
+        if not handed_over:
             self._check_finished()
-            return []
-        for record in records:
-            member.out[record.seq] = record
-        if not records:
+            return
+        self._mean_bytes = (MOST_BYTES - room_bytes) / len(handed_over)
+        if not self._receiver.admit_window(ranges_of(sorted(handed_over))):
+            order.records, order.handed_lines = [], []
+            self.outstanding -= len(handed_over)
             self._check_finished()
-        return records
+            return
+        member.out.update(handed_over)
+
+    def _take_plain(self, order: Order, most: int, most_bytes: int) -> tuple[dict[int, Any], int]:
+        if self._again or not isinstance(self._intake, RunIntake):
+            return {}, 0
+        seq, items = self._intake.next_plain(most, most_bytes)
+        if not items:
+            return {}, 0
+        if items[0].source == items[-1].source:
+            order.handed_lines.append(lines_of(seq, items))
+        else:
+            order.records += [handed(record_of_item(None, seq + at, item)) for at, item in enumerate(items)]
+        return dict(enumerate(items, seq)), sum(len(item.payload) for item in items)
+
+    def _read_ahead(self) -> None:
+        """Have ready what all workers take at once, within reason of memory."""
+        if isinstance(self._intake, RunIntake):
+            wanted = sum(each.window.records for each in self._coordinator.members.values())
+            self._intake.read_ahead(min(wanted, int(READ_AHEAD_BYTES / max(1.0, self._mean_bytes))))
 
     def take(self, member: Member, report: Report) -> None:
         """Hand on the outcomes of a report."""
@@ -448,15 +502,24 @@ class CrewFeed:
             came_back = [seq for seq in report.not_sent if member.out.pop(seq, None) is not None]
             self.outstanding -= len(came_back)
             self._receiver.not_sent.extend(came_back)
+        self._receiver.refused.extend(report.refused)
         for block in blocks:
-            outcomes = [each for each in _outcomes(block) if member.out.pop(each.seq, None) is not None]
-            self.outstanding -= len(outcomes)
-            self._receiver.deliver_block(outcomes, report.refused)
+            outcomes, out = OutcomeBlock(block), member.out
+            expected = {seq for seq in outcomes.seqs if out.pop(seq, None) is not None}
+            self.outstanding -= len(expected)
+            member.load.records += len(expected)
+            if len(expected) == len(outcomes):
+                self._receiver.deliver_block(outcomes)
+            else:  # some are of records that were taken back from it
+                self._receiver.deliver_block([each for each in outcomes if each.seq in expected])
         self._check_finished()
 
     def take_back(self, member: Member) -> None:
         """A worker was lost: what it held may have run. It goes to others, to be sent or to be given up."""
-        records = list(member.out.values())
+        records = [
+            record_of_item(None, seq, each) if isinstance(each, Item) else each
+            for seq, each in member.out.items()
+        ]
         member.out.clear()
         self.outstanding -= len(records)
         if self.is_closed:
@@ -464,7 +527,7 @@ class CrewFeed:
             return
         for record in records:
             if record.fault is None:
-                if self._is_idempotent:
+                if self.is_idempotent:
                     record.may_have_run = True
                 else:
                     record.fault, record.fault_verdict = WORKER_LOST, Verdict.AMBIGUOUS
@@ -487,10 +550,6 @@ class CrewFeed:
             self.command = "finish"
             self._hurry.set()
             self._receiver.end()
-
-
-def _outcomes(block: bytes) -> list[Outcome]:
-    return [decode_line(line, _decoder) for line in block.split(b"\n")[:-1]]
 
 
 __all__ = ["Coordinator", "CrewFeed"]

@@ -19,6 +19,8 @@ class Crew(Protocol):
     is_child: bool
     """Whether they are processes of this one."""
 
+    start_message: str
+
     async def open(self) -> None:
         """Start or find them. Raises ConfigError."""
         ...

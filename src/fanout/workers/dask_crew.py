@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from contextlib import AbstractContextManager, suppress
+import signal
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio.to_thread
@@ -34,6 +37,8 @@ _CONFIG = {
 class DaskCrew:
     """``workers`` processes on this machine, or the workers of ``scheduler``: an address or a Client."""
 
+    actor_class = WorkerActor
+
     def __init__(self, *, workers: int | None = None, scheduler: str | Client | None = None) -> None:
         try:
             import distributed  # noqa: F401 - only whether it is there
@@ -44,6 +49,10 @@ class DaskCrew:
         self._client: Any = None
         self._cluster: Any = None
         self.is_child = scheduler is None
+        where = scheduler if isinstance(scheduler, str) else "a Dask client"
+        self.start_message = (
+            f"starting {workers} workers" if scheduler is None else f"looking for the workers of {where}"
+        )
 
     async def open(self) -> None:
         await anyio.to_thread.run_sync(self._open)
@@ -54,7 +63,7 @@ class DaskCrew:
 
         if self._scheduler is None:
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
-            with dask.config.set(_CONFIG):
+            with dask.config.set(_CONFIG), _signals_kept_from_children():
                 self._cluster = LocalCluster(  # type: ignore[no-untyped-call]
                     n_workers=self._count,
                     threads_per_worker=1,
@@ -87,7 +96,7 @@ class DaskCrew:
     async def link(self, name: str) -> Link:
         async def place() -> Any:
             future = self._client.submit(
-                WorkerActor, actor=True, workers=[name], allow_other_workers=False, pure=False
+                self.actor_class, actor=True, workers=[name], allow_other_workers=False, pure=False
             )
             with self._client.as_current():
                 return await future
@@ -116,6 +125,24 @@ class DaskCrew:
         """Run something on the event loop of the Dask client."""
         loop = self._client.loop.asyncio_loop
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+
+@contextmanager
+def _signals_kept_from_children() -> Iterator[None]:
+    """Processes and threads started meanwhile get no signal of the terminal or of a supervisor.
+
+    A mask is inherited from the thread that starts them, whenever they start. They end with this process,
+    and when they are told to: a drain needs them.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it would unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _ActorLink:

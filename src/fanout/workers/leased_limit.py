@@ -117,5 +117,5 @@ class LeasedPacer(Pacer):
         if retry_after_s:
             self.pause_until(now_s + retry_after_s)
 
-    def on_success(self, now_s: float) -> None:
+    def on_success(self, now_s: float, count: int = 1) -> None:
         """Nothing to recover from here."""

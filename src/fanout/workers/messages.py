@@ -8,6 +8,8 @@ import msgspec
 
 from fanout.config import Options
 from fanout.dispatcher import InputRecord
+from fanout.inputs import Item
+from fanout.journal import PackedBlock
 from fanout.model import ErrorDetail, Record, Verdict
 
 Command = Literal["go", "drain", "expire", "finish"]
@@ -53,15 +55,25 @@ class HandedRecord(msgspec.Struct, array_like=True, frozen=True):
     may_have_run: bool = False  # it was with a worker that was lost, and may be sent again
 
 
+class HandedLines(msgspec.Struct, array_like=True, frozen=True):
+    """Records that follow each other, as they stand in the input. ``lines``: of the first, or of each."""
+
+    first_seq: int
+    bodies: list[bytes]
+    lines: int | list[int | None] | None
+    source: str | None = None
+
+
 class Order(msgspec.Struct):
     """From the coordinator, ten times a second. One that comes again has the same ``number``.
 
-    ``records`` may be sent at once: that is journaled. ``has_more``: others may follow.
+    ``records`` and ``handed_lines`` may be sent at once: that is journaled.
     """
 
     number: int
     lease: Lease | None
-    records: list[HandedRecord]
+    records: list[HandedRecord] = []
+    handed_lines: list[HandedLines] = []
     acknowledged: int = 0  # blocks of outcomes that have arrived
     command: Command = "go"
     function_timeout_s: float = 900.0
@@ -92,7 +104,7 @@ class Report(msgspec.Struct):
     throttles: list[Throttle] = []
     reasons: dict[str, int] = {}
     first_block: int = 0  # the number of the first of ``blocks``
-    blocks: list[bytes] = []  # lines of outcomes, not acknowledged yet
+    blocks: list[PackedBlock] = []  # outcomes, not acknowledged yet
     not_sent: list[int] = []
     refused: list[int] = []
     is_finished: bool = False
@@ -125,6 +137,25 @@ def handed(record: InputRecord) -> HandedRecord:
         record.fault_verdict is Verdict.AMBIGUOUS,
         record.may_have_run,
     )
+
+
+def lines_of(first_seq: int, items: list[Item]) -> HandedLines:
+    """Items of one source as they travel."""
+    first, last = items[0].line, items[-1].line
+    lines: int | list[int | None] | None = first
+    if first is None or last is None or last - first != len(items) - 1:
+        lines = [item.line for item in items]
+    return HandedLines(first_seq, [item.payload for item in items], lines, items[0].source)
+
+
+def unpacked_lines(handed_lines: HandedLines) -> list[InputRecord]:
+    """Their records."""
+    seq, lines, source = handed_lines.first_seq, handed_lines.lines, handed_lines.source
+    each = range(lines, lines + len(handed_lines.bodies)) if isinstance(lines, int) else lines or ()
+    return [
+        InputRecord(seq + place, body, None, line, source)
+        for place, (body, line) in enumerate(zip(handed_lines.bodies, each, strict=True))
+    ]
 
 
 def unpacked(record: HandedRecord) -> InputRecord:

@@ -14,8 +14,8 @@ from typing import Self
 
 from fanout.dispatcher import Call, InputRecord
 from fanout.dispatcher.budget import Budget
+from fanout.journal import BlockMaker, PackedBlock
 from fanout.model import ErrorDetail, OnChunk, Outcome
-from fanout.payload import append_line
 from fanout.workers.leased_limit import LeasedLimit, LeasedPacer
 
 BACKED_UP_BYTES = 4 * 1024 * 1024  # of lines that the coordinator has not acknowledged
@@ -85,26 +85,25 @@ class LineReceiver:
         self.not_sent: list[int] = []
         self.refused: list[int] = []
         self.first_block = 0
-        self.blocks: list[bytes] = []
-        self._lines = bytearray()
+        self.blocks: list[PackedBlock] = []
+        self._maker = BlockMaker()
         self._kept_bytes = 0
 
     @property
     def has_room(self) -> bool:
-        return len(self._lines) + self._kept_bytes < BACKED_UP_BYTES
+        return len(self._maker.lines) + self._kept_bytes < BACKED_UP_BYTES
 
     def acknowledge(self, blocks: int) -> None:
         """So many blocks, from the first of the run on, have arrived."""
         while self.blocks and self.first_block < blocks:
-            self._kept_bytes -= len(self.blocks.pop(0))
+            self._kept_bytes -= len(self.blocks.pop(0).lines)
             self.first_block += 1
 
     def cut_block(self) -> None:
         """Make what has gathered a block."""
-        if self._lines:
-            self.blocks.append(bytes(self._lines))
-            self._kept_bytes += len(self._lines)
-            self._lines.clear()
+        if self._maker.lines:
+            self._kept_bytes += len(self._maker.lines)
+            self.blocks.append(self._maker.cut())
 
     # --- as the feed's receiver ----------------------------------------------------------------
 
@@ -117,7 +116,7 @@ class LineReceiver:
         if error is not None and fatal is not None and error.type == fatal.code:
             self.refused.extend(outcome.seq for outcome in outcomes)
         for outcome in outcomes:
-            append_line(self._lines, outcome)
+            self._maker.add(outcome)
 
     def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:  # noqa: ARG002
         self.not_sent.extend(record.seq for record in call.records)

@@ -20,7 +20,8 @@ from fanout.config import Options
 from fanout.dispatcher import Hooks, IntakeDispatcher, RecordFeed
 from fanout.dispatcher.budget import Budget
 from fanout.errors import FanoutError
-from fanout.workers.messages import Greeting, Lease, Order, Report, Settings, unpacked
+from fanout.transports import Transport
+from fanout.workers.messages import Greeting, Lease, Order, Report, Settings, unpacked, unpacked_lines
 from fanout.workers.seams import HandedIntake, LeasedBudget, LineReceiver
 
 _ALONE_S = 30.0  # without an order for so long, the coordinator is gone
@@ -39,7 +40,8 @@ class _Reasons(Hooks):
 class Worker:
     """Works from ``begin`` until an order says ``finish``, or no order comes for half a minute."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: Transport | None = None) -> None:
+        self._transport = transport  # in place of the one that the settings name
         self._settings: Settings | None = None
         self._dispatcher: IntakeDispatcher | None = None
         self._budget: LeasedBudget | None = None
@@ -104,6 +106,8 @@ class Worker:
         if order.retries is not None:
             engine.set_retries(order.retries)
         self._intake.add([unpacked(record) for record in order.records])
+        for handed_lines in order.handed_lines:
+            self._intake.add(unpacked_lines(handed_lines))
         if order.command != self._command:
             self._command = order.command
             self._obey(order, dispatcher)
@@ -206,7 +210,7 @@ class Worker:
                 self._opened.set_result("it was stopped")
 
     def _open_budget(self, options: Options) -> Budget:
-        self._budget = LeasedBudget(options)
+        self._budget = LeasedBudget(options, self._transport)
         return self._budget
 
     async def _until_finished(self) -> None:
