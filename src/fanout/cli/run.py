@@ -51,9 +51,7 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
 @click.option("--take", type=click.IntRange(min=0), metavar="N", help="Only the first N records.")
 @click.option("--enough", type=click.IntRange(min=1), metavar="N", help="Stop once N records have succeeded.")
 @click.option("--name", metavar="NAME", help="What the run is called in `fanout runs`, and its directory.")
-@click.option(
-    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label of the run (repeatable)."
-)
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label of the run (repeatable).")
 @queue_options
 @click.option("--collect", is_flag=True, help="Of Event calls: collect the results in the same run.")
 @click.option("--keep-order", is_flag=True, help="With --out -: outcomes in the order of the input.")

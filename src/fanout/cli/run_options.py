@@ -236,7 +236,6 @@ what_fails = _group(
     ),
     click.option(
         "--threshold",
-        "thresholds",
         multiple=True,
         metavar="CHECK",
         help="What must hold from 100 calls on: p95<500ms, mean<1s, max<30s, failure_rate<1% (repeatable). "

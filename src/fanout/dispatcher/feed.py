@@ -126,6 +126,11 @@ class RunFeed(Protocol):
     @property
     def failure(self) -> BaseException | None: ...
 
+    @property
+    def forming(self) -> int:
+        """Records that were read and wait for their batch to fill: no call carries them yet."""
+        ...
+
     def close(self) -> None: ...
 
     def expire(self) -> None: ...
@@ -174,6 +179,11 @@ class RecordFeed(Feed):
     def failure(self) -> BaseException | None:
         """What ended the input before its end."""
         return self.intake.failure
+
+    @property
+    def forming(self) -> int:
+        """Records in batches that are not full yet."""
+        return 0 if self.batcher is None else self.batcher.count
 
     @property
     def has_input_ended(self) -> bool:  # type: ignore[override]

@@ -367,6 +367,7 @@ class CrewFeed:
         self.command: Command = "go"
         self.deadline_s: float | None = None
         self.outstanding = 0
+        self.forming = 0  # batches form at the workers
         self.is_finished = False
         self.is_queued = False  # of an engine's queue: there is none
         self.fatal: FatalRefusal | None = None
