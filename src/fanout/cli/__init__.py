@@ -17,7 +17,7 @@ import click
 
 from fanout import exit_codes
 from fanout.cli.config_file import add_config_option
-from fanout.errors import FanoutError, FatalRefusal
+from fanout.errors import FanoutError, FatalRefusal, is_short_of_memory
 from fanout.standard_streams import open_missing_streams
 
 VERBS_BY_THEME = {
@@ -113,14 +113,16 @@ def main() -> NoReturn:
         _end(str(error), exit_codes.FATAL)
     except FanoutError as error:
         _end(str(error), exit_codes.USAGE)
-    except MemoryError:
-        _end("not enough memory: give the process more", exit_codes.USAGE)
     except (click.Abort, KeyboardInterrupt):
         _end("interrupted", exit_codes.SIGINT)
     except BrokenPipeError:
         # The reader has gone, as `head` does. What Python would still flush at exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(exit_codes.CLOSED_PIPE)
+    except Exception as error:
+        if not is_short_of_memory(error):
+            raise
+        _end("not enough memory, or threads: give the process more", exit_codes.USAGE)
     finally:
         gc.freeze()  # and so is looking through them once more at the very end
     sys.exit(code if isinstance(code, int) else 0)
