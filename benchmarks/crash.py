@@ -256,7 +256,7 @@ def crash(
     seed: int,
     within_s: float = inf,
 ) -> dict[str, Tally]:
-    """All rounds, or those that begin in time; a tally for each transport and way of breaking off. Raises Wrong."""
+    """All rounds, or those that begin in time; a tally by transport and way of breaking off. Raises Wrong."""
     tallies: dict[str, Tally] = {}
     with (
         tempfile.TemporaryDirectory(prefix="fanout-crash-") as name,

@@ -11,8 +11,19 @@ import pytest
 import pytest_asyncio
 from hypothesis import settings
 
+from tests import example_counts
+
 # pytest --hypothesis-profile fuzz: once a week, a hundred times as many examples.
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)
+settings.register_profile("quick", max_examples=34)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without the slow tests a third of the examples: ``make test-all`` has all of them."""
+    if "not slow" in config.getoption("markexpr") and config.getoption("--hypothesis-profile") is None:
+        settings.load_profile("quick")
+        example_counts.share = 3
+
 
 # looptime asks each test for the current event loop; before 3.14 that makes one in a test that has none,
 # and nobody closes it: some later test would be blamed for the warning. Set once, it is not made.
