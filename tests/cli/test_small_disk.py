@@ -1,4 +1,4 @@
-"""Every verb on a disk without room, or without an inode, at any of its writes: one line, nothing lost."""
+"""Every verb on a disk that is full, has no inode left or is read-only, at any of its writes: one line."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def make_room(disk: Path) -> None:
         path.unlink()
 
 
-@pytest.mark.parametrize("what", ["inodes", "bytes"])
+@pytest.mark.parametrize("what", ["inodes", "bytes", "read-only"])
 @pytest.mark.parametrize(
     "words",
     [
@@ -114,13 +114,18 @@ def test_a_finished_run_stays_finished(shell: Shell, mount: Mount, words: tuple[
     assert shell.run("run", "sometimes", "in.jsonl", "--out", "disk/run", "-q").code == 1
     before = (shell.directory / "disk/run/outcomes.jsonl").read_bytes()
     disk = shell.directory / "disk"
-    fill(disk, what)
+    if what == "read-only":
+        mount("ro")
+    else:
+        fill(disk, what)
     done = shell.run(*words)
     assert "Traceback" not in done.err, done
     assert done.code in (0, 1, 2, 4, 5), done
     assert (disk / "run/outcomes.jsonl").read_bytes().startswith(before)
     state = json.loads((disk / "run/run.json").read_bytes())
     assert state["state"] == "finished" or words[0] == "redrive", (state, done)
+    if what == "read-only":
+        mount("rw")
     make_room(disk)
     os.sync()
     if words[0] == "redrive" and state.get("redrive"):
