@@ -71,7 +71,8 @@ def command(
     """
 
     async def begin(audience: Audience) -> RunReport:
-        from fanout.commands.collect import Collection, collect
+        from fanout.commands.collect import collect
+        from fanout.commands.collection import Collection
 
         asked = Collection(
             queues=queues,

@@ -69,11 +69,7 @@ class Budget:
                     raise ConfigError("concurrency must be a number with a transport of your own")
                 if options.leave is not None:
                     raise ConfigError("leave needs Lambda's limits, and a transport of your own has none")
-                self.quotas = assumed(
-                    self._asked,
-                    invocation_type=options.invocation_type,
-                    function_timeout_s=options.function_timeout,
-                )
+                self.quotas = self._assumed()
             else:
                 self._session = await stack.enter_async_context(
                     AwsSession(
@@ -224,11 +220,7 @@ class Budget:
         if concurrency is not None:
             replies = self.quotas.replies
             if self._control is None or replies is None:
-                self.quotas = assumed(
-                    asked,
-                    invocation_type=options.invocation_type,
-                    function_timeout_s=options.function_timeout,
-                )
+                self.quotas = self._assumed()
             else:
                 self.quotas = decide(
                     replies,
@@ -327,14 +319,17 @@ class Budget:
             identity = (await http.credentials(time.time())).access_key
             self._memory = RECOLLECTIONS.memory(http.endpoint, identity)
 
+    def _assumed(self) -> Quotas:
+        return assumed(
+            self._asked,
+            invocation_type=self._options.invocation_type,
+            function_timeout_s=self._options.function_timeout,
+        )
+
     async def _read_quotas(self) -> Quotas:
         options = self._options
         if self._control is None:
-            return assumed(
-                self._asked,
-                invocation_type=options.invocation_type,
-                function_timeout_s=options.function_timeout,
-            )
+            return self._assumed()
         return await discover(
             self._control,
             function=options.function,

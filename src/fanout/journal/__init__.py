@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fanout.journal.block import BlockMaker, OutcomeBlock, PackedBlock
 from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
-from fanout.journal.lock import RunLock, is_held
+from fanout.journal.lock import RunLock, is_locked
 from fanout.journal.reader import Replay, Tally, iter_lines, iter_outcomes, replay
 from fanout.journal.run_dir import (
     BEGUN_FILES,
@@ -42,7 +42,7 @@ __all__ = [
     "Tally",
     "check_samples",
     "decode_line",
-    "is_held",
+    "is_locked",
     "iter_lines",
     "iter_outcomes",
     "replay",

@@ -87,23 +87,6 @@ class RunLock:
         self.release()
 
 
-def is_held(directory: Path) -> bool:
-    """Whether a process holds the directory. Looks by taking the lock for a moment: not to be asked often."""
-    try:
-        descriptor = os.open(directory / LOCK_FILE, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        _lock(descriptor)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return False
-
-
 def is_locked(directory: Path) -> bool:
     """Whether a process holds this run directory now. Changes nothing."""
     try:
@@ -114,6 +97,8 @@ def is_locked(directory: Path) -> bool:
         _look(descriptor)
     except BlockingIOError:
         return True
+    except OSError:
+        return False
     finally:
         os.close(descriptor)
     return False
