@@ -52,7 +52,6 @@ class Counts(msgspec.Struct):
     collected: int = 0
     duplicates: int = 0
     strangers: int = 0
-    successes: int = 0
 
 
 class Collector:
@@ -180,7 +179,6 @@ class Collector:
         if not is_known:
             return False
         if result.kind == "destination" and result.status == "succeeded":
-            self.counts.successes += 1
             self.carries_successes = True
         waiting = [call.seq for call in open_calls if call.seq in self._completing]
         fresh = [call for call in open_calls if call.seq not in self._completing]
