@@ -10,9 +10,9 @@ import boto3
 import pytest
 
 import fanout
-from fanout.commands.blocking_run import run_blocking
 from fanout.commands.collect import collect
 from fanout.commands.collection import Collection
+from fanout.commands.event_loop import run_blocking
 from fanout.errors import ConfigError
 from fanout.runs.audience import Audience
 from tests.commands.test_collect import Accepting, record

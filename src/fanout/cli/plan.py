@@ -105,8 +105,8 @@ def command(
 
 
 def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]]) -> Plan:
-    from fanout.commands.blocking_run import run_blocking
     from fanout.commands.canary_plan import plan
+    from fanout.commands.event_loop import run_blocking
     from fanout.commands.signals import attach_signals
 
     def say(text: str) -> None:

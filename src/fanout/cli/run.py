@@ -157,7 +157,7 @@ def command(
 def _dry_run(request: Request, *, quiet: bool, as_json: bool) -> NoReturn:
     import json
 
-    from fanout.commands.blocking_run import run_blocking
+    from fanout.commands.event_loop import run_blocking
     from fanout.commands.rehearsal import rehearse
 
     audience = Audience(on_message=lambda text: click.echo(f"fanout: {text}", err=True))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from fanout.commands.blocking_run import run_blocking
+from fanout.commands.event_loop import run_blocking
 from fanout.commands.signals import attach_signals
 from fanout.progress import Progress
 from fanout.runs.audience import Audience
