@@ -338,7 +338,7 @@ def test_a_timeline_that_cannot_be_written_costs_the_timeline_only(tmp_path: Pat
     with TimelineWriter(tmp_path / "timeline.jsonl", begun_s=1.0) as writer:
         writer.append(Sample(t=2.0))
     assert writer.fault is not None
-    assert "timeline.jsonl: cannot be written" in writer.fault
+    assert "timeline.jsonl cannot be written" in writer.fault
     assert list(read_timeline(tmp_path / "timeline.jsonl")) == []
 
 

@@ -1,4 +1,4 @@
-"""What one attempt's end means: a verdict for the permit, the retry and the outcome.
+"""Classification of an attempt's end: one verdict for the permit, the retry and the outcome.
 
 One table over every answer that Lambda is known to give, for both transports. Codes nobody knows yet
 go by their HTTP status; a success that does not fit what was asked is never taken for one.
@@ -221,7 +221,7 @@ def _unexpected(reply: Reply, template: InvokeTemplate, code: str) -> ErrorDetai
     return ErrorDetail(
         type=code or "UnexpectedReply",
         message=(
-            f"HTTP status {reply.status} is no answer to a {template.invocation_type} call: "
+            f"HTTP status {reply.status} is not an answer to a {template.invocation_type} call: "
             f"the function may have run{_excerpt(reply.body)}"
         ),
     )

@@ -1,4 +1,4 @@
-"""What the user asked for, checked once: every option of a dispatcher, by the command's names."""
+"""The options of a dispatcher by the command's names, checked once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which exceptions fanout raises: one root, and nothing foreign passes the edge.
+"""The exceptions that fanout raises: one root, and nothing foreign passes the edge.
 
 A record's failure is never an exception: it is an outcome. These are for what stops a whole run or
 a whole call. Every message is one line: the thing, what is wrong with it, what to do.

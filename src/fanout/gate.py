@@ -1,4 +1,4 @@
-"""Whether a call may start now: permits under a limit, and payload bytes under a bound.
+"""The gate: permits under a limit, and payload bytes under a bound.
 
 Synchronous, and never waits: the dispatcher asks again after each finished call and at ``next_change_s``.
 """

@@ -1,4 +1,4 @@
-"""What a record, a call, a reply and an outcome are: the words every other module speaks.
+"""Records, calls, replies and outcomes: the words every other module uses.
 
 Data only: nothing here decides, waits or does I/O. Structs are msgspec's, because every record of a
 run makes several of them (about 0.2 µs each) and outcomes are written as JSON at the hot path.

@@ -1,4 +1,4 @@
-"""How a run looks while it goes on: a few live lines on a terminal, else one plain line every ten seconds."""
+"""The display of a run: a few live lines on a terminal, else one plain line every ten seconds."""
 
 from __future__ import annotations
 

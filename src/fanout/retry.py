@@ -1,4 +1,4 @@
-"""Whether a call is sent again, and after how long: one policy, for every kind of failure."""
+"""Retry policy: whether and when a call is sent again, for every kind of failure."""
 
 from __future__ import annotations
 

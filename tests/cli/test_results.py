@@ -190,7 +190,7 @@ def test_every_export_can_go_to_s3(inside: Inside, lake: Any, output_format: str
         assert "to s3://lake/there" in done.err
         assert read(lake, "there") == (inside.directory / "file").read_bytes()
     done = inside.run("export", "run", "--outcomes", "-o", "s3://nowhere/x")
-    done.assert_one_line(2, "s3://nowhere/x: cannot be written: no such bucket")
+    done.assert_one_line(2, "s3://nowhere/x cannot be written: no such bucket")
     assert inside.run("export", "run", "--outcomes", "-o", "s3://lake/x/").code == 2
 
 

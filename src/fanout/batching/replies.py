@@ -1,4 +1,4 @@
-"""What a batch's reply says of each of its records.
+"""Replies of batches: the result of each record, read from the reply of its call.
 
 Read as the triggers that send such events read it (AWS Lambda developer guide, partial batch
 responses): a reply that is not an object, or without ``batchItemFailures``, or with a null or empty

@@ -170,7 +170,9 @@ def _read_payload(payload: str | None) -> bytes:
         from fanout.payload import json_fault
 
         if (fault := json_fault(body)) is not None:
-            raise ConfigError(f"the payload is no JSON: {fault}; a string needs its quotes, a file its @")
+            raise ConfigError(
+                f"the payload is not valid JSON: {fault}; a string needs quotes, a file needs @"
+            )
     return body
 
 

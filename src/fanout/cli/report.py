@@ -53,7 +53,7 @@ def command(run_dir: Path, as_html: bool, as_json: bool, output: Path | None, pr
     interrupted, is shown as far as it came.
     """
     if as_html and as_json:
-        raise click.UsageError("--html and --json exclude one another: give one of them")
+        raise click.UsageError("--html and --json exclude each other: give one of them")
     from fanout.report import RunReport, load_prices
 
     report = RunReport.from_run_dir(run_dir, prices=None if prices is None else load_prices(prices))

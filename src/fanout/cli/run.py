@@ -53,7 +53,7 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
 @click.option("--name", metavar="NAME", help="What the run is called in `fanout runs`, and its directory.")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label of the run (repeatable).")
 @queue_options
-@click.option("--collect", is_flag=True, help="Of Event calls: collect the results in the same run.")
+@click.option("--collect", is_flag=True, help="For Event calls: collect the results in the same run.")
 @click.option("--keep-order", is_flag=True, help="With --out -: outcomes in the order of the input.")
 @click.option(
     "--spool/--no-spool", default=None, help="Keep standard input, so that the run can be resumed (default)."
@@ -128,7 +128,7 @@ def command(
     if dry_run:
         for flag, is_given in (("--resume", resumes), ("--dashboard", dashboard is not None)):
             if is_given:
-                raise click.UsageError(f"--dry-run is no run, and {flag} goes with one: leave one out")
+                raise click.UsageError(f"--dry-run sends nothing, and {flag} needs a run: leave one out")
         _dry_run(
             Request(options=RunOptions.of(function, given), locations=inputs), quiet=quiet, as_json=as_json
         )

@@ -1,4 +1,4 @@
-"""How a command shows a run and what it says at the end: progress, summary, messages, exit code."""
+"""The display of a run by a command: progress, messages, the summary at the end, the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dry run counted, for a person, as JSON and for programs."""
+"""The counts of a dry run, for a person, as JSON and for programs."""
 
 from __future__ import annotations
 

@@ -284,7 +284,7 @@ def kept_in(state: Mapping[str, Any]) -> tuple[str, Given]:
     """
     function, kept = state.get("function"), state.get("options")
     if not isinstance(function, str) or not isinstance(kept, dict):
-        raise JournalError("run.json: is damaged: function or options are missing")
+        raise JournalError("run.json is damaged: function or options are missing")
     known = {name: value for name, value in kept.items() if name in _KNOWN}
     if known.pop("invocation", None) == "stream":
         known["stream"] = True

@@ -1,4 +1,4 @@
-"""What a run leaves in its directory: run.json from its first to its last word, and the page."""
+"""The state of a run in its directory: run.json from the first to the last write, and the page."""
 
 from __future__ import annotations
 
@@ -139,8 +139,8 @@ def write_page(report: RunReport) -> str | None:
         report.write_html(report.run_dir / REPORT_FILE)
     except Exception as error:
         if is_short_of_memory(error):
-            return f"{report.run_dir / REPORT_FILE}: not written: not enough memory"
+            return f"{report.run_dir / REPORT_FILE} was not written: not enough memory"
         if not isinstance(error, (OSError, FanoutError)):
             raise
-        return f"{report.run_dir / REPORT_FILE}: not written: {error}"
+        return f"{report.run_dir / REPORT_FILE} was not written: {error}"
     return None

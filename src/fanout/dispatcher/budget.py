@@ -1,4 +1,4 @@
-"""What the dispatcher may use: limits, read at the start and every minute, and the transport for them."""
+"""A dispatcher's budget: limits, read at the start and every minute, and the transport for them."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ class UnpackedReader(Layer):
             self._is_over = True
             if self._gzip_only:
                 raise SourceError(f"is broken {kind.name} data: other bytes follow it")
-            self.notices.append(f"bytes that are no {kind.name} data follow the compressed data: left out")
+            self.notices.append(f"bytes that are not {kind.name} data follow the compressed data: left out")
             return None
         self._has_begun = True
         self._member = kind.make()

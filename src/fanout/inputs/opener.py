@@ -246,7 +246,7 @@ def _file_reader(location: str) -> FileReader:
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):
             raise SourceError(
-                f"{location}: is a directory: give a file, a pattern such as '{location}/*.jsonl', - or a URL"
+                f"{location} is a directory: give a file, a pattern such as '{location}/*.jsonl', - or a URL"
             )
         if not stat.S_ISREG(found.st_mode):
             return FileReader(lambda: path.open("rb", buffering=0))

@@ -76,7 +76,7 @@ class S3:
         try:
             return await self._clients.client("s3")
         except FanoutError as error:
-            raise SourceError(f"{location}: cannot be read: {error}") from error
+            raise SourceError(f"{location} cannot be read: {error}") from error
 
 
 class ObjectStream:

@@ -1,4 +1,4 @@
-"""What became of each record, on disk: the run directory, its journal, and what a restart learns of it."""
+"""The record of a run on disk: the run directory, its journal, and what a restart reads from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a journal tells: which records are finished and how, and which of the others may have run."""
+"""The reader of a journal: finished records and their outcomes, and the others that may have run."""
 
 from __future__ import annotations
 

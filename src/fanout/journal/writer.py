@@ -1,4 +1,4 @@
-"""When an outcome counts: once its line is written. What waits for that, and what if it cannot be.
+"""The writer of a journal: an outcome counts once its line is written.
 
 The event loop encodes a line into a buffer and goes on. A flusher hands what has gathered to a thread,
 which writes it in one piece; another syncs the disk.

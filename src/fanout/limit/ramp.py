@@ -1,4 +1,4 @@
-"""How fast one function may scale up: Lambda's rule, so that growth is not refused."""
+"""The ramp: Lambda's rule of how fast one function may scale up, so that growth is not refused."""
 
 from __future__ import annotations
 

@@ -285,7 +285,7 @@ class SqsClient:
         try:
             return decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise SourceError(f"{self} answered what is no reply of SQS: {error}") from error
+            raise SourceError(f"{self} did not answer as SQS does: {error}") from error
 
     def _first_fault(self, action: str, refusal: SqsRefusal) -> Exception:
         if refusal.code in _NO_SUCH:

@@ -1,4 +1,4 @@
-"""What Lambda's APIs answered, and what is read out of it. Pure."""
+"""The answers of Lambda's APIs, and the figures found in them. Pure."""
 
 from __future__ import annotations
 

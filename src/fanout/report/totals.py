@@ -1,4 +1,4 @@
-"""What a run came to, as figures: counts, throughput, latency, failures, cost, and what to do next."""
+"""The totals of a run: counts, throughput, latency, failures, cost, and what to do next."""
 
 from __future__ import annotations
 

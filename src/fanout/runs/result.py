@@ -1,4 +1,4 @@
-"""How a run ended: its state in run.json, and its exit code."""
+"""The result of a run: its state in run.json, and its exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run's course is kept in bounded memory: a bin for each look, merged in pairs as the run grows."""
+"""The course of a run in bounded memory: a bin for each look, merged in pairs as the run grows."""
 
 from __future__ import annotations
 
