@@ -81,11 +81,11 @@ class Progress:
             return
         line = printable(text, 2000)
         try:
-            self._tell(line)
+            self._write_line(line)
         except OSError:
             self._is_gone = True
 
-    def _tell(self, line: str) -> None:
+    def _write_line(self, line: str) -> None:
         if self._live is not None and self._console is not None:
             from rich.text import Text
 
