@@ -112,7 +112,7 @@ _MAX_MESSAGE_CHARS = 2_000
 
 
 def classify(reply: Reply, template: InvokeTemplate) -> Classification:
-    """What a whole reply means. Under 0.3 µs, and one shared value, for a plain success."""
+    """Classify a whole reply. Under 0.3 µs, and one shared value, for a plain success."""
     if reply.function_error is None and reply.status == _EXPECTED_STATUS[template.invocation_type]:
         return _SUCCESS
     if 200 <= reply.status < 300:
@@ -126,7 +126,7 @@ def classify(reply: Reply, template: InvokeTemplate) -> Classification:
 
 
 def classify_failure(error: TransportError) -> Classification:
-    """What a call without a reply means: only a request that surely was not sent is safe to repeat."""
+    """Classify a call without a reply: only a request that surely was not sent is safe to repeat."""
     not_sent = isinstance(error, (ConnectFailed, RequestNotSent))
     detail = ErrorDetail(type=type(error).__name__, message=str(error))
     return Classification(Verdict.TRANSIENT if not_sent else Verdict.AMBIGUOUS, detail)

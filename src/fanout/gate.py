@@ -14,7 +14,7 @@ from fanout.model import ThrottleKind
 
 
 class Release(enum.Enum):
-    """What a finished call says about the limit."""
+    """The way a permit is released, which says something about the limit."""
 
     SUCCESS = "success"
     IGNORED = "ignored"

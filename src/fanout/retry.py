@@ -52,7 +52,7 @@ class RetryBudget:
 
 
 class ThrottlePatience:
-    """How long a run bears a function that answers nothing but throttles. Never reads a clock."""
+    """Patience with a function that answers nothing but throttles. Never reads a clock."""
 
     __slots__ = ("_patience_s", "_since_s")
 

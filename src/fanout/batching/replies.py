@@ -21,7 +21,7 @@ INVALID_REPLY = "BatchReplyInvalid"
 
 
 class RecordResult(msgspec.Struct, frozen=True):
-    """What one record of a call gets: an output (or none), or an error."""
+    """The result of one record of a call: an output (or none), or an error."""
 
     output: bytes | None = None
     error: ErrorDetail | None = None

@@ -26,7 +26,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES, short_help="What became of Event calls.")
+@click.command(epilog=_EXAMPLES, short_help="Collect the results of Event calls.")
 @run_dir_argument()
 @click.option(
     "--from",

@@ -90,7 +90,10 @@ class _Command(click.Command):
 
 
 @click.command(
-    "export", cls=_Command, epilog=_EPILOG, short_help="Inputs, outputs or outcomes of a run, by status."
+    "export",
+    cls=_Command,
+    epilog=_EPILOG,
+    short_help="Write inputs, outputs or outcomes of a run, by status.",
 )
 @run_dir_argument()
 @click.option(

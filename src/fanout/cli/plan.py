@@ -35,7 +35,9 @@ Examples:
 """
 
 
-@click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="A canary, then projected time and cost.")
+@click.command(
+    cls=SectionedCommand, epilog=_EXAMPLES, short_help="Send a few records, and project time and cost."
+)
 @click.argument("function")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="INPUT...")
 @click.option(

@@ -40,7 +40,7 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
 """
 
 
-@click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="One call per record of INPUT.")
+@click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="Invoke FUNCTION once per record of INPUT.")
 @click.argument("function")
 @click.argument("inputs", nargs=-1, type=click.Path(allow_dash=True), metavar="[INPUT]...")
 @click.option(

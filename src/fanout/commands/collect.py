@@ -146,7 +146,7 @@ def _settle(run_dir: RunDir) -> RunReport:
 
 
 class _Said:
-    """How far a collection has come, now and then."""
+    """Messages about the progress of a collection, now and then."""
 
     def __init__(self, audience: Audience) -> None:
         self._audience = audience

@@ -15,7 +15,7 @@ from fanout.queues import is_queue, parse_queue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """What is asked of a collection. ``queues``: locations; none: those of the function's configuration."""
+    """The request for a collection. ``queues``: locations; none: those of the function's configuration."""
 
     queues: Sequence[str] = ()
     wait_s: float | None = None
@@ -35,7 +35,7 @@ class Collection:
 
 
 class CollectionStop:
-    """What a signal does to a collection: it ends soon, and can be begun again."""
+    """Stops a collection soon, at a signal; it can be begun again."""
 
     def __init__(self) -> None:
         self.is_stopping = False

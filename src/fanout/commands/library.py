@@ -120,7 +120,7 @@ def dry_run(
     transport: str | Transport = "direct",
     **options: Unpack[RunKeywords],
 ) -> DryRunReport:
-    """What ``run`` would do, counted: ``payloads`` are read to their end, selected and checked.
+    """Count what ``run`` would do: ``payloads`` are read to their end, selected and checked.
 
     Nothing is sent, Lambda is asked nothing, and nothing is kept. Takes what ``run`` takes. Raises
     ConfigError where ``run`` would before its first call, SourceError for an input that cannot be read to

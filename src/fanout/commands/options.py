@@ -224,7 +224,7 @@ class RunOptions:
         )
 
     def selector(self) -> Selector:
-        """What makes key and payload of a record. Raises ConfigError for expressions that are wrong."""
+        """The selector of key and payload of a record. Raises ConfigError for expressions that are wrong."""
         return Selector(self.key, self.select, self.durable_expr)
 
     def rules(self) -> StopRules:
@@ -254,7 +254,7 @@ class RunOptions:
     # --- what run.json has of them -------------------------------------------------------------
 
     def chosen(self) -> Given:
-        """What was asked for: a call's options that were given, and the run's that are not the default."""
+        """The options asked for: those of calls that were given, and the run's that are not the default."""
         chosen = {name: getattr(self.calls, name) for name in self.given if name != "invocation"}
         if "invocation" in self.given:
             chosen["stream"] = True
@@ -266,7 +266,7 @@ class RunOptions:
         return cast(Given, {**chosen, "transport": transport})
 
     def kept(self) -> Given:
-        """What run.json keeps of them."""
+        """The options that run.json keeps."""
         left_out = _NOT_KEPT | (frozenset() if self.own_transport is None else {"transport"})
         return cast(Given, {name: value for name, value in self.chosen().items() if name not in left_out})
 

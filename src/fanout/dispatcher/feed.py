@@ -77,7 +77,7 @@ class CallFeed(Feed):
 
 
 class Receiver(Protocol):
-    """Where the outcomes of a record feed go, and what holds its pulling back. Nothing here may block."""
+    """The receiver of a record feed's outcomes, which may hold its pulling back. Nothing here may block."""
 
     @property
     def has_room(self) -> bool:
@@ -115,7 +115,7 @@ class Receiver(Protocol):
 
 
 class RunFeed(Protocol):
-    """What a run asks of its feed, whether the calls are made here or by workers."""
+    """The feed as a run sees it, whether the calls are made here or by workers."""
 
     fatal: FatalRefusal | None
     outstanding: int

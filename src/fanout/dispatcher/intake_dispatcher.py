@@ -56,7 +56,10 @@ class WorkerLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a dispatcher has in flight, and what holds it back. ``linger_until_s``: of the engine's clock."""
+    """The calls in flight of a dispatcher, and what holds it back.
+
+    ``linger_until_s``: of the engine's clock.
+    """
 
     in_flight: int
     lingering: int

@@ -13,7 +13,7 @@ LAG_S = 0.25
 
 
 class Scaling(Protocol):
-    """How fast a function may take more calls at once. Never reads a clock."""
+    """The pace at which a function may take more calls at once. Never reads a clock."""
 
     peak: int
     peak_until_s: float

@@ -23,7 +23,7 @@ _ABORT_TAKES_S = 5.0
 
 
 class Clients(Protocol):
-    """Where an S3 client comes from."""
+    """The source of S3 clients."""
 
     async def client(self, service: str) -> Any: ...
 

@@ -34,7 +34,7 @@ Complete = Callable[[list[Outcome], CallResult], list[Outcome]]
 
 
 class Sink(Protocol):
-    """Where outcomes go: the run's journal, which calls ``Collector.on_synced`` later."""
+    """The destination of outcomes: the run's journal, which calls ``Collector.on_synced`` later."""
 
     @property
     def is_backed_up(self) -> bool: ...
@@ -46,7 +46,7 @@ class Sink(Protocol):
 
 
 class Counts(msgspec.Struct):
-    """What a collection did. ``open`` is how many records wait for their result."""
+    """The counts of a collection. ``open`` is how many records wait for their result."""
 
     open: int = 0
     collected: int = 0

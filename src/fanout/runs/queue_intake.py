@@ -51,7 +51,7 @@ class Receiving(Protocol):
 
 
 class Settled(msgspec.Struct):
-    """What earlier sessions of a run know of its records."""
+    """The knowledge of earlier sessions about a run's records."""
 
     ok: SeqSet = msgspec.field(default_factory=SeqSet)
     failed: SeqSet = msgspec.field(default_factory=SeqSet)

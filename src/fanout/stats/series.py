@@ -11,7 +11,7 @@ LEAST_BIN_S = 0.1
 
 
 class Bin(msgspec.Struct, kw_only=True):
-    """What happened from ``start_s`` to ``end_s`` of the run's running time (0 is its start).
+    """The events from ``start_s`` to ``end_s`` of the run's running time (0 is its start).
 
     ``in_flight`` and ``limit`` are means over the bin's samples, None where nobody looked.
     """

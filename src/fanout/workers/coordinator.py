@@ -56,7 +56,7 @@ def shown(name: str) -> str:
 
 
 class Member:
-    """What the coordinator knows of one worker."""
+    """The coordinator's view of one worker."""
 
     def __init__(self, name: str, link: Link, load: WorkerLoad, now_s: float) -> None:
         self.name = name
