@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
@@ -207,9 +207,11 @@ class Budget:
         self, engine: Engine, *, concurrency: int | str | None = None, rate: float | None = None
     ) -> None:
         """Another concurrency or rate, from now on. Raises ConfigError for values that are wrong."""
-        changes: dict[str, Any] = {"concurrency": concurrency, "rate": rate}
+        options = self._options
         options = replace(
-            self._options, **{name: value for name, value in changes.items() if value is not None}
+            options,
+            concurrency=options.concurrency if concurrency is None else concurrency,
+            rate=options.rate if rate is None else rate,
         )
         asked = parse_concurrency(options.concurrency)
         if concurrency is not None and asked.file is not None:
