@@ -101,7 +101,7 @@ def test_failed_inputs_are_input_again(run: Path) -> None:
     """By default what failed, by the latest outcome, byte for byte; what is no JSON is left out, and told."""
     stdout, stderr = export(run)
     assert stdout.splitlines() == [INPUTS[4], INPUTS[5]]
-    assert stderr == "fanout: left out 1 inputs that are no JSON: --outcomes has them\n"
+    assert stderr == "fanout: left out 1 inputs that are not JSON: --outcomes has them\n"
 
 
 def test_records_are_chosen_by_status_and_error_type(run: Path) -> None:
