@@ -454,9 +454,17 @@ async def test_managed_instances_take_environments_times_calls_in_each() -> None
     assert ("scaling", "f", {"Qualifier": "$LATEST.PUBLISHED"}) in api.asked
     assert (quotas.budget, quotas.cause, quotas.rate_per_s) == (800, "managed", None)
     assert (quotas.is_managed, quotas.managed_start) == (True, 48)
+    assert quotas.unpriced == "managed instances"
     assert (await ask(api, Concurrency(fixed=2_000))).budget == 800
     denied = await ask(Api(MANAGED, scaling=ApiError("AccessDeniedException", 403)))
     assert (denied.budget, denied.is_assumed) == (48, True)
+
+
+def test_accelerators_are_not_charged_by_the_gigabyte_second() -> None:
+    """So their cost is not known."""
+    accelerated = {"Configuration": {"Timeout": 30, "AcceleratorConfig": {"AcceleratorType": "any"}}}
+    assert decide(Replies(accelerated, ACCOUNT), AUTO).unpriced == "accelerators"
+    assert decide(Replies(FUNCTION, ACCOUNT), AUTO).unpriced is None
 
 
 def test_tenants_have_a_limit_of_their_own() -> None:

@@ -1,4 +1,4 @@
-"""The cost of a run: from billed times in REPORT lines, else an upper bound from durations."""
+"""What a run costs: from what was billed where the REPORT line told, else an upper bound from durations."""
 
 from __future__ import annotations
 
@@ -29,14 +29,19 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class CostEstimate(msgspec.Struct, frozen=True, kw_only=True):
-    """US dollars, and what they rest on. At most one of the two bounds holds; neither: as billed."""
+    """US dollars, and what they rest on. At most one of the two bounds holds; neither: as billed.
 
-    usd: float
+    ``usd`` None: not known, for the reason that ``basis`` gives.
+    """
+
+    usd: float | None
     is_upper_bound: bool
     is_lower_bound: bool = False
     basis: str
 
     def __str__(self) -> str:
+        if self.usd is None:
+            return "not known"
         sign = "at most " if self.is_upper_bound else "at least " if self.is_lower_bound else ""
         return f"{sign}{dollars(self.usd)}"
 
@@ -70,7 +75,8 @@ class CostMeter:
     ``memory_mb``, ``architecture`` and ``storage_mb`` are the function's configuration. Where the
     memory is not known, the first REPORT line tells it; records before that are not charged for
     their time, and the sum is a lower bound. A provisioned function's time costs otherwise: give
-    prices for it.
+    prices for it. ``unpriced`` names what makes all of these prices wrong for the function: its cost is
+    not known then.
     """
 
     def __init__(
@@ -82,7 +88,9 @@ class CostMeter:
         storage_mb: int = FREE_STORAGE_MB,
         invocation_type: InvocationType = "RequestResponse",
         prices: dict[str, Prices] | None = None,
+        unpriced: str | None = None,
     ) -> None:
+        self.unpriced = unpriced
         table = load_prices() if prices is None else prices
         region = region or DEFAULT_REGION
         charged_as = (
@@ -218,6 +226,9 @@ class CostMeter:
 
     def estimate(self) -> CostEstimate:
         """The sum, with what it rests on in words."""
+        if self.unpriced is not None:
+            basis = f"the function has {self.unpriced}, which are not charged by the GB-second"
+            return CostEstimate(usd=None, is_upper_bound=False, basis=basis)
         bound, basis = self._basis()
         return CostEstimate(
             usd=self.usd,
@@ -260,4 +271,5 @@ def meter_of(run: dict[str, Any], prices: dict[str, Prices] | None = None) -> Co
         storage_mb=function.get("storage_mb") or FREE_STORAGE_MB,
         invocation_type=options.get("invocation_type") or "RequestResponse",
         prices=prices,
+        unpriced=function.get("unpriced") or None,
     )

@@ -133,3 +133,52 @@ def test_a_paused_run_of_the_library_goes_on(tmp_path: Path) -> None:
     )
     thread.join(10)
     assert (report.ok, report.records) == (True, 300)
+
+
+VERBS = {
+    "run": ["run", "steady", "in.jsonl", "--out", "run", "-j", "2", "--no-report"],
+    "plan": ["plan", "steady", "in.jsonl", "--out", "run", "-j", "2", "--canary", "100", "--yes"],
+    "resume": ["resume", "run", "--take", "100"],
+    "redrive": ["redrive", "run", "-j", "2", "--rate", "50"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_that_sends_is_tuned(inside: Inside, verb: str) -> None:
+    """A run, the canary of a plan, a resume and a redrive: each confirms, and keeps what was changed."""
+    inside.write("in.jsonl", 100)
+    if verb == "resume":
+        inside.run(*VERBS["run"], "--take", "10")
+    elif verb == "redrive":
+        inside.run("run", "errors", "in.jsonl", "--out", "run", "--no-report")
+    said: list[Any] = []
+
+    def ask(changes: dict[str, Any]) -> Any:
+        request = TuneRequest(inside.directory / "run", tuning_of(changes))
+        give_up_at_s = time.monotonic() + 30
+        request.send()
+        while (answer := request.answer()) is None and time.monotonic() < give_up_at_s:
+            time.sleep(0.01)
+        return answer and answer.in_force
+
+    def tune() -> None:
+        outcomes = inside.directory / "run" / "outcomes.jsonl"
+        before = outcomes.stat().st_size if outcomes.exists() else 0
+        while not outcomes.exists() or outcomes.stat().st_size == before:
+            time.sleep(0.005)
+        changes: list[dict[str, Any]] = [{"pause": True}, {"concurrency": 20, "retries": 7}, {"pause": False}]
+        said.extend(ask(each) for each in changes)
+
+    thread = threading.Thread(target=tune)
+    thread.start()
+    inside.run(*VERBS[verb])
+    thread.join(30)
+    assert [(each["pause"], each["concurrency"], each["retries"]) for each in said] == [
+        (True, 2, 3),
+        (True, 20, 7),
+        (False, 20, 7),
+    ]
+    state = inside.state()
+    assert (state["options"]["concurrency"], state["options"]["retries"]) == (20, 7)
+    assert len(state["tuned"]) == 3
+    assert len({outcome["seq"] for outcome in inside.outcomes()}) == 100

@@ -25,7 +25,7 @@ from fanout.runs.audience import Audience
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """The findings of a canary, projected on the whole input, as it is and for each "what if"."""
+    """What a canary found, and what it means for the whole input and for each "what if"."""
 
     function: str
     records: int
@@ -156,14 +156,14 @@ def _what_if(changed: Mapping[str, float], rate_per_s: float | None) -> dict[str
     return out
 
 
-def _costs(ran: list[Outcome], report: RunReport) -> tuple[list[float], CostEstimate]:
+def _costs(ran: list[Outcome], report: RunReport) -> tuple[list[float] | None, CostEstimate]:
     each: list[float] = []
     total = meter_of(report.run)
     for outcome in ran:
         before = total.usd
         total.add(outcome)
         each.append(total.usd - before)
-    return each, total.estimate()
+    return None if total.unpriced else each, total.estimate()
 
 
 def _batch_size(outcomes: list[Outcome]) -> float:

@@ -1,4 +1,4 @@
-"""The state of a run in its directory: run.json from the first to the last write, and the page."""
+"""What a run leaves in its directory: run.json from its first to its last word, and the page."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from fanout.commands.request import Request
 from fanout.commands.run_input import first_input
-from fanout.errors import FanoutError, is_short_of_memory
+from fanout.errors import FanoutError
 from fanout.journal import BEGUN_FILES, Replay, RunDir
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 from fanout.runs import Run, RunResult
+from fanout.version import version
 
 REPORT_FILE = "report.html"
 
@@ -36,7 +36,7 @@ def default_directory(function: str) -> Path:
 def first_state(request: Request) -> dict[str, Any]:
     """run.json of a run that begins."""
     return {
-        "fanout_version": version("lambda-fanout"),
+        "fanout_version": version(),
         "function": request.options.function,
         "options": request.options.kept(),
         "input": _input(request),
@@ -103,6 +103,7 @@ def function_state(meta: dict[str, Any]) -> dict[str, Any]:
             "architecture": meta.get("architecture"),
             "storage_mb": meta.get("ephemeral_mb"),
             "timeout_s": meta.get("function_timeout_s"),
+            "unpriced": meta.get("unpriced"),
         },
         "limits": {
             "concurrency": meta.get("budget"),
@@ -137,10 +138,8 @@ def write_page(report: RunReport) -> str | None:
     assert report.run_dir is not None
     try:
         report.write_html(report.run_dir / REPORT_FILE)
-    except Exception as error:
-        if is_short_of_memory(error):
-            return f"{report.run_dir / REPORT_FILE} was not written: not enough memory"
-        if not isinstance(error, (OSError, FanoutError)):
-            raise
-        return f"{report.run_dir / REPORT_FILE} was not written: {error}"
+    except MemoryError:
+        return f"{report.run_dir / REPORT_FILE}: not written: not enough memory"
+    except (OSError, FanoutError) as error:
+        return f"{report.run_dir / REPORT_FILE}: not written: {error}"
     return None

@@ -1,4 +1,4 @@
-"""The budget that follows from the answers of Lambda's APIs, with the source of each figure. Pure."""
+"""Which budget follows from what Lambda's APIs answered, and where each figure came from. Pure."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ class Quotas:
     state_reason: str | None = None
     is_managed: bool = False  # runs on managed instances: other scaling, other prices
     managed_start: int = 0  # calls at once that a new version of such a function takes
+    unpriced: str | None = None  # what of the function is not charged by the GB-second
     is_durable: bool = False
     durable_retention_days: int | None = None
     is_tenant_isolated: bool = False
@@ -144,6 +145,11 @@ def decide(
         state_reason=found.state_reason,
         is_managed=found.is_managed,
         managed_start=MANAGED_START_ENVIRONMENTS * found.per_environment if found.is_managed else 0,
+        unpriced="managed instances"
+        if found.is_managed
+        else "accelerators"
+        if found.has_accelerator
+        else None,
         is_durable=found.is_durable,
         durable_retention_days=found.retention_days,
         is_tenant_isolated=found.is_tenant_isolated,

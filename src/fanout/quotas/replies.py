@@ -1,4 +1,4 @@
-"""The answers of Lambda's APIs, and the figures found in them. Pure."""
+"""What Lambda's APIs answered, and what is read out of it. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Answer = Mapping[str, Any] | str  # an API's reply, or in words why there is non
 
 @dataclass(frozen=True, slots=True)
 class Replies:
-    """The answers of the APIs.
+    """What the APIs answered.
 
     ``provisioned`` is None when there is no qualifier to ask for, ``scaling`` where the function does not
     run on managed instances. ``unreachable`` says why, when no connection could be made at all;
@@ -41,7 +41,7 @@ class Replies:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The figures found in the replies; None where it was not there."""
+    """What was read out of the replies; None where it was not there."""
 
     reserved: int | None
     provisioned: int | None
@@ -60,6 +60,7 @@ class Found:
     execution_timeout_s: int | None
     retention_days: int | None
     is_tenant_isolated: bool
+    has_accelerator: bool
 
 
 def read(replies: Replies) -> Found:
@@ -90,6 +91,7 @@ def read(replies: Replies) -> Found:
         execution_timeout_s=_count(function, "Configuration", "DurableConfig", "ExecutionTimeout"),
         retention_days=_count(function, "Configuration", "DurableConfig", "RetentionPeriodInDays"),
         is_tenant_isolated=isinstance(_dig(function, "Configuration", "TenancyConfig"), Mapping),
+        has_accelerator=isinstance(_dig(function, "Configuration", "AcceleratorConfig"), Mapping),
     )
 
 

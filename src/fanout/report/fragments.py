@@ -132,11 +132,8 @@ def tiles(report: RunTotals) -> str:
     if report.cost is not None:
         cost = report.cost
         sign = "at most " if cost.is_upper_bound else "at least " if cost.is_lower_bound else ""
-        made.append(
-            tile(
-                "Cost", sign + figure("usd", cost.usd, dollars(cost.usd)), escape(report.cost_basis), "broad"
-            )
-        )
+        shown = "not known" if cost.usd is None else sign + figure("usd", cost.usd, dollars(cost.usd))
+        made.append(tile("Cost", shown, escape(report.cost_basis), "broad"))
     return "".join(made)
 
 

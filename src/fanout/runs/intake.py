@@ -28,7 +28,7 @@ OnRecord = Callable[[int, bytes], None]
 
 
 class RunIntake(EngineIntake, Protocol):
-    """The intake as a run sees it: more than the engine asks."""
+    """What a run asks of its intake, beyond what the engine asks."""
 
     @property
     def handed_out(self) -> int:

@@ -1,4 +1,4 @@
-"""The check before a run: limits were read, and Lambda says that the caller may invoke the function."""
+"""Whether a run may begin: the limits were read, and Lambda says that the caller may invoke the function."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ class Spending:
             storage_mb=quotas.ephemeral_mb or 512,
             invocation_type=dispatcher.options.invocation_type,
             prices=self._prices,
+            unpriced=quotas.unpriced,
         )
         if self._before is not None:
             self._meter.carry_on(self._before)
@@ -46,7 +47,7 @@ class Spending:
     @property
     def usd(self) -> float | None:
         """What was spent so far, where that is known."""
-        return None if self._meter is None else self._meter.usd
+        return None if self._meter is None or self._meter.unpriced else self._meter.usd
 
     @property
     def call_usd(self) -> float:

@@ -26,10 +26,7 @@ ANSWER_FILE = "tuned.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """Changes to a running run; None leaves an option as it is.
-
-    ``deadline`` counts from now. Raises ConfigError.
-    """
+    """What is to change; None stays as it is. ``deadline`` counts from now. Raises ConfigError."""
 
     concurrency: int | str | None = None
     rate: float | None = None
@@ -105,7 +102,7 @@ class _Ask(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """The answer of a run to an ask: the options in force now, or why they are not."""
+    """What a run says to an ask: what is in force now, or why it is not."""
 
     id: str
     in_force: dict[str, Any] | None = None

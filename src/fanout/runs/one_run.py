@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from math import ceil, inf
+from math import inf
 from typing import Any
 
 import anyio
@@ -145,6 +145,8 @@ class Run:
         tuning = tuning_of(changes)
         if self._feed is None or self._stop is not None:
             raise ConfigError("the run is about to end, or has not begun: nothing can be changed")
+        if tuning.max_cost is not None and self._spending.usd is None:
+            raise ConfigError("max_cost cannot be kept: what this function costs is not known: leave it out")
         dispatcher = self._dispatcher
         in_force = dispatcher.tune(
             concurrency=tuning.concurrency, rate=tuning.rate, retries=tuning.retries, pause=tuning.pause
@@ -156,8 +158,9 @@ class Run:
             self._set_timer(self._feed.deadline_s)
         if self._rules.is_needed:
             self._check_rules([])
+        ends_at_s = self._feed.deadline_s
         in_force.update(
-            deadline=tuning.deadline,
+            deadline=None if ends_at_s is None else round(ends_at_s - dispatcher.engine.clock(), 1),
             max_cost=self._rules.max_cost_usd,
             tolerated_failure_count=self._rules.tolerated_failure_count,
             tolerated_failure_percentage=self._rules.tolerated_failure_percentage,
@@ -235,6 +238,13 @@ class Run:
                             "DurableConfig for this qualifier): leave durable out, or name a durable version"
                         )
                     self._spending.begin(dispatcher)
+                    if (
+                        unpriced := dispatcher.budget.quotas.unpriced
+                    ) and self._rules.max_cost_usd is not None:
+                        raise ConfigError(
+                            f"max_cost cannot be kept: the function has {unpriced}, whose cost is not known "
+                            "here: leave it out"
+                        )
                     if self._audience.on_started is not None:
                         self._audience.on_started(dispatcher)
                     if self._preflight or dispatcher.budget.quotas.function_missing:
@@ -287,11 +297,9 @@ class Run:
     def _may_start(self) -> bool:
         if self._rules.max_cost_usd is None or self._intake is None:
             return True
-        out = self._pending() - (0 if self._feed is None else self._feed.forming)
-        size = self._finished / self._calls if self._calls else self._dispatcher.options.batch or 1
         return self._rules.may_start(
             spent_usd=self._spending.usd or 0.0,
-            in_flight=ceil(out / max(1.0, size)),
+            in_flight=self._pending(),
             call_usd=self._spending.call_usd,
         )
 
@@ -507,6 +515,7 @@ def _meta(dispatcher: IntakeDispatcher) -> dict[str, object]:
         "memory_mb": quotas.memory_mb,
         "architecture": quotas.architecture,
         "ephemeral_mb": quotas.ephemeral_mb,
+        "unpriced": quotas.unpriced,
         "function_timeout_s": quotas.function_timeout_s,
         "budget": quotas.budget,
         "budget_cause": quotas.cause,
