@@ -2,38 +2,42 @@
 
     fanout emulate examples/in_lambda.py:handler --simulate name=worker,latency=50ms --port 9001
 
-One dispatcher for the life of the environment: it reads the limits once, and its connections are open
-when the next event comes. What has no outcome when the time is nearly up is returned, so that the caller
-(a queue, a state machine) can send it again; some of it may have run: the worker must be idempotent.
+``handler`` gets the records in its event, ``handle_file`` the place of an input (``s3://…``). Both stop
+before Lambda does. What has no outcome by then is the caller's to send again (a queue, a state machine);
+some of it may have run: the worker must be idempotent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import fanout
 
+WORKER = os.environ.get("WORKER", "worker")
 SPARE_S = 5.0
 
+# In the initialisation, which has a whole CPU: what would else be imported in the first event's time.
+fanout.preload("Dispatcher")
+# For the life of the environment: limits are read once, and connections are open when the next event comes.
 _loop = asyncio.new_event_loop()
-_open: list[fanout.Dispatcher] = []
+_dispatcher = fanout.Dispatcher(WORKER, concurrency=50, retries=2)
 
 
-async def _ready() -> fanout.Dispatcher:
-    if not _open:
-        dispatcher = fanout.Dispatcher(os.environ.get("WORKER", "worker"), concurrency=50, retries=2)
-        _open.append(await dispatcher.__aenter__())
-    return _open[0]
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Call the worker for each of ``event["records"]``."""
+    return _loop.run_until_complete(_call_all(event["records"], _seconds(context)))
 
 
 async def _call_all(records: list[Any], seconds: float) -> dict[str, Any]:
-    dispatcher = await _ready()
     done: dict[int, str] = {}
     try:
         async with asyncio.timeout(seconds):
-            async for outcome in dispatcher.map(records):
+            await _dispatcher.open()  # the first time; then it is
+            async for outcome in _dispatcher.map(records):
                 done[outcome.seq] = outcome.status
     except TimeoutError:
         pass
@@ -41,7 +45,25 @@ async def _call_all(records: list[Any], seconds: float) -> dict[str, Any]:
     return {"succeeded": sum(status == "succeeded" for status in done.values()), "left": left}
 
 
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Call the worker for each of ``event["records"]``."""
-    seconds = context.get_remaining_time_in_millis() / 1000 - SPARE_S
-    return _loop.run_until_complete(_call_all(event["records"], seconds))
+def handle_file(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Call the worker for each record of ``event["input"]``; outcomes go to ``event["results"]``, if given.
+
+    /tmp is the only place that can be written, and is kept for the next event: so what was left there goes.
+    """
+    out = Path("/tmp/run")
+    shutil.rmtree(out, ignore_errors=True)
+    report = fanout.run(
+        WORKER,
+        event["input"],
+        out=out,
+        concurrency=50,
+        retries=2,
+        deadline=_seconds(context),
+        results=event.get("results"),
+        report=False,
+    )
+    return {"state": report.state, "counts": report.counts, "pending": report.pending}
+
+
+def _seconds(context: Any) -> float:
+    return max(1.0, context.get_remaining_time_in_millis() / 1000 - SPARE_S)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -97,17 +98,35 @@ __all__ = [
 ]
 
 
-def preload() -> None:
+def preload(*names: str) -> None:
     """Import now what is otherwise imported when it is first needed.
 
-    For Lambda's initialisation phase, which is not billed against a call, and for services that would
-    rather start slowly than answer their first request slowly. Sends nothing.
+    ``names`` are those of this package that will be used, such as ``"Dispatcher"``; without any, all. For
+    Lambda's initialisation phase, and for services that would rather start slowly than answer their first
+    request slowly. Reads credential files as a first call does, and sends nothing.
     """
-    for name in (*sorted({*_HOMES.values()}), *_LATER):
-        import_module(name)
+    unknown = [name for name in names if name not in _HOMES]
+    if unknown:
+        raise ValueError(f"fanout has no {unknown[0]!r} to preload: see fanout.__all__")
+    for module in (*sorted({_HOMES[name] for name in names or _HOMES}), *_LATER):
+        import_module(module)
+    from fanout.aws.environment import plain_settings
+
+    if plain_settings(os.environ, region=None, endpoint_url=None) is None:
+        for module in _OF_BOTOCORE:
+            import_module(module)
 
 
-_LATER = ("fanout.transports.direct", "fanout.aws.session", "aiobotocore.session", "botocore.httpsession")
+_LATER = (
+    "anyio._backends._asyncio",
+    "anyio.lowlevel",
+    "anyio.streams.memory",
+    "encodings.idna",
+    "fanout.aws.session",
+    "fanout.quotas.discover",
+    "fanout.transports.direct",
+)
+_OF_BOTOCORE = ("aiobotocore.session", "botocore.httpsession")  # for what the environment does not say
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 import anyio
@@ -20,6 +19,7 @@ from fanout.errors import FanoutError, SourceError
 from fanout.journal import RunDir, iter_lines
 from fanout.journal.run_dir import new_run_id
 from fanout.outputs.s3 import Clients, S3Upload, Uploaded
+from fanout.version import version
 
 _BLOCK_BYTES = 4 << 20
 _OBJECT_BYTES = 256 << 20  # of one part
@@ -122,7 +122,7 @@ class _Uploading:
             "started_at": state.get("started_at"),
             "finished_at": state.get("finished_at"),
             "uploaded_at": iso(time.time()),
-            "fanout_version": version("lambda-fanout"),
+            "fanout_version": version(),
             "bucket": self._bucket,
             "parts": self._parts,
         }

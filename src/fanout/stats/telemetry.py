@@ -1,4 +1,4 @@
-"""OpenTelemetry metrics and spans of a run: none, unless the program has set a provider up.
+"""What OpenTelemetry is told of a run: nothing at all, unless the program has set a provider up.
 
 Metrics and attributes have the names of the semantic conventions for FaaS
 (https://opentelemetry.io/docs/specs/semconv/faas/); what those do not know is under ``fanout.``.
@@ -12,11 +12,11 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from fanout.model import OK_STATUSES, Outcome
+from fanout.version import version
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext, Tracer
 
 _SCOPE = "fanout"
-_PACKAGE = "lambda-fanout"
 # The default boundaries are made for milliseconds: all of a second's calls would be in one bucket.
 _BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 900)
 _BOUNDS_BYTES = tuple(
@@ -65,12 +64,12 @@ class Telemetry:
         except ImportError:
             return
         if _does_something(metrics.get_meter_provider()):
-            self._instruments = _Instruments(metrics.get_meter(_SCOPE, version(_PACKAGE)))
+            self._instruments = _Instruments(metrics.get_meter(_SCOPE, version()))
             if in_flight is not None:
                 self._in_flight = in_flight
                 _observe(metrics.get_meter_provider(), self)
         if spans and _does_something(trace.get_tracer_provider()):
-            self._tracer = trace.get_tracer(_SCOPE, version(_PACKAGE))
+            self._tracer = trace.get_tracer(_SCOPE, version())
             self._context = context.get_current()
 
     def in_flight_now(self) -> tuple[int, tuple[tuple[str, str], ...]]:
@@ -233,7 +232,7 @@ def _observe(provider: object, telemetry: Telemetry) -> None:
             sums[attributes] += count
         return [metrics.Observation(count, dict(attributes)) for attributes, count in sums.items()]
 
-    meter = metrics.get_meter(_SCOPE, version(_PACKAGE))
+    meter = metrics.get_meter(_SCOPE, version())
     meter.create_observable_gauge("fanout.in_flight", [observe], "{invocation}", "Calls in flight.")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from importlib.metadata import version
 from urllib.parse import quote, urlsplit
 
 from fanout.errors import ReplyLost
@@ -17,14 +16,15 @@ from fanout.transports.http.http1 import MAX_REPLY_BYTES, Connection
 from fanout.transports.replies import StreamedReply, make_reply
 from fanout.transports.signed_http import SignedHttp, host_header
 from fanout.transports.sigv4 import Credentials, RequestSigner
+from fanout.version import version
 
 _TEMPLATES_KEPT = 1024
 _PATH = "/%:@!$&'()*+,;=~"  # what a path may hold as it is
-_USER_AGENT = f"lambda-fanout/{version('lambda-fanout')}"
+_USER_AGENT = f"lambda-fanout/{version()}"
 
 
 class _Prepared:
-    """The part that all calls of one template share: their signer, and the head of their request."""
+    """What all calls of one template share: their signer, and the head of their request."""
 
     __slots__ = ("_begin", "_headers", "_lines", "_signer", "template")
 

@@ -11,7 +11,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +29,7 @@ from fanout.pacer import Pacer
 from fanout.runs.intake import Intake as RunIntake
 from fanout.runs.intake import record_of_item
 from fanout.runs.receiver import RunReceiver
+from fanout.version import version
 from fanout.workers.crew import Crew, Link
 from fanout.workers.lease_book import LeaseBook
 from fanout.workers.messages import Command, Greeting, Order, Report, Settings, handed, lines_of
@@ -56,7 +56,7 @@ def shown(name: str) -> str:
 
 
 class Member:
-    """The coordinator's view of one worker."""
+    """What the coordinator knows of one worker."""
 
     def __init__(self, name: str, link: Link, load: WorkerLoad, now_s: float) -> None:
         self.name = name
@@ -198,7 +198,7 @@ class Coordinator(IntakeDispatcher):
         feed = self._feed
         deadline_s = None if feed is None else feed.deadline_s
         settings = Settings(
-            version=version("lambda-fanout"),
+            version=version(),
             options=replace(self.options, rate=None, deadline=None),
             generation=self._generation,
             function_timeout_s=self.budget.quotas.function_timeout_s,
@@ -367,7 +367,6 @@ class CrewFeed:
         self.command: Command = "go"
         self.deadline_s: float | None = None
         self.outstanding = 0
-        self.forming = 0  # batches form at the workers
         self.is_finished = False
         self.is_queued = False  # of an engine's queue: there is none
         self.fatal: FatalRefusal | None = None

@@ -12,7 +12,6 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
-from importlib.metadata import version
 
 import msgspec
 
@@ -21,6 +20,7 @@ from fanout.dispatcher import Hooks, IntakeDispatcher, RecordFeed
 from fanout.dispatcher.budget import Budget
 from fanout.errors import FanoutError
 from fanout.transports import Transport
+from fanout.version import version
 from fanout.workers.messages import Greeting, Lease, Order, Report, Settings, unpacked, unpacked_lines
 from fanout.workers.seams import HandedIntake, LeasedBudget, LineReceiver
 
@@ -61,7 +61,7 @@ class Worker:
 
     async def begin(self, settings: Settings) -> Greeting:
         """Open the transport with this machine's own credentials. Takes no work when it says why not."""
-        own_version = version("lambda-fanout")
+        own_version = version()
         if (refusal := _version_refusal(settings.version)) is not None:
             return Greeting(own_version, os.getpid(), refusal)
         if self._task is None:
@@ -234,7 +234,7 @@ class _Version(msgspec.Struct):
 
 
 def _version_refusal(coordinators: str) -> str | None:
-    own = version("lambda-fanout")
+    own = version()
     return None if coordinators == own else f"it has fanout {own}, the coordinator {coordinators}"
 
 
@@ -253,7 +253,7 @@ class WorkerActor:
         """See Worker."""
         refusal = _version_refusal(msgspec.msgpack.decode(settings, type=_Version).version)
         if refusal is not None:  # its other members may be of another shape
-            return encode(Greeting(version("lambda-fanout"), os.getpid(), refusal))
+            return encode(Greeting(version(), os.getpid(), refusal))
         if self._worker is None:
             self._worker = Worker()
         return encode(await self._worker.begin(msgspec.msgpack.decode(settings, type=Settings)))
