@@ -157,11 +157,19 @@ def _memory(results: dict[str, Any]) -> str:
 
 def _latency(results: dict[str, Any]) -> str:
     parts = ["| | p50 | p99 |", "|---|---|---|"]
-    for name in ("bare", "invoke", "added"):
-        title = {"bare": "transport alone", "invoke": "`dispatcher.invoke`", "added": "**added**"}[name]
-        parts.append(
-            f"| {title} | {_spread(results[f'{name} p50'])} µs | {_spread(results[f'{name} p99'])} µs |"
-        )
+    titles = {"bare": "transport alone", "invoke": "`dispatcher.invoke`", "added": "**added**"}
+    for when in ("", " at 1,000/s"):
+        for name, title in titles.items():
+            p50, p99 = (_spread(results[f"{name} {each}{when}"]) for each in ("p50", "p99"))
+            parts.append(f"| {title}{when} | {p50} µs | {p99} µs |")
+    parts += [
+        "",
+        "| the event loop works without a pause for | p99 | p99.9 | at the most |",
+        "|---|---|---|---|",
+    ]
+    for name in {each.partition(": ")[0]: None for each in results if each.startswith("loop busy")}:
+        figures = " | ".join(f"{_spread(results[f'{name}: {each}'])} µs" for each in ("p99", "p99.9", "max"))
+        parts.append(f"| {name.removeprefix('loop busy, ')} | {figures} |")
     return "\n".join(parts)
 
 

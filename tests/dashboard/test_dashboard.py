@@ -209,3 +209,40 @@ async def test_in_a_browser(watched: Watched, tmp_path: Path) -> None:
             assert await tab.value("document.getElementById('controls').hidden")
             assert tab.log == []
     assert watched.changes == [{"concurrency": 7}, {"pause": True}]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+async def test_in_a_browser_by_ear_on_a_phone_and_from_elsewhere(watched: Watched, tmp_path: Path) -> None:
+    """What can be used has a name, a phone is wide enough, and another origin changes nothing."""
+    async with Dashboard("resize", port=0) as dashboard:
+        dashboard.attach(watched, watched.tune)
+        show(dashboard, watched)
+        async with opened(dashboard.address, tmp_path / "profile") as tab:
+            phone = {"width": 360, "height": 740, "deviceScaleFactor": 3, "mobile": True}
+            await tab.call("Emulation.setDeviceMetricsOverride", **phone)
+            await tab.wait("Number(document.body.dataset.events) > 2")
+            assert await tab.value("document.documentElement.scrollWidth") <= 360
+            small = "[...document.querySelectorAll('button, input')]"
+            small += ".filter((each) => each.getBoundingClientRect().height < 24).map((each) => each.name)"
+            assert await tab.value(small) == []  # WCAG 2.5.8
+
+            await tab.call("Accessibility.enable")
+            nodes = (await tab.call("Accessibility.getFullAXTree"))["nodes"]
+            named = [
+                (node["role"]["value"], node.get("name", {}).get("value", ""))
+                for node in nodes
+                if not node["ignored"]
+            ]
+            roles = ("textbox", "button", "progressbar", "heading", "image", "img", "region")
+            assert [each for each in named if each[0] in roles and not each[1]] == []
+            assert ("textbox", "Concurrency") in named
+            assert {name for role, name in named if role == "button"} == {"Apply", "Pause", "Continue"}
+            assert ("progressbar", "Records finished") in named
+
+            await tab.call("Page.navigate", url="data:text/html,elsewhere")
+            await tab.wait("document.body.textContent === 'elsewhere'")
+            asked = {"method": "POST", "mode": "no-cors", "body": '{"concurrency":1}'}
+            place = dashboard.address.replace("/?", "/tune?")
+            await tab.value(f"fetch({json.dumps(place)}, {json.dumps(asked)}).then(() => 0, () => 1)")
+    assert watched.changes == []
