@@ -37,8 +37,8 @@ class Quotes(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """One dispatcher for the life of the process. Leaving waits for the calls in flight."""
-    async with fanout.Dispatcher(FUNCTION, retries=2, deadline=10) as dispatcher:
+    """One dispatcher for the life of the process. Leaving waits for the calls in flight, 20 s at the most."""
+    async with fanout.Dispatcher(FUNCTION, retries=2, deadline=10, grace=20) as dispatcher:
         app.state.dispatcher = dispatcher
         yield
 

@@ -19,7 +19,6 @@ from fanout import Dispatcher, FatalRefusal
 from fanout.errors import OutageError
 from fanout.gate import Gate
 from fanout.model import Outcome
-from tests.example_counts import examples
 from tests.scripted import (
     MISSING,
     RATE_REASON,
@@ -248,10 +247,10 @@ async def play(story: Story) -> None:  # noqa: C901 - one story, told in one pla
             await asyncio.wait([consumer, *tasks])
     for task in tasks:
         if not task.cancelled() and (error := task.exception()) is not None:
-            assert "has been left" in str(error)
+            assert "is closed" in str(error)
     if not consumer.cancelled() and (error := consumer.exception()) is not None:
         assert was_cut
-        assert "has been left" in str(error)
+        assert "is closed" in str(error)
 
     seqs = [outcome.seq for outcome in seen]
     assert len(seqs) == len(set(seqs))
@@ -281,9 +280,7 @@ def checked_gate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("checked_gate")
 @hypothesis.settings(
-    max_examples=examples(100),
-    deadline=None,
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+    max_examples=100, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
 @hypothesis.given(story=stories)
 def test_whatever_happens_each_record_has_one_outcome(story: Story) -> None:

@@ -1,4 +1,4 @@
-"""The options that name the account, as in the AWS CLI: ``--profile``, ``--region``, ``--endpoint-url``."""
+"""Which options name the account: ``--profile``, ``--region`` and ``--endpoint-url``, as in the AWS CLI."""
 
 from __future__ import annotations
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from fanout.cli.aws_options import aws_options
-
-if TYPE_CHECKING:
-    from fanout.aws import AwsSession
 from fanout.errors import FatalRefusal
 
 _EPILOG = """\b
@@ -38,10 +35,8 @@ def command(
 
     Name, runtime, memory, timeout and last change; a table on a terminal, tab-separated lines in a pipe.
     """
-    from fanout.aws import AwsSession
-
-    session = AwsSession(function=prefix or "*", profile=profile, region=region, endpoint_url=endpoint_url)
-    found = asyncio.run(_list(prefix, session))
+    account = {"profile": profile, "region": region, "endpoint_url": endpoint_url}
+    found = asyncio.run(_list(prefix, account))
     if as_json:
         import msgspec
 
@@ -59,13 +54,14 @@ def command(
 _COLUMNS = ("name", "runtime", "memory_mb", "timeout_s", "last_modified")
 
 
-async def _list(prefix: str, session: AwsSession) -> list[dict[str, Any]]:
+async def _list(prefix: str, account: dict[str, Any]) -> list[dict[str, Any]]:
+    from fanout.aws import AwsSession
     from fanout.errors import TransportError
     from fanout.transports.control import ControlClient, ControlRefusal
     from fanout.transports.signed_http import SignedHttp
 
     found: list[dict[str, Any]] = []
-    async with session:
+    async with AwsSession(function=prefix or "*", **account) as session:
         http = await SignedHttp.open(session)
         try:
             control, query = ControlClient(http), {"MaxItems": "50"}

@@ -45,14 +45,17 @@ __all__ = [
 class Dispatcher(IntakeDispatcher):
     """Invokes one function, within its limits, for any number of callers at once.
 
-    An async context manager. Options have the command's names (``concurrency``, ``rate``,
-    ``retries``, ``idempotent``, ``qualifier``, ``invocation_type``, ``region`` …): see
-    ``docs/reference.md``. ``transport`` may also be an object of the ``Transport`` Protocol; then no
-    AWS session is opened and no limit is read.
+    An async context manager, or ``await open()`` and ``await aclose()``. It may be made anywhere, at
+    module level too, and belongs to the event loop and the process that open it.
+
+    Options have the command's names (``concurrency``, ``rate``, ``retries``, ``idempotent``, ``qualifier``,
+    ``invocation_type``, ``region`` …): see ``docs/reference.md``. ``transport`` may also be an object of the
+    ``Transport`` Protocol; then no AWS session is opened and no limit is read.
 
     Entering reads the limits (one round trip) and raises ConfigError for invalid options and
-    FatalRefusal when no call can succeed. Leaving waits for the calls in flight; leaving by an
-    exception or cancellation cuts them off (their outcomes are ``unknown``). No task outlives it.
+    FatalRefusal when no call can succeed. Leaving waits for the calls in flight, ``grace`` seconds at the
+    most; then, or by an exception or cancellation, it cuts them off (their outcomes are ``unknown``). No
+    task outlives it.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Dispatcher(IntakeDispatcher):
         function: str,
         *,
         transport: str | Transport = "direct",
+        grace: float | None = None,
         **options: Unpack[OptionKeywords],
     ) -> None:
         self._tally = Tally()
@@ -68,6 +72,7 @@ class Dispatcher(IntakeDispatcher):
             transport=None if isinstance(transport, str) else transport,
             hooks=self._tally,
             on_outcome=self._tally.on_outcome,
+            grace=grace,
         )
         self._call_count = 0
         self._requests: dict[int, tuple[Requests, RecordFeed]] = {}  # single calls that share batches
@@ -105,8 +110,7 @@ class Dispatcher(IntakeDispatcher):
         Raises FanoutError in the dispatcher's own thread, which it would block for ever.
         """
         loop = self.engine.loop
-        if self._is_left:
-            raise FanoutError("this dispatcher has been left: make a new one")
+        self._check_open()
         try:
             is_here = asyncio.get_running_loop() is loop
         except RuntimeError:
@@ -120,8 +124,9 @@ class Dispatcher(IntakeDispatcher):
         ).result()
 
     def snapshot(self) -> Health:
-        """The state of the dispatcher now, for health checks and dashboards. From any thread."""
+        """How the dispatcher stands now, for health checks and dashboards. From any thread."""
         engine, tally = self.engine, self._tally
+        self._check_process()
         now_s = engine.clock()
         lingers_until_s = engine.gate.linger_until_s
         return Health(

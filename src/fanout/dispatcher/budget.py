@@ -1,14 +1,13 @@
-"""A dispatcher's budget: limits, read at the start and every minute, and the transport for them."""
+"""What the dispatcher may use: limits, read at the start and every minute, and the transport for them."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
@@ -27,8 +26,7 @@ from fanout.transports.signed_http import SignedHttp
 
 if TYPE_CHECKING:
     from fanout.dispatcher.engine import Engine
-
-_log = logging.getLogger("fanout")
+from fanout.dispatcher.events import EventLog
 
 TIMEOUT_SLACK_S = 15.0  # above the function's own: set-up of an environment, and the way there and back
 _CONNECTIONS_AT_MOST = 10_000
@@ -45,6 +43,7 @@ class Budget:
     ) -> None:
         self._must_ask = must_ask  # Lambda, even where the options say all that limits need
         self._options = options
+        self._events = EventLog(options.function)
         self._asked: Concurrency = parse_concurrency(options.concurrency)
         self._own_transport = own_transport
         self._session: AwsSession | None = None
@@ -69,7 +68,11 @@ class Budget:
                     raise ConfigError("concurrency must be a number with a transport of your own")
                 if options.leave is not None:
                     raise ConfigError("leave needs Lambda's limits, and a transport of your own has none")
-                self.quotas = self._assumed()
+                self.quotas = assumed(
+                    self._asked,
+                    invocation_type=options.invocation_type,
+                    function_timeout_s=options.function_timeout,
+                )
             else:
                 self._session = await stack.enter_async_context(
                     AwsSession(
@@ -101,8 +104,14 @@ class Budget:
                     code="ReservedConcurrencyZero",
                     http_status=429,
                 )
-            _log.info(
-                "%s: at most %d calls in flight (%s)", options.function, quotas.budget, quotas.budget_source
+            self._events.info(
+                "limits_read",
+                "%s: at most %d calls in flight (%s)",
+                options.function,
+                quotas.budget,
+                quotas.budget_source,
+                limit=quotas.budget,
+                source=quotas.budget_source,
             )
             self._begin_to_leave(quotas)
             budget = quotas.budget if self._left is None else min(quotas.budget, self._left)
@@ -168,12 +177,15 @@ class Budget:
             return
 
         def on_change(quotas: Quotas) -> None:
-            _log.info(
+            self._events.info(
+                "limits_changed",
                 "%s: the limit is %d now, was %d (%s)",
                 self._options.function,
                 quotas.budget,
                 self.quotas.budget,
                 quotas.budget_source,
+                limit=quotas.budget,
+                source=quotas.budget_source,
             )
             self.quotas = quotas
             self._apply(engine)
@@ -207,11 +219,9 @@ class Budget:
         self, engine: Engine, *, concurrency: int | str | None = None, rate: float | None = None
     ) -> None:
         """Another concurrency or rate, from now on. Raises ConfigError for values that are wrong."""
-        options = self._options
+        changes: dict[str, Any] = {"concurrency": concurrency, "rate": rate}
         options = replace(
-            options,
-            concurrency=options.concurrency if concurrency is None else concurrency,
-            rate=options.rate if rate is None else rate,
+            self._options, **{name: value for name, value in changes.items() if value is not None}
         )
         asked = parse_concurrency(options.concurrency)
         if concurrency is not None and asked.file is not None:
@@ -222,7 +232,11 @@ class Budget:
         if concurrency is not None:
             replies = self.quotas.replies
             if self._control is None or replies is None:
-                self.quotas = self._assumed()
+                self.quotas = assumed(
+                    asked,
+                    invocation_type=options.invocation_type,
+                    function_timeout_s=options.function_timeout,
+                )
             else:
                 self.quotas = decide(
                     replies,
@@ -257,10 +271,10 @@ class Budget:
             why = f"Lambda does not limit {self._options.invocation_type} calls at once"
             if quotas.reserved is not None:
                 why = f"the function's {quotas.reserved:,} calls at once are reserved for it alone"
-            _log.warning("--leave has no meaning here: %s", why)
+            self._events.warning("leave", "--leave has no meaning here: %s", why)
             self._leave = None
         elif quotas.account is None:
-            _log.warning("--leave is not kept: the account's concurrency cannot be read")
+            self._events.warning("leave", "--leave is not kept: the account's concurrency cannot be read")
             self._leave = None
         else:
             self._left = leave_ceiling(quotas.account, self._leave, None, self._own_use)
@@ -278,10 +292,10 @@ class Budget:
                 if isinstance(found, str):
                     if not was_told:
                         was_told = True
-                        _log.warning("--leave: %s; others are assumed to use nothing", found)
+                        self._events.warning("leave", "--leave: %s; others are assumed to use nothing", found)
                 elif (account := self.quotas.account) is not None:
                     self._left = leave_ceiling(account, self._leave, Claimed(*found), self._own_use)
-                    _log.info("--leave: %d calls at once are left for this run", self._left)
+                    self._events.info("leave", "--leave: %d calls at once are left for this run", self._left)
                 self._apply(engine)
             await anyio.sleep(1.0)
 
@@ -321,17 +335,14 @@ class Budget:
             identity = (await http.credentials(time.time())).access_key
             self._memory = RECOLLECTIONS.memory(http.endpoint, identity)
 
-    def _assumed(self) -> Quotas:
-        return assumed(
-            self._asked,
-            invocation_type=self._options.invocation_type,
-            function_timeout_s=self._options.function_timeout,
-        )
-
     async def _read_quotas(self) -> Quotas:
         options = self._options
         if self._control is None:
-            return self._assumed()
+            return assumed(
+                self._asked,
+                invocation_type=options.invocation_type,
+                function_timeout_s=options.function_timeout,
+            )
         return await discover(
             self._control,
             function=options.function,

@@ -1,4 +1,4 @@
-"""The engine, a loop: it chooses the call that goes out next, and acts on the one that comes back.
+"""Which call goes out next, and what follows when one comes back: the loop.
 
 One synchronous pump decides (permit, token, due retry or next feed) and hands attempts to workers. A
 worker is a task that sends its call, settles it and takes the next one itself; so in the steady
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from fanout.breaker import Breaker
 from fanout.classify import classify, classify_failure
 from fanout.dispatcher.batcher import Batcher
 from fanout.dispatcher.call import Attempt, Call, Feed
+from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.hedges import Hedges, part
 from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.dispatcher.record import InputRecord
@@ -44,10 +44,9 @@ from fanout.pacer import Pacer
 from fanout.retry import RetryPolicy, ThrottlePatience
 from fanout.transports import Transport
 
-_log = logging.getLogger("fanout")
-
 _SYNC_FAULTS = 256  # records rejected unsent before the event loop gets a turn
 _LEAST_WAIT_S = 0.001
+_CLOSED_AT_ONCE = 100  # feeds that are closed before the event loop gets a turn
 _TURNS_MASK = 63  # a worker yields once in 64 calls
 _PARKED_MOST = 1_000  # workers that wait for a call instead of ending; a new one costs three times as much
 _FAILED = ErrorDetail("Stopped")
@@ -81,7 +80,9 @@ class Engine:
         on_outcome: Callable[[Outcome, Any], None] | None = None,
         linger_s: float = 0.0,
         hedges: bool = False,
+        function: str = "",
     ) -> None:
+        self._log = EventLog(function)
         self.transport = transport
         self.limit = limit
         self.gate = gate
@@ -301,7 +302,7 @@ class Engine:
         """Something answered: what waited goes on."""
         now_s = self.clock()
         if self.outage.announces_end(now_s):
-            _log.warning("going on: there is an answer again")
+            self._log.warning("outage_ended", "going on: there is an answer again")
         for call in self._held:
             self._wait(call, now_s)
         self._held.clear()
@@ -342,7 +343,7 @@ class Engine:
         try:
             call = feed.pull(now_s)
         except Exception as error:  # noqa: BLE001 - an unexpected error, reported to the waiter
-            _log.error("a record could not be read", exc_info=error)
+            self._log.unexpected("a record could not be read", error)
             feed.close()
             feed.on_broken(error)
             call = None
@@ -422,7 +423,7 @@ class Engine:
                 else:
                     reply = await send(template, call.body)
             except Exception as error:  # noqa: BLE001 - whatever is raised is this call's end
-                self._settle(attempt, None, _end_by(error))
+                self._settle(attempt, None, _end_by(error, self._log))
             except BaseException as error:
                 if self._abandon(attempt, error):
                     return
@@ -650,7 +651,7 @@ class Engine:
         try:
             return self.outcomes.of_success(attempt, reply, now_s)
         except Exception as error:  # noqa: BLE001 - the reply cannot be kept, whatever the reason
-            _log.error("a reply could not be read", exc_info=error)
+            self._log.unexpected("a reply could not be read", error)
             detail = ErrorDetail("UnreadableReply", f"{type(error).__name__}: {error}"[:1000])
             unread = Classification(Verdict.AMBIGUOUS, error=detail)
             return self.outcomes.of_failure(attempt.call, attempt, None, unread, now_s)[0]
@@ -676,7 +677,8 @@ class Engine:
         if verdict is Verdict.FATAL and (not was_on or attempt.is_outage_probe):
             self.on_refusal()
         if outage.announces_pause(now_s):
-            _log.warning("pausing, as nothing is answered: %s", outage.cause)
+            text = "pausing, as nothing is answered: %s"
+            self._log.warning("outage_began", text, outage.cause, cause=outage.cause)
         call.attempts -= 1  # nothing ran: it spends no attempt
         call.note_attempt(self.outcomes.attempt_end(attempt, end, reply, now_s))
         call.last, call.last_end = attempt, end
@@ -898,21 +900,30 @@ class Engine:
         return False
 
     def _break(self, error: BaseException) -> None:
-        _log.error("a call ended in an unexpected error", exc_info=error)
+        self._log.unexpected("a call ended in an unexpected error", error)
         for feed in list(self._feeds):
             feed.close()
             feed.on_broken(error)
         self.loop.call_soon(self.pump)  # single calls go on: the worker that would have is gone
 
+    def cut_off(self) -> int:
+        """Wait no longer for the calls in flight; returns how many there were. They may run on."""
+        in_flight = self.gate.in_flight
+        for worker in list(self._workers):
+            worker.cancel()
+        return in_flight
+
     async def aclose(self, *, cut_off: bool = False) -> None:
         """End every task: after the calls in flight, or at once with ``cut_off``, even while that waits."""
-        self._is_closing = True
-        for feed in {*self._queue, *self._paused, *self._feeds}:
+        self._is_closing = self.is_paused = True
+        # A hundred thousand callers may be waiting: their answers must not hold up the loop at once.
+        for number, feed in enumerate([*self._queue, *self._paused, *self._feeds], 1):
             feed.close()
+            if number % _CLOSED_AT_ONCE == 0 and not cut_off:
+                await asyncio.sleep(0)
         self.give_up_retries()
         if cut_off:
-            for worker in list(self._workers):
-                worker.cancel()
+            self.cut_off()
         while self._unpark(None) is not None:
             pass
         while self._workers:
@@ -933,14 +944,14 @@ def _deadline_of(call: Call) -> float | None:
     return deadline_s
 
 
-def _end_by(error: Exception) -> Classification:
+def _end_by(error: Exception, log: EventLog) -> Classification:
     """The end of an attempt that raised."""
     if isinstance(error, TransportError):
         return classify_failure(error)
     if isinstance(error, FatalRefusal):
         detail = ErrorDetail(error.code or "NoCredentials", str(error))
         return Classification(Verdict.FATAL, error=detail)
-    _log.error("a call ended in an unexpected error", exc_info=error)
+    log.unexpected("a call ended in an unexpected error", error)
     detail = ErrorDetail(type(error).__name__, f"an unexpected error: {error}"[:1000])
     return Classification(Verdict.AMBIGUOUS, error=detail)
 

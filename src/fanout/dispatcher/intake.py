@@ -48,12 +48,11 @@ class Intake(Protocol):
 
 
 class PayloadIntake:
-    """The intake of ``Dispatcher.map``: payloads of any kind, numbered from 0, made records by ``make``."""
+    """The intake of ``Dispatcher.map``: payloads of any kind, numbered from 0."""
 
-    def __init__(self, supply: Supply[Any], make: Callable[[int, Any], InputRecord] = record_of) -> None:
+    def __init__(self, supply: Supply[Any]) -> None:
         self._supply = supply
         self._next = supply.next
-        self._make = make
         self.records_read = 0
 
     @property
@@ -70,7 +69,7 @@ class PayloadIntake:
             return None
         seq = self.records_read
         self.records_read = seq + 1
-        return self._make(seq, payload)
+        return record_of(seq, payload)
 
     async def fill(self, on_ready: Callable[[], None]) -> None:
         await self._supply.fill(on_ready)

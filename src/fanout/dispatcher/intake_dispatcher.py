@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 import random
 import secrets
 from collections.abc import Callable, Sequence
@@ -23,10 +23,11 @@ from fanout.dispatcher.batcher import Batcher, plan_of
 from fanout.dispatcher.budget import Budget
 from fanout.dispatcher.calls import CallMaker
 from fanout.dispatcher.engine import Engine, Hooks
+from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.feed import Receiver, RecordFeed
 from fanout.dispatcher.intake import Intake
 from fanout.dispatcher.outcomes import OutcomeMaker
-from fanout.errors import FanoutError
+from fanout.errors import ConfigError, FanoutError
 from fanout.function_name import parse_function_name
 from fanout.gate import Gate
 from fanout.limit.protocol import Cause
@@ -36,7 +37,6 @@ from fanout.retry import RetryPolicy, ThrottlePatience
 from fanout.stats.telemetry import CallTrace, Telemetry
 from fanout.transports import Transport
 
-_log = logging.getLogger("fanout")
 _NO_REGION = "us-east-1"  # in events of shape sqs, where the transport is the caller's own
 
 OnOutcome = Callable[[Outcome, Any], None]
@@ -56,10 +56,7 @@ class WorkerLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """The calls in flight of a dispatcher, and what holds it back.
-
-    ``linger_until_s``: of the engine's clock.
-    """
+    """What a dispatcher has in flight, and what holds it back. ``linger_until_s``: of the engine's clock."""
 
     in_flight: int
     lingering: int
@@ -80,8 +77,8 @@ class IntakeDispatcher:
     names of records in batches are built on them, and with ``names_calls`` those of durable executions.
 
     Entering reads the limits (one round trip) and raises ConfigError for invalid options and FatalRefusal
-    when no call can succeed. Leaving waits for the calls in flight; leaving by an exception or cancellation
-    cuts them off (their outcomes are ``unknown``). No task outlives it.
+    when no call can succeed. Leaving waits for the calls in flight, ``grace`` seconds at the most; then, or
+    by an exception or cancellation, it cuts them off (their outcomes are ``unknown``). No task outlives it.
     """
 
     def __init__(
@@ -95,8 +92,11 @@ class IntakeDispatcher:
         generation: int = 0,
         names_calls: bool = False,
         budget: Callable[[Options], Budget] | None = None,
+        grace: float | None = None,
     ) -> None:
         self.options = options
+        self._grace_s = _checked_seconds("grace", grace)
+        self._events = EventLog(options.function)
         self.run_id = run_id or secrets.token_urlsafe(16)
         self.names_calls = names_calls
         self.calls = CallMaker(options, run=(self.run_id, generation) if names_calls else None)
@@ -111,6 +111,9 @@ class IntakeDispatcher:
         self._group: TaskGroup | None = None
         self._leaving = asyncio.Event()
         self._is_left = False
+        self._closed = asyncio.Event()
+        self._opening: asyncio.Task[Self] | None = None
+        self._pid = 0  # of the process that opened it
         self._background: asyncio.Task[None] | None = None
         self._engine: Engine | None = None
         self._budget: Budget | None = None
@@ -118,8 +121,21 @@ class IntakeDispatcher:
 
     # --- life --------------------------------------------------------------------------------
 
+    async def open(self) -> Self:
+        """Enter without ``async with``; ``aclose`` is to follow. What is open already is left as it is.
+
+        For start-up hooks, and for handlers that are called again and again: any number of tasks may
+        call it at once, and the first opens.
+        """
+        if self._engine is not None and not self._is_left:
+            self._check_place()
+            return self
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(self.__aenter__())
+        return await asyncio.shield(self._opening)
+
     async def __aenter__(self) -> Self:
-        if self._engine is not None:
+        if self._engine is not None or self._is_left:
             raise FanoutError("this dispatcher has been used already: make a new one")
         options = self.options
         check_hedge(is_hedged=options.hedge, may_repeat=options.idempotent or self.names_calls)
@@ -165,7 +181,9 @@ class IntakeDispatcher:
                 on_outcome=_joined(listeners),
                 linger_s=budget.linger_s,
                 hedges=options.hedge,
+                function=options.function,
             )
+            self._pid = os.getpid()
             engine.is_durable = budget.quotas.is_durable
             if self.names_calls:
                 engine.renamed = self.calls.renamed
@@ -189,9 +207,29 @@ class IntakeDispatcher:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self._close(is_cut=exc_type is not None, within_s=self._grace_s)
+
+    async def aclose(self, timeout_s: float | None = None) -> None:
+        """Refuse new calls at once, wait for those in flight, and cut them off after ``timeout_s``.
+
+        Without it the ``grace`` of the dispatcher holds; without either it waits as long as calls may
+        take. What was cut off is ``unknown``, what was not out yet ``undelivered``. Closing again waits
+        for the first.
+        """
+        within_s = _checked_seconds("timeout_s", timeout_s)
+        if self._engine is None:
+            self._is_left = True
+            return
+        self._check_place()
+        if self._is_left:
+            await self._closed.wait()
+            return
+        await self._close(is_cut=False, within_s=self._grace_s if within_s is None else within_s)
+
+    async def _close(self, *, is_cut: bool, within_s: float | None) -> None:
         engine = self.engine
         self._is_left = True
-        is_cut = exc_type is not None
+        timer = None if is_cut or within_s is None else engine.loop.call_later(within_s, self._cut_off)
         try:
             if not is_cut:
                 await engine.aclose()
@@ -199,6 +237,8 @@ class IntakeDispatcher:
             is_cut = True  # cancelled while it waited
             raise
         finally:
+            if timer is not None:
+                timer.cancel()
             with anyio.CancelScope(shield=True):
                 try:
                     if is_cut:
@@ -210,12 +250,19 @@ class IntakeDispatcher:
                             await self._background
                     finally:
                         await self._stack.aclose()
+                        self._closed.set()
+
+    def _cut_off(self) -> None:
+        calls = self.engine.cut_off()
+        text = "closing cut off %d calls: they may have run"
+        self._events.warning("cut_off", text, calls, calls=calls)
 
     @property
     def engine(self) -> Engine:
         """The loop. Raises FanoutError outside of ``async with``."""
         if self._engine is None:
-            raise FanoutError('use the dispatcher inside "async with fanout.Dispatcher(…) as dispatcher:"')
+            how = 'use it inside "async with fanout.Dispatcher(…) as dispatcher:", or after "await open()"'
+            raise FanoutError(f"this dispatcher is not open: {how}")
         return self._engine
 
     @property
@@ -239,13 +286,9 @@ class IntakeDispatcher:
         ConfigError for values that are wrong, and changes nothing then.
         """
         engine = self._open_engine()
-        options = self.options
-        options = replace(
-            options,
-            concurrency=options.concurrency if concurrency is None else concurrency,
-            rate=options.rate if rate is None else rate,
-            retries=options.retries if retries is None else retries,
-        )
+        changes = {"concurrency": concurrency, "rate": rate, "retries": retries}
+        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+        options = replace(self.options, **given)
         if concurrency is not None or rate is not None:
             self.budget.tune(engine, concurrency=concurrency, rate=rate)
         self.options = options
@@ -307,11 +350,27 @@ class IntakeDispatcher:
 
     def _open_engine(self) -> Engine:
         engine = self.engine
-        if self._is_left:
-            raise FanoutError("this dispatcher has been left: make a new one")
+        self._check_open()
         if asyncio.get_running_loop() is not engine.loop:
-            raise FanoutError("this dispatcher belongs to another event loop: use it where it was entered")
+            self._check_place()
         return engine
+
+    def _check_open(self) -> None:
+        self._check_process()
+        if self._is_left:
+            raise FanoutError("this dispatcher is closed: make a new one")
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            raise FanoutError(
+                "this dispatcher was opened before the process forked, and is its parent's: "
+                "open one in each process, after the fork"
+            )
+
+    def _check_place(self) -> None:
+        self._check_process()
+        if asyncio.get_running_loop() is not self.engine.loop:
+            raise FanoutError("this dispatcher belongs to another event loop: use it where it was opened")
 
     def _batcher(self) -> Batcher | None:
         plan = self._batch_plan
@@ -330,7 +389,9 @@ class IntakeDispatcher:
         patience_s = self.options.outage_patience
         outage = Outage(DEFAULT_PATIENCE_S if patience_s is None else patience_s)
         if budget.quotas.state in ("Pending", "Inactive"):
-            _log.warning("%s is %s: waiting for it", self.options.function, budget.quotas.state)
+            text = "%s is %s: waiting for it"
+            state = budget.quotas.state
+            self._events.warning("function_pending", text, self.options.function, state, state=state)
             now_s = asyncio.get_running_loop().time()
             outage.begin(f"the function is {budget.quotas.state}", now_s, wait_s=0.0)
             outage.announces_pause(now_s)  # done
@@ -339,6 +400,14 @@ class IntakeDispatcher:
     def _trace(self) -> CallTrace | None:
         """The current trace, if the option asks to pass it on."""
         return self._telemetry.trace() if self.options.trace and self._telemetry is not None else None
+
+
+def _checked_seconds(name: str, value: Any) -> float | None:
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0
+    ):
+        raise ConfigError(f"{name} is {value!r}: give seconds, 0 or more")
+    return None if value is None else float(value)
 
 
 def _joined(listeners: Sequence[OnOutcome]) -> OnOutcome | None:

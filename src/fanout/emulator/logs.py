@@ -13,10 +13,7 @@ TAIL_BYTES = 4_096
 
 @dataclass(slots=True, kw_only=True)
 class Measures:
-    """The figures of a REPORT line.
-
-    ``init_ms`` on an environment's first call only; ``max_memory_mb`` where known.
-    """
+    """What REPORT tells. ``init_ms`` on an environment's first call only; ``max_memory_mb`` where known."""
 
     duration_ms: float
     memory_mb: int

@@ -1,4 +1,4 @@
-"""The Protocol between the gate and a limit."""
+"""What the gate asks of a limit, and what it tells it."""
 
 from __future__ import annotations
 

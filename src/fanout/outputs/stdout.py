@@ -1,4 +1,4 @@
-"""Outcomes on standard output as JSON Lines, where no run directory keeps them."""
+"""Where outcomes stream to when no run directory keeps them: standard output, as JSON Lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The running time of a run: the time within its sessions, without the pauses between them."""
+"""How long a run has been running: the time within its sessions, pauses between them left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sample of executions to be looked at singly: fair, with more of the special ones, and the slowest."""
+"""Which executions are kept to be looked at singly: a fair sample, more of the special ones, the slowest."""
 
 from __future__ import annotations
 

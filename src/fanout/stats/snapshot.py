@@ -1,4 +1,4 @@
-"""A snapshot of a run for a person, with estimates of its pace and its end."""
+"""What a person is shown while a run goes on, and how its pace and its end are estimated."""
 
 from __future__ import annotations
 

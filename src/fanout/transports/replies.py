@@ -1,4 +1,4 @@
-"""The headers of an HTTP reply that matter, and an event stream made one reply."""
+"""Which headers of an HTTP reply matter, and how an event stream becomes one reply."""
 
 from __future__ import annotations
 
