@@ -30,6 +30,8 @@ import tempfile
 import time
 from collections import Counter
 from functools import partial
+from itertools import product
+from math import inf
 from pathlib import Path
 
 from tests.queues.queue_process import QueueProcess
@@ -246,9 +248,15 @@ def limit_files(limit_bytes: int) -> None:
 
 
 def crash(
-    *, rounds: int, records: int, transports: list[str], kinds: list[str], seed: int
+    *,
+    rounds: int,
+    records: int,
+    transports: list[str],
+    kinds: list[str],
+    seed: int,
+    within_s: float = inf,
 ) -> dict[str, Tally]:
-    """All rounds; a tally for each transport and way of breaking off. Raises Wrong."""
+    """All rounds, or those that begin in time; a tally by transport and way of breaking off. Raises Wrong."""
     tallies: dict[str, Tally] = {}
     with (
         tempfile.TemporaryDirectory(prefix="fanout-crash-") as name,
@@ -263,8 +271,9 @@ def crash(
         for file_name, count in (("input.jsonl", records), ("few.jsonl", few)):
             with (folder / file_name).open("w") as file:
                 file.writelines(f'{{"id":{seq},"text":"{"x" * (seq % 100)}"}}\n' for seq in range(count))
-        for number in range(rounds):
-            for transport in transports:
+        end_s = time.monotonic() + within_s
+        for number, transport in product(range(rounds), transports):
+            if time.monotonic() < end_s:
                 kind = kinds[number % len(kinds)]
                 tally = tallies.setdefault(f"{transport} {kind}", Tally())
                 one: Round | VerbsRound
@@ -310,6 +319,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--records", type=int, default=5000)
     parser.add_argument("--transport", action="append", choices=["direct", "sdk"], help="default: both")
     parser.add_argument("--kind", action="append", choices=KINDS, help="default: kill")
+    parser.add_argument("--within", type=float, default=inf, help="seconds in which rounds begin")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the figures there")
     chosen = parser.parse_args(arguments)
@@ -320,6 +330,7 @@ def main(arguments: list[str] | None = None) -> None:
         transports=chosen.transport or ["direct", "sdk"],
         kinds=chosen.kind or ["kill"],
         seed=chosen.seed,
+        within_s=chosen.within,
     )
     for name, tally in tallies.items():
         print(

@@ -5,14 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 from hypothesis import settings
 
+from tests import example_counts
+
 # pytest --hypothesis-profile fuzz: once a week, a hundred times as many examples.
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)
+settings.register_profile("quick", max_examples=34)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without the slow tests a third of the examples: ``make test-all`` has all of them."""
+    if "not slow" in config.getoption("markexpr") and config.getoption("--hypothesis-profile") is None:
+        settings.load_profile("quick")
+        example_counts.share = 3
+
 
 # looptime asks each test for the current event loop; before 3.14 that makes one in a test that has none,
 # and nobody closes it: some later test would be blamed for the warning. Set once, it is not made.
@@ -44,3 +55,15 @@ async def no_task_left() -> AsyncIterator[None]:
     await asyncio.sleep(0)
     left = {task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()}
     assert not left, f"tasks outlived the test: {left}"
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    """The URL of a moto server, an independent imitation of AWS. All servers of a process share one state."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

@@ -11,6 +11,7 @@ from fanout.errors import ConfigError
 from fanout.gate import Gate, Release
 from fanout.limit import AdaptiveLimit, Ramp
 from fanout.model import ThrottleKind
+from tests.example_counts import examples
 
 MIB = 1 << 20
 
@@ -198,4 +199,4 @@ class Calls(RuleBasedStateMachine):
 
 
 TestCalls = Calls.TestCase
-TestCalls.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestCalls.settings = settings(max_examples=examples(100), stateful_step_count=40, deadline=None)

@@ -18,6 +18,7 @@ from fanout.stats.failures import MOST_CLUSTERS, OTHER, top_frame
 from fanout.stats.histogram import ERROR
 from fanout.stats.reservoir import MOST_EXECUTIONS, MOST_SLOWEST
 from fanout.stats.series import MOST_BINS
+from tests.example_counts import examples
 
 START = "2026-11-21T08:00:00.000Z"
 START_S = 1_795_248_000.0
@@ -337,7 +338,7 @@ def test_a_timeline_that_cannot_be_written_costs_the_timeline_only(tmp_path: Pat
     with TimelineWriter(tmp_path / "timeline.jsonl", begun_s=1.0) as writer:
         writer.append(Sample(t=2.0))
     assert writer.fault is not None
-    assert "timeline.jsonl: cannot be written" in writer.fault
+    assert "timeline.jsonl cannot be written" in writer.fault
     assert list(read_timeline(tmp_path / "timeline.jsonl")) == []
 
 
@@ -377,7 +378,7 @@ def test_a_torn_timeline_is_read_and_continued(tmp_path: Path) -> None:
     assert list(read_timeline(tmp_path / "absent")) == []
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.text(max_size=80))
 def test_printable_text_moves_nothing(text: str) -> None:
     """No control, line break, escape or direction mark is left, whatever came."""

@@ -1,4 +1,4 @@
-"""Whether calls may go out while a function does nothing but fail: a consecutive-failure breaker."""
+"""A consecutive-failure breaker: no calls but a probe while a function does nothing but fail."""
 
 from __future__ import annotations
 

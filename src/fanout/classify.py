@@ -1,4 +1,4 @@
-"""What one attempt's end means: a verdict for the permit, the retry and the outcome.
+"""Classification of an attempt's end: one verdict for the permit, the retry and the outcome.
 
 One table over every answer that Lambda is known to give, for both transports. Codes nobody knows yet
 go by their HTTP status; a success that does not fit what was asked is never taken for one.
@@ -112,7 +112,7 @@ _MAX_MESSAGE_CHARS = 2_000
 
 
 def classify(reply: Reply, template: InvokeTemplate) -> Classification:
-    """What a whole reply means. Under 0.3 µs, and one shared value, for a plain success."""
+    """Classify a whole reply. Under 0.3 µs, and one shared value, for a plain success."""
     if reply.function_error is None and reply.status == _EXPECTED_STATUS[template.invocation_type]:
         return _SUCCESS
     if 200 <= reply.status < 300:
@@ -126,7 +126,7 @@ def classify(reply: Reply, template: InvokeTemplate) -> Classification:
 
 
 def classify_failure(error: TransportError) -> Classification:
-    """What a call without a reply means: only a request that surely was not sent is safe to repeat."""
+    """Classify a call without a reply: only a request that surely was not sent is safe to repeat."""
     not_sent = isinstance(error, (ConnectFailed, RequestNotSent))
     detail = ErrorDetail(type=type(error).__name__, message=str(error))
     return Classification(Verdict.TRANSIENT if not_sent else Verdict.AMBIGUOUS, detail)
@@ -221,7 +221,7 @@ def _unexpected(reply: Reply, template: InvokeTemplate, code: str) -> ErrorDetai
     return ErrorDetail(
         type=code or "UnexpectedReply",
         message=(
-            f"HTTP status {reply.status} is no answer to a {template.invocation_type} call: "
+            f"HTTP status {reply.status} is not an answer to a {template.invocation_type} call: "
             f"the function may have run{_excerpt(reply.body)}"
         ),
     )

@@ -1,4 +1,4 @@
-"""What the user asked for, checked once: every option of a dispatcher, by the command's names."""
+"""The options of a dispatcher by the command's names, checked once."""
 
 from __future__ import annotations
 
@@ -194,16 +194,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """A parsed ``concurrency``: exactly one of the members says how the number is found."""
+    """A parsed ``concurrency``: at most one of the members; none is ``auto``."""
 
     fixed: int | None = None
     percent: float | None = None
     file: str | None = None
-
-    @property
-    def is_auto(self) -> bool:
-        """Whether the whole discovered budget is asked for."""
-        return self.fixed is None and self.percent is None and self.file is None
 
 
 def parse_concurrency(value: int | str) -> Concurrency:

@@ -1,4 +1,4 @@
-"""What a run costs: from what was billed where the REPORT line told, else an upper bound from durations."""
+"""The cost of a run: from billed times in REPORT lines, else an upper bound from durations."""
 
 from __future__ import annotations
 

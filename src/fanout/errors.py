@@ -1,10 +1,12 @@
-"""Which exceptions fanout raises: one root, and nothing foreign passes the edge.
+"""The exceptions that fanout raises: one root, and nothing foreign passes the edge.
 
 A record's failure is never an exception: it is an outcome. These are for what stops a whole run or
 a whole call. Every message is one line: the thing, what is wrong with it, what to do.
 """
 
 from __future__ import annotations
+
+import errno
 
 
 class FanoutError(Exception):
@@ -71,3 +73,22 @@ class ReplyLost(TransportError):
 
 class EmulatorError(FanoutError):
     """The local emulator could not start: a handler that does not import, a port that is taken."""
+
+
+def is_short_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, says that the process may have no more memory or threads.
+
+    Python itself says MemoryError; the loader, OpenSSL and the system have words of their own.
+    """
+    while error is not None:
+        if isinstance(error, BaseExceptionGroup) and any(map(is_short_of_memory, error.exceptions)):
+            return True
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if any(words in str(error) for words in _SHORTAGES):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+_SHORTAGES = ("can't start new thread", "failed to map segment", "cannot allocate memory", "NO_CIPHERS")

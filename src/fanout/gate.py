@@ -1,4 +1,4 @@
-"""Whether a call may start now: permits under a limit, and payload bytes under a bound.
+"""The gate: permits under a limit, and payload bytes under a bound.
 
 Synchronous, and never waits: the dispatcher asks again after each finished call and at ``next_change_s``.
 """
@@ -14,7 +14,7 @@ from fanout.model import ThrottleKind
 
 
 class Release(enum.Enum):
-    """What a finished call says about the limit."""
+    """The way a permit is released, which says something about the limit."""
 
     SUCCESS = "success"
     IGNORED = "ignored"

@@ -1,4 +1,4 @@
-"""What a valid invocation is, and how it goes on the wire: names, parameters, sizes.
+"""A valid invocation, and its form on the wire: names, parameters, sizes.
 
 Everything that can be refused before sending is refused here, by the rules of Lambda's service model
 and its published quotas. Path, query and headers are encoded exactly as botocore encodes them.

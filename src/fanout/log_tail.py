@@ -1,4 +1,4 @@
-"""What the log tail of a call says: its text, and the figures of its REPORT line.
+"""The log tail of a call: its text, and the figures of its REPORT line.
 
 Lambda returns the last 4 KB of a call's log, in base64: the beginning may be missing, and so may the
 REPORT line. Text logs have it as ``REPORT RequestId: …``, tab-separated; JSON logs as an object of

@@ -1,4 +1,4 @@
-"""What a record, a call, a reply and an outcome are: the words every other module speaks.
+"""Records, calls, replies and outcomes: the words every other module uses.
 
 Data only: nothing here decides, waits or does I/O. Structs are msgspec's, because every record of a
 run makes several of them (about 0.2 µs each) and outcomes are written as JSON at the hot path.
@@ -33,7 +33,7 @@ OK_STATUSES: frozenset[str] = frozenset({"succeeded", "accepted", "valid"})
 
 
 class Verdict(enum.Enum):
-    """What one attempt's end means: for the permit, for the retry and for the outcome."""
+    """The verdict on one attempt's end: for the permit, for the retry and for the outcome."""
 
     SUCCESS = "success"
     FUNCTION_ERROR = "function_error"
@@ -45,7 +45,7 @@ class Verdict(enum.Enum):
 
 
 class ThrottleKind(enum.Enum):
-    """Which budget a 429 spoke of: it decides whether the limit or the pacer learns from it."""
+    """The budget that a 429 is about: it decides whether the limit or the pacer learns from it."""
 
     CONCURRENCY = "concurrency"
     RATE = "rate"
@@ -69,7 +69,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class ErrorDetail(msgspec.Struct, omit_defaults=True):
-    """Why a record, or one attempt, did not succeed.
+    """The error of a record, or of one attempt, that did not succeed.
 
     ``type`` is the function's error type, Lambda's error code, or fanout's own name for a fault of
     the client side (``InvalidJson``, ``ReplyLost`` …). ``stack_trace`` is as the runtime gave it.
@@ -87,7 +87,7 @@ SUPERSEDED = "Superseded"  # the error type of an attempt whose twin succeeded f
 
 
 class AttemptEnd(msgspec.Struct, omit_defaults=True):
-    """How one attempt ended, for an outcome's ``history``."""
+    """The end of one attempt, for an outcome's ``history``."""
 
     verdict: str
     at: str  # UTC, ISO 8601
@@ -97,7 +97,7 @@ class AttemptEnd(msgspec.Struct, omit_defaults=True):
 
 
 class BatchPlace(msgspec.Struct):
-    """Where a record stood in the call that carried it with others. ``index`` counts from 0."""
+    """The place of a record in the call that carried it with others. ``index`` counts from 0."""
 
     id: str  # the same for all records of the call
     index: int
@@ -105,7 +105,7 @@ class BatchPlace(msgspec.Struct):
 
 
 class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What became of one record. Exactly one exists for each record that was finished.
+    """The outcome of one record. Exactly one exists for each record that was finished.
 
     ``seq`` counts from 0 in the input. Times are in milliseconds; ``duration_ms`` is the last
     attempt's round trip as the client saw it, ``billed_ms``, ``init_ms``, ``restore_ms``,
@@ -160,7 +160,7 @@ class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     @property
     def output(self) -> Any:
-        """What the function returned, decoded; a reply that is no JSON as text or bytes; None without one."""
+        """The function's result, decoded; a reply that is not JSON as text or bytes; None without one."""
         return _value(self.output_raw, self.output_encoding)
 
     @property
@@ -274,7 +274,7 @@ class InvokeTemplate(msgspec.Struct, frozen=True):
 
 
 class Classification(msgspec.Struct, frozen=True):
-    """What one attempt's end means. ``throttle`` is set exactly when the verdict is THROTTLED."""
+    """The classification of one attempt's end. ``throttle`` is set exactly when the verdict is THROTTLED."""
 
     verdict: Verdict
     error: ErrorDetail | None = None

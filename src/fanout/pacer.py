@@ -1,4 +1,4 @@
-"""When the next call may start: tokens of a rate budget, which slows at rate throttles.
+"""The pacer: tokens of a rate budget, which slows at rate throttles.
 
 The budget holds over any stretch of time; unused time is not saved up beyond 30 ms.
 """

@@ -1,4 +1,4 @@
-"""Whether bytes are JSON, how a payload becomes bytes, and how bytes of any kind stand in a line of JSON."""
+"""Payloads: checks that bytes are JSON, encoding of Python values, any bytes in a line of JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run looks while it goes on: a few live lines on a terminal, else one plain line every ten seconds."""
+"""The display of a run: a few live lines on a terminal, else one plain line every ten seconds."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ class Progress:
             return
         line = printable(text, 2000)
         try:
-            self._tell(line)
+            self._write_line(line)
         except OSError:
             self._is_gone = True
 
-    def _tell(self, line: str) -> None:
+    def _write_line(self, line: str) -> None:
         if self._live is not None and self._console is not None:
             from rich.text import Text
 

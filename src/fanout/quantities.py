@@ -1,4 +1,4 @@
-"""How figures are written for people: the same on a terminal, in a summary and on a page."""
+"""Figures written for people: the same on a terminal, in a summary and on a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a call is sent again, and after how long: one policy, for every kind of failure."""
+"""Retry policy: whether and when a call is sent again, for every kind of failure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class RetryBudget:
 
 
 class ThrottlePatience:
-    """How long a run bears a function that answers nothing but throttles. Never reads a clock."""
+    """Patience with a function that answers nothing but throttles. Never reads a clock."""
 
     __slots__ = ("_patience_s", "_since_s")
 

@@ -18,6 +18,7 @@ from fanout.aws import AwsSession
 from fanout.aws.environment import PlainSettings, plain_settings
 from fanout.errors import FanoutError
 from fanout.transports.endpoint import resolve_endpoint
+from tests.example_counts import examples
 from tests.transports.wire import share_service_models
 
 REGIONS = ["us-east-1", "eu-west-3", "us-gov-west-1", "cn-north-1", "us-iso-east-1", "eusc-de-east-1",
@@ -127,7 +128,9 @@ def check(
         return True
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     environments,
     files,

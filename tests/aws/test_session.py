@@ -309,7 +309,7 @@ async def test_a_broken_data_file_is_named(tmp_path: Path, monkeypatch: pytest.M
     """botocore's data may be somebody's own (AWS_DATA_PATH): one that is no JSON is told by its path."""
     (tmp_path / "partitions.json").write_text("{")
     monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}/partitions.json is no JSON")):
+    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}/partitions.json is not valid JSON")):
         async with AwsSession(function="f", region=REGION, static_credentials=STATIC):
             pass
 

@@ -54,7 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 MISTAKES: list[tuple[list[str], list[str]]] = [
     (["missing.jsonl"], ["missing.jsonl: No such file", "give a file"]),
-    (["."], [".: is a directory", "give a file"]),
+    (["."], [". is a directory", "give a file"]),
     (["app.py"], ["app.py: unknown format", "--format"]),
     (["in.jsonl", "--concurrency", "0"], ["concurrency is '0': give a whole number from 1"]),
     (["in.jsonl", "-j", "x"], ["concurrency is 'x': give a whole number from 1"]),
@@ -67,7 +67,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["in.jsonl", "--key", "[["], ["key is '[['", "JMESPath"]),
     (["in.jsonl", "--select", "a b"], ["select is 'a b'", "JMESPath"]),
     (["in.jsonl", "--durable-name", "{"], ["JMESPath"]),
-    (["in.jsonl", "--deadline", "soon"], ["'soon' is no duration", "90s"]),
+    (["in.jsonl", "--deadline", "soon"], ["'soon' is not a duration", "90s"]),
     (["in.jsonl", "--timeout", "0"], ["timeout is 0.0: give more than 0 seconds"]),
     (["in.jsonl", "--rate", "0"], ["rate is 0.0: give more than 0 calls per second"]),
     (["in.jsonl", "--rate", "nan"], ["rate is nan"]),

@@ -74,9 +74,7 @@ def test_the_library_has_them_too(tmp_path: Path) -> None:
     assert (report.state, report.halted_by, report.exit_code) == ("halted", "enough", 0)
     path = tmp_path / "in.jsonl"
     path.write_text("".join(f"{n}\n" for n in range(200)))
-    report = fanout.run(
-        "f", path, transport=Scripted(some_fail), concurrency=2, thresholds=["failure_rate<10%"]
-    )
+    report = fanout.run("f", path, transport=Scripted(some_fail), concurrency=2, threshold="failure_rate<10%")
     assert (report.state, report.exit_code) == ("finished", 3)
     with pytest.raises(fanout.RecordsFailed, match="100 succeeded, 100 function_error: threshold") as failed:
         report.raise_for_failures()

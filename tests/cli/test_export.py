@@ -101,7 +101,7 @@ def test_failed_inputs_are_input_again(run: Path) -> None:
     """By default what failed, by the latest outcome, byte for byte; what is no JSON is left out, and told."""
     stdout, stderr = export(run)
     assert stdout.splitlines() == [INPUTS[4], INPUTS[5]]
-    assert stderr == "fanout: left out 1 inputs that are no JSON: --outcomes has them\n"
+    assert stderr == "fanout: left out 1 inputs that are not JSON: --outcomes has them\n"
 
 
 def test_records_are_chosen_by_status_and_error_type(run: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_table_has_a_column_for_each_member(run: Path) -> None:
 def test_what_cannot_be_exported_is_told_in_one_line(run: Path, tmp_path: Path) -> None:
     """No run, a place that cannot be written, an input that changed or is gone: exit 2 and why."""
     cases: list[tuple[list[object], str]] = [
-        ([tmp_path], "is no run directory: it has no run.json"),
+        ([tmp_path], "is not a run directory: it has no run.json"),
         ([run, "-o", tmp_path], "cannot be written: Is a directory"),
         ([run, "--status", "done"], "'done' is not one of"),
     ]

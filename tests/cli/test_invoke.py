@@ -260,7 +260,7 @@ def test_a_lost_reply_says_that_it_may_have_run(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["f", "{bad"], "the payload is no JSON"),
+        (["f", "{bad"], "the payload is not valid JSON"),
         (["f", "@missing.json"], "payload file 'missing.json' cannot be read: No such file"),
         (["f", "@."], "payload file '.' cannot be read"),
         (["f/g", "{}"], "function is 'f/g'"),

@@ -10,9 +10,12 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from fanout.report import RunReport
+from tests.cli.inside import Inside
 from tests.cli.running import FANOUT, Shell, end, interrupted, wait_until
 
 
@@ -162,3 +165,50 @@ def test_as_process_1_an_emulator_ends_its_command(shell: Shell) -> None:
         assert "Z" not in states_in(first)
         os.kill(first, signal.SIGTERM)
         assert end(process).code == 7
+
+
+@pytest.mark.slow
+def test_too_little_memory_is_one_line(shell: Shell) -> None:
+    """Wherever it ends: in the loading of a library, at a thread, in the work. What finished is finished."""
+    shell.write("in.jsonl", 20)
+    codes = []
+    for number, limit_kb in enumerate((45_000, 60_000, 75_000, 90_000)):
+        done = subprocess.run(
+            [
+                "/bin/sh",
+                "-c",
+                f"ulimit -v {limit_kb}; exec '{FANOUT}' run fast in.jsonl --out run-{number} -q",
+            ],
+            cwd=shell.directory,
+            env=shell.environment,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        said = done.stderr.decode()
+        assert "Traceback" not in said, said
+        codes.append(done.returncode)
+        if done.returncode == 2:
+            assert said.startswith("fanout: ")
+            assert "memory" in said or "thread" in said
+        else:
+            assert (done.returncode, shell.state(f"run-{number}")["state"]) == (0, "finished")
+    assert 2 in codes
+
+
+def test_a_page_for_which_memory_is_too_little_is_said(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is as finished as it was, with its own exit code."""
+    inside.write("in.jsonl", 3)
+    shortages = (
+        MemoryError(),
+        ImportError("_x.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+    )
+    for number, error in enumerate(shortages):
+        monkeypatch.setattr(RunReport, "write_html", Mock(side_effect=error))
+        done = inside.run("run", "fast", "in.jsonl", "--out", f"run-{number}", "-q")
+        assert (done.code, done.err.count("\n")) == (0, 1)
+        assert "report.html: not written: not enough memory" in done.err
+        assert inside.state(f"run-{number}")["state"] == "finished"

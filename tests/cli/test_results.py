@@ -9,28 +9,16 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 import fanout
 from fanout.errors import ConfigError
 from fanout.outputs import s3 as s3_module
 from tests.cli.inside import Inside
 from tests.cli.running import Shell, end, interrupted
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    """moto's S3: its URL."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture
@@ -202,7 +190,7 @@ def test_every_export_can_go_to_s3(inside: Inside, lake: Any, output_format: str
         assert "to s3://lake/there" in done.err
         assert read(lake, "there") == (inside.directory / "file").read_bytes()
     done = inside.run("export", "run", "--outcomes", "-o", "s3://nowhere/x")
-    done.assert_one_line(2, "s3://nowhere/x: cannot be written: no such bucket")
+    done.assert_one_line(2, "s3://nowhere/x cannot be written: no such bucket")
     assert inside.run("export", "run", "--outcomes", "-o", "s3://lake/x/").code == 2
 
 

@@ -154,12 +154,12 @@ def test_what_was_piped_in_resumes_from_its_copy(shell: Shell) -> None:
 
 def test_what_is_no_run_is_refused(inside: Inside) -> None:
     """A missing directory, an empty one, a damaged one, and one of a later version."""
-    inside.run("resume", "none").assert_one_line(2, "none: is no run directory: there is no such directory")
+    inside.run("resume", "none").assert_one_line(2, "none is not a run directory: there is no such directory")
     (inside.directory / "empty").mkdir()
-    inside.run("resume", "empty").assert_one_line(2, "empty: is no run directory: it has no run.json")
+    inside.run("resume", "empty").assert_one_line(2, "empty is not a run directory: it has no run.json")
     _run(inside, "damaged")
     (inside.directory / "damaged" / "run.json").write_text("{")
-    inside.run("resume", "damaged").assert_one_line(2, "run.json: is damaged")
+    inside.run("resume", "damaged").assert_one_line(2, "run.json is damaged")
     _run(inside, "newer")
     state = inside.state("newer")
     (inside.directory / "newer" / "run.json").write_text(json.dumps({**state, "format": 99}))

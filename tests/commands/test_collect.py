@@ -13,7 +13,8 @@ import pytest
 
 import fanout
 from fanout.commands.changes import Changes
-from fanout.commands.collect import Collection, collect
+from fanout.commands.collect import collect
+from fanout.commands.collection import Collection
 from fanout.commands.redrive import redrive
 from fanout.errors import ConfigError, SourceError
 from fanout.journal import iter_outcomes

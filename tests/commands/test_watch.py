@@ -143,5 +143,5 @@ def test_every_verb_knows_a_killed_run_from_one_that_goes_on(run_dir: Path) -> N
 
 def test_no_run_there(tmp_path: Path) -> None:
     """One line."""
-    with pytest.raises(JournalError, match="is no run directory"):
+    with pytest.raises(JournalError, match="is not a run directory"):
         Follower(tmp_path)

@@ -20,6 +20,7 @@ from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.dispatcher.record import InputRecord
 from fanout.invoke_request import build_template
 from fanout.model import Classification, ErrorDetail, Outcome, Reply, Verdict
+from tests.example_counts import examples
 from tests.scripted import (
     UNAVAILABLE,
     Call,
@@ -388,7 +389,7 @@ ANSWERS: dict[str, Callable[[Call], Any]] = {
 }
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=examples(60), deadline=None)
 @hypothesis.given(
     records=st.integers(0, 40),
     size=st.integers(1, 9),

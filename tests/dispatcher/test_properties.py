@@ -19,6 +19,7 @@ from fanout import Dispatcher, FatalRefusal
 from fanout.errors import OutageError
 from fanout.gate import Gate
 from fanout.model import Outcome
+from tests.example_counts import examples
 from tests.scripted import (
     MISSING,
     RATE_REASON,
@@ -280,7 +281,9 @@ def checked_gate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("checked_gate")
 @hypothesis.settings(
-    max_examples=100, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
 @hypothesis.given(story=stories)
 def test_whatever_happens_each_record_has_one_outcome(story: Story) -> None:

@@ -61,6 +61,18 @@ def test_every_file_of_the_package_is_in_the_wheel(installed: Path) -> None:
     assert {f"fanout/{name}" for name in data} <= held
 
 
+def test_an_installation_is_light(installed: Path) -> None:
+    """At most 65 MB with everything it needs: the sizes of the files, without pip and compiled bytecode."""
+    (packages,) = installed.parent.glob("lib/python3*/site-packages")
+    left_out = ("__pycache__", "pip", "setuptools")
+    sizes = [
+        path.stat().st_size
+        for path in packages.rglob("*")
+        if path.is_file() and not any(part in left_out for part in path.relative_to(packages).parts)
+    ]
+    assert 10e6 < sum(sizes) < 65e6
+
+
 def test_the_installed_command_runs(installed: Path, tmp_path: Path) -> None:
     """A whole run, with a local function and the page at its end."""
     (tmp_path / "f.py").write_text("def handler(event, context):\n    return event * 2\n")

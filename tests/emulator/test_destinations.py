@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
 
 from fanout.emulator import EmulatorProcess
 from tests.emulator.conftest import lambda_client
@@ -18,16 +16,6 @@ from tests.emulator.conftest import lambda_client
 ACCOUNT = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
 ARN = "arn:aws:sqs:us-east-1:123456789012:"
 FAST = ["--event-wait-scale", "0.001"]
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    """The URL of moto's SQS and SNS."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture

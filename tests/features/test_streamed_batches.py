@@ -118,7 +118,7 @@ async def test_a_file_that_cannot_be_written_is_told_in_one_line(tmp_path: Path)
     """A disk that is full or gone is the journal's kind of trouble, not a defect."""
     files = OutputFiles(tmp_path)
     (tmp_path / "outputs").rmdir()
-    with pytest.raises(JournalError, match=r"outputs/0: cannot be written: No such file"):
+    with pytest.raises(JournalError, match=r"outputs/0 cannot be written: No such file"):
         await files.open(0)(b"x")
 
 
@@ -128,7 +128,7 @@ def test_a_run_stops_resumable_when_a_file_cannot_be_written(
     """As when the journal cannot be written: exit code 5, and the message names the file."""
 
     def fail(self: OutputFiles, seq: int, chunk: bytes) -> None:
-        raise JournalError("outputs/0: cannot be written: No space left on device")
+        raise JournalError("outputs/0 cannot be written: No space left on device")
 
     monkeypatch.setattr(OutputFiles, "_write", fail)
     report = fanout.run("app", [{"do": "stream"}], stream=True, out=tmp_path / "run")

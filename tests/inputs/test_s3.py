@@ -15,7 +15,6 @@ import boto3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from fanout.aws import ServiceClients
 from fanout.errors import SourceError
@@ -33,16 +32,6 @@ RECORDS = [json.dumps({"id": i}).encode() for i in range(3000)]
 MANY = [json.dumps({"id": i}).encode() for i in range(200_000)]
 MANY_LINES = b"".join(record + b"\n" for record in MANY)
 LINES = b"".join(record + b"\n" for record in RECORDS)
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    """moto's S3: its URL."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_run_json_is_the_old_or_the_new_one(tmp_path: Path) -> None:
     assert RunDir.open(run_dir.path).state["state"] == "running"
     (run_dir.path / "run.json.new").unlink()
     (run_dir.path / "run.json.new").mkdir()
-    with pytest.raises(JournalError, match=r"run\.json: cannot be written"):
+    with pytest.raises(JournalError, match=r"run\.json cannot be written"):
         run_dir.write_state({"state": "finished"})
     assert run_dir.state["state"] == "running"
     assert RunDir.open(run_dir.path).state["state"] == "running"

@@ -237,7 +237,7 @@ async def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> Non
     (run_dir.path / "mark").mkdir()
     with pytest.raises(JournalError) as caught:
         await Journal.open(run_dir.path)
-    assert "mark: cannot be" in str(caught.value)
+    assert "mark cannot be" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -186,7 +186,7 @@ async def test_an_upload_that_cannot_go_on_is_aborted(store: Store, clients: Ser
             (503, 3, "503"),
         ):
             forget(store, dict.fromkeys(range(number, number + tries), fault))
-            with pytest.raises(JournalError, match=f"^s3://lake/k: cannot be written: .*{why}"):
+            with pytest.raises(JournalError, match=f"^s3://lake/k cannot be written: .*{why}"):
                 await send(clients)
             assert (store.objects, store.uploads) == ({}, {})
             assert store.requests[-1].startswith("DELETE")

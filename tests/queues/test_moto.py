@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 import fanout
-from fanout.commands.blocking_run import run_blocking
-from fanout.commands.collect import Collection, collect
+from fanout.commands.collect import collect
+from fanout.commands.collection import Collection
+from fanout.commands.event_loop import run_blocking
 from fanout.errors import ConfigError
 from fanout.runs.audience import Audience
 from tests.commands.test_collect import Accepting, record
@@ -23,15 +22,6 @@ REGION = "eu-west-1"
 ACCESS: dict[str, Any] = {
     "region_name": REGION, "aws_access_key_id": "a", "aws_secret_access_key": "b"
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture(autouse=True)

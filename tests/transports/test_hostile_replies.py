@@ -17,6 +17,7 @@ from fanout.invoke_request import build_template
 from fanout.log_tail import decode_tail, parse_report
 from fanout.model import Classification, Reply, Verdict
 from fanout.transports import Transport
+from tests.example_counts import examples
 from tests.transports.wire import Script, Wire, chunk, complete, frame, http, stream, transport_to, wire
 
 SYNC = build_template(function="f", log_type="Tail")
@@ -79,7 +80,7 @@ ends = st.sampled_from(["close", "reset"])
 pieces = st.sampled_from([1, 2, 7])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(whole=st.sampled_from([WHOLE, CHUNKED]), cut=st.integers(0, 400), end=ends, pieces=pieces)
 @example(whole=WHOLE, cut=0, end="close", pieces=1)
 @example(whole=WHOLE, cut=0, end="reset", pieces=1)
@@ -94,7 +95,7 @@ def test_a_reply_cut_anywhere_is_lost(bench: Bench, whole: bytes, cut: int, end:
     assert meaning(result).verdict is Verdict.AMBIGUOUS
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(cut=st.integers(0, len(STREAMED) - 1), end=ends, pieces=pieces)
 @example(cut=len(STREAMED) - 5, end="close", pieces=1)
 def test_a_stream_cut_anywhere_is_lost(bench: Bench, cut: int, end: str, pieces: int) -> None:
@@ -103,7 +104,7 @@ def test_a_stream_cut_anywhere_is_lost(bench: Bench, cut: int, end: str, pieces:
     assert isinstance(result, ReplyLost)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(position=st.integers(0, 300), bit=st.integers(0, 7))
 def test_a_frame_with_a_flipped_bit_is_lost(bench: Bench, position: int, bit: int) -> None:
     """Checksums of the event stream are checked; a damaged frame never passes for data."""
@@ -144,7 +145,7 @@ def test_a_stream_that_does_not_end_well_is_lost(bench: Bench, frames: list[byte
     assert isinstance(result, ReplyLost)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     data=st.one_of(
         st.binary(max_size=120), st.binary(max_size=60).map(lambda tail: b"HTTP/1.1 200 OK\r\n" + tail)
@@ -171,7 +172,7 @@ def test_random_bytes_are_no_success(bench: Bench, data: bytes) -> None:
         assert isinstance(result, ReplyLost)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     status=st.integers(200, 599).filter(lambda status: status not in (204, 304)),
     body=st.binary(max_size=40),

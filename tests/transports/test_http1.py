@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fanout.transports.http.http1 import Connection
+from tests.example_counts import examples
 
 
 class Socket(asyncio.Transport):
@@ -98,7 +99,7 @@ INTERIM = b"HTTP/1.1 103 Early Hints\r\nX-Amzn-RequestId: early\r\n\r\n"
 UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\nX-Amzn-RequestId: r\r\n\r\nhello"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     wire=st.sampled_from([COUNTED, CHUNKED, INTERIM + COUNTED, b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED]),
     cuts=st.lists(st.integers(0, 300), max_size=12),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.transports.sigv4 import Credentials, RequestSigner, SigningKeys
+from tests.example_counts import examples
 
 printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 hosts = st.one_of(
@@ -35,7 +36,7 @@ moments = st.integers(1_577_836_800, 4_102_444_799).map(
 tokens = st.one_of(st.none(), printable)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     host=hosts,
     path=paths,

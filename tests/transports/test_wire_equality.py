@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fanout.invoke_request import build_template
+from tests.example_counts import examples
 from tests.transports.wire import REGION, Received, Script, complete, http, stream, transport_to, wire
 
 KEY_ID, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -193,7 +194,7 @@ def assert_signed(request: Received, token: str | None = None) -> None:
     )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(call=calls(), body=payloads, token=st.sampled_from([None, TOKEN]))
 @example(call={"function": "f", "invocation_type": "RequestResponse"}, body=b"", token=None)
 @example(call={"function": "f", "invocation_type": "Event"}, body=b"", token=TOKEN)

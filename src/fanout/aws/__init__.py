@@ -1,4 +1,4 @@
-"""Who calls, and where: profile, Region, endpoint and credentials, found as every AWS tool finds them.
+"""The caller's AWS settings: profile, Region, endpoint and credentials, found as every AWS tool finds them.
 
 The one place that imports aiobotocore.
 """

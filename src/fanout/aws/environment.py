@@ -62,7 +62,7 @@ _URL = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?((
 
 @dataclass(frozen=True, slots=True)
 class PlainSettings:
-    """What the environment says: a key, a Region, and where Lambda is."""
+    """Settings from the environment alone: a key, a Region, and Lambda's address."""
 
     access_key: str
     secret_key: str

@@ -1,4 +1,4 @@
-"""What botocore's exceptions mean to a person: one line, and whether waiting can help."""
+"""botocore's exceptions in one line for a person, and whether waiting can help."""
 
 from __future__ import annotations
 

@@ -315,7 +315,7 @@ def _model_files() -> Any:
                 except (FileNotFoundError, NotADirectoryError):
                     continue
                 except msgspec.DecodeError as error:
-                    raise ValueError(f"{file_path}{suffix} is no JSON: {error}") from error
+                    raise ValueError(f"{file_path}{suffix} is not valid JSON: {error}") from error
             return None
 
     return ModelFiles()

@@ -1,4 +1,4 @@
-"""What was asked of batches: how many records and bytes a call takes, its shape, how its reply is read."""
+"""The plan of batches: how many records and bytes a call takes, its shape, how its reply is read."""
 
 from __future__ import annotations
 

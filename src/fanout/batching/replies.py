@@ -1,4 +1,4 @@
-"""What a batch's reply says of each of its records.
+"""Replies of batches: the result of each record, read from the reply of its call.
 
 Read as the triggers that send such events read it (AWS Lambda developer guide, partial batch
 responses): a reply that is not an object, or without ``batchItemFailures``, or with a null or empty
@@ -21,7 +21,7 @@ INVALID_REPLY = "BatchReplyInvalid"
 
 
 class RecordResult(msgspec.Struct, frozen=True):
-    """What one record of a call gets: an output (or none), or an error."""
+    """The result of one record of a call: an output (or none), or an error."""
 
     output: bytes | None = None
     error: ErrorDetail | None = None

@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class SqsAttributes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the records of an SQS event say of their queue.
+    """The attributes of a queue that stand in each record of its events.
 
     For records that come from no queue, the queue's name is the run's; times are Unix milliseconds.
     """

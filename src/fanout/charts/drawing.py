@@ -47,7 +47,7 @@ class Dots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """What is drawn on one pair of axes. ``labels`` say what a place on the x axis is called."""
+    """A drawing on one pair of axes. ``labels`` say what a place on the x axis is called."""
 
     x: Axis
     y: Axis

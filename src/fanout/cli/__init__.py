@@ -17,34 +17,34 @@ import click
 
 from fanout import exit_codes
 from fanout.cli.config_file import add_config_option
-from fanout.errors import FanoutError, FatalRefusal
+from fanout.errors import FanoutError, FatalRefusal, is_short_of_memory
 from fanout.standard_streams import open_missing_streams
 
 VERBS_BY_THEME = {
     "Runs": {
-        "run": "One call per record of INPUT.",
+        "run": "Invoke FUNCTION once per record of INPUT.",
         "resume": "Go on where a run stopped.",
         "redrive": "Send the failed records of a run again.",
-        "plan": "A canary, then projected time and cost.",
-        "invoke": "One call, as `aws lambda invoke`.",
+        "plan": "Send a few records, and project time and cost.",
+        "invoke": "Make one call, as `aws lambda invoke`.",
     },
-    "While one goes on": {
+    "During a run": {
         "watch": "Follow a run from another terminal.",
         "tune": "Change a run while it goes on.",
     },
-    "What became of them": {
-        "runs": "The runs there are, with state and counts.",
-        "report": "What became of a run; --html for a page.",
-        "export": "Inputs or outcomes of a run, by status.",
-        "collect": "What became of Event calls.",
+    "After a run": {
+        "runs": "List runs, with state and counts.",
+        "report": "Show the results of a run; --html for a page.",
+        "export": "Write inputs, outputs or outcomes of a run, by status.",
+        "collect": "Collect the results of Event calls.",
     },
     "Account": {
-        "limits": "What the account allows FUNCTION, and why.",
-        "functions": "What there is to invoke.",
+        "limits": "Show what the account allows FUNCTION, and why.",
+        "functions": "List the functions of the account.",
     },
     "This machine": {
-        "emulate": "Lambda on this machine.",
-        "completion": "A script that completes commands in a shell.",
+        "emulate": "Run Lambda on this machine.",
+        "completion": "Print a script that completes commands in a shell.",
     },
 }
 VERBS = {verb: summary for verbs in VERBS_BY_THEME.values() for verb, summary in verbs.items()}
@@ -113,14 +113,16 @@ def main() -> NoReturn:
         _end(str(error), exit_codes.FATAL)
     except FanoutError as error:
         _end(str(error), exit_codes.USAGE)
-    except MemoryError:
-        _end("not enough memory: give the process more", exit_codes.USAGE)
     except (click.Abort, KeyboardInterrupt):
         _end("interrupted", exit_codes.SIGINT)
     except BrokenPipeError:
         # The reader has gone, as `head` does. What Python would still flush at exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(exit_codes.CLOSED_PIPE)
+    except Exception as error:
+        if not is_short_of_memory(error):
+            raise
+        _end("not enough memory, or threads: give the process more", exit_codes.USAGE)
     finally:
         gc.freeze()  # and so is looking through them once more at the very end
     sys.exit(code if isinstance(code, int) else 0)

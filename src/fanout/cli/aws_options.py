@@ -1,4 +1,4 @@
-"""Which options name the account: ``--profile``, ``--region`` and ``--endpoint-url``, as in the AWS CLI."""
+"""The options that name the account, as in the AWS CLI: ``--profile``, ``--region``, ``--endpoint-url``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How one call's end is shown: raw to a pipe, readable and harmless to a terminal, whole as JSON."""
+"""The display of one call's end: raw to a pipe, readable and harmless to a terminal, whole as JSON."""
 
 from __future__ import annotations
 

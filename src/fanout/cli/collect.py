@@ -26,7 +26,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES, short_help="What became of Event calls.")
+@click.command(epilog=_EXAMPLES, short_help="Collect the results of Event calls.")
 @run_dir_argument()
 @click.option(
     "--from",
@@ -71,7 +71,8 @@ def command(
     """
 
     async def begin(audience: Audience) -> RunReport:
-        from fanout.commands.collect import Collection, collect
+        from fanout.commands.collect import collect
+        from fanout.commands.collection import Collection
 
         asked = Collection(
             queues=queues,

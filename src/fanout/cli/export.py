@@ -90,7 +90,10 @@ class _Command(click.Command):
 
 
 @click.command(
-    "export", cls=_Command, epilog=_EPILOG, short_help="Inputs, outputs or outcomes of a run, by status."
+    "export",
+    cls=_Command,
+    epilog=_EPILOG,
+    short_help="Write inputs, outputs or outcomes of a run, by status.",
 )
 @run_dir_argument()
 @click.option(
@@ -146,7 +149,7 @@ def command(
     from fanout.journal import RunDir
 
     if outcomes and outputs:
-        raise click.UsageError("--outcomes and --outputs exclude one another: give one of them")
+        raise click.UsageError("--outcomes and --outputs exclude each other: give one of them")
     opened = RunDir.open(run_dir)
     if results is not None:
         if names or error_types or outcomes or outputs or output is not None or output_format != "jsonl":
@@ -185,7 +188,7 @@ def _check_output(output: str | None, output_format: str) -> None:
 
         check_parquet()
         if output is None and sys.stdout.isatty():
-            raise click.UsageError("Parquet is no text for a terminal: give -o FILE")
+            raise click.UsageError("Parquet is not text for a terminal: give -o FILE")
     if output is not None and is_s3(output):
         _, key = split_location(output)
         if not key or key.endswith("/"):
@@ -273,7 +276,7 @@ def _write_inputs(
 
 def _tell_left_out(count: int) -> None:
     if count:
-        click.echo(f"fanout: left out {count:,} inputs that are no JSON: --outcomes has them", err=True)
+        click.echo(f"fanout: left out {count:,} inputs that are not JSON: --outcomes has them", err=True)
 
 
 async def _write_inputs_again(
@@ -361,7 +364,7 @@ def _deliver(lines: IO[bytes], output_format: str, output: str | None, *, what: 
         raise SystemExit(0) from None
     except OSError as error:
         where = "standard output" if output is None else output
-        raise JournalError(f"{where}: cannot be written: {error.strerror}") from error
+        raise JournalError(f"{where} cannot be written: {error.strerror}") from error
 
 
 def _copy(lines: IO[bytes], output_format: str, file: IO[bytes], what: str) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fanout.cli.aws_options import aws_options
+
+if TYPE_CHECKING:
+    from fanout.aws import AwsSession
 from fanout.errors import FatalRefusal
 
 _EPILOG = """\b
@@ -35,8 +38,10 @@ def command(
 
     Name, runtime, memory, timeout and last change; a table on a terminal, tab-separated lines in a pipe.
     """
-    account = {"profile": profile, "region": region, "endpoint_url": endpoint_url}
-    found = asyncio.run(_list(prefix, account))
+    from fanout.aws import AwsSession
+
+    session = AwsSession(function=prefix or "*", profile=profile, region=region, endpoint_url=endpoint_url)
+    found = asyncio.run(_list(prefix, session))
     if as_json:
         import msgspec
 
@@ -54,14 +59,13 @@ def command(
 _COLUMNS = ("name", "runtime", "memory_mb", "timeout_s", "last_modified")
 
 
-async def _list(prefix: str, account: dict[str, Any]) -> list[dict[str, Any]]:
-    from fanout.aws import AwsSession
+async def _list(prefix: str, session: AwsSession) -> list[dict[str, Any]]:
     from fanout.errors import TransportError
     from fanout.transports.control import ControlClient, ControlRefusal
     from fanout.transports.signed_http import SignedHttp
 
     found: list[dict[str, Any]] = []
-    async with AwsSession(function=prefix or "*", **account) as session:
+    async with session:
         http = await SignedHttp.open(session)
         try:
             control, query = ControlClient(http), {"MaxItems": "50"}

@@ -17,6 +17,7 @@ from fanout.cli.aws_options import aws_options
 from fanout.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fanout.aws import AwsSession
     from fanout.cli.call_display import Display
     from fanout.model import InvokeTemplate
 
@@ -95,6 +96,7 @@ def command(
     PAYLOAD is JSON, @FILE, file://FILE, or - for standard input; without it, what is piped in, or nothing.
     With OUTFILE the result goes there, and StatusCode, FunctionError and ExecutedVersion to stdout.
     """
+    from fanout.aws import AwsSession
     from fanout.cli.call_display import Display
     from fanout.invoke_request import build_template, payload_fault
 
@@ -107,9 +109,9 @@ def command(
     display = Display(
         as_json=as_json, log_type=log_type, template=template, body=body, out=_open_outfile(outfile)
     )
-    account = {"function": function, "profile": profile, "region": region, "endpoint_url": endpoint_url}
+    session = AwsSession(function=function, profile=profile, region=region, endpoint_url=endpoint_url)
     try:
-        code = asyncio.run(_call(account, template, body, display, transport, timeout))
+        code = asyncio.run(_call(session, template, body, display, transport, timeout))
     except KeyboardInterrupt:
         _leave("interrupted: a function that was called runs on", 130)
     except BrokenPipeError:
@@ -121,19 +123,18 @@ def command(
 
 
 async def _call(
-    account: dict[str, Any],
+    session: AwsSession,
     template: InvokeTemplate,
     body: bytes,
     display: Display,
     kind: Literal["direct", "sdk"],
     timeout_s: float | None,
 ) -> int:
-    from fanout.aws import AwsSession
     from fanout.classify import classify, classify_failure
     from fanout.errors import TransportError
     from fanout.transports import open_transport
 
-    async with AwsSession(**account) as session:
+    async with session:
         transport = await open_transport(
             session,
             kind=kind,
@@ -170,7 +171,9 @@ def _read_payload(payload: str | None) -> bytes:
         from fanout.payload import json_fault
 
         if (fault := json_fault(body)) is not None:
-            raise ConfigError(f"the payload is no JSON: {fault}; a string needs its quotes, a file its @")
+            raise ConfigError(
+                f"the payload is not valid JSON: {fault}; a string needs quotes, a file needs @"
+            )
     return body
 
 

@@ -53,7 +53,7 @@ def command(
     region: str | None,
     endpoint_url: str | None,
 ) -> None:
-    """What the account allows FUNCTION, where each figure came from, and the budget that follows.
+    """Show what the account allows FUNCTION, where each figure came from, and the budget that follows.
 
     An API that the caller may not use leads to a stated assumption. Exit 4 when the function does
     not exist or the credentials are refused.

@@ -35,7 +35,9 @@ Examples:
 """
 
 
-@click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="A canary, then projected time and cost.")
+@click.command(
+    cls=SectionedCommand, epilog=_EXAMPLES, short_help="Send a few records, and project time and cost."
+)
 @click.argument("function")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="INPUT...")
 @click.option(
@@ -105,8 +107,8 @@ def command(
 
 
 def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]]) -> Plan:
-    from fanout.commands.blocking_run import run_blocking
     from fanout.commands.canary_plan import plan
+    from fanout.commands.event_loop import run_blocking
     from fanout.commands.signals import attach_signals
 
     def say(text: str) -> None:

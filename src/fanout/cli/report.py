@@ -47,13 +47,13 @@ Examples:
     help="A table of prices, as TOML by Region; without it, AWS's for four Regions.",
 )
 def command(run_dir: Path, as_html: bool, as_json: bool, output: Path | None, prices: Path | None) -> None:
-    """What became of the run in RUN_DIR; --html for a page.
+    """Show the results of the run in RUN_DIR, or write them as a page with --html.
 
     Reads the journal once, in memory that does not grow with it. A run that is going on, or was
     interrupted, is shown as far as it came.
     """
     if as_html and as_json:
-        raise click.UsageError("--html and --json exclude one another: give one of them")
+        raise click.UsageError("--html and --json exclude each other: give one of them")
     from fanout.report import RunReport, load_prices
 
     report = RunReport.from_run_dir(run_dir, prices=None if prices is None else load_prices(prices))

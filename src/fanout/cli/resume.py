@@ -78,7 +78,7 @@ def command(
     is sent.
     """
     if wants_all and chosen["enough"] is not None:
-        raise click.UsageError("--all and --enough exclude one another: give one of them")
+        raise click.UsageError("--all and --enough exclude each other: give one of them")
     given, fallback = given_on_later_run(chosen)
     if wants_all:
         given["enough"] = None

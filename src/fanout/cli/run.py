@@ -40,7 +40,7 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
 """
 
 
-@click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="One call per record of INPUT.")
+@click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="Invoke FUNCTION once per record of INPUT.")
 @click.argument("function")
 @click.argument("inputs", nargs=-1, type=click.Path(allow_dash=True), metavar="[INPUT]...")
 @click.option(
@@ -51,11 +51,9 @@ Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
 @click.option("--take", type=click.IntRange(min=0), metavar="N", help="Only the first N records.")
 @click.option("--enough", type=click.IntRange(min=1), metavar="N", help="Stop once N records have succeeded.")
 @click.option("--name", metavar="NAME", help="What the run is called in `fanout runs`, and its directory.")
-@click.option(
-    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label of the run (repeatable)."
-)
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label of the run (repeatable).")
 @queue_options
-@click.option("--collect", is_flag=True, help="Of Event calls: collect the results in the same run.")
+@click.option("--collect", is_flag=True, help="For Event calls: collect the results in the same run.")
 @click.option("--keep-order", is_flag=True, help="With --out -: outcomes in the order of the input.")
 @click.option(
     "--spool/--no-spool", default=None, help="Keep standard input, so that the run can be resumed (default)."
@@ -130,7 +128,7 @@ def command(
     if dry_run:
         for flag, is_given in (("--resume", resumes), ("--dashboard", dashboard is not None)):
             if is_given:
-                raise click.UsageError(f"--dry-run is no run, and {flag} goes with one: leave one out")
+                raise click.UsageError(f"--dry-run sends nothing, and {flag} needs a run: leave one out")
         _dry_run(
             Request(options=RunOptions.of(function, given), locations=inputs), quiet=quiet, as_json=as_json
         )
@@ -159,7 +157,7 @@ def command(
 def _dry_run(request: Request, *, quiet: bool, as_json: bool) -> NoReturn:
     import json
 
-    from fanout.commands.blocking_run import run_blocking
+    from fanout.commands.event_loop import run_blocking
     from fanout.commands.rehearsal import rehearse
 
     audience = Audience(on_message=lambda text: click.echo(f"fanout: {text}", err=True))

@@ -1,4 +1,4 @@
-"""How a command shows a run and what it says at the end: progress, summary, messages, exit code."""
+"""The display of a run by a command: progress, messages, the summary at the end, the exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from fanout.commands.blocking_run import run_blocking
+from fanout.commands.event_loop import run_blocking
 from fanout.commands.signals import attach_signals
 from fanout.progress import Progress
 from fanout.runs.audience import Audience

@@ -30,9 +30,13 @@ class Duration(click.ParamType[float]):
         text = value.strip().lower()
         parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", text)
         if not parts or "".join(number + unit for number, unit in parts) != text:
-            self.fail(f"{value!r} is no duration: give seconds, or such as 90s, 15m, 1h30m", param, ctx)
+            self.fail(
+                f"{value!r} is not a duration: give seconds, or a number with a unit: 90s, 15m, 1h30m",
+                param,
+                ctx,
+            )
         if any(not unit for _, unit in parts) and len(parts) > 1:
-            self.fail(f"{value!r} is no duration: a unit is missing", param, ctx)
+            self.fail(f"{value!r} is not a duration: a unit is missing", param, ctx)
         return sum(float(number) * _UNITS_S[unit or "s"] for number, unit in parts)
 
 
@@ -77,18 +81,18 @@ what_is_sent = _group(
         "--durable",
         is_flag=True,
         default=None,
-        help="Of a durable function: name each call, so that a lost reply starts nothing twice.",
+        help="For durable functions: give each call a name, so that a lost reply starts nothing twice.",
     ),
     click.option("--durable-name", metavar="EXPR", help="JMESPath: each record's durable execution name."),
     click.option("--stream", is_flag=True, default=None, help="Invoke with a streamed reply."),
     click.option(
-        "--batch", type=click.IntRange(min=1), metavar="N", help="Records in one call at the most (1)."
+        "--batch", type=click.IntRange(min=1), metavar="N", help="At most N records in one call (1)."
     ),
     click.option(
         "--batch-bytes",
         type=click.IntRange(min=1),
         metavar="BYTES",
-        help="Payload bytes in one call at the most. Default: what Lambda takes.",
+        help="At most this many payload bytes in one call. Default: what Lambda accepts.",
     ),
     click.option(
         "--batch-wait",
@@ -124,9 +128,13 @@ what_is_sent = _group(
         help="The input's format, if its name does not say it.",
     ),
     click.option("--items", metavar="POINTER", help="JSON Pointer to the array of a .json input: /Records."),
-    click.option("--csv-delimiter", metavar="CHAR", help="Between the fields of a row; tab for a tab."),
+    click.option(
+        "--csv-delimiter", metavar="CHAR", help="The character between the fields of a row; tab for a tab."
+    ),
     click.option("--csv-header", metavar="NAMES", help="Column names, for CSV that has none: id,name."),
-    click.option("--encoding", metavar="NAME", help="Of the input, where it is not UTF-8: latin-1, utf-16."),
+    click.option(
+        "--encoding", metavar="NAME", help="Encoding of the input, if it is not UTF-8: latin-1, utf-16."
+    ),
     click.option(
         "--nan",
         type=click.Choice(["reject", "null"]),
@@ -135,7 +143,7 @@ what_is_sent = _group(
     click.option(
         "--request-payer", is_flag=True, default=None, help="Pay for reading somebody else's S3 bucket."
     ),
-    click.option("--payload", metavar="JSON", help="No input: this payload, --repeat times."),
+    click.option("--payload", metavar="JSON", help="Send this payload --repeat times, instead of an input."),
     click.option("--repeat", type=click.IntRange(min=0), metavar="N", help="Calls that --payload makes (1)."),
 )
 
@@ -150,14 +158,14 @@ how_fast = _group(
     click.option(
         "--leave",
         metavar="N|P%",
-        help="So much of the account's concurrency stays free for others, by CloudWatch's figures.",
+        help="Keep this much of the account's concurrency free for others, as CloudWatch reports it.",
     ),
-    click.option("--rate", type=float, metavar="PER_SECOND", help="Calls per second at the most."),
+    click.option("--rate", type=float, metavar="PER_SECOND", help="At most this many calls per second."),
     click.option(
         "--timeout",
         type=DURATION,
         metavar="SECONDS",
-        help="How long one call may take. Default: the function's own, and some.",
+        help="How long one call may take. Default: the function's own timeout plus 15s.",
     ),
     click.option(
         "--function-timeout",
@@ -214,29 +222,28 @@ what_fails = _group(
         "--outage-patience",
         type=DURATION,
         metavar="DURATION",
-        help="How long to wait while nothing is answered (15m); 0: do not wait.",
+        help="How long to wait during an outage (15m); 0 does not wait.",
     ),
     click.option(
         "--throttle-patience",
         type=DURATION,
         metavar="DURATION",
-        help="Bear nothing but throttles this long (5m).",
+        help="Give up on a record after this long with nothing but throttles (5m).",
     ),
     click.option(
         "--tolerated-failure-count",
         type=click.IntRange(min=0),
         metavar="N",
-        help="Stop when more records fail.",
+        help="Stop when more than N records fail.",
     ),
     click.option(
         "--tolerated-failure-percentage",
         type=click.FloatRange(0, 100),
         metavar="P",
-        help="Stop when a greater share fails.",
+        help="Stop when more than P percent of the records fail.",
     ),
     click.option(
         "--threshold",
-        "thresholds",
         multiple=True,
         metavar="CHECK",
         help="What must hold from 100 calls on: p95<500ms, mean<1s, max<30s, failure_rate<1% (repeatable). "
@@ -251,7 +258,7 @@ what_fails = _group(
         metavar="N",
         help="After N failures in a row, pause and probe.",
     ),
-    click.option("--max-cost", type=float, metavar="USD", help="Stop when this much is spent."),
+    click.option("--max-cost", type=float, metavar="USD", help="Stop when this much has been spent."),
     click.option(
         "--prices", type=click.Path(dir_okay=False), metavar="FILE", help="A price table of your own (TOML)."
     ),
@@ -269,7 +276,7 @@ what_is_kept = _group(
     click.option(
         "--fsync",
         type=click.Choice(["second", "always", "never"]),
-        help="When the journal goes to the disk itself.",
+        help="When the journal is synced to the disk: each second (default), always, or never.",
     ),
     click.option(
         "--results",
@@ -296,20 +303,26 @@ local_options = _group(
         "--local", metavar="FILE.py:HANDLER", help="Run this handler on this machine instead of Lambda."
     ),
     click.option(
-        "--local-concurrency", type=click.IntRange(min=1), metavar="N", help="Its reserved concurrency."
+        "--local-concurrency",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Reserved concurrency of the --local handler.",
     ),
-    click.option("--local-timeout", type=DURATION, metavar="SECONDS", help="Its timeout."),
+    click.option("--local-timeout", type=DURATION, metavar="SECONDS", help="Timeout of the --local handler."),
 )
 
 queue_options = _group(
     click.option(
-        "--follow", is_flag=True, default=None, help="Of a queue: go on when it is empty, until stopped."
+        "--follow",
+        is_flag=True,
+        default=None,
+        help="For queues: go on when the queue is empty, until stopped.",
     ),
     click.option(
         "--empty-after",
         type=DURATION,
         metavar="DURATION",
-        help="Of a queue: it counts as empty when nothing came for so long (20s).",
+        help="For queues: the queue is empty after this long without a message (20s).",
     ),
 )
 

@@ -24,7 +24,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES, short_help="The runs there are, with state and counts.")
+@click.command(epilog=_EXAMPLES, short_help="List runs, with state and counts.")
 @click.argument("directory", type=click.Path(path_type=Path), default=Path("runs"), metavar="[DIR]")
 @click.option("--json", "as_json", is_flag=True, help="A JSON array on stdout.")
 def command(directory: Path, as_json: bool) -> None:

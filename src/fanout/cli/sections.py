@@ -8,7 +8,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "The run": (
         "out",
         "name",
-        "labels",
+        "label",
         "resumes",
         "may_have_run",
         "statuses",
@@ -82,7 +82,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "wants_all",
         "tolerated_failure_count",
         "tolerated_failure_percentage",
-        "thresholds",
+        "threshold",
         "threshold_abort",
         "grace",
     ),

@@ -32,7 +32,7 @@ Examples:
 @click.command(epilog=_EXAMPLES, short_help="Change a run while it goes on.")
 @run_dir_argument()
 @click.option("-j", "--concurrency", metavar="N|P%|auto", help="Calls in flight.")
-@click.option("--rate", type=float, metavar="PER_SECOND", help="Calls per second at the most.")
+@click.option("--rate", type=float, metavar="PER_SECOND", help="At most this many calls per second.")
 @click.option("--retries", type=click.IntRange(min=0), metavar="N", help="Extra attempts.")
 @click.option("--deadline", type=DURATION, metavar="DURATION", help="Stop this long from now.")
 @click.option("--max-cost", type=float, metavar="USD", help="Stop when the run has cost this much.")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fanout.commands.blocking_run import dry_run, run
+from fanout.commands.library import dry_run, run
 
 __all__ = ["dry_run", "run"]

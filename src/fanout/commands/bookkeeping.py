@@ -18,7 +18,10 @@ Did = tuple[int, int]  # records that ended well in this session, and that did n
 
 
 class Bookkeeping(Protocol):
-    """How a first session, a resume and a redrive differ. ``stats`` go on from what is known of the run."""
+    """The part of a session in which a new run, a resume and a redrive differ.
+
+    ``stats`` go on from what is known of the run.
+    """
 
     generation: int
     stats: Stats

@@ -25,7 +25,7 @@ from fanout.runs.audience import Audience
 
 
 class Plan(msgspec.Struct, kw_only=True):
-    """What a canary found, and what it means for the whole input and for each "what if"."""
+    """The findings of a canary, projected on the whole input, as it is and for each "what if"."""
 
     function: str
     records: int

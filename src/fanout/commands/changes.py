@@ -17,7 +17,7 @@ Ask = Callable[[int], MayHaveRun]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What the person wants otherwise than in run.json, and what to do with records that may have run.
+    """Options that differ from run.json's, and the answer for records that may have run.
 
     ``fallback`` comes from the environment or ``--config``: it holds where run.json says nothing. ``ask``
     is called with the number of records that may have run when nothing else decides; without it they are

@@ -3,113 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
+import anyio.to_thread
 
-from fanout.aws import AwsSession
-from fanout.commands.collect_executions import ExecutionCollector, collect_executions
+from fanout.commands.collect_executions import collect_executions
+from fanout.commands.collection import Collection, CollectionStop, journaled
 from fanout.commands.options import RunOptions, options_of
+from fanout.commands.result_sources import Sources, open_sources
 from fanout.commands.results import Completion
 from fanout.commands.run_state import counts_of, write_page
-from fanout.errors import ConfigError, TransportError
-from fanout.function_name import split_qualifier
+from fanout.errors import ConfigError
 from fanout.journal import OUTCOMES_FILE, Journal, RunDir, replay
-from fanout.model import Outcome
-from fanout.queues import is_queue, parse_queue
 from fanout.queues.accepted import AcceptedCalls
-from fanout.queues.client import SqsClient
 from fanout.queues.collector import Collector, Counts
-from fanout.queues.event_config import EventConfig, read_event_config
+from fanout.queues.event_config import EventConfig
 from fanout.report.summary import RunReport
 from fanout.runs.audience import Audience
 from fanout.runs.result import ending
-from fanout.transports.control import ControlClient, ControlRefusal, path_part
-from fanout.transports.signed_http import SignedHttp
 
 _SAY_EVERY_S = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collection:
-    """What is asked of a collection. ``queues``: locations; none: those of the function's configuration."""
-
-    queues: Sequence[str] = ()
-    wait_s: float | None = None
-    allow_strangers: bool = False
-    profile: str | None = None
-    region: str | None = None
-    endpoint_url: str | None = None
-    outputs: bool = False  # of durable executions: ask for what each returned
-
-    def __post_init__(self) -> None:
-        for location in self.queues:
-            if not is_queue(location):
-                raise ConfigError(f"--from is {location!r}: give sqs://NAME, an ARN or a URL after sqs://")
-            parse_queue(location)
-        if self.wait_s is not None and not self.wait_s >= 0:
-            raise ConfigError(f"wait is {self.wait_s!r}: give seconds from 0")
-
-
-class Sources:
-    """The queues that results come from, open, and what the function's configuration says of them."""
-
-    def __init__(self, queues: list[SqsClient], config: EventConfig, session: AwsSession) -> None:
-        self.session = session  # of Lambda
-        self.queues = queues
-        self.config = config
-
-    @property
-    def carries_successes(self) -> bool:
-        """Whether successes are known to reach one of the queues."""
-        return self.config.carries_successes([queue.arn for queue in self.queues])
-
-
-async def open_sources(
-    stack: AsyncExitStack,
-    asked: Collection,
-    options: RunOptions,
-    audience: Audience,
-) -> Sources:
-    """Open the queues and say what can be known before the first call. Raises ConfigError, FatalRefusal."""
-    function, calls = options.function, options.calls
-    profile, region = asked.profile or calls.profile, asked.region or calls.region
-    lambda_session = await stack.enter_async_context(
-        AwsSession(
-            function=function,
-            profile=profile,
-            region=region,
-            endpoint_url=asked.endpoint_url or calls.endpoint_url,
-            verify=calls.verify,
-        )
-    )
-    if options.durable and not asked.queues:  # its executions say it themselves
-        return Sources([], EventConfig(), lambda_session)
-    config = await _read_config(lambda_session, function, calls.qualifier)
-    locations = list(asked.queues) or config.queues
-    if not locations:
-        raise ConfigError(_no_queue(function, config))
-    session = await stack.enter_async_context(
-        AwsSession(function=function, profile=profile, region=region, verify=calls.verify)
-    )
-    queues = []
-    for location in locations:
-        client = await SqsClient.open(session, parse_queue(location))
-        stack.push_async_callback(client.aclose)
-        await client.check_access()
-        queues.append(client)
-    sources = Sources(queues, config, lambda_session)
-    names = ", ".join(str(queue) for queue in queues)
-    if not config.is_read:
-        audience.say(f"the destinations of {function} cannot be read; results are taken from {names}")
-    elif not sources.carries_successes:
-        audience.say(f"no successes go to {names}: records without a failure there stay accepted")
-    return sources
 
 
 async def collect(path: Path, asked: Collection, audience: Audience) -> RunReport:
@@ -122,21 +39,6 @@ async def collect(path: Path, asked: Collection, audience: Audience) -> RunRepor
         async with AsyncExitStack() as stack:
             sources = await open_sources(stack, asked, options, audience)
             return await collect_into(run_dir, options, sources, asked, audience)
-
-
-async def sources_of(
-    stack: AsyncExitStack, options: RunOptions, *, out: Path | None, audience: Audience
-) -> Sources | None:
-    """What a run that collects needs to have found before its first call; None for any other run."""
-    if not options.collect:
-        return None
-    if options.calls.invocation_type != "Event":
-        raise ConfigError(
-            "collect goes with invocation_type Event: other calls bring their results themselves"
-        )
-    if out is None:
-        raise ConfigError("collect needs a run directory: give --out DIR")
-    return await open_sources(stack, Collection(), options, audience)
 
 
 async def collected(
@@ -159,48 +61,33 @@ async def collect_into(
     path = run_dir.path
     if not sources.queues:
         return await _collect_executions(run_dir, options, sources, asked, audience)
-    calls = await anyio.to_thread.run_sync(AcceptedCalls, path / OUTCOMES_FILE)
-    stop = _Stop()
-    detach = None if audience.attach is None else audience.attach(stop)
+    stop, said = CollectionStop(), _Said(audience)
     failure: Exception | None = None
-    try:
-        said = _Said(audience)
-        sink = _Sink()
+    with ExitStack() as stack:
+        if audience.attach is not None:
+            stack.callback(audience.attach(stop))
+        calls = await anyio.to_thread.run_sync(AcceptedCalls, path / OUTCOMES_FILE)
+        stack.callback(calls.close)
+        wait_s = await anyio.to_thread.run_sync(_wait_s, calls, sources.config, asked.wait_s)
         collector = Collector(
             sources.queues,
             calls,
-            sink,
             complete=Completion(options.calls),
             carries_successes=sources.carries_successes,
             allow_strangers=asked.allow_strangers,
+            deadline_s=time.monotonic() + wait_s,
+            should_stop=lambda: stop.is_stopping,
             on_progress=said.on_progress,
-        )
-        stop.collector = collector
-        collector.deadline_s = time.monotonic() + await anyio.to_thread.run_sync(
-            _wait_s, calls, sources.config, asked.wait_s
         )
         journal = await Journal.open(
             path, generation=int(run_dir.state.get("generation", 0)), sync_listener=collector
         )
-        sink.journal = journal
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(journal.run)
-                try:
-                    await collector.run()
-                except Exception as error:  # noqa: BLE001 - raised below, not in a group
-                    failure = error
-                tasks.cancel_scope.cancel()
+            failure = await journaled(journal, partial(collector.run, journal))
         finally:
-            await journal.aclose()
             with anyio.CancelScope(shield=True):
                 failure = await collector.finish() or failure
         said.at_the_end(collector)
-        failure = failure or journal.failure
-    finally:
-        calls.close()
-        if detach is not None:
-            detach()
     report = await _report(run_dir, audience)
     if failure is not None:
         raise failure
@@ -210,13 +97,10 @@ async def collect_into(
 async def _collect_executions(
     run_dir: RunDir, options: RunOptions, sources: Sources, asked: Collection, audience: Audience
 ) -> RunReport:
-    stop = _Stop()
-    detach = None if audience.attach is None else audience.attach(stop)
-
-    def on_made(collector: ExecutionCollector) -> None:
-        stop.collector = collector
-
-    try:
+    stop = CollectionStop()
+    with ExitStack() as stack:
+        if audience.attach is not None:
+            stack.callback(audience.attach(stop))
         await collect_executions(
             run_dir,
             sources.session,
@@ -225,11 +109,8 @@ async def _collect_executions(
             with_outputs=asked.outputs,
             wait_s=asked.wait_s,
             say=audience.say,
-            on_made=on_made,
+            should_stop=lambda: stop.is_stopping,
         )
-    finally:
-        if detach is not None:
-            detach()
     return await _report(run_dir, audience)
 
 
@@ -240,43 +121,6 @@ async def _report(run_dir: RunDir, audience: Audience) -> RunReport:
     if problem is not None:
         audience.say(problem)
     return report
-
-
-async def _read_config(session: AwsSession, function: str, qualifier: str | None) -> EventConfig:
-    """The event configuration for the run's qualifier; what is denied is not known."""
-    name, qualifier = split_qualifier(function, qualifier)
-    query = {"Qualifier": qualifier} if qualifier else {}
-    part = path_part(name)
-    replies: list[dict[str, Any] | None] = []
-    is_read = True
-    http = await SignedHttp.open(session)
-    try:
-        control = ControlClient(http)
-        for path in (f"/2015-03-31/functions/{part}", f"/2019-09-25/functions/{part}/event-invoke-config"):
-            try:
-                replies.append(await control.get(path, query))
-            except ControlRefusal as refusal:
-                replies.append(None)
-                has_none = refusal.code == "ResourceNotFoundException" and path.endswith("config")
-                is_read = is_read and has_none
-            except (TransportError, OSError):
-                replies.append(None)
-                is_read = False
-    finally:
-        await http.aclose()
-    return read_event_config(replies[0], replies[1], is_read=is_read)
-
-
-def _no_queue(function: str, config: EventConfig) -> str:
-    if not config.is_read:
-        return f"the destinations of {function} cannot be read: give --from sqs://QUEUE"
-    others = [arn for arn in (config.on_success, config.on_failure, config.dead_letters) if arn]
-    if others:
-        return f"no result of {function} goes to a queue but to {', '.join(others)}: give --from sqs://QUEUE"
-    return (
-        f"{function} has no destinations and no dead-letter queue: nothing tells what became of its Event "
-        "calls; configure an SQS destination, or give --from sqs://QUEUE"
-    )
 
 
 def _wait_s(calls: AcceptedCalls, config: EventConfig, wait_s: float | None) -> float:
@@ -296,50 +140,13 @@ def _settle(run_dir: RunDir) -> RunReport:
     """Set run.json right by the journal, and make the report."""
     known = replay(run_dir.path, accepts_lost_mark=True)
     counts = counts_of(known)
-    changes: dict[str, Any] = {"counts": counts}
-    if run_dir.state.get("state") == "finished":
-        changes["exit_code"] = ending(None, counts)[1]
-    run_dir.write_state(changes)
+    is_finished = run_dir.state.get("state") == "finished"
+    run_dir.write_state({"counts": counts, **({"exit_code": ending(None, counts)[1]} if is_finished else {})})
     return RunReport.from_run_dir(run_dir.path)
 
 
-class _Sink:
-    """The journal, once it is open."""
-
-    journal: Journal
-
-    @property
-    def is_backed_up(self) -> bool:
-        return self.journal.is_backed_up
-
-    def write(self, outcomes: list[Outcome]) -> None:
-        self.journal.write(outcomes)
-
-    async def flush(self) -> None:
-        await self.journal.flush()
-
-
-class _Stop:
-    """What a signal does to a collection: it ends, and can be begun again."""
-
-    def __init__(self) -> None:
-        self.collector: Collector | ExecutionCollector | None = None
-        self.is_stopping = False
-
-    def stop(self, reason: str, message: str = "") -> None:  # noqa: ARG002 - as a run's
-        self.is_stopping = True
-        if self.collector is not None:
-            self.collector.stop()
-
-    def cut(self) -> None:
-        self.stop("")
-
-    def tune(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002 - as a run's
-        raise ConfigError("the run has ended, and its results are collected: nothing can be changed")
-
-
 class _Said:
-    """How far a collection has come, now and then."""
+    """Messages about the progress of a collection, now and then."""
 
     def __init__(self, audience: Audience) -> None:
         self._audience = audience

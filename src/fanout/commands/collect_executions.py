@@ -15,6 +15,7 @@ import anyio
 import msgspec
 
 from fanout.aws import AwsSession
+from fanout.commands.collection import journaled
 from fanout.commands.run_state import iso
 from fanout.errors import SourceError, TransportError
 from fanout.function_name import split_qualifier
@@ -66,7 +67,7 @@ class Executions:
 
 
 class ExecutionCollector:
-    """Completes a run's accepted records from its executions. ``stop`` ends it soon."""
+    """Completes a run's accepted records from its executions, until ``should_stop``."""
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class ExecutionCollector:
         with_outputs: bool,
         deadline_s: float,
         say: Callable[[str], None],
+        should_stop: Callable[[], bool],
     ) -> None:
         self._executions = executions
         self._calls = calls
@@ -86,17 +88,13 @@ class ExecutionCollector:
         self._with_outputs = with_outputs
         self._deadline_s = deadline_s
         self._say = say
-        self._is_stopping = False
+        self._should_stop = should_stop
         self._collected: set[int] = set()  # in this sweep
-
-    def stop(self) -> None:
-        """Read no more."""
-        self._is_stopping = True
 
     async def run(self) -> None:
         """Sweep over the list until nothing is open, or until the deadline of the monotonic clock."""
         pause_s = _FIRST_PAUSE_S
-        while not self._is_stopping:
+        while not self._should_stop():
             await self._journal.flush()
             await anyio.to_thread.run_sync(self._calls.update)
             self._collected.clear()
@@ -113,7 +111,7 @@ class ExecutionCollector:
 
     async def _sweep(self) -> None:
         marker: str | None = None
-        while not self._is_stopping:
+        while not self._should_stop():
             executions, marker = await self._executions.page(marker)
             outcomes = []
             for execution in executions:
@@ -178,14 +176,13 @@ async def collect_executions(
     with_outputs: bool,
     wait_s: float | None,
     say: Callable[[str], None],
-    on_made: Callable[[ExecutionCollector], None],
+    should_stop: Callable[[], bool],
 ) -> None:
     """Collect into a run directory whose lock the caller holds. Raises SourceError or JournalError."""
     path: Path = run_dir.path
     name, qualifier = split_qualifier(function, qualifier)
     calls = await anyio.to_thread.run_sync(AcceptedCalls, path / OUTCOMES_FILE)
     http = await SignedHttp.open(session)
-    failure: Exception | None = None
     try:
         journal = await Journal.open(path, generation=int(run_dir.state.get("generation", 0)))
         collector = ExecutionCollector(
@@ -196,19 +193,9 @@ async def collect_executions(
             with_outputs=with_outputs,
             deadline_s=float("inf") if wait_s is None else time.monotonic() + wait_s,
             say=say,
+            should_stop=should_stop,
         )
-        on_made(collector)
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(journal.run)
-                try:
-                    await collector.run()
-                except Exception as error:  # noqa: BLE001 - raised below, not in a group
-                    failure = error
-                tasks.cancel_scope.cancel()
-        finally:
-            await journal.aclose()
-        failure = failure or journal.failure
+        failure = await journaled(journal, collector.run)
     finally:
         await http.aclose()
         calls.close()

@@ -1,4 +1,4 @@
-"""What a dry run counted, for a person, as JSON and for programs."""
+"""The counts of a dry run, for a person, as JSON and for programs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Projected:
-    """What ``concurrency`` and ``rate`` make of so many calls. How long the function takes is not known.
+    """A projection of the calls, by ``concurrency`` and ``rate``. How long the function takes is not known.
 
     ``least_s``: by the rate alone. ``per_function_s``: seconds of the run for each second that the
     function takes. ``most_s``: if every call took its whole timeout, where that was given.
@@ -68,7 +68,7 @@ class Projected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryRunReport:
-    """What ``dry_run`` counted; nothing was sent.
+    """The counts of ``dry_run``; nothing was sent.
 
     ``records`` includes the ``faults``, which would be rejected. ``keys_missing``: records in which
     ``key`` finds nothing; ``keys_duplicated``: records whose key an earlier one has. ``bytes``: of the

@@ -1,4 +1,4 @@
-"""What was asked for the end of a run: ``--results``, and ``--on-finish``, a command of the user's."""
+"""The end of a run: ``--results``, and ``--on-finish``, a command of the user's."""
 
 from __future__ import annotations
 

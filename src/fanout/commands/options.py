@@ -66,10 +66,10 @@ class RunKeywords(OptionKeywords, total=False):
     take: int | None
     collect: bool
     enough: int | None
-    thresholds: Sequence[str]
+    threshold: str | Sequence[str]
     threshold_abort: bool
     name: str | None
-    labels: Sequence[str]
+    label: str | Sequence[str]
     follow: bool
     empty_after: float | None
     tolerated_failure_count: int | None
@@ -124,10 +124,10 @@ class RunOptions:
     take: int | None = None
     collect: bool = False  # the results of Event calls, when the run has finished
     enough: int | None = None  # stop once so many records have succeeded
-    thresholds: Sequence[str] = ()  # such as p95<500ms
+    threshold: str | Sequence[str] = ()  # such as p95<500ms
     threshold_abort: bool = False
     name: str | None = None  # of the run, in lists
-    labels: Sequence[str] = ()  # KEY=VALUE
+    label: str | Sequence[str] = ()  # KEY=VALUE
     follow: bool = False  # of a queue: an empty one is no end
     empty_after: float | None = None  # seconds without a message, after which a queue counts as empty
     tolerated_failure_count: int | None = None
@@ -177,9 +177,6 @@ class RunOptions:
             _check_number(name, getattr(self, name), is_whole=True)
         for name in ("tolerated_failure_percentage", "max_cost", "grace", "empty_after", "local_timeout"):
             _check_number(name, getattr(self, name), is_whole=False)
-        for name in ("thresholds", "labels"):
-            if isinstance(getattr(self, name), str):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}: give a list")
         if self.results is not None:
             check_results(self.results)
         if self.fsync not in ("second", "always", "never"):
@@ -227,7 +224,7 @@ class RunOptions:
         )
 
     def selector(self) -> Selector:
-        """What makes key and payload of a record. Raises ConfigError for expressions that are wrong."""
+        """The selector of key and payload of a record. Raises ConfigError for expressions that are wrong."""
         return Selector(self.key, self.select, self.durable_expr)
 
     def rules(self) -> StopRules:
@@ -237,7 +234,7 @@ class RunOptions:
             tolerated_failure_percentage=self.tolerated_failure_percentage,
             max_cost_usd=self.max_cost,
             enough=self.enough,
-            thresholds=tuple(parse_threshold(text) for text in self.thresholds),
+            thresholds=tuple(parse_threshold(text) for text in _texts(self.threshold)),
             aborts_at_thresholds=self.threshold_abort,
         )
 
@@ -247,8 +244,9 @@ class RunOptions:
 
     def label_map(self) -> dict[str, str]:
         """The labels by their keys. Raises ConfigError for one without a key."""
-        pairs = [label.partition("=") for label in self.labels]
-        for (key, sign, _), label in zip(pairs, self.labels, strict=True):
+        labels = _texts(self.label)
+        pairs = [label.partition("=") for label in labels]
+        for (key, sign, _), label in zip(pairs, labels, strict=True):
             if not key or not sign:
                 raise ConfigError(f"label is {label!r}: give KEY=VALUE")
         return {key: value for key, _, value in pairs}
@@ -256,7 +254,7 @@ class RunOptions:
     # --- what run.json has of them -------------------------------------------------------------
 
     def chosen(self) -> Given:
-        """What was asked for: a call's options that were given, and the run's that are not the default."""
+        """The options asked for: those of calls that were given, and the run's that are not the default."""
         chosen = {name: getattr(self.calls, name) for name in self.given if name != "invocation"}
         if "invocation" in self.given:
             chosen["stream"] = True
@@ -268,7 +266,7 @@ class RunOptions:
         return cast(Given, {**chosen, "transport": transport})
 
     def kept(self) -> Given:
-        """What run.json keeps of them."""
+        """The options that run.json keeps."""
         left_out = _NOT_KEPT | (frozenset() if self.own_transport is None else {"transport"})
         return cast(Given, {name: value for name, value in self.chosen().items() if name not in left_out})
 
@@ -286,7 +284,7 @@ def kept_in(state: Mapping[str, Any]) -> tuple[str, Given]:
     """
     function, kept = state.get("function"), state.get("options")
     if not isinstance(function, str) or not isinstance(kept, dict):
-        raise JournalError("run.json: is damaged: function or options are missing")
+        raise JournalError("run.json is damaged: function or options are missing")
     known = {name: value for name, value in kept.items() if name in _KNOWN}
     if known.pop("invocation", None) == "stream":
         known["stream"] = True
@@ -321,3 +319,8 @@ def _check_number(name: str, value: object, *, is_whole: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0:  # type: ignore[operator]
         allowed = "a whole number from 0" if is_whole else "a number from 0"
         raise ConfigError(f"{name} is {value!r}: give {allowed}")
+
+
+def _texts(value: str | Sequence[str]) -> Sequence[str]:
+    """One text, or several."""
+    return (value,) if isinstance(value, str) else value

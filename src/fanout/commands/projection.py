@@ -1,4 +1,4 @@
-"""What a whole run will take, judged by the outcomes of a few of its records. Pure but for its dice."""
+"""A projection of a whole run from the outcomes of a few of its records. Pure but for its dice."""
 
 from __future__ import annotations
 

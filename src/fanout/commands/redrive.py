@@ -124,7 +124,7 @@ async def _send_again(
     prices = options.price_table()
     session = RunSession(
         # What is enough, or slow, is said of a whole run, not of what is sent again.
-        replace(local, enough=None, thresholds=(), threshold_abort=False),
+        replace(local, enough=None, threshold=(), threshold_abort=False),
         audience,
         _RedriveSession(generation, filters, prices),
         spending=Spending(prices, before=meter),

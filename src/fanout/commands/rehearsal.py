@@ -61,7 +61,7 @@ async def rehearse(request: Request, audience: Audience) -> DryRunReport:
         if (failure := intake.failure) is not None:
             if source is None or isinstance(failure, SourceError):
                 raise failure
-            raise SourceError(f"{shown_location(source.location)}: cannot be read: {failure!r}") from failure
+            raise SourceError(f"{shown_location(source.location)} cannot be read: {failure!r}") from failure
         return await asyncio.to_thread(count.report, None if source is None else request.location)
 
 

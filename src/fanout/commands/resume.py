@@ -14,7 +14,7 @@ import anyio.to_thread
 from fanout.commands.bookkeeping import Did, State, report_of_stats
 from fanout.commands.changes import Ask, Changes, MayHaveRun, changed_options
 from fanout.commands.checks import check_durable, check_options
-from fanout.commands.collect import collected, sources_of
+from fanout.commands.collect import collected
 from fanout.commands.history import History, read_history
 from fanout.commands.local import local_function
 from fanout.commands.on_finish import conclude, upload_if_due
@@ -28,6 +28,7 @@ from fanout.commands.queue import (
     queue_intake,
 )
 from fanout.commands.redrive import go_on_redriving
+from fanout.commands.result_sources import sources_of
 from fanout.commands.run_input import another_input, reopen_input
 from fanout.commands.session import RunSession
 from fanout.commands.start import say_without_key

@@ -88,7 +88,7 @@ def reopen_input(
     state = run_dir.state
     recorded = state.get("input")
     if not isinstance(recorded, dict) or not isinstance(recorded.get("location"), str):
-        raise JournalError(f"{run_dir.path}/run.json: is damaged: input is missing")
+        raise JournalError(f"{run_dir.path}/run.json is damaged: input is missing")
     options = options or options_of(state)
     input_options = options.input_options(rules=int(recorded.get("rules", 1)))
     before = recorded.get("fingerprint") or {}

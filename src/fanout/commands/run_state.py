@@ -1,4 +1,4 @@
-"""What a run leaves in its directory: run.json from its first to its last word, and the page."""
+"""The state of a run in its directory: run.json from the first to the last write, and the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from fanout.commands.request import Request
 from fanout.commands.run_input import first_input
-from fanout.errors import FanoutError
+from fanout.errors import FanoutError, is_short_of_memory
 from fanout.journal import BEGUN_FILES, Replay, RunDir
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
@@ -138,8 +138,10 @@ def write_page(report: RunReport) -> str | None:
     assert report.run_dir is not None
     try:
         report.write_html(report.run_dir / REPORT_FILE)
-    except MemoryError:
-        return f"{report.run_dir / REPORT_FILE}: not written: not enough memory"
-    except (OSError, FanoutError) as error:
-        return f"{report.run_dir / REPORT_FILE}: not written: {error}"
+    except Exception as error:
+        if is_short_of_memory(error):
+            return f"{report.run_dir / REPORT_FILE} was not written: not enough memory"
+        if not isinstance(error, (OSError, FanoutError)):
+            raise
+        return f"{report.run_dir / REPORT_FILE} was not written: {error}"
     return None

@@ -15,7 +15,7 @@ _REASONS = {"SIGINT": "sigint", "SIGTERM": "sigterm", "SIGHUP": "sighup"}
 
 
 class TwoStepStop:
-    """What each signal does: drain the run first, cut it off next. ``say`` gets one line each time."""
+    """Two steps: the first signal drains the run, the next cuts it off. ``say`` gets one line each time."""
 
     def __init__(self, run: Stoppable, say: Callable[[str], None]) -> None:
         self._run = run

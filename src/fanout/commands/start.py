@@ -9,10 +9,11 @@ from pathlib import Path
 
 from fanout.commands.bookkeeping import FirstSession
 from fanout.commands.checks import check_durable, check_options
-from fanout.commands.collect import collected, sources_of
+from fanout.commands.collect import collected
 from fanout.commands.local import local_function
 from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, queue_intake
 from fanout.commands.request import Request
+from fanout.commands.result_sources import sources_of
 from fanout.commands.run_input import open_input
 from fanout.commands.run_state import discard, first_state, missing
 from fanout.commands.session import RunSession

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fanout.journal import RunDir, is_held
+from fanout.journal import RunDir, is_locked
 from fanout.journal.listing import live_state
 from fanout.model import STATUSES, Outcome
 from fanout.report.outcomes import JournalTail
@@ -71,7 +71,7 @@ class Follower:
         if is_fresh or now_s - self._probed_at_s < STALE_S:
             return False
         self._probed_at_s = now_s
-        return not is_held(self.path)
+        return not is_locked(self.path)
 
     def _take_back(self, block: Sequence[Outcome]) -> None:
         """What counted for a record before it was sent again counts no more."""

@@ -1,4 +1,4 @@
-"""What the live page says: words and charts of a run, made from its latest snapshot and its stats."""
+"""The content of the live page: words and charts of a run, made from its latest snapshot and its stats."""
 
 from __future__ import annotations
 

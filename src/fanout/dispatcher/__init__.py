@@ -124,7 +124,7 @@ class Dispatcher(IntakeDispatcher):
         ).result()
 
     def snapshot(self) -> Health:
-        """How the dispatcher stands now, for health checks and dashboards. From any thread."""
+        """The state of the dispatcher now, for health checks and dashboards. From any thread."""
         engine, tally = self.engine, self._tally
         self._check_process()
         now_s = engine.clock()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -35,15 +34,14 @@ def plan_of(options: Options) -> BatchPlan | None:
             raise ConfigError(f"{name} and batch exclude each other: give one of them")
     if options.bisect and not options.idempotent:
         raise ConfigError("bisect sends records again that have run: give idempotent too, if they may")
-    shape: dict[str, Any] = {} if options.batch_shape is None else {"shape": options.batch_shape}
     return BatchPlan(
         size=size,
         max_bytes=options.batch_bytes,
         wait_s=options.batch_wait,
+        shape="items" if options.batch_shape is None else options.batch_shape,
         input=None if options.batch_input is None else _json(options.batch_input),
         reply=options.batch_reply,
         bisect=options.bisect,
-        **shape,
     )
 
 

@@ -1,4 +1,4 @@
-"""What the dispatcher may use: limits, read at the start and every minute, and the transport for them."""
+"""A dispatcher's budget: limits, read at the start and every minute, and the transport for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
@@ -68,11 +68,7 @@ class Budget:
                     raise ConfigError("concurrency must be a number with a transport of your own")
                 if options.leave is not None:
                     raise ConfigError("leave needs Lambda's limits, and a transport of your own has none")
-                self.quotas = assumed(
-                    self._asked,
-                    invocation_type=options.invocation_type,
-                    function_timeout_s=options.function_timeout,
-                )
+                self.quotas = self._assumed()
             else:
                 self._session = await stack.enter_async_context(
                     AwsSession(
@@ -219,9 +215,11 @@ class Budget:
         self, engine: Engine, *, concurrency: int | str | None = None, rate: float | None = None
     ) -> None:
         """Another concurrency or rate, from now on. Raises ConfigError for values that are wrong."""
-        changes: dict[str, Any] = {"concurrency": concurrency, "rate": rate}
+        options = self._options
         options = replace(
-            self._options, **{name: value for name, value in changes.items() if value is not None}
+            options,
+            concurrency=options.concurrency if concurrency is None else concurrency,
+            rate=options.rate if rate is None else rate,
         )
         asked = parse_concurrency(options.concurrency)
         if concurrency is not None and asked.file is not None:
@@ -232,11 +230,7 @@ class Budget:
         if concurrency is not None:
             replies = self.quotas.replies
             if self._control is None or replies is None:
-                self.quotas = assumed(
-                    asked,
-                    invocation_type=options.invocation_type,
-                    function_timeout_s=options.function_timeout,
-                )
+                self.quotas = self._assumed()
             else:
                 self.quotas = decide(
                     replies,
@@ -335,14 +329,17 @@ class Budget:
             identity = (await http.credentials(time.time())).access_key
             self._memory = RECOLLECTIONS.memory(http.endpoint, identity)
 
+    def _assumed(self) -> Quotas:
+        return assumed(
+            self._asked,
+            invocation_type=self._options.invocation_type,
+            function_timeout_s=self._options.function_timeout,
+        )
+
     async def _read_quotas(self) -> Quotas:
         options = self._options
         if self._control is None:
-            return assumed(
-                self._asked,
-                invocation_type=options.invocation_type,
-                function_timeout_s=options.function_timeout,
-            )
+            return self._assumed()
         return await discover(
             self._control,
             function=options.function,

@@ -96,7 +96,7 @@ class Feed:
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What a call of a batch carries, element by element, so that it can be taken apart."""
+    """The elements of a call that carries a batch, so that it can be taken apart."""
 
     id: str
     elements: tuple[bytes, ...]

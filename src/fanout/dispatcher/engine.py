@@ -1,4 +1,4 @@
-"""Which call goes out next, and what follows when one comes back: the loop.
+"""The engine, a loop: it chooses the call that goes out next, and acts on the one that comes back.
 
 One synchronous pump decides (permit, token, due retry or next feed) and hands attempts to workers. A
 worker is a task that sends its call, settles it and takes the next one itself; so in the steady

@@ -77,7 +77,7 @@ class CallFeed(Feed):
 
 
 class Receiver(Protocol):
-    """Where the outcomes of a record feed go, and what holds its pulling back. Nothing here may block."""
+    """The receiver of a record feed's outcomes, which may hold its pulling back. Nothing here may block."""
 
     @property
     def has_room(self) -> bool:
@@ -115,7 +115,7 @@ class Receiver(Protocol):
 
 
 class RunFeed(Protocol):
-    """What a run asks of its feed, whether the calls are made here or by workers."""
+    """The feed as a run sees it, whether the calls are made here or by workers."""
 
     fatal: FatalRefusal | None
     outstanding: int
@@ -125,6 +125,11 @@ class RunFeed(Protocol):
 
     @property
     def failure(self) -> BaseException | None: ...
+
+    @property
+    def forming(self) -> int:
+        """Records that were read and wait for their batch to fill: no call carries them yet."""
+        ...
 
     def close(self) -> None: ...
 
@@ -174,6 +179,11 @@ class RecordFeed(Feed):
     def failure(self) -> BaseException | None:
         """What ended the input before its end."""
         return self.intake.failure
+
+    @property
+    def forming(self) -> int:
+        """Records in batches that are not full yet."""
+        return 0 if self.batcher is None else self.batcher.count
 
     @property
     def has_input_ended(self) -> bool:  # type: ignore[override]

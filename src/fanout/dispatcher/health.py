@@ -1,4 +1,4 @@
-"""How a dispatcher stands: figures for health checks and dashboards of a service."""
+"""The health of a dispatcher: figures for checks and dashboards of a service."""
 
 from __future__ import annotations
 

@@ -48,11 +48,12 @@ class Intake(Protocol):
 
 
 class PayloadIntake:
-    """The intake of ``Dispatcher.map``: payloads of any kind, numbered from 0."""
+    """The intake of ``Dispatcher.map``: payloads of any kind, numbered from 0, made records by ``make``."""
 
-    def __init__(self, supply: Supply[Any]) -> None:
+    def __init__(self, supply: Supply[Any], make: Callable[[int, Any], InputRecord] = record_of) -> None:
         self._supply = supply
         self._next = supply.next
+        self._make = make
         self.records_read = 0
 
     @property
@@ -69,7 +70,7 @@ class PayloadIntake:
             return None
         seq = self.records_read
         self.records_read = seq + 1
-        return record_of(seq, payload)
+        return self._make(seq, payload)
 
     async def fill(self, on_ready: Callable[[], None]) -> None:
         await self._supply.fill(on_ready)

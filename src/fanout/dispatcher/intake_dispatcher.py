@@ -56,7 +56,10 @@ class WorkerLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a dispatcher has in flight, and what holds it back. ``linger_until_s``: of the engine's clock."""
+    """The calls in flight of a dispatcher, and what holds it back.
+
+    ``linger_until_s``: of the engine's clock.
+    """
 
     in_flight: int
     lingering: int
@@ -286,9 +289,13 @@ class IntakeDispatcher:
         ConfigError for values that are wrong, and changes nothing then.
         """
         engine = self._open_engine()
-        changes = {"concurrency": concurrency, "rate": rate, "retries": retries}
-        given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-        options = replace(self.options, **given)
+        options = self.options
+        options = replace(
+            options,
+            concurrency=options.concurrency if concurrency is None else concurrency,
+            rate=options.rate if rate is None else rate,
+            retries=options.retries if retries is None else retries,
+        )
         if concurrency is not None or rate is not None:
             self.budget.tune(engine, concurrency=concurrency, rate=rate)
         self.options = options

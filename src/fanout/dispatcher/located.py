@@ -3,49 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fanout.aws import ServiceClients
 from fanout.config import Options
+from fanout.dispatcher.intake import PayloadIntake
 from fanout.dispatcher.record import InputRecord
-from fanout.dispatcher.supply import NOTHING, BlockSupply
+from fanout.dispatcher.supply import BlockSupply
 from fanout.errors import ConfigError
-from fanout.inputs import Source, open_source, shown_location
+from fanout.inputs import Item, Source, open_source, shown_location
 from fanout.queues import is_queue
 
 _log = logging.getLogger("fanout")
 
 
-class SourceIntake:
+class SourceIntake(PayloadIntake):
     """Hands out the records of an input as they are read. A record that is no JSON is a fault."""
 
     def __init__(self, source: Source) -> None:
+        supply = BlockSupply(source.batches())
+        super().__init__(supply, _record_of_item)
         self._source = source
-        self._supply = BlockSupply(source.batches())
-        self.records_read = 0
-
-    @property
-    def has_ended(self) -> bool:
-        return self._supply.has_ended
-
-    @property
-    def failure(self) -> BaseException | None:
-        return self._supply.failure
-
-    def next(self, now_s: float) -> InputRecord | None:  # noqa: ARG002 - for those with a clock
-        item = self._supply.next()
-        if item is NOTHING:
-            return None
-        seq = self.records_read
-        self.records_read = seq + 1
-        return InputRecord(seq, item.payload, line=item.line, source=item.source, fault=item.error)
-
-    async def fill(self, on_ready: Callable[[], None]) -> None:
-        await self._supply.fill(on_ready)
 
     async def aclose(self) -> None:
-        await self._supply.aclose()
+        await super().aclose()
         await self._source.aclose()
+
+
+def _record_of_item(seq: int, item: Item) -> InputRecord:
+    return InputRecord(seq, item.payload, line=item.line, source=item.source, fault=item.error)
 
 
 def check_locations(locations: Sequence[str]) -> None:

@@ -124,7 +124,7 @@ class Mapping:
 
 
 class Outcomes(AsyncIterator[Outcome]):
-    """What ``Dispatcher.map`` returns: outcomes, pulled from the payloads as the limits allow.
+    """The result of ``Dispatcher.map``: outcomes, pulled from the payloads as the limits allow.
 
     Nothing is pulled before the first outcome is asked for. Leaving the loop early, or dropping the
     iterator, stops pulling; calls in flight finish unheard. After the last outcome an error of the

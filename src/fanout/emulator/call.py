@@ -45,7 +45,7 @@ class Call:
 
 @dataclass(slots=True)
 class Result:
-    """What came of a call. With ``error_type`` set it is a function error and ``payload`` the error object.
+    """The result of a call. With ``error_type`` set it is a function error and ``payload`` the error object.
 
     ``is_environment_lost``: the environment died with the call.
     """

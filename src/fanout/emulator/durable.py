@@ -14,7 +14,6 @@ import msgspec
 from fanout.emulator.call import Call, Result
 from fanout.emulator.replies import Refusal, invalid
 
-SYNCHRONOUS_LIMIT_S = 900.0
 DAY_S = 86_400.0
 PAGE = 1_000
 _STATUSES = {"RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED"}

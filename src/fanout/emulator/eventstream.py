@@ -1,4 +1,4 @@
-"""How messages of a response stream are framed: vnd.amazon.eventstream, prelude and message with CRC-32."""
+"""The framing of a response stream: vnd.amazon.eventstream, prelude and message with CRC-32."""
 
 from __future__ import annotations
 

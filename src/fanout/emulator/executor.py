@@ -17,7 +17,6 @@ from fanout.emulator.record_faults import Verdict
 from fanout.emulator.simulation import Draw, Fault
 
 MAX_RESPONSE_BYTES = 6_291_556
-MAX_STREAM_BYTES = 200 * 1024 * 1024
 _FINE = Verdict()
 _SIMULATED_MEMORY_MB = 64
 _TOO_LARGE = msgspec.json.encode(

@@ -20,7 +20,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What GetFunction reports; ``code`` and ``reason`` are empty for an active function."""
+    """The state that GetFunction reports; ``code`` and ``reason`` are empty for an active function."""
 
     name: str = "Active"
     code: str = ""

@@ -13,7 +13,10 @@ TAIL_BYTES = 4_096
 
 @dataclass(slots=True, kw_only=True)
 class Measures:
-    """What REPORT tells. ``init_ms`` on an environment's first call only; ``max_memory_mb`` where known."""
+    """The figures of a REPORT line.
+
+    ``init_ms`` on an environment's first call only; ``max_memory_mb`` where known.
+    """
 
     duration_ms: float
     memory_mb: int

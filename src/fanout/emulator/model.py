@@ -24,7 +24,7 @@ CONTROL_PLANE_PER_S = 15
 
 
 class Reason(StrEnum):
-    """Why a call is throttled, in the words of the Invoke API's ``Reason``."""
+    """The reason of a throttle, in the words of the Invoke API's ``Reason``."""
 
     RESERVED_CONCURRENCY = "ReservedFunctionConcurrentInvocationLimitExceeded"
     CONCURRENCY = "ConcurrentInvocationLimitExceeded"
@@ -34,7 +34,7 @@ class Reason(StrEnum):
 
 
 class FunctionLoad:
-    """What one function holds of the account: calls in flight, environments, limits, counts."""
+    """The share of the account that one function holds: calls in flight, environments, limits, counts."""
 
     __slots__ = (
         "environments",

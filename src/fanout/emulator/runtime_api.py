@@ -17,7 +17,7 @@ _MAX_RESPONSE_BYTES = 6_291_556
 
 
 class Listener(Protocol):
-    """What an environment does with what its runtime client says."""
+    """The listener of an environment to its runtime client."""
 
     def on_next(self, connection: Connection) -> None:
         """Take the connection that waits for the next call."""

@@ -17,7 +17,7 @@ SIMULATED_TIMEOUT_S = 900.0
 
 
 class Fault(Enum):
-    """What goes wrong with one simulated call."""
+    """A fault of one simulated call."""
 
     NONE = "none"
     ERROR = "function error"

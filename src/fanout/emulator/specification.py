@@ -55,7 +55,7 @@ def parse_duration(text: str) -> float:
     """Read ``100ms``, ``1.5s``, ``2m`` or plain seconds; ValueError otherwise."""
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|ms|s|m|h|d|)", text.strip())
     if not match:
-        raise ValueError(f"{text!r} is no duration; write 100ms, 1.5s, 2m, 1h or 14d")
+        raise ValueError(f"{text!r} is not a duration; write 100ms, 1.5s, 2m, 1h or 14d")
     return float(match[1]) * _SECONDS[match[2]]
 
 
@@ -63,7 +63,7 @@ def parse_size(text: str) -> int:
     """Read ``100``, ``10KB`` or ``6MB`` as bytes; ValueError otherwise."""
     match = re.fullmatch(r"(\d+)\s*(b|kb|mb|)", text.strip().lower())
     if not match:
-        raise ValueError(f"{text!r} is no size; write 100, 10KB or 6MB")
+        raise ValueError(f"{text!r} is not a size; write 100, 10KB or 6MB")
     return int(match[1]) * _BYTES[match[2]]
 
 

@@ -120,11 +120,6 @@ class UnpackedReader(Layer):
         self._has_begun = False
         self._is_over = False
 
-    @property
-    def is_packed(self) -> bool:
-        """Whether the bytes are unpacked ones. Known after the first read."""
-        return self._kind is not None
-
     def seek(self, offset: int) -> bool:
         """Only where nothing is packed."""
         return self._packed == b"" and self._kind is None and self._reader.seek(offset)
@@ -198,7 +193,7 @@ class UnpackedReader(Layer):
             self._is_over = True
             if self._gzip_only:
                 raise SourceError(f"is broken {kind.name} data: other bytes follow it")
-            self.notices.append(f"bytes that are no {kind.name} data follow the compressed data: left out")
+            self.notices.append(f"bytes that are not {kind.name} data follow the compressed data: left out")
             return None
         self._has_begun = True
         self._member = kind.make()

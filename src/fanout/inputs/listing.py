@@ -78,7 +78,7 @@ class KeptListing:
             if whole != self._path.stat().st_size:
                 os.truncate(self._path, whole)
         except (OSError, zlib.error, msgspec.MsgspecError) as error:
-            raise SourceError(f"{self._path}: is damaged: {error}") from error
+            raise SourceError(f"{self._path} is damaged: {error}") from error
 
     def append(self, page: list[Entry | Found]) -> None:
         """Keep a page, before any record of it is sent. Raises SourceError."""
@@ -92,7 +92,7 @@ class KeptListing:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise SourceError(f"{self._path}: cannot be written: {error.strerror or error}") from error
+            raise SourceError(f"{self._path} cannot be written: {error.strerror or error}") from error
 
 
 def _entry(line: bytes) -> Entry | Found:

@@ -22,7 +22,7 @@ from fanout.inputs.parquet import ParquetSource
 from fanout.inputs.readers import ByteReader, CutReader, FileReader, SpooledReader, TextReader, end_mark
 from fanout.inputs.s3 import S3, Clients, ObjectReader
 from fanout.inputs.shown import shown_location
-from fanout.inputs.source import MAX_RECORD_BYTES, Place, Source
+from fanout.inputs.source import MAX_RECORD_BYTES, Place, Source, WrappedSource
 
 DEFAULT = InputOptions()
 _CSV = ("csv", "tsv", "s3-inventory", "s3-batch-manifest")
@@ -205,29 +205,16 @@ class Opener:
         return S3(self._clients, request_payer=self._options.request_payer)
 
 
-class _Closing:
+class _Closing(WrappedSource):
     """A source that closes its opener's session with it."""
 
     def __init__(self, source: ManySource, opener: Opener) -> None:
-        self.location = source.location
+        super().__init__(source)
         self.batches = source.batches
-        self._source = source
         self._opener = opener
 
-    @property
-    def bytes_read(self) -> int:
-        return self._source.bytes_read
-
-    @property
-    def bytes_total(self) -> int | None:
-        return self._source.bytes_total
-
-    @property
-    def place(self) -> Place | None:
-        return self._source.place
-
     async def aclose(self) -> None:
-        await self._source.aclose()
+        await super().aclose()
         await self._opener.aclose()
 
 
@@ -259,7 +246,7 @@ def _file_reader(location: str) -> FileReader:
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):
             raise SourceError(
-                f"{location}: is a directory: give a file, a pattern such as '{location}/*.jsonl', - or a URL"
+                f"{location} is a directory: give a file, a pattern such as '{location}/*.jsonl', - or a URL"
             )
         if not stat.S_ISREG(found.st_mode):
             return FileReader(lambda: path.open("rb", buffering=0))

@@ -14,7 +14,7 @@ RULES = 2  # the version of the rules by which records are counted; 1 is that of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputOptions:
-    """How an input is read. ``None`` means that its name and its first bytes decide.
+    """The options of reading an input. ``None`` means that its name and its first bytes decide.
 
     ``items`` is a JSON Pointer to the array of a .json input; ``rules`` the version by which a run
     counts its records, which a resume takes from run.json.

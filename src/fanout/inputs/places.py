@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from fanout.inputs.source import Item, Jump, Place, Source
+from fanout.inputs.source import Item, Jump, Place, Source, WrappedSource
 from fanout.private_files import opener
 
 PLACES_FILE = "places"
@@ -67,7 +67,7 @@ class Places:
             self._has_failed = True
 
 
-class PlacedSource:
+class PlacedSource(WrappedSource):
     """A source that notes its places, and is entered where the next record is wanted.
 
     ``wanted_from`` returns the first seq from a given one on that a run still needs, or None when it
@@ -83,23 +83,10 @@ class PlacedSource:
         wanted_from: Callable[[int], int] | None = None,
         reopen: Callable[[], Source] | None = None,
     ) -> None:
-        self.location = source.location
-        self._source = source
+        super().__init__(source)
         self._places = places
         self._wanted_from = wanted_from
         self._reopen = reopen
-
-    @property
-    def bytes_read(self) -> int:
-        return self._source.bytes_read
-
-    @property
-    def bytes_total(self) -> int | None:
-        return self._source.bytes_total
-
-    @property
-    def place(self) -> Place | None:
-        return self._source.place
 
     async def batches(self, at: Place | None = None) -> AsyncIterator[list[Item]]:
         """The records, with jumps over what is not wanted."""
@@ -136,7 +123,3 @@ class PlacedSource:
             return None
         found = self._places.before(wanted)
         return found if found is not None and found[0] - seq >= EVERY_RECORDS else None
-
-    async def aclose(self) -> None:
-        """Let go of the input."""
-        await self._source.aclose()

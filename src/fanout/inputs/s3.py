@@ -18,7 +18,7 @@ _RETRY_AFTER_S = (0.1, 0.3, 1.0, 3.0, 10.0, 20.0)  # waits between tries that br
 
 
 class Clients(Protocol):
-    """Where an S3 client comes from: the run's session."""
+    """The source of S3 clients: the run's session."""
 
     async def client(self, service: str) -> Any:
         """The client for a service of AWS, one for each, closed with the session."""
@@ -76,7 +76,7 @@ class S3:
         try:
             return await self._clients.client("s3")
         except FanoutError as error:
-            raise SourceError(f"{location}: cannot be read: {error}") from error
+            raise SourceError(f"{location} cannot be read: {error}") from error
 
 
 class ObjectStream:

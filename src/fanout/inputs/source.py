@@ -65,3 +65,27 @@ class Source(Protocol):
     async def aclose(self) -> None:
         """Let go of the input, read to its end or not."""
         ...
+
+
+class WrappedSource:
+    """A source around another one: what is known of the input is asked of that."""
+
+    def __init__(self, source: Source) -> None:
+        self.location = source.location
+        self._source = source
+
+    @property
+    def bytes_read(self) -> int:
+        return self._source.bytes_read
+
+    @property
+    def bytes_total(self) -> int | None:
+        return self._source.bytes_total
+
+    @property
+    def place(self) -> Place | None:
+        return self._source.place
+
+    async def aclose(self) -> None:
+        """Let go of the input."""
+        await self._source.aclose()

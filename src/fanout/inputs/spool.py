@@ -36,4 +36,4 @@ def complete_spool(spool: Path) -> None:
             os.fsync(file.fileno())
         end_mark(spool).touch(mode=FILE_MODE)
     except OSError as error:
-        raise SourceError(f"{spool}: cannot be completed: {error.strerror or error}") from error
+        raise SourceError(f"{spool} cannot be completed: {error.strerror or error}") from error

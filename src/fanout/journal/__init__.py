@@ -1,10 +1,10 @@
-"""What became of each record, on disk: the run directory, its journal, and what a restart learns of it."""
+"""The record of a run on disk: the run directory, its journal, and what a restart reads from it."""
 
 from __future__ import annotations
 
 from fanout.journal.block import BlockMaker, OutcomeBlock, PackedBlock
 from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
-from fanout.journal.lock import RunLock, is_held
+from fanout.journal.lock import RunLock, is_locked
 from fanout.journal.reader import Replay, Tally, iter_lines, iter_outcomes, replay
 from fanout.journal.run_dir import (
     BEGUN_FILES,
@@ -42,7 +42,7 @@ __all__ = [
     "Tally",
     "check_samples",
     "decode_line",
-    "is_held",
+    "is_locked",
     "iter_lines",
     "iter_outcomes",
     "replay",

@@ -1,4 +1,4 @@
-"""How a file grows that a crash may cut short, and what is kept aside for a disk that is full.
+"""Files that grow and may be cut short by a crash, with space set aside for a full disk.
 
 Blocking; called from threads. Raises OSError as it comes.
 """

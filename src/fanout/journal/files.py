@@ -1,4 +1,4 @@
-"""How a journal's files are written together, by threads, and what a full disk does to them.
+"""The files of a journal, written together by threads, and their behaviour on a full disk.
 
 Whoever waits for such a thread may be cancelled and come back with another: a batch itself knows how much
 of it is written, so that no line is lost or written twice.

@@ -1,4 +1,4 @@
-"""How one outcome stands on one line of the journal, and how a line is read back."""
+"""One outcome on one line of the journal: written, and read back."""
 
 from __future__ import annotations
 

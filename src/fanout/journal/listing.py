@@ -1,4 +1,4 @@
-"""Which runs there are below a directory, and the latest of them."""
+"""The runs below a directory, and the latest of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def list_runs(parent: Path) -> list[RunDir]:
     try:
         found = [path for path in parent.iterdir() if (path / STATE_FILE).is_file()]
     except OSError as error:
-        raise JournalError(f"{parent}: cannot be read: {error.strerror}: give a directory of runs") from error
+        raise JournalError(f"{parent} cannot be read: {error.strerror}: give a directory of runs") from error
     return sorted(_opened(found), key=_begun, reverse=True)
 
 

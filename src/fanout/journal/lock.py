@@ -1,4 +1,4 @@
-"""Who may write in a run directory: one process at a time, by a lock that dies with its holder."""
+"""The lock of a run directory: one process at a time writes in it, and the lock dies with its holder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RunLock:
         try:
             self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
         except OSError as error:
-            raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
+            raise JournalError(f"{path} cannot be written: {error.strerror}") from error
         try:
             self._take(self._descriptor)
             os.ftruncate(self._descriptor, 0)
@@ -62,7 +62,7 @@ class RunLock:
             raise JournalError(f"{directory} is in use by {holder}: wait for it, or stop it") from None
         except OSError as error:
             self.release()
-            raise JournalError(f"{path}: cannot be locked: {error.strerror}") from error
+            raise JournalError(f"{path} cannot be locked: {error.strerror}") from error
 
     @staticmethod
     def _take(descriptor: int) -> None:
@@ -87,23 +87,6 @@ class RunLock:
         self.release()
 
 
-def is_held(directory: Path) -> bool:
-    """Whether a process holds the directory. Looks by taking the lock for a moment: not to be asked often."""
-    try:
-        descriptor = os.open(directory / LOCK_FILE, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        _lock(descriptor)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return False
-
-
 def is_locked(directory: Path) -> bool:
     """Whether a process holds this run directory now. Changes nothing."""
     try:
@@ -114,6 +97,8 @@ def is_locked(directory: Path) -> bool:
         _look(descriptor)
     except BlockingIOError:
         return True
+    except OSError:
+        return False
     finally:
         os.close(descriptor)
     return False

@@ -1,4 +1,4 @@
-"""Which records may have been sent: a mark on disk that is always ahead of the calls.
+"""Marks of the records that may have been sent: on disk, always ahead of the calls.
 
 The file ``mark`` has one line of fixed width for each generation of the run: its number, and the
 sequence number below which records may have been sent in it. Written in place, in one piece.
@@ -26,7 +26,7 @@ class MarkFile:
         try:
             self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, FILE_MODE), "r+b", buffering=0)
         except OSError as error:
-            raise JournalError(f"{self._path}: cannot be written: {error.strerror}") from error
+            raise JournalError(f"{self._path} cannot be written: {error.strerror}") from error
         self.mark = 0
         try:
             for missing in range(len(marks), generation):
@@ -57,7 +57,7 @@ class MarkFile:
             self._file.seek(generation * _LINE_BYTES)
             self._file.write(_line(generation, mark))
         except OSError as error:
-            raise JournalError(f"{self._path}: cannot be written: {error.strerror}") from error
+            raise JournalError(f"{self._path} cannot be written: {error.strerror}") from error
 
 
 def _line(generation: int, mark: int) -> bytes:
@@ -70,7 +70,7 @@ def write_marks(directory: Path, marks: list[int]) -> None:
     try:
         write_whole(path, b"".join(_line(generation, mark) for generation, mark in enumerate(marks)))
     except OSError as error:
-        raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
+        raise JournalError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_marks(directory: Path) -> list[int]:
@@ -81,7 +81,7 @@ def read_marks(directory: Path) -> list[int]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise JournalError(f"{path}: cannot be read: {error.strerror}") from error
+        raise JournalError(f"{path} cannot be read: {error.strerror}") from error
     marks: list[int] = []
     for at in range(0, len(text), _LINE_BYTES):
         line = text[at : at + _LINE_BYTES].split()

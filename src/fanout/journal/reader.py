@@ -1,4 +1,4 @@
-"""What a journal tells: which records are finished and how, and which of the others may have run."""
+"""The reader of a journal: finished records and their outcomes, and the others that may have run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _decode_head = _heads.decode
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What is known of a run.
+    """The knowledge of a run that its journal holds.
 
     ``counts``: the latest outcome of each record, by status. ``redone``: the records with an outcome of
     the newest generation, when that is not the first. ``marks``: by generation, the number below which

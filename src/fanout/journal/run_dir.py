@@ -1,4 +1,4 @@
-"""What a run directory is, and what run.json says of the run: written whole, or not at all."""
+"""The run directory and its run.json, which is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class RunDir:
         try:
             write_whole(path, _encode(state))
         except OSError as error:
-            raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
+            raise JournalError(f"{path} cannot be written: {error.strerror}") from error
         self.state = state
 
     @property
@@ -190,17 +190,17 @@ def _read_state(directory: Path) -> dict[str, Any]:
         try:
             missing = not path.exists()
         except (OSError, ValueError) as error:
-            raise JournalError(f"{directory}: cannot be read: {error}") from error
+            raise JournalError(f"{directory} cannot be read: {error}") from error
         if missing:
             what = f"it has no {path.name}" if directory.is_dir() else "there is no such directory"
-            raise JournalError(f"{directory}: is no run directory: {what}")
+            raise JournalError(f"{directory} is not a run directory: {what}")
     path = directory / STATE_FILE
     try:
         state = _read_json(path.read_bytes())
     except OSError as error:
-        raise JournalError(f"{path}: cannot be read: {error.strerror}") from error
+        raise JournalError(f"{path} cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise JournalError(f"{path}: is damaged: {error}") from error
+        raise JournalError(f"{path} is damaged: {error}") from error
     format_number = state.get("format", FORMAT)
     if not isinstance(format_number, int) or format_number > FORMAT_WITH_WINDOWS:
         by = f"fanout {state['fanout_version']}" if "fanout_version" in state else "another fanout"

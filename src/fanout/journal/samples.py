@@ -1,4 +1,4 @@
-"""Whether a resumed run reads the records that it read before: hashes of a sample of them.
+"""Hashes of a sample of the records read, so that a resumed run notices a changed input.
 
 The file ``samples`` holds 16 bytes each: the sequence number and eight bytes of BLAKE2b. The first 16
 records are in it, and every 64th after them.
@@ -52,7 +52,7 @@ def check_samples(directory: Path) -> Samples:
     except FileNotFoundError:
         return Samples({})
     except OSError as error:
-        raise JournalError(f"{path}: cannot be read: {error.strerror}") from error
+        raise JournalError(f"{path} cannot be read: {error.strerror}") from error
     whole = len(data) - len(data) % ENTRY_BYTES
     return Samples(dict(_pack.iter_unpack(data[:whole])))
 

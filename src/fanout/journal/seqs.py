@@ -1,4 +1,4 @@
-"""How millions of sequence numbers are remembered: one bit each, in pages that exist when needed."""
+"""Sets of millions of sequence numbers: one bit each, in pages that exist when needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which records workers may have sent: ranges of numbers on disk, written before they are handed out.
+"""Windows of the records that workers may have sent: ranges on disk, written before they are handed out.
 
 The file ``windows`` (format 2 of a run directory) has one line of fixed width for each: the generation, the
 first number, and one past the last. Lines are appended; what a crash cut short was never handed out.
@@ -36,9 +36,9 @@ class WindowFile:
         try:
             written = os.write(self._descriptor, lines)
             if written < len(lines):
-                raise JournalError(f"{self._path}: cannot be written: the disk is full")
+                raise JournalError(f"{self._path} cannot be written: the disk is full")
         except OSError as error:
-            raise JournalError(f"{self._path}: cannot be written: {error.strerror}") from error
+            raise JournalError(f"{self._path} cannot be written: {error.strerror}") from error
         self._lines += len(ranges)
         if self._lines >= self._compact_at:
             self._compact()
@@ -57,7 +57,7 @@ class WindowFile:
             size = os.fstat(descriptor).st_size
             os.ftruncate(descriptor, size - size % _LINE_BYTES)
         except OSError as error:
-            raise JournalError(f"{self._path}: cannot be written: {error.strerror}") from error
+            raise JournalError(f"{self._path} cannot be written: {error.strerror}") from error
         return descriptor
 
     def _compact(self) -> None:
@@ -100,7 +100,7 @@ def read_windows(directory: Path) -> dict[int, Ranges]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise JournalError(f"{path}: cannot be read: {error.strerror}") from error
+        raise JournalError(f"{path} cannot be read: {error.strerror}") from error
     windows: dict[int, Ranges] = {}
     whole = len(text) - len(text) % _LINE_BYTES
     for at in range(0, whole, _LINE_BYTES):
@@ -122,7 +122,7 @@ def write_windows(directory: Path, windows: dict[int, Ranges]) -> None:
     try:
         write_whole(path, b"".join(lines))
     except OSError as error:
-        raise JournalError(f"{path}: cannot be written: {error.strerror}") from error
+        raise JournalError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _line(generation: int, first: int, end: int) -> bytes:

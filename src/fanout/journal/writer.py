@@ -1,4 +1,4 @@
-"""When an outcome counts: once its line is written. What waits for that, and what if it cannot be.
+"""The writer of a journal: an outcome counts once its line is written.
 
 The event loop encodes a line into a buffer and goes on. A flusher hands what has gathered to a thread,
 which writes it in one piece; another syncs the disk.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -133,14 +133,8 @@ class Journal:
 
     def allow(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Say that workers may send records of these ranges. Raises JournalError as ``mark`` does."""
-        try:
+        with self._failing():
             self._files.allow(ranges)
-        except OSError as error:
-            self._fail(self._error(error))
-            raise self._error(error) from error
-        except JournalError as error:
-            self._fail(error)
-            raise
 
     def sample(self, seq: int, payload: bytes) -> None:
         """Keep the hash of a record of the input, if it is one of the sample."""
@@ -190,8 +184,14 @@ class Journal:
             await anyio.to_thread.run_sync(self._files.close, limiter=self._limiter)
 
     def _write_mark(self, mark: int) -> None:
-        try:
+        with self._failing():
             self._files.write_mark(mark)
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What cannot be written is the journal's failure, and a JournalError."""
+        try:
+            yield
         except OSError as error:
             self._fail(self._error(error))
             raise self._error(error) from error

@@ -1,4 +1,4 @@
-"""How many calls may be in flight: limits are pure numbers, learned from replies; the gate enforces them.
+"""Limits on calls in flight: pure numbers, learned from replies; the gate enforces them.
 
 Nothing here waits, sends or reads a clock: every method takes ``now_s``, seconds of one monotonic clock.
 """

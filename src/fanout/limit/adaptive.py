@@ -1,4 +1,4 @@
-"""How the in-flight limit adapts to throttles: within the budget and the ramp, as high as Lambda takes."""
+"""The adaptive limit on calls in flight: within budget and ramp, as high as Lambda accepts."""
 
 from __future__ import annotations
 

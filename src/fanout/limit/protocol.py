@@ -1,4 +1,4 @@
-"""What the gate asks of a limit, and what it tells it."""
+"""The Protocol between the gate and a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast one function may scale up: Lambda's rule, so that growth is not refused."""
+"""The ramp: Lambda's rule of how fast one function may scale up, so that growth is not refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LAG_S = 0.25
 
 
 class Scaling(Protocol):
-    """How fast a function may take more calls at once. Never reads a clock."""
+    """The pace at which a function may take more calls at once. Never reads a clock."""
 
     peak: int
     peak_until_s: float

@@ -1,1 +1,1 @@
-"""Where outcomes and streamed replies go: standard output, files of the run directory."""
+"""Places for outcomes and streamed replies: standard output, files, tables, objects in S3."""

@@ -1,4 +1,4 @@
-"""Where streamed replies go: one file a record under ``outputs/``, written as the chunks come."""
+"""Files of streamed replies: one a record under ``outputs/``, written as the chunks come."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class OutputFiles:
                 )
             file.write(chunk)
         except OSError as error:
-            raise JournalError(f"{self._path(seq)}: cannot be written: {error.strerror}") from error
+            raise JournalError(f"{self._path(seq)} cannot be written: {error.strerror}") from error
 
     def _remove(self, seq: int) -> None:
         self._shut(seq)

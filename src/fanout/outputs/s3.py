@@ -23,7 +23,7 @@ _ABORT_TAKES_S = 5.0
 
 
 class Clients(Protocol):
-    """Where an S3 client comes from."""
+    """The source of S3 clients."""
 
     async def client(self, service: str) -> Any: ...
 
@@ -128,7 +128,7 @@ class S3Upload:
                 reason, is_passing = _fault_of(error, permission)
                 if wait_s is None or not is_passing:
                     location = f"s3://{self._bucket}/{self._key}"
-                    raise JournalError(f"{location}: cannot be written: {reason}") from error
+                    raise JournalError(f"{location} cannot be written: {reason}") from error
             await asyncio.sleep(wait_s)
         raise AssertionError
 

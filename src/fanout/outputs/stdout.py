@@ -1,4 +1,4 @@
-"""Where outcomes stream to when no run directory keeps them: standard output, as JSON Lines."""
+"""Outcomes on standard output as JSON Lines, where no run directory keeps them."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class AcceptedCalls:
                     offset = self._add(lines, offset)
                     count += len(lines)
         except OSError as error:
-            raise JournalError(f"{self._journal}: cannot be read: {error.strerror}") from error
+            raise JournalError(f"{self._journal} cannot be read: {error.strerror}") from error
 
     def find(self, request_id: str) -> tuple[list[OpenCall], bool]:
         """The open records of a call, and whether the call is this run's at all."""
@@ -115,7 +115,7 @@ class AcceptedCalls:
                 file.seek(call.at)
                 return file.readline()
         except OSError as error:
-            raise JournalError(f"{self._journal}: cannot be read: {error.strerror}") from error
+            raise JournalError(f"{self._journal} cannot be read: {error.strerror}") from error
 
     def open_calls(self) -> Iterator[OpenCall]:
         """All records that wait for a result, by seq, a thousand at a time."""
@@ -177,7 +177,7 @@ class AcceptedCalls:
                 file.seek(last_at)
                 return bool(_hash(file.read(offset - last_at)) == kept["last"])
         except OSError as error:
-            raise JournalError(f"{self._journal}: cannot be read: {error.strerror}") from error
+            raise JournalError(f"{self._journal} cannot be read: {error.strerror}") from error
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -213,7 +213,7 @@ class AcceptedCalls:
             raise self._fault(error) from error
 
     def _fault(self, error: Exception) -> JournalError:
-        return JournalError(f"{self._path}: cannot be used: {error}: remove it, and collect again")
+        return JournalError(f"{self._path} cannot be used: {error}: remove it, and collect again")
 
 
 def _hash(line: bytes) -> bytes:

@@ -108,7 +108,6 @@ class SqsClient:
         self.url = location.url or ""
         self.arn = f"arn:aws:sqs:{region}:{location.account or '000000000000'}:{location.name}"
         self.redrives: bool | None = None
-        self.waiting_messages: int | None = None
         self.lost_receive_s = 0.0
 
     @classmethod
@@ -205,8 +204,6 @@ class SqsClient:
         attributes = self._decode(msgspec.json.Decoder(_Attributes), body).attributes
         self.arn = attributes.get("QueueArn", self.arn)
         self.redrives = "RedrivePolicy" in attributes
-        waiting = attributes.get("ApproximateNumberOfMessages", "")
-        self.waiting_messages = int(waiting) if waiting.isdigit() else None
         if attributes.get("FifoQueue") == "true":
             raise ConfigError(f"{self} is a FIFO queue: only standard queues can be an input for now")
 
@@ -288,7 +285,7 @@ class SqsClient:
         try:
             return decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise SourceError(f"{self} answered what is no reply of SQS: {error}") from error
+            raise SourceError(f"{self} did not answer as SQS does: {error}") from error
 
     def _first_fault(self, action: str, refusal: SqsRefusal) -> Exception:
         if refusal.code in _NO_SUCH:

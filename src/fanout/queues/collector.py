@@ -34,7 +34,7 @@ Complete = Callable[[list[Outcome], CallResult], list[Outcome]]
 
 
 class Sink(Protocol):
-    """Where outcomes go: the run's journal, which calls ``Collector.on_synced`` later."""
+    """The destination of outcomes: the run's journal, which calls ``Collector.on_synced`` later."""
 
     @property
     def is_backed_up(self) -> bool: ...
@@ -46,36 +46,36 @@ class Sink(Protocol):
 
 
 class Counts(msgspec.Struct):
-    """What a collection did. ``open`` is how many records wait for their result."""
+    """The counts of a collection. ``open`` is how many records wait for their result."""
 
     open: int = 0
     collected: int = 0
     duplicates: int = 0
     strangers: int = 0
-    successes: int = 0
 
 
 class Collector:
     """Collects until every result is there, or ``deadline_s`` of the monotonic clock has passed.
 
     ``carries_successes`` says whether successes reach these queues: without them a missing result says
-    nothing. The results of a batch's records are told apart by ``complete``.
+    nothing. The results of a batch's records are told apart by ``complete``. Where ``should_stop``, it ends
+    soon: what is there is kept, what is missing stays open.
     """
 
     def __init__(
         self,
         queues: list[SqsClient],
         calls: AcceptedCalls,
-        sink: Sink,
         *,
         complete: Complete,
         carries_successes: bool = False,
         allow_strangers: bool = False,
+        deadline_s: float,
+        should_stop: Callable[[], bool],
         on_progress: Callable[[Counts], None] | None = None,
     ) -> None:
         self._queues = queues
         self._calls = calls
-        self._sink = sink
         self._complete = complete
         self._allow_strangers = allow_strangers
         self._on_progress = on_progress
@@ -83,13 +83,17 @@ class Collector:
         self._next = 0
         self._completing: dict[int, list[tuple[int, int]]] = {}  # seq: messages to delete at its sync
         self._failure: FanoutError | None = None
-        self._is_stopping = False
-        self.deadline_s = float("inf")
+        self._deadline_s = deadline_s
+        self._should_stop = should_stop
         self.carries_successes = carries_successes
         self.counts = Counts()
 
-    async def run(self) -> None:
-        """Collect to the end. Raises SourceError, JournalError or FatalRefusal; ``finish`` must follow."""
+    async def run(self, sink: Sink) -> None:
+        """Collect to the end, into ``sink``; ``finish`` must follow.
+
+        Raises SourceError, JournalError or FatalRefusal.
+        """
+        self._sink = sink
         await anyio.to_thread.run_sync(self._calls.update)
         self.counts.open = self._calls.open_count
         async with anyio.create_task_group() as tasks:
@@ -124,10 +128,6 @@ class Collector:
     def before_sync(self) -> None:
         """Nothing else must be on the disk before the outcomes."""
 
-    def stop(self) -> None:
-        """End soon: what is there is kept, what is missing stays open."""
-        self._is_stopping = True
-
     async def _watch(self) -> None:
         """Until all is done: take up the lines that were written, and say how far it has come."""
         while True:
@@ -137,13 +137,13 @@ class Collector:
                 self._on_progress(self.counts)
             for hold in self._holds:
                 self._failure = self._failure or hold.failure
-            if self._failure is not None or self._is_stopping:
+            if self._failure is not None or self._should_stop():
                 return
             if not self.counts.open:
                 if not self._completing:
                     return
                 await self._sink.flush()  # nothing else is to come: their messages can go
-            if time.monotonic() >= self.deadline_s:
+            if time.monotonic() >= self._deadline_s:
                 self._give_up_missing()
                 return
             await anyio.sleep(_LOOK_EVERY_S)
@@ -179,7 +179,6 @@ class Collector:
         if not is_known:
             return False
         if result.kind == "destination" and result.status == "succeeded":
-            self.counts.successes += 1
             self.carries_successes = True
         waiting = [call.seq for call in open_calls if call.seq in self._completing]
         fresh = [call for call in open_calls if call.seq not in self._completing]

@@ -17,7 +17,7 @@ _MARGIN_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class EventConfig:
-    """What a function's configuration says; ARNs are None where nothing is configured or known."""
+    """A function's configuration of Event calls; ARNs are None where nothing is configured or known."""
 
     retries: int = _DEFAULT_RETRIES
     max_age_s: int = _DEFAULT_AGE_S

@@ -84,7 +84,6 @@ class Hold:
         self._wake = anyio.Event()
         self._limiter = anyio.CapacityLimiter(_WORKERS)
         self.lost_s = 0.0
-        self.deleted = 0
         self.failure: FanoutError | None = None
 
     def __len__(self) -> int:
@@ -247,7 +246,6 @@ class Hold:
             async with self._limiter:
                 if work == "delete":
                     refused = await self._messages.delete(entries)
-                    self.deleted += len(entries) - len(refused)
                     return
                 refused = await self._messages.extend(entries)
             self._note_extended(entries, refused, asked_s)

@@ -18,7 +18,7 @@ _any = msgspec.json.Decoder()
 
 
 class CallResult(msgspec.Struct):
-    """What became of one Event call. ``output`` and ``input`` are JSON; None where the message had none."""
+    """The result of one Event call. ``output`` and ``input`` are JSON; None where the message had none."""
 
     request_id: str
     status: Status

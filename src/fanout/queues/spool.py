@@ -128,7 +128,7 @@ class MessageSpool:
         return count
 
     def _fault(self, error: Exception) -> JournalError:
-        return JournalError(f"{self._path}: cannot be written: {getattr(error, 'strerror', None) or error}")
+        return JournalError(f"{self._path} cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
 def count_messages(directory: Path) -> int:

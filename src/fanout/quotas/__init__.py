@@ -1,4 +1,4 @@
-"""What the account allows: limits read from Lambda's APIs, and the budget that follows from them."""
+"""The account's limits, read from Lambda's APIs, and the budget that follows from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a ``--concurrency @FILE`` says now, so that a run can be turned up or down while it runs."""
+"""The file of ``--concurrency @FILE``, read again and again while a run goes on."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ConcurrencyFile:
         with Path(self.path).open("rb") as file:
             text = file.read(_MOST_BYTES + 1).decode().strip()
         if len(text) > _MOST_BYTES:
-            raise ValueError("is no number")
+            raise ValueError("is not a number")
         if text.startswith("@"):
             raise ValueError("names another file")
         return parse_concurrency(text)

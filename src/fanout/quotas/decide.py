@@ -1,4 +1,4 @@
-"""Which budget follows from what Lambda's APIs answered, and where each figure came from. Pure."""
+"""The budget that follows from the answers of Lambda's APIs, with the source of each figure. Pure."""
 
 from __future__ import annotations
 

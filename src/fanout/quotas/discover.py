@@ -1,4 +1,4 @@
-"""How the limits are read: Lambda's APIs, all at once, at the start and again every minute."""
+"""The reading of limits: Lambda's APIs, all at once, at the start and again every minute."""
 
 from __future__ import annotations
 

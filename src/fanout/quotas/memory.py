@@ -1,4 +1,4 @@
-"""What Lambda's APIs answered lately: one process asks about one function once a minute.
+"""Recent answers of Lambda's APIs: one process asks about one function once a minute.
 
 However many dispatchers it opens; Lambda answers fifteen such requests a second, for all of an account.
 """

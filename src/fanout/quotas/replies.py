@@ -1,4 +1,4 @@
-"""What Lambda's APIs answered, and what is read out of it. Pure."""
+"""The answers of Lambda's APIs, and the figures found in them. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Answer = Mapping[str, Any] | str  # an API's reply, or in words why there is non
 
 @dataclass(frozen=True, slots=True)
 class Replies:
-    """What the APIs answered.
+    """The answers of the APIs.
 
     ``provisioned`` is None when there is no qualifier to ask for, ``scaling`` where the function does not
     run on managed instances. ``unreachable`` says why, when no connection could be made at all;
@@ -41,7 +41,7 @@ class Replies:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was read out of the replies; None where it was not there."""
+    """The figures found in the replies; None where it was not there."""
 
     reserved: int | None
     provisioned: int | None

@@ -1,4 +1,4 @@
-"""What a run came to: as figures, as text, as a page, and in dollars."""
+"""The report of a run: as figures, as text, as a page, and in dollars."""
 
 from __future__ import annotations
 

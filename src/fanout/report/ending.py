@@ -1,4 +1,4 @@
-"""How a run ended, in words: the same on a terminal and on the page."""
+"""The end of a run in words: the same on a terminal and on the page."""
 
 from __future__ import annotations
 

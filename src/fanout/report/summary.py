@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class RunReport(RunTotals):
-    """What became of a run: returned by ``fanout.run()``, and read from a run directory.
+    """The results of a run: returned by ``fanout.run()``, and read from a run directory.
 
     Printed as text, as data, as a page, and in notebooks.
     """

@@ -1,4 +1,4 @@
-"""What a run came to, as figures: counts, throughput, latency, failures, cost, and what to do next."""
+"""The totals of a run: counts, throughput, latency, failures, cost, and what to do next."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def thresholds_of(found: object) -> list[Threshold]:
 
 @dataclass(frozen=True, slots=True)
 class SessionTotals:
-    """What one command did to a run that had begun before: how many outcomes it added, of which kinds."""
+    """The share of one command in a run that had begun before: the outcomes it added, by kind."""
 
     verb: Literal["resume", "redrive"]
     succeeded: int

@@ -6,12 +6,12 @@ from fanout.outputs.files import OutputFiles
 from fanout.runs.audience import Audience, Stoppable
 from fanout.runs.intake import Intake, RunIntake
 from fanout.runs.ledger import Ledger, OnCommit, PassingLedger
-from fanout.runs.one_run import Run, ThrottleCount
 from fanout.runs.redrive import Redrive, statuses_of
 from fanout.runs.result import (
     RunResult,
     Stop,
 )
+from fanout.runs.run import Run, ThrottleCount
 from fanout.runs.spending import Spending
 from fanout.runs.stop_rules import StopRules
 

@@ -28,7 +28,7 @@ OnRecord = Callable[[int, bytes], None]
 
 
 class RunIntake(EngineIntake, Protocol):
-    """What a run asks of its intake, beyond what the engine asks."""
+    """The intake as a run sees it: more than the engine asks."""
 
     @property
     def handed_out(self) -> int:

@@ -1,4 +1,4 @@
-"""Whether a run may begin: the limits were read, and Lambda says that the caller may invoke the function."""
+"""The check before a run: limits were read, and Lambda says that the caller may invoke the function."""
 
 from __future__ import annotations
 

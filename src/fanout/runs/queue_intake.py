@@ -51,7 +51,7 @@ class Receiving(Protocol):
 
 
 class Settled(msgspec.Struct):
-    """What earlier sessions of a run know of its records."""
+    """The knowledge of earlier sessions about a run's records."""
 
     ok: SeqSet = msgspec.field(default_factory=SeqSet)
     failed: SeqSet = msgspec.field(default_factory=SeqSet)
@@ -90,7 +90,6 @@ class QueueIntake:
         settled: Settled | None = None,
     ) -> None:
         self.handed_out = 0
-        self.redelivered = 0
         self._queue = queue
         self._hold = hold
         self._spool = spool
@@ -328,7 +327,6 @@ class QueueIntake:
 
     def _is_to_run(self, seq: int, message: Message, asked_s: float) -> bool:
         """A message came again: whether its record is still to be sent."""
-        self.redelivered += 1
         if seq in self._hold:
             self._hold.take(seq, message.receipt_handle, asked_s=asked_s)
             return False

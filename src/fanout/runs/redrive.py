@@ -1,4 +1,4 @@
-"""Which records of a run are sent again, read from its journal alone, in the order of the input."""
+"""The records of a run that are sent again, read from its journal alone, in the order of the input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run ended: its state in run.json, and its exit code."""
+"""The result of a run: its state in run.json, and its exit code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STOPS: dict[str, tuple[str, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a run stops before its input ends. ``reason`` is a key of the table above."""
+    """The reason why a run stops before its input ends. ``reason`` is a key of the table above."""
 
     reason: str
     message: str = ""
@@ -39,7 +39,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """What an ended run fell short of, in words, and the exit code that it asks for."""
+    """A goal that an ended run fell short of, in words, and the exit code that follows."""
 
     exit_code: int
     message: str
@@ -50,7 +50,7 @@ PENDING = Stop("pending", "some records that were read have no outcome")
 
 @dataclass(slots=True, kw_only=True)
 class RunResult:
-    """What is known when a run has ended. ``counts`` are of the latest outcome of each record."""
+    """The result of a run that has ended. ``counts`` are of the latest outcome of each record."""
 
     state: str
     exit_code: int

@@ -26,7 +26,10 @@ ANSWER_FILE = "tuned.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """What is to change; None stays as it is. ``deadline`` counts from now. Raises ConfigError."""
+    """Changes to a running run; None leaves an option as it is.
+
+    ``deadline`` counts from now. Raises ConfigError.
+    """
 
     concurrency: int | str | None = None
     rate: float | None = None
@@ -102,7 +105,7 @@ class _Ask(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """What a run says to an ask: what is in force now, or why it is not."""
+    """The answer of a run to an ask: the options in force now, or why they are not."""
 
     id: str
     in_force: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""What is known of a run as a whole: counted live, told again from a journal, sampled for its course."""
+"""Statistics of a whole run: counted live, replayed from a journal, sampled over time."""
 
 from __future__ import annotations
 

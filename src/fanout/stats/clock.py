@@ -1,4 +1,4 @@
-"""How long a run has been running: the time within its sessions, pauses between them left out."""
+"""The running time of a run: the time within its sessions, without the pauses between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted of every outcome, within 1 µs a record and in memory that does not grow with the run."""
+"""Statistics of every outcome, within 1 µs a record and in memory that does not grow with the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which failures are one and the same: those of one status, error type and top stack frame."""
+"""Groups of failures: those of one status, error type and top stack frame."""
 
 from __future__ import annotations
 

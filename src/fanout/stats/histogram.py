@@ -1,4 +1,4 @@
-"""Which bucket a latency falls in, and which latency a quantile reads out: within 0.5 % of the truth.
+"""A histogram of latencies, whose quantiles are within 0.5 % of the truth.
 
 Buckets grow by a constant factor, as in DDSketch (Masson, Rim and Lee, 2019). A list of counts, and
 no package: every record of a run is counted here, and a package's method call per value would cost

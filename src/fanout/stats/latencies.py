@@ -1,4 +1,4 @@
-"""How long calls took: all of them, and those since the last look, in one histogram each."""
+"""Latencies of calls: of all of them, and of those since the last look, in one histogram each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run's course is told again from its outcomes and its timeline, as if it were watched live."""
+"""The replay of a run from its outcomes and its timeline, as if it were watched live."""
 
 from __future__ import annotations
 

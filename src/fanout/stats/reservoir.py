@@ -1,4 +1,4 @@
-"""Which executions are kept to be looked at singly: a fair sample, more of the special ones, the slowest."""
+"""A sample of executions to be looked at singly: fair, with more of the special ones, and the slowest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run's course is kept in bounded memory: a bin for each look, merged in pairs as the run grows."""
+"""The course of a run in bounded memory: a bin for each look, merged in pairs as the run grows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEAST_BIN_S = 0.1
 
 
 class Bin(msgspec.Struct, kw_only=True):
-    """What happened from ``start_s`` to ``end_s`` of the run's running time (0 is its start).
+    """The events from ``start_s`` to ``end_s`` of the run's running time (0 is its start).
 
     ``in_flight`` and ``limit`` are means over the bin's samples, None where nobody looked.
     """

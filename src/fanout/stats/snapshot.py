@@ -1,4 +1,4 @@
-"""What a person is shown while a run goes on, and how its pace and its end are estimated."""
+"""A snapshot of a run for a person, with estimates of its pace and its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What OpenTelemetry is told of a run: nothing at all, unless the program has set a provider up.
+"""OpenTelemetry metrics and spans of a run: none, unless the program has set a provider up.
 
 Metrics and attributes have the names of the semantic conventions for FaaS
 (https://opentelemetry.io/docs/specs/semconv/faas/); what those do not know is under ``fanout.``.

@@ -1,4 +1,4 @@
-"""Which characters of a stranger's text may reach a terminal: none that moves, hides or turns anything."""
+"""Text from strangers, made safe for a terminal: no character that moves, hides or turns anything."""
 
 from __future__ import annotations
 

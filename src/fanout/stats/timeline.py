@@ -1,4 +1,4 @@
-"""What ``timeline.jsonl`` says: once a second, how many calls were in flight, under which limit, and why."""
+"""``timeline.jsonl``: once a second, the number of calls in flight, the limit, and what held them back."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class TimelineWriter:
                 self._fail(error)
 
     def _fail(self, error: OSError) -> None:
-        self.fault = f"{self._path}: cannot be written: {error.strerror}; the run goes on without it"
+        self.fault = f"{self._path} cannot be written: {error.strerror}; the run goes on without it"
         self.close()
 
     def __enter__(self) -> Self:

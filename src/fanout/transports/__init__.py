@@ -1,4 +1,4 @@
-"""How a call reaches Lambda: one small Protocol, two ways behind it (``direct`` and ``sdk``)."""
+"""The way to Lambda: one small Protocol, two transports behind it (``direct`` and ``sdk``)."""
 
 from __future__ import annotations
 

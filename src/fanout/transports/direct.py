@@ -24,7 +24,7 @@ _USER_AGENT = f"lambda-fanout/{version()}"
 
 
 class _Prepared:
-    """What all calls of one template share: their signer, and the head of their request."""
+    """The part that all calls of one template share: their signer, and the head of their request."""
 
     __slots__ = ("_begin", "_headers", "_lines", "_signer", "template")
 

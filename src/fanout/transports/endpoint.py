@@ -1,4 +1,4 @@
-"""Where an invocation goes, as botocore has it: endpoint and signing scope, and the proxy."""
+"""The destination of an invocation, as botocore has it: endpoint, signing scope and proxy."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def proxy_for(base_url: str) -> str | None:
         is_url = False
     if not is_url:
         raise ConfigError(
-            f"the proxy {without_password(proxy)!r} is no URL: check HTTPS_PROXY and HTTP_PROXY"
+            f"the proxy {without_password(proxy)!r} is not a URL: check HTTPS_PROXY and HTTP_PROXY"
         )
     return proxy
 

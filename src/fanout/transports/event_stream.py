@@ -1,4 +1,4 @@
-"""How the bytes of a response stream become chunks and an end: frames of vnd.amazon.eventstream."""
+"""Chunks and the end of a response stream, from frames of vnd.amazon.eventstream."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class EventStream:
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise ReplyLost(f"the end of the response stream cannot be read: {error}") from error
         if not isinstance(members, dict):
-            raise ReplyLost("the end of the response stream is no object")
+            raise ReplyLost("the end of the response stream is not an object")
         self._reply.complete(
             error_code=_text(members.get("ErrorCode")),
             error_details=_text(members.get("ErrorDetails")),

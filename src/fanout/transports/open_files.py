@@ -1,4 +1,4 @@
-"""How many connections this process may have: the soft limit of open files is raised as far as is needed."""
+"""The limit of open files, raised as far as the connections of this process need."""
 
 from __future__ import annotations
 

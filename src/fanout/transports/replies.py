@@ -1,4 +1,4 @@
-"""Which headers of an HTTP reply matter, and how an event stream becomes one reply."""
+"""The headers of an HTTP reply that matter, and an event stream made one reply."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def shown(name: str) -> str:
 
 
 class Member:
-    """What the coordinator knows of one worker."""
+    """The coordinator's view of one worker."""
 
     def __init__(self, name: str, link: Link, load: WorkerLoad, now_s: float) -> None:
         self.name = name
@@ -367,6 +367,7 @@ class CrewFeed:
         self.command: Command = "go"
         self.deadline_s: float | None = None
         self.outstanding = 0
+        self.forming = 0  # batches form at the workers
         self.is_finished = False
         self.is_queued = False  # of an engine's queue: there is none
         self.fatal: FatalRefusal | None = None

@@ -1,4 +1,4 @@
-"""What a coordinator asks of whoever places its workers: which there are, and a way to speak to each."""
+"""The Protocol of a crew: which workers there are, and a way to speak to each."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _LEAST_RECORDS = 16
 
 
 class Holding(msgspec.Struct):
-    """What one worker holds of the budget."""
+    """The share of the budget that one worker holds."""
 
     sent: Lease | None = None  # the lease of the last order
     permits: int = 0  # the most that an earlier order or its report leaves it with

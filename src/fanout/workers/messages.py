@@ -16,7 +16,7 @@ Command = Literal["go", "drain", "expire", "finish"]
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What a worker is given once: the options of its calls, and whose worker it is."""
+    """The settings of a worker, sent once: the options of its calls, and whose worker it is."""
 
     version: str  # of fanout, the coordinator's
     options: Options

@@ -1,4 +1,4 @@
-"""What stands around a worker's engine in place of an input, a journal and the limits of the account.
+"""The seams of a worker's engine, in place of an input, a journal and the limits of the account.
 
 The engine does not know that it is a worker: its intake holds what the coordinator handed over, its
 receiver gathers lines for the next report, its budget is a lease.

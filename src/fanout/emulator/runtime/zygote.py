@@ -68,7 +68,7 @@ class Zygote:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         gc.collect()
         gc.freeze()
-        self._tell({"ready": True})
+        self._send({"ready": True})
         while True:
             readable, _, _ = select.select([self._control.fileno(), self._wake_read], [], [])
             if self._wake_read in readable:
@@ -106,7 +106,7 @@ class Zygote:
             pid = os.fork()
         except OSError:
             os.close(log)
-            self._tell({"id": message["id"], "exit": 1 << 8})
+            self._send({"id": message["id"], "exit": 1 << 8})
             return
         if pid == 0:
             try:
@@ -121,7 +121,7 @@ class Zygote:
         os.close(log)
         self._pids[message["id"]] = pid
         self._ids[pid] = message["id"]
-        self._tell({"id": message["id"], "pid": pid})
+        self._send({"id": message["id"], "pid": pid})
 
     def _become(self, environ: dict[str, str], log: int) -> None:
         """Turn this forked process into an environment and serve in it."""
@@ -161,7 +161,7 @@ class Zygote:
                 del self._pids[environment_id]
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)  # children that the handler left behind
-                self._tell({"id": environment_id, "exit": status})
+                self._send({"id": environment_id, "exit": status})
 
     def _kill(self, environment_id: int) -> None:
         if environment_id in self._pids:
@@ -177,7 +177,7 @@ class Zygote:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(pid, signal.SIGKILL)
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             self._control.sendall(json.dumps(message).encode() + b"\n")
 

@@ -1,4 +1,4 @@
-"""Which connection a request goes over: one that is free, or a new one, made through proxy and TLS.
+"""The pool of connections: a free one for each request, or a new one through proxy and TLS.
 
 The gate bounds the calls in flight, so nothing waits here for a free connection. One timer watches
 over the silence of all calls, whatever their number.

@@ -369,7 +369,7 @@ class Connection(asyncio.Protocol):
             return
         except HttpParserError as error:
             if not self._has_reply():
-                self._break_off(ConnectionError(f"the reply is no HTTP ({error})"))
+                self._break_off(ConnectionError(f"the reply is not HTTP ({error})"))
                 return
             self._has_more = True
         if self._received_bytes > MAX_HEAD_BYTES and self._is_too_large():

@@ -1,4 +1,4 @@
-"""How long connections are kept, and how TCP asks whether the other end is still there."""
+"""Settings of sockets: how long connections are kept, and TCP's probes of the other end."""
 
 from __future__ import annotations
 

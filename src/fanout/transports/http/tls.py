@@ -1,4 +1,4 @@
-"""What TLS makes of bytes, without I/O: one layer over whatever writes for it."""
+"""TLS without I/O: one layer over whatever writes for it."""
 
 from __future__ import annotations
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import gc
 import logging
 import os
 import sys
-import threading
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fanout import exit_codes
+from fanout.commands.event_loop import Interrupts, run_blocking
 from fanout.commands.options import Given, RunKeywords, RunOptions
 from fanout.commands.request import Request
-from fanout.commands.signals import TwoStepStop, attach_signals
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.inputs import Input, locations_of
 from fanout.model import Outcome
 from fanout.progress import progress_display
-from fanout.runs.audience import Audience, Stoppable
-from fanout.standard_streams import hold_standard_streams
+from fanout.runs.audience import Audience
 from fanout.stats import Snapshot
 
 if TYPE_CHECKING:
@@ -31,12 +25,7 @@ if TYPE_CHECKING:
     from fanout.report.summary import RunReport
     from fanout.transports import Transport
 
-_Result = TypeVar("_Result")
-
 _log = logging.getLogger("fanout")
-
-_LOOK_EVERY_S = 0.1
-_COLLECT_AFTER = (20_000, 20, 20)  # objects, then generations
 
 
 def run(
@@ -82,7 +71,7 @@ def run(
     if out is not None and str(out) == "-":
         raise ConfigError("out is '-': only the command streams to stdout; use on_outcome")
     shown = progress_display() if progress else None
-    interrupts = _Interrupts(_log.warning if shown is None else shown.message)
+    interrupts = Interrupts(_log.warning if shown is None else shown.message)
     audience = Audience(
         on_outcome=on_outcome,
         on_snapshot=_both(on_progress, None if shown is None else shown.update),
@@ -131,7 +120,7 @@ def dry_run(
     transport: str | Transport = "direct",
     **options: Unpack[RunKeywords],
 ) -> DryRunReport:
-    """What ``run`` would do, counted: ``payloads`` are read to their end, selected and checked.
+    """Count what ``run`` would do: ``payloads`` are read to their end, selected and checked.
 
     Nothing is sent, Lambda is asked nothing, and nothing is kept. Takes what ``run`` takes. Raises
     ConfigError where ``run`` would before its first call, SourceError for an input that cannot be read to
@@ -190,120 +179,3 @@ def _both(
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - the address that the caller asked for
-
-
-class _Interrupts:
-    """The run that Ctrl-C stops, in whichever thread it works."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._stop: TwoStepStop | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def attach(self, run: Stoppable) -> Callable[[], None]:
-        """The run begins, in its own event loop; returns what detaches."""
-        self._stop, self._loop = TwoStepStop(run, self._say), asyncio.get_running_loop()
-        detach = attach_signals(run, self._say)
-
-        def forget() -> None:
-            self._stop = self._loop = None
-            detach()
-
-        return forget
-
-    def interrupt(self) -> bool:
-        """Ctrl-C came in another thread. Returns whether there is a run that heeds it."""
-        stop, loop = self._stop, self._loop
-        if stop is None or loop is None:
-            return False
-        with suppress(RuntimeError):  # it has ended by itself
-            loop.call_soon_threadsafe(stop.on_signal, "SIGINT")
-        return True
-
-
-def run_blocking(
-    main: Callable[[], Coroutine[Any, Any, _Result]], interrupts: _Interrupts | None = None
-) -> _Result:
-    """Run in a new event loop, uvloop's where there is one; in a thread where a loop runs already."""
-    if not _is_loop_running():
-        return _run(main)
-    result: list[_Result] = []
-    errors: list[BaseException] = []
-    cancel: list[Callable[[], object]] = []
-
-    async def cancellable() -> _Result:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-        cancel.append(lambda: loop.call_soon_threadsafe(task.cancel))
-        return await main()
-
-    def work() -> None:
-        try:
-            result.append(_run(cancellable))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
-            errors.append(error)
-
-    def stop() -> None:
-        while cancel:
-            with suppress(RuntimeError):  # it has ended by itself
-                cancel.pop()()
-
-    # With the caller's context variables: the current span among them.
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="fanout.run")
-    thread.start()
-    caller = asyncio.current_task()
-    is_heeded = False
-    while thread.is_alive():
-        try:
-            thread.join(_LOOK_EVERY_S)
-            if caller is not None and caller.cancelling() and not is_heeded:
-                is_heeded = True  # asyncio.run makes this of a first Ctrl-C
-                if interrupts is None or not interrupts.interrupt():
-                    stop()
-        except KeyboardInterrupt:
-            if interrupts is None or not interrupts.interrupt():
-                stop()
-                thread.join()
-                raise
-        except BaseException:  # this thread is to end, and must not leave the other one at work
-            stop()
-            thread.join()
-            raise
-    if errors:
-        raise errors[0]
-    return result[0]
-
-
-def _is_loop_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _run(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
-    hold_standard_streams()
-    with _rare_collections():
-        try:
-            import uvloop
-        except ImportError:
-            return asyncio.run(main())
-        result: _Result = uvloop.run(main())
-        return result
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Let the garbage collector run seldom: a call in flight is dozens of objects, and none of them garbage.
-
-    At Python's own thresholds it looks through them a hundred times a second, for a tenth of the CPU of a
-    run. Whoever has chosen thresholds that are higher, or has switched it off, keeps them.
-    """
-    before = gc.get_threshold()
-    if 0 < before[0] < _COLLECT_AFTER[0]:
-        gc.set_threshold(*_COLLECT_AFTER)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)

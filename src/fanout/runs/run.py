@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 import anyio
@@ -297,9 +297,11 @@ class Run:
     def _may_start(self) -> bool:
         if self._rules.max_cost_usd is None or self._intake is None:
             return True
+        out = self._pending() - (0 if self._feed is None else self._feed.forming)
+        size = self._finished / self._calls if self._calls else self._dispatcher.options.batch or 1
         return self._rules.may_start(
             spent_usd=self._spending.usd or 0.0,
-            in_flight=self._pending(),
+            in_flight=ceil(out / max(1.0, size)),
             call_usd=self._spending.call_usd,
         )
 

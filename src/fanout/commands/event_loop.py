@@ -1,0 +1,137 @@
+"""The event loop of a blocking call: in this thread, or in one of its own where a loop runs already."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from fanout.commands.signals import TwoStepStop, attach_signals
+from fanout.runs.audience import Stoppable
+from fanout.standard_streams import hold_standard_streams
+
+_Result = TypeVar("_Result")
+
+_LOOK_EVERY_S = 0.1
+_COLLECT_AFTER = (20_000, 20, 20)  # objects, then generations
+
+
+class Interrupts:
+    """The run that Ctrl-C stops, in whichever thread it works."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._stop: TwoStepStop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def attach(self, run: Stoppable) -> Callable[[], None]:
+        """The run begins, in its own event loop; returns what detaches."""
+        self._stop, self._loop = TwoStepStop(run, self._say), asyncio.get_running_loop()
+        detach = attach_signals(run, self._say)
+
+        def forget() -> None:
+            self._stop = self._loop = None
+            detach()
+
+        return forget
+
+    def interrupt(self) -> bool:
+        """Ctrl-C came in another thread. Returns whether there is a run that heeds it."""
+        stop, loop = self._stop, self._loop
+        if stop is None or loop is None:
+            return False
+        with suppress(RuntimeError):  # it has ended by itself
+            loop.call_soon_threadsafe(stop.on_signal, "SIGINT")
+        return True
+
+
+def run_blocking(
+    main: Callable[[], Coroutine[Any, Any, _Result]], interrupts: Interrupts | None = None
+) -> _Result:
+    """Run in a new event loop, uvloop's where there is one; in a thread where a loop runs already."""
+    if not _is_loop_running():
+        return _run(main)
+    result: list[_Result] = []
+    errors: list[BaseException] = []
+    cancel: list[Callable[[], object]] = []
+
+    async def cancellable() -> _Result:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        cancel.append(lambda: loop.call_soon_threadsafe(task.cancel))
+        return await main()
+
+    def work() -> None:
+        try:
+            result.append(_run(cancellable))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+            errors.append(error)
+
+    def stop() -> None:
+        while cancel:
+            with suppress(RuntimeError):  # it has ended by itself
+                cancel.pop()()
+
+    # With the caller's context variables: the current span among them.
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="fanout.run")
+    thread.start()
+    caller = asyncio.current_task()
+    is_heeded = False
+    while thread.is_alive():
+        try:
+            thread.join(_LOOK_EVERY_S)
+            if caller is not None and caller.cancelling() and not is_heeded:
+                is_heeded = True  # asyncio.run makes this of a first Ctrl-C
+                if interrupts is None or not interrupts.interrupt():
+                    stop()
+        except KeyboardInterrupt:
+            if interrupts is None or not interrupts.interrupt():
+                stop()
+                thread.join()
+                raise
+        except BaseException:  # this thread is to end, and must not leave the other one at work
+            stop()
+            thread.join()
+            raise
+    if errors:
+        raise errors[0]
+    return result[0]
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+    hold_standard_streams()
+    with _rare_collections():
+        try:
+            import uvloop
+        except ImportError:
+            return asyncio.run(main())
+        result: _Result = uvloop.run(main())
+        return result
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let the garbage collector run seldom: a call in flight is dozens of objects, and none of them garbage.
+
+    At Python's own thresholds it looks through them a hundred times a second, for a tenth of the CPU of a
+    run. Whoever has chosen thresholds that are higher, or has switched it off, keeps them.
+    """
+    before = gc.get_threshold()
+    if 0 < before[0] < _COLLECT_AFTER[0]:
+        gc.set_threshold(*_COLLECT_AFTER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

@@ -1,0 +1,33 @@
+"""The picture of the layers is the contract, and the pages for contributors name files that are there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from .pages import ROOT
+
+SOURCE = ROOT / "src/fanout"
+
+
+def test_the_picture_of_the_layers_is_the_contract() -> None:
+    """What import-linter holds is what docs/architecture.md draws, line by line."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    picture = page.split("## Layers")[1].split("```")[1].splitlines()[1:]
+    drawn = [
+        {name.strip().rstrip("/") for name in re.split(r"\s{3,}", line)[0].split("|")} for line in picture
+    ]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(each["layers"] for each in contracts if each["type"] == "layers")
+    assert drawn == [{name.strip() for name in layer.split("|")} for layer in layers]
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_files_of_the_source_that_are_named_are_there(page: str) -> None:
+    """A contributor who follows the page finds the file."""
+    named = set(re.findall(r"`((?:src/fanout/)?[a-z_0-9]+/[a-z_0-9/]+\.py)`", (ROOT / page).read_text()))
+    missing = [each for each in sorted(named) if not any((top / each).exists() for top in (ROOT, SOURCE))]
+    assert named
+    assert not missing
