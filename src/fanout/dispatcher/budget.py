@@ -53,6 +53,7 @@ class Budget:
         self._leave = None if options.leave is None else parse_leave(options.leave)
         self._left: int | None = None
         self._own_use = OwnUse()
+        self.used_elsewhere: Callable[[], int] | None = None  # calls in flight, where others make them
         self._is_rereading = False
         self._stack = AsyncExitStack()
         self.quotas: Quotas
@@ -279,7 +280,8 @@ class Budget:
         assert self._session is not None
         next_at_s, was_told = engine.clock(), False
         while True:
-            self._own_use.note(engine.gate.in_flight + engine.gate.lingering, time.time())
+            here = engine.gate.in_flight + engine.gate.lingering
+            self._own_use.note(here if self.used_elsewhere is None else self.used_elsewhere(), time.time())
             if engine.clock() >= next_at_s:
                 next_at_s = engine.clock() + READ_S
                 found = await claimed_concurrency(self._session)

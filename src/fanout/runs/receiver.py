@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 
 from fanout.dispatcher import Call, InputRecord
@@ -17,7 +18,7 @@ class RunReceiver:
 
     ``not_sent`` collects the seqs that were pulled and certainly did not run when the run stopped;
     ``refused`` those whose outcome is the refusal that stopped it. ``stop`` is called when the feed must
-    pull nothing more; ``may_start`` says whether one more call may be out (the spending cap).
+    pull nothing more; ``calls_left`` says how many more calls may be out (the spending cap).
     """
 
     def __init__(
@@ -25,9 +26,9 @@ class RunReceiver:
         ledger: Ledger,
         outputs: OutputFiles | None,
         stop: Callable[[], None],
-        may_start: Callable[[], bool] = lambda: True,
+        calls_left: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
-        self._may_start = may_start
+        self.calls_left = calls_left
         self.ledger = ledger
         self.finished = asyncio.Event()
         self.not_sent: list[int] = []
@@ -42,7 +43,7 @@ class RunReceiver:
 
     @property
     def has_room(self) -> bool:
-        return not self.ledger.is_backed_up and self._may_start()
+        return not self.ledger.is_backed_up and self.calls_left() > 0
 
     def admit(self, record: InputRecord) -> bool:
         """Tell the ledger that a record may be sent now; if it cannot keep that, nothing is sent."""

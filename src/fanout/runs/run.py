@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -263,7 +264,7 @@ class Run:
 
     async def _drive(self, dispatcher: IntakeDispatcher, intake: RunIntake) -> None:
         self._ledger = ledger = await self._open_ledger(self._on_commit, self._on_ledger_failure)
-        self._receiver = receiver = RunReceiver(ledger, self._outputs, self._close_feed, self._may_start)
+        self._receiver = receiver = RunReceiver(ledger, self._outputs, self._close_feed, self._calls_left)
         receiver.is_cut = self._is_cut
         deadline_s: float | None = None
         if self._deadline_s is not None:
@@ -294,12 +295,12 @@ class Run:
         if self._is_cut:
             raise _CutOff
 
-    def _may_start(self) -> bool:
+    def _calls_left(self) -> int:
         if self._rules.max_cost_usd is None or self._intake is None:
-            return True
+            return sys.maxsize
         out = self._pending() - (0 if self._feed is None else self._feed.forming)
         size = self._finished / self._calls if self._calls else self._dispatcher.options.batch or 1
-        return self._rules.may_start(
+        return self._rules.calls_left(
             spent_usd=self._spending.usd or 0.0,
             in_flight=ceil(out / max(1.0, size)),
             call_usd=self._spending.call_usd,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from fanout.errors import ConfigError
@@ -11,6 +12,7 @@ from fanout.stats import Stats
 
 PERCENTAGE_NOT_BEFORE = 100  # outcomes: below that a share says little
 CALLS_NOT_BEFORE = 10
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +59,18 @@ class StopRules:
 
         One call may always be out, so that a small cap cannot lock a run.
         """
+        return self.calls_left(spent_usd=spent_usd, in_flight=in_flight, call_usd=call_usd) > 0
+
+    def calls_left(self, *, spent_usd: float, in_flight: int, call_usd: float) -> int:
+        """As ``may_start``: how many more calls may start."""
         cap = self.max_cost_usd
-        return cap is None or not in_flight or spent_usd + (in_flight + 1) * call_usd <= cap
+        if cap is None:
+            return sys.maxsize
+        left_usd = cap - spent_usd - in_flight * call_usd
+        count = sys.maxsize if not call_usd and left_usd >= 0 else 0
+        if call_usd and left_usd > 0:
+            count = int(left_usd / call_usd * (1 + _ROUNDING))
+        return max(count, 0 if in_flight else 1)
 
     def broken_thresholds(self, stats: Stats) -> list[str]:
         """The thresholds that do not hold, in words."""

@@ -98,7 +98,7 @@ class Coordinator(IntakeDispatcher):
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
-        self.book.linger_s = self.budget.linger_s
+        self.budget.used_elsewhere = self._in_use
         try:
             self.say(self.crew.start_message)
             await self.crew.open()
@@ -168,6 +168,9 @@ class Coordinator(IntakeDispatcher):
         if changes.get("retries") is not None:
             self._retries = changes["retries"]
         return in_force
+
+    def _in_use(self) -> int:
+        return sum(each.report.in_flight + each.report.lingering for each in self.members.values())
 
     def _ceiling(self, now_s: float) -> int:
         return 0 if self.engine.is_paused else self.budget.limit.ceiling(now_s)
@@ -256,6 +259,7 @@ class Coordinator(IntakeDispatcher):
                 now_s = self.engine.clock()
                 command = feed.command
                 member.orders += 1
+                self.book.linger_s = self.budget.linger_s
                 order = Order(
                     number=member.orders,
                     lease=self.book.lease(
@@ -339,7 +343,7 @@ class Coordinator(IntakeDispatcher):
         """Let limit and pacer learn; throttles under one lease cut once, on whichever workers they were."""
         limit: Limit = self.budget.limit
         pacer: Pacer = self.budget.pacer
-        used = sum(each.report.in_flight + each.report.lingering for each in self.members.values())
+        used = self._in_use()
         if used > limit.peak or now_s >= limit.peak_until_s:
             limit.on_peak(used, now_s)
         if report.succeeded:
@@ -450,7 +454,10 @@ class CrewFeed:
         handed_over: dict[int, InputRecord | Item] = {}
         self._read_ahead()
         while len(handed_over) < room and room_bytes > 0:
-            taken, n_bytes = self._take_plain(order, room - len(handed_over), room_bytes)
+            most = min(room - len(handed_over), self._receiver.calls_left())
+            if most <= 0:
+                break
+            taken, n_bytes = self._take_plain(order, most, room_bytes)
             if not taken:
                 record = self._again.popleft() if self._again else self._intake.next(now_s)
                 if record is None:

@@ -1,0 +1,247 @@
+"""Every option of a run holds with workers, or is refused in one line. Each is in one of the tables here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fanout
+from fanout.commands.options import RunKeywords
+from fanout.stats import Snapshot
+from tests.workers.crew_here import CrewHere, Function, install
+
+RECORDS = 200
+BASE: dict[str, Any] = {
+    "workers": 2,
+    "concurrency": 20,
+    "rate": 5000,
+    "function_timeout": 2,
+    "region": "us-east-1",
+    "endpoint_url": "http://127.0.0.1:9",
+    "report": False,
+}
+REFUSED = {"stream", "hedge", "invocation", "follow", "empty_after"}
+COORDINATOR = {  # reads, counts, stops and writes; workers never hear of these
+    *("format", "items", "csv_delimiter", "csv_header", "encoding", "nan", "request_payer", "payload"),
+    *("repeat", "key", "select", "durable_expr", "take", "collect", "enough", "thresholds"),
+    *("threshold_abort", "name", "labels", "tolerated_failure_count", "tolerated_failure_percentage"),
+    *("max_cost", "prices", "grace", "fsync", "spool", "keep_order", "report", "preflight", "workers"),
+    *("scheduler", "results", "on_finish", "local", "local_concurrency", "local_timeout"),
+}
+BUDGET = {"concurrency", "rate", "leave", "function_timeout", "deadline"}  # the coordinator's, leased
+WORKER = {  # each worker's engine and transport have them as one process would
+    *("retries", "retry_function_errors", "retry_on", "idempotent", "timeout", "connect_timeout"),
+    *("throttle_patience", "outage_patience", "qualifier", "invocation_type", "log_type"),
+    *("client_context", "tenant_id", "durable", "durable_name", "batch", "batch_bytes", "batch_wait"),
+    *("batch_shape", "batch_input", "batch_reply", "bisect", "trace", "profile", "region"),
+    *("endpoint_url", "verify", "seed"),
+}
+EACH_FOR_ITSELF = {"max_bytes_in_flight", "breaker"}  # of a process: its memory, its failures in a row
+
+
+def test_every_option_has_its_place() -> None:
+    """A new option must be thought of here."""
+    placed = [REFUSED, COORDINATOR, BUDGET, WORKER, EACH_FOR_ITSELF]
+    assert set().union(*placed) == set(RunKeywords.__annotations__)
+    assert sum(map(len, placed)) == len(RunKeywords.__annotations__)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"stream": True}, "stream does not go with workers"),
+        ({"invocation": "stream"}, "stream does not go with workers"),
+        ({"hedge": True, "idempotent": True}, "hedge does not go with workers"),
+        ({"follow": True}, "follow"),
+        ({"empty_after": 1.0}, "empty_after"),
+    ],
+)
+def test_what_cannot_hold_is_refused(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    """Before anything is made."""
+    with pytest.raises(fanout.ConfigError, match=words):
+        fanout.run("f", [1], out=tmp_path / "r", **{**BASE, **options})
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.fixture
+def function() -> Function:
+    return Function()
+
+
+@pytest.fixture
+def crews(monkeypatch: pytest.MonkeyPatch, function: Function) -> list[CrewHere]:
+    return install(monkeypatch, function)
+
+
+def _run(tmp_path: Path, **options: Any) -> fanout.RunReport:
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(f'{{"id":{number}}}\n' for number in range(RECORDS)))
+    return fanout.run("f", path, out=tmp_path / "r", **{**BASE, **options})
+
+
+def _outcomes(tmp_path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (tmp_path / "r/outcomes.jsonl").read_text().splitlines()]
+
+
+def _seqs(tmp_path: Path) -> list[int]:
+    return sorted(outcome["seq"] for outcome in _outcomes(tmp_path))
+
+
+def test_every_record_once_within_the_budget(
+    tmp_path: Path, crews: list[CrewHere], function: Function
+) -> None:
+    """Counts, sums and samples are those of one process."""
+    report = _run(tmp_path, workers=3)
+    assert report.counts["succeeded"] == RECORDS
+    assert _seqs(tmp_path) == list(range(RECORDS))
+    assert set(function.runs.values()) == {1}
+    assert 15 <= function.most_in_flight <= 20
+    assert report.latency_ms["count"] == RECORDS
+    assert len(report.stats.executions()) == RECORDS
+    assert report.cost is not None
+    assert report.cost.usd == pytest.approx(RECORDS * 2e-7)
+    assert sum(each["records"] for each in report.workers) == RECORDS
+
+
+def test_a_key_and_a_selection_reach_the_workers(
+    tmp_path: Path, crews: list[CrewHere], function: Function
+) -> None:
+    """The coordinator applies them."""
+    _run(tmp_path, select="{n: id}", key="id")
+    assert b'{"n":7}' in function.runs
+    assert all(each["key"] == str(each["seq"]) for each in _outcomes(tmp_path))
+
+
+def test_the_spending_cap_bounds_windows_too(
+    tmp_path: Path, crews: list[CrewHere], function: Function
+) -> None:
+    """No call starts that could pass the cap, however many records a window has room for."""
+    report = _run(tmp_path, max_cost=50 * 2e-7)
+    assert report.exit_code == 5
+    assert 40 <= function.runs.total() <= 50
+
+
+def test_enough_stops_and_the_rest_is_pending(
+    tmp_path: Path, crews: list[CrewHere], function: Function
+) -> None:
+    """Exit 0; what workers held unsent has come back."""
+    report = _run(tmp_path, enough=50)
+    assert report.exit_code == 0
+    assert report.halted_by == "enough"
+    assert function.runs.total() == report.counts["succeeded"] < RECORDS
+
+
+def test_failures_stop_all_workers(tmp_path: Path, crews: list[CrewHere], function: Function) -> None:
+    """As a share of all."""
+    function.fails = True
+    report = _run(tmp_path, tolerated_failure_percentage=10)
+    assert report.exit_code == 3
+    assert function.runs.total() < RECORDS
+    assert all(each["line"] == each["seq"] + 1 for each in _outcomes(tmp_path))
+
+
+def test_a_deadline_stops_all_workers(tmp_path: Path, crews: list[CrewHere], function: Function) -> None:
+    """Exit 5, resumable."""
+    function.latency_s = 0.2
+    report = _run(tmp_path, deadline=1.0)
+    assert (report.exit_code, report.halted_by) == (5, "deadline")
+    assert report.pending or len(_seqs(tmp_path)) < RECORDS
+
+
+def test_batches_are_formed_by_workers(tmp_path: Path, crews: list[CrewHere], function: Function) -> None:
+    """One outcome for each record, fewer calls."""
+    report = _run(tmp_path, batch=10)
+    assert report.counts["succeeded"] == RECORDS
+    assert function.runs.total() < RECORDS / 4
+    assert report.calls == function.runs.total()
+
+
+def _during(crews: list[CrewHere], after: int, act: Callable[[CrewHere], None]) -> Callable[[Snapshot], None]:
+    """Acts once, when so many records are finished."""
+    done: list[int] = []
+
+    def look(snapshot: Snapshot) -> None:
+        if snapshot.done >= after and not done:
+            done.append(1)
+            act(crews[0])
+
+    return look
+
+
+@pytest.mark.slow
+def test_a_worker_that_joins_takes_work(tmp_path: Path, crews: list[CrewHere], function: Function) -> None:
+    """Under the same budget."""
+    function.latency_s = 0.15
+    report = _run(tmp_path, on_progress=_during(crews, 20, lambda crew: crew.join("late")))
+    assert report.counts["succeeded"] == RECORDS
+    assert {each["name"]: each["records"] > 0 for each in report.workers}["late"]
+    assert function.most_in_flight <= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_all_but_one_are_lost(
+    tmp_path: Path, crews: list[CrewHere], function: Function, idempotent: bool
+) -> None:
+    """What they had is sent again where that is safe, else unknown; the rest goes on."""
+    function.latency_s = 0.05
+
+    def lose(crew: CrewHere) -> None:
+        for name in ("w1", "w2"):
+            crew.lose(name)
+
+    report = _run(tmp_path, workers=3, idempotent=idempotent, on_progress=_during(crews, 60, lose))
+    assert _seqs(tmp_path) == list(range(RECORDS))
+    lost = [each for each in report.workers if each["lost"]]
+    assert len(lost) == 2
+    assert report.counts["unknown"] == (0 if idempotent else sum(each["lost_records"] for each in lost))
+    assert function.most_in_flight <= 20
+    assert idempotent or set(function.runs.values()) == {1}
+
+
+def test_throttles_on_one_cut_once_for_all(tmp_path: Path, crews: list[CrewHere], function: Function) -> None:
+    """A wall at 8 calls at once is found as by one process: few throttles, no failure."""
+    function.wall = 8
+    limits: list[float] = []
+    report = _run(tmp_path, on_progress=lambda snapshot: limits.append(snapshot.limit or 0))
+    assert report.counts["succeeded"] == RECORDS
+    assert function.most_in_flight == 8
+    assert min(limits) <= 12
+    assert 0 < sum(report.throttles.values()) < RECORDS
+
+
+@pytest.mark.slow
+async def test_tune_changes_the_budget_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Function
+) -> None:
+    """Within a second, up and down."""
+    from fanout.commands.options import RunOptions
+    from fanout.commands.workers import make_dispatcher
+    from fanout.dispatcher import Hooks
+    from fanout.runs import Intake, PassingLedger
+    from fanout.runs.receiver import RunReceiver
+
+    install(monkeypatch, function)
+    given: Any = {**BASE, "concurrency": 30}
+    options = RunOptions.of("f", given)
+    dispatcher = make_dispatcher(options, hooks=Hooks(), run_id=None, generation=0, say=lambda text: None)
+    async with dispatcher:
+        receiver = RunReceiver(PassingLedger(lambda outcomes: None), None, lambda: None)
+        dispatcher.start_feed(Intake(payloads=iter(range(1500))), receiver)
+        await asyncio.sleep(0.5)
+        assert function.most_in_flight > 20
+        dispatcher.tune(concurrency=6)
+        await asyncio.sleep(0.5)
+        function.most_in_flight = function.in_flight
+        await asyncio.sleep(0.3)
+        assert 3 <= function.most_in_flight <= 6
+        dispatcher.tune(concurrency=40)
+        async with asyncio.timeout(20):
+            await receiver.finished.wait()
+    assert function.most_in_flight > 20
+    assert function.runs.total() == 1500
