@@ -28,8 +28,8 @@ BASE: dict[str, Any] = {
 REFUSED = {"stream", "hedge", "invocation", "follow", "empty_after"}
 COORDINATOR = {  # reads, counts, stops and writes; workers never hear of these
     *("format", "items", "csv_delimiter", "csv_header", "encoding", "nan", "request_payer", "payload"),
-    *("repeat", "key", "select", "durable_expr", "take", "collect", "enough", "thresholds"),
-    *("threshold_abort", "name", "labels", "tolerated_failure_count", "tolerated_failure_percentage"),
+    *("repeat", "key", "select", "durable_expr", "take", "collect", "enough", "threshold", "label"),
+    *("threshold_abort", "name", "tolerated_failure_count", "tolerated_failure_percentage"),
     *("max_cost", "prices", "grace", "fsync", "spool", "keep_order", "report", "preflight", "workers"),
     *("scheduler", "results", "on_finish", "local", "local_concurrency", "local_timeout"),
 }

@@ -19,6 +19,7 @@ import msgspec
 
 from fanout.config import Options
 from fanout.dispatcher import Hooks, InputRecord, Intake, IntakeDispatcher, Load, WorkerLoad
+from fanout.dispatcher.feed import RunFeed
 from fanout.errors import ConfigError, FatalRefusal, OutageError, WorkersLost
 from fanout.inputs import Item
 from fanout.journal import OutcomeBlock
@@ -138,7 +139,8 @@ class Coordinator(IntakeDispatcher):
         self._group.start_soon(self._look_for_members)
         for member in self.members.values():
             self._start_serving(member)
-        return feed
+        as_a_run_asks: RunFeed = feed
+        return as_a_run_asks
 
     def load(self) -> Load:
         """What is in flight on all workers, and what holds calls back."""
@@ -374,6 +376,7 @@ class CrewFeed:
         self.forming = 0  # batches form at the workers
         self.is_finished = False
         self.is_queued = False  # of an engine's queue: there is none
+        self.forming = 0  # batches form with the workers
         self.fatal: FatalRefusal | None = None
         self.outage: OutageError | None = None
         self._coordinator = coordinator
