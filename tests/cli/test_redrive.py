@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.inside import Inside
 from tests.cli.running import HANDLER, Shell, end, interrupted, wait_until
 
 MENDED = HANDLER.replace('event.get("fail")', 'event.get("never")')
@@ -171,3 +172,28 @@ def test_the_spending_cap_of_a_redrive_counts_the_whole_run(shell: Shell) -> Non
     redriven = shell.run("redrive", "run", "--max-cost", "0.000001", "--no-report")
     assert redriven.code == 5
     assert len([outcome for outcome in shell.outcomes() if outcome.get("generation")]) <= 1
+
+
+def test_a_redrive_of_a_killed_run_knows_what_was_read(inside: Inside) -> None:
+    """A kill leaves run.json behind its journal: what the journal knows was read, outcome or not."""
+    inside.write("in.jsonl", 60)
+    assert inside.run("run", "sometimes", "in.jsonl", "--out", "run", "--no-report", "-j", "5").code == 1
+    folder = inside.directory / "run"
+    lines = (folder / "outcomes.jsonl").read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["seq"] not in (3, 50)][:40]
+    (folder / "outcomes.jsonl").write_bytes(b"".join(kept))
+    state = inside.state() | {
+        "state": "running",
+        "records_read": 10,
+        "counts": {},
+        "is_input_exhausted": None,
+    }
+    (folder / "run.json").write_text(json.dumps(state))
+    read = max(json.loads(line)["seq"] for line in kept) + 1
+    for verb in ("redrive", "redrive"):
+        inside.run(verb, "run", "--no-report", "--status", "function_error")
+        state = inside.state()
+        assert state["records_read"] == read
+        report = json.loads(inside.run("report", "run", "--json").out)
+        assert (report["records"], report["pending"]) == (read, read - sum(state["counts"].values()))
+        assert report["pending"] > 0

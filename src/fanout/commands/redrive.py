@@ -17,7 +17,7 @@ from fanout.commands.history import spent
 from fanout.commands.local import local_function
 from fanout.commands.on_finish import conclude
 from fanout.commands.options import RunOptions
-from fanout.commands.run_state import counts_of
+from fanout.commands.run_state import counts_of, records_read
 from fanout.commands.session import RunSession
 from fanout.cost import CostEstimate, Prices
 from fanout.errors import ConfigError, JournalError
@@ -131,7 +131,7 @@ async def _send_again(
         run_dir=run_dir,
     )
     return await session.go(
-        Intake(again=found.records(suspects), records_read_before=int(run_dir.state.get("records_read") or 0))
+        Intake(again=found.records(suspects), records_read_before=records_read(run_dir.state, known))
     )
 
 

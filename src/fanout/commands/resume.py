@@ -30,6 +30,7 @@ from fanout.commands.queue import (
 from fanout.commands.redrive import go_on_redriving
 from fanout.commands.result_sources import sources_of
 from fanout.commands.run_input import another_input, reopen_input
+from fanout.commands.run_state import records_read
 from fanout.commands.session import RunSession
 from fanout.commands.start import say_without_key
 from fanout.cost import CostEstimate
@@ -93,7 +94,7 @@ def _check_take(state: State, take: int | None, known: Replay) -> None:
     if take is None or (isinstance(before, int) and take >= before):
         return
     windows = known.windows[0] if known.windows else ()
-    read = max(int(state.get("records_read") or 0), known.mark, *(end for _, end in windows), 0)
+    read = max(records_read(state, known), known.mark, *(end for _, end in windows), 0)
     if take < read:
         raise ConfigError(
             f"take is {take}, and the first {read:,} records were read already: give --take {read} or more"
@@ -150,7 +151,7 @@ class _Resume:
             skip=_Finished(known, refused),
             suspects=_Suspects(known) if skips_suspects else (),
             on_record=note_record,
-            records_read_before=int(run_dir.state.get("records_read") or 0),
+            records_read_before=records_read(run_dir.state, known),
         )
         report = await session.go(intake)
         say_without_key(selector, options.key, self._audience)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,6 +116,11 @@ def function_state(meta: dict[str, Any]) -> dict[str, Any]:
 def counts_of(replay: Replay) -> dict[str, int]:
     """Counts of the latest outcomes, without zeros."""
     return {status: count for status, count in replay.counts.items() if count}
+
+
+def records_read(state: Mapping[str, Any], known: Replay) -> int:
+    """How many records a run has read: by run.json, or by the journal, which a kill leaves further on."""
+    return max(int(state.get("records_read") or 0), known.finished.max + 1)
 
 
 def missing(path: Path) -> list[Path]:
