@@ -39,6 +39,7 @@ from fanout.workers.windows import MOST_BYTES, ORDER_EVERY_S, Window
 _log = logging.getLogger("fanout")
 
 LOOK_EVERY_S = 1.0  # for workers that join
+NO_WORKERS = "no worker came: start some, such as with `dask worker ADDRESS`"
 ALONE_S = 20.0  # without any worker for so long, the run stops
 SILENT_S = 25.0  # a worker that does not answer for so long is lost
 _TRY_AGAIN_S = 0.2
@@ -104,7 +105,11 @@ class Coordinator(IntakeDispatcher):
             self.say(self.crew.start_message)
             await self.crew.open()
             await self._meet()
-            self.say(f"{len(self.members)} workers take work")
+            if self.members:
+                count = len(self.members)
+                self.say(f"{count} worker{'s' if count > 1 else ''} take{'' if count > 1 else 's'} work")
+            else:
+                self.say(f"no worker is there yet: waiting {ALONE_S:.0f} s for one")
         except BaseException as error:
             await self.__aexit__(type(error), error, None)
             raise
@@ -246,7 +251,7 @@ class Coordinator(IntakeDispatcher):
                     self._start_serving(self.members[name])
             alone_since_s = None if self.members else alone_since_s or now_s
             if alone_since_s is not None and now_s - alone_since_s >= ALONE_S:
-                feed.fail(WorkersLost("all workers were lost"))
+                feed.fail(WorkersLost("all workers were lost" if self.workers else NO_WORKERS))
 
     def _start_serving(self, member: Member) -> None:
         assert self._group is not None

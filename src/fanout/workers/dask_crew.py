@@ -85,9 +85,8 @@ class DaskCrew:
             self._client = Client(  # type: ignore[no-untyped-call]
                 self._scheduler, timeout=_CONNECT_S, set_as_default=False
             )
-        except (OSError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ConfigError(f"scheduler {self._scheduler} cannot be reached: {reason}") from error
+        except Exception as error:  # Dask's own; a MemoryError where something else than Dask answers
+            raise ConfigError(f"scheduler {self._scheduler} {_why_not(error)}") from error
 
     async def members(self) -> list[str]:
         identity: dict[str, Any] = await self.on_its_loop(self._client.scheduler.identity(n_workers=-1))
@@ -143,6 +142,15 @@ def _signals_kept_from_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _why_not(error: Exception) -> str:
+    if isinstance(error, TypeError) and "ssl_context" in str(error):
+        return "needs TLS: give a CA, a certificate and a key in Dask's configuration (distributed.comm.tls)"
+    if isinstance(error, (MemoryError, KeyError, AttributeError)):
+        return "is not a Dask scheduler: something else answers there"
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"cannot be reached: {reason}"
 
 
 class _ActorLink:

@@ -1,0 +1,172 @@
+"""Clusters of Dask that are there already: by a Client as it is, over TLS, without workers, or not Dask."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from fanout.emulator import EmulatorProcess
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+FANOUT = Path(sys.executable).with_name("fanout")
+DASK = Path(sys.executable).with_name("dask")
+RECORDS = 400
+KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": "us-east-1"}
+OWN_CLUSTER = """
+import sys, fanout
+from distributed import Client, LocalCluster
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+        with Client(cluster) as client:
+            report = fanout.run("f", sys.argv[1], out=sys.argv[2], scheduler=client)
+            assert report.exit_code == 0, report.run
+            assert len(report.workers) == 2, report.workers
+            assert client.submit(sum, [1, 2]).result() == 3  # it is open still
+"""
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[EmulatorProcess]:
+    """A function of 50 ms."""
+    with EmulatorProcess(
+        extra=["--simulate", "name=f,latency=50ms,concurrency=20,timeout=2s", "--count-by", "id"]
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def environment(emulator: EmulatorProcess) -> dict[str, str]:
+    """Of whoever calls."""
+    return {**os.environ, **KEYS, "AWS_ENDPOINT_URL_LAMBDA": emulator.endpoint_url}
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    """The input."""
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(f'{{"id":"{tmp_path}-{number}"}}\n' for number in range(RECORDS)))
+    return path
+
+
+class Cluster:
+    """A scheduler, and workers as they are asked for."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._file = folder / "scheduler.json"
+        self._options = [*options, "--scheduler-file", str(self._file), "--no-dashboard"]
+        self._running: list[subprocess.Popen[bytes]] = []
+        self.start("scheduler", dict(os.environ), "--host", "127.0.0.1", "--port", "0")
+        end_s = time.monotonic() + 60
+        while not self._file.exists():
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
+        self.address: str = json.loads(self._file.read_text())["address"]
+
+    def start(self, kind: str, environment: dict[str, str], *options: str) -> None:
+        words = [str(DASK), kind, *self._options, *options]
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._running.append(subprocess.Popen(words, env=environment, **quiet))
+
+    def close(self) -> None:
+        for process in reversed(self._running):
+            process.terminate()
+            process.wait()
+
+
+def _run(environment: dict[str, str], *words: object) -> subprocess.CompletedProcess[str]:
+    command = [str(FANOUT), "run", "f", *map(str, words)]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+def test_a_client_is_taken_as_it_is(tmp_path: Path, records: Path, environment: dict[str, str]) -> None:
+    """And left open."""
+    script = tmp_path / "script.py"
+    script.write_text(OWN_CLUSTER)
+    subprocess.run([sys.executable, script, records, tmp_path / "r"], env=environment, check=True)
+    assert len((tmp_path / "r/outcomes.jsonl").read_text().splitlines()) == RECORDS
+
+
+def test_tls_by_the_configuration_of_dask(tmp_path: Path, records: Path, environment: dict[str, str]) -> None:
+    """With certificates it runs, and a worker that joins later takes work; without, one line says so."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    ca, certificate, key = (tmp_path / name for name in ("ca.pem", "cert.pem", "key.pem"))
+    authority.cert_pem.write_to_path(str(ca))
+    issued.cert_chain_pems[0].write_to_path(str(certificate))
+    issued.private_key_pem.write_to_path(str(key))
+    tls = [
+        "--protocol",
+        "tls",
+        "--tls-ca-file",
+        str(ca),
+        "--tls-cert",
+        str(certificate),
+        "--tls-key",
+        str(key),
+    ]
+    cluster = Cluster(tmp_path, *tls)
+    try:
+        assert cluster.address.startswith("tls://")
+        refused = _run(environment, records, "--out", tmp_path / "no", "--scheduler", cluster.address)
+        assert refused.returncode == 2
+        assert "needs TLS: give a CA" in refused.stderr
+        assert not (tmp_path / "no").exists()
+        names = {"CA_FILE": ca, "SCHEDULER__CERT": certificate, "SCHEDULER__KEY": key}
+        names |= {"CLIENT__CERT": certificate, "CLIENT__KEY": key}
+        secured = environment | {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(v) for name, v in names.items()}
+        cluster.start("worker", environment, "--nthreads", "1", "--host", "127.0.0.1")
+        found = _run(secured, records, "--out", tmp_path / "r", "--scheduler", cluster.address)
+        assert found.returncode == 0, found.stderr
+        assert len((tmp_path / "r/outcomes.jsonl").read_text().splitlines()) == RECORDS
+    finally:
+        cluster.close()
+
+
+def test_a_worker_without_credentials_says_so(
+    tmp_path: Path, records: Path, environment: dict[str, str]
+) -> None:
+    """The coordinator's do not travel: nothing is sent."""
+    without = {name: value for name, value in environment.items() if name not in KEYS}
+    without |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
+    cluster = Cluster(tmp_path)
+    try:
+        cluster.start("worker", without, "--nthreads", "1", "--host", "127.0.0.1")
+        found = _run(environment, records, "--out", tmp_path / "r", "--scheduler", cluster.address)
+        assert "takes no work: no AWS credentials found" in found.stderr
+        assert found.returncode in (4, 5)
+        outcomes = tmp_path / "r/outcomes.jsonl"
+        assert not outcomes.exists() or not outcomes.read_text()
+    finally:
+        cluster.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("tcp://127.0.0.1:1", "cannot be reached: "),
+        ("tcp://127.0.0.1", "cannot be reached: missing port number"),
+        ("emulator", "is not a Dask scheduler: something else answers there"),
+    ],
+)
+def test_an_address_that_is_wrong(
+    tmp_path: Path, records: Path, environment: dict[str, str], address: str, words: str
+) -> None:
+    """Exit 2, one line, no run directory."""
+    if address == "emulator":
+        address = environment["AWS_ENDPOINT_URL_LAMBDA"].replace("http://", "tcp://")
+    found = _run(environment, records, "--out", tmp_path / "r", "--scheduler", address)
+    assert found.returncode == 2
+    assert words in found.stderr
+    assert not (tmp_path / "r").exists()
