@@ -98,7 +98,7 @@ def _api() -> str:
                 homes = ast.literal_eval(node.value)
     names = sorted(homes, key=lambda name: (name not in ("run", "Dispatcher"), name.lower()))
     intro = (
-        "# Python API\n\nEvery name that `fanout` exports. How they are used stands in the "
-        "[tutorial](tutorial.md) and in [the reference](reference.md#the-library).\n\n"
+        "# Python API\n\nEvery name that `fanout` exports. [The reference](reference.md#the-library) "
+        "explains the options, and [the front page](index.md#three-ways-to-use-it) has examples.\n\n"
     )
     return intro + "\n".join(f"::: {homes[name]}.{name}" for name in names) + "\n"
