@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+from benchmarks.noise import least_share, verdict
+
 NAMES = ("startup", "overhead", "latency", "throughput", "batches", "littles_law", "memory")
 
 
@@ -15,7 +17,8 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the sizes and rounds that documents quote")
     parser.add_argument("--tiny", action="store_true", help="only to see that everything works")
     chosen = parser.parse_args()
-    failed = []
+    failed, shares = [], [least_share()]
+    print(f"machine: {verdict(shares[0])}", flush=True)
     for name in NAMES:
         print(f"== {name}", flush=True)
         began_s = time.perf_counter()
@@ -24,7 +27,10 @@ def main() -> None:
             options.append("--full")
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=False).returncode:
             failed.append(name)
-        print(f"   ({time.perf_counter() - began_s:.0f} s)", flush=True)
+        took_s = time.perf_counter() - began_s
+        shares.append(least_share())
+        print(f"   ({took_s:.0f} s; {verdict(shares[-1])})", flush=True)
+    print(f"machine, at its busiest between the benchmarks: {verdict(min(shares))}")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

@@ -61,3 +61,12 @@ def test_a_process_that_fails_has_its_exit_code_and_words() -> None:
 def test_ratios_are_taken_round_by_round() -> None:
     """A machine that was twice as slow in one round was so for both."""
     assert measuring.ratios([2.0, 4.0], [1.0, 2.0]) == {"median": 2.0, "least": 2.0, "most": 2.0, "runs": 2}
+
+
+def test_a_noisy_machine_is_named() -> None:
+    """Figures of a busy machine are worth little: the share that is left is measured, and said."""
+    from benchmarks.noise import least_share, verdict
+
+    assert 0 < least_share(0.05) < 1.1
+    assert verdict(0.99).startswith("quiet")
+    assert verdict(0.6).startswith("TOO NOISY: other work left 60% of a core")
