@@ -9,7 +9,7 @@ import time
 
 from benchmarks.noise import least_share, verdict
 
-NAMES = ("startup", "overhead", "latency", "throughput", "batches", "littles_law", "memory")
+NAMES = ("startup", "overhead", "latency", "throughput", "batches", "littles_law", "memory", "inputs")
 
 
 def main() -> None:

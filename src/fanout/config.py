@@ -53,6 +53,7 @@ class OptionKeywords(TypedDict, total=False):
     endpoint_url: str | None
     verify: bool | str | None
     seed: int | None
+    is_local: bool
     invocation: Literal["stream"]
 
 
@@ -98,6 +99,7 @@ class Options:
     verify: bool | str | None = None  # False, or a CA bundle; None: AWS_CA_BUNDLE and the system's
     transport: Literal["direct", "sdk"] = "direct"
     seed: int | None = field(default=None, repr=False)  # of the jitter, for tests
+    is_local: bool = field(default=False, repr=False)  # the endpoint is the run's own: it checks no keys
 
     def __post_init__(self) -> None:
         _check(bool(self.function), "function", self.function, "a name, a partial ARN or an ARN")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fanout
+from tests.inputs.object_server import ObjectServer
 
 HANDLER = """
 import os
@@ -46,3 +47,37 @@ def test_a_local_function_never_sees_the_users_credentials(
     assert not [name for name, value in outcome["output"].items() if "secret" in value.lower()]
     assert (outcome["output"]["AWS_ACCESS_KEY_ID"], outcome["output"]["AWS_REGION"]) == ("local", "us-east-1")
     assert {name: os.environ.get(name) for name in SECRETS | ELSEWHERE} == SECRETS | ELSEWHERE
+
+
+def test_a_local_function_over_s3_reads_with_the_users_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls alone are signed with keys that open nothing, run and resume alike."""
+    server = ObjectServer()
+    server.objects["/lake/in.jsonl"] = b"1\n2\n3\n"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAUSER")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+    (tmp_path / "app.py").write_text(HANDLER)
+    local = f"{tmp_path / 'app.py'}:handler"
+    try:
+        for take in (1, 3):
+            fanout.run(
+                "app",
+                "s3://lake/in.jsonl",
+                out=tmp_path / "run",
+                local=local,
+                take=take,
+                resume=True,
+                region="eu-west-1",
+            )
+    finally:
+        server.shutdown()
+        server.server_close()
+    outcomes = [json.loads(line) for line in (tmp_path / "run" / "outcomes.jsonl").read_bytes().splitlines()]
+    assert [outcome["status"] for outcome in outcomes] == ["succeeded"] * 3
+    assert {outcome["output"]["AWS_ACCESS_KEY_ID"] for outcome in outcomes} == {"local"}
+    assert len(server.headers) >= 2
+    for headers in server.headers:
+        assert "Credential=AKIAUSER/" in headers["authorization"]
+        assert "/eu-west-1/s3/" in headers["authorization"]

@@ -257,3 +257,23 @@ async def test_a_queue_that_is_deleted_in_mid_run_ends_it_in_one_line(
     report = await run(queue, tmp_path / "run", monkeypatch, concurrency=2)
     assert report.exit_code == 2
     assert "sqs://jobs is gone" in str(report.run.get("message"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("format", "csv"),
+        ("items", "/a"),
+        ("csv_delimiter", ";"),
+        ("csv_header", "a,b"),
+        ("encoding", "latin-1"),
+        ("request_payer", True),
+        ("nan", "null"),
+    ],
+)
+def test_options_of_files_are_refused(tmp_path: Path, option: str, value: Any) -> None:
+    """A message is JSON or text: nothing else of an input has a meaning."""
+    options: dict[str, Any] = {option: value}
+    with pytest.raises(ConfigError, match=option):
+        fanout.run("f", "sqs://jobs", out=tmp_path / "run", transport=Scripted(), concurrency=1, **options)
+    assert not (tmp_path / "run").exists()

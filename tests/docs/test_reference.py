@@ -26,7 +26,7 @@ from .pages import ROOT, named, sections
 REFERENCE = ROOT / "docs" / "reference.md"
 SHARED = "Options of a run"
 # Of the library alone and for its own tests, or not yet in use.
-NOT_PUBLIC = {"function", "seed"}
+NOT_PUBLIC = {"function", "seed", "is_local"}
 
 
 def command_of(verb: str) -> click.Command:

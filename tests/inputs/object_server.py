@@ -12,7 +12,8 @@ from typing import Any
 class ObjectServer(http.server.ThreadingHTTPServer):
     """One bucket in memory. ``cuts``: after how many bytes each of the next replies breaks off.
 
-    ``answers``: statuses that the next requests get instead of bytes.
+    ``answers``: statuses that the next requests get instead of bytes. ``stalls``: after how many bytes
+    each of the next replies falls silent. ``behave`` may answer a request itself, and then returns True.
     """
 
     daemon_threads = True
@@ -22,7 +23,11 @@ class ObjectServer(http.server.ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.cuts: list[int] = []
         self.answers: list[int] = []
+        self.stalls: list[int] = []
+        self.is_over = threading.Event()  # silent replies end
+        self.behave: Callable[[_Handler], bool] | None = None
         self.requests: list[tuple[str, str | None]] = []
+        self.headers: list[dict[str, str]] = []
         self.on_request: Callable[[], Any] | None = None
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -43,18 +48,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         server = self.server
         wanted = self.headers.get("Range")
         server.requests.append((self.path, wanted))
+        server.headers.append({name.lower(): value for name, value in self.headers.items()})
         if server.on_request is not None:
             server.on_request()
+        if server.behave is not None and server.behave(self):
+            return
         if server.answers:
-            self._fail(server.answers.pop(0), "SlowDown")
+            self.fail(server.answers.pop(0), "SlowDown")
             return
         data = server.objects.get(self.path)
         if data is None:
-            self._fail(404, "NoSuchKey")
+            self.fail(404, "NoSuchKey")
             return
         etag = f'"{hashlib.md5(data).hexdigest()}"'
         if self.headers.get("If-Match", etag) != etag:
-            self._fail(412, "PreconditionFailed")
+            self.fail(412, "PreconditionFailed")
             return
         start, end = 0, len(data)
         if wanted is not None:
@@ -66,6 +74,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Last-Modified", "Fri, 27 Nov 2026 10:00:00 GMT")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if server.stalls:
+            self.wfile.write(body[: server.stalls.pop(0)])
+            self.wfile.flush()
+            server.is_over.wait(30)
+            self.close_connection = True
+            return
         if server.cuts:
             self.wfile.write(body[: server.cuts.pop(0)])
             self.wfile.flush()
@@ -74,13 +88,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         self.wfile.write(body)
 
-    def _fail(self, status: int, code: str) -> None:
-        body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+    def do_HEAD(self) -> None:
+        """The Region of a bucket, where ``behave`` says it."""
+        if self.server.behave is None or not self.server.behave(self):
+            self.fail(404, "")
+
+    def fail(self, status: int, code: str, *, region: str | None = None) -> None:
+        """Answer with an error of S3, which may say the bucket's Region."""
+        where = "" if region is None else f"<Region>{region}</Region>"
+        body = f"<Error><Code>{code}</Code><Message>no</Message>{where}</Error>".encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/xml")
+        if region is not None:
+            self.send_header("x-amz-bucket-region", region)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *args: Any) -> None:
         """Nothing."""

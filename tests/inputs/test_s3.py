@@ -249,10 +249,69 @@ async def test_an_inventory_is_the_rows_of_its_parts(bucket: Any) -> None:
     ]
 
 
-async def test_a_batch_manifest_is_its_rows(bucket: Any) -> None:
+async def test_an_inventory_in_parquet_is_the_rows_of_its_parts(bucket: Any, tmp_path: Path) -> None:
+    """With the columns that S3 wrote; keys are not encoded there. A part is entered by its row."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for part in range(2):
+        keys = [f"in/{part}/a+b é%20 {i}.txt" for i in range(300)]
+        pq.write_table(pa.table({"bucket": ["lake"] * 300, "key": keys, "size": [1] * 300}), tmp_path / "p")
+        bucket.put_object(Key=f"inv/data/{part}.parquet", Body=(tmp_path / "p").read_bytes())
+    manifest = {
+        "sourceBucket": "lake",
+        "destinationBucket": "arn:aws:s3:::lake",
+        "fileFormat": "Parquet",
+        "fileSchema": "message s3.inventory { required binary bucket (STRING); … }",
+        "files": [{"key": f"inv/data/{part}.parquet", "size": 100, "MD5checksum": "0"} for part in range(2)],
+    }
+    bucket.put_object(Key="inv/manifest.json", Body=json.dumps(manifest).encode())
+    location = "s3://lake/inv/manifest.json"
+    source = opened(location, format="s3-inventory")
+    items, places = [], []
+    async for batch in source.batches():
+        items += batch
+        places.append((len(items), source.place))
+    await source.aclose()
+    assert [json.loads(item.payload) for item in items[299:301]] == [
+        {"bucket": "lake", "key": "in/0/a+b é%20 299.txt", "size": 1},
+        {"bucket": "lake", "key": "in/1/a+b é%20 0.txt", "size": 1},
+    ]
+    assert len(items) == 600
+    for count, place in places[:-1]:
+        source = opened(location, format="s3-inventory")
+        assert [item async for batch in source.batches(place) for item in batch] == items[count:]
+        await source.aclose()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        (b"[]", "is not the manifest.json of an S3 Inventory"),
+        (b'{"destinationBucket":"b","fileFormat":"ORC","fileSchema":"","files":[]}', "inventory in ORC"),
+        (
+            b'{"destinationBucket":"lake","fileFormat":"CSV","fileSchema":"Key","files":[{"key":"no.csv","size":1}]}',
+            "s3://lake/no.csv: no such object",
+        ),
+    ],
+)
+async def test_a_manifest_that_leads_nowhere_is_one_line(bucket: Any, manifest: bytes, words: str) -> None:
+    """The message names what is wrong: the manifest, or the part that is not there."""
+    bucket.put_object(Key="inv/bad.json", Body=manifest)
+    with pytest.raises(SourceError) as caught:
+        await read_all(opened("s3://lake/inv/bad.json", format="s3-inventory"))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("is_local", [False, True], ids=["S3", "file"])
+async def test_a_batch_manifest_is_its_rows(bucket: Any, tmp_path: Path, is_local: bool) -> None:
     """With and without a version; keys are decoded."""
-    bucket.put_object(Key="m.csv", Body=b"lake,a%20b\nlake,c,v1\nlake\n")
-    items = await read_all(opened("s3://lake/m.csv", format="s3-batch-manifest"))
+    rows = b"lake,a%20b\nlake,c,v1\nlake\nlake,d+e%2Bf%C3%A9%2Fg%22\n"
+    bucket.put_object(Key="m.csv", Body=rows)
+    (tmp_path / "m.csv").write_bytes(rows)
+    location = str(tmp_path / "m.csv") if is_local else "s3://lake/m.csv"
+    items = await read_all(opened(location, format="s3-batch-manifest"))
+    assert json.loads(items[3].payload) == {"Bucket": "lake", "Key": 'd e+fé/g"'}
     assert [json.loads(item.payload) for item in items[:2]] == [
         {"Bucket": "lake", "Key": "a b"},
         {"Bucket": "lake", "Key": "c", "VersionId": "v1"},

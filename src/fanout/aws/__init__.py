@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from fanout.aws.clients import ServiceClients
 from fanout.aws.faults import credentials_fault
-from fanout.aws.session import AwsSession
+from fanout.aws.session import LOCAL_KEYS, AwsSession
 
-__all__ = ["AwsSession", "ServiceClients", "credentials_fault"]
+__all__ = ["LOCAL_KEYS", "AwsSession", "ServiceClients", "credentials_fault"]

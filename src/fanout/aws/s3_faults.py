@@ -6,6 +6,14 @@ import re
 
 from fanout.errors import SourceError
 
+_CREDENTIALS = {
+    "InvalidAccessKeyId": "S3 does not know the access key: check the credentials",
+    "SignatureDoesNotMatch": "the signature is wrong: check the secret key",
+    "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
+    "ExpiredToken": "the credentials have expired: sign in again",
+    "TokenRefreshRequired": "the credentials have expired: sign in again",
+    "InvalidToken": "the session token is wrong: sign in again",
+}
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -37,6 +45,8 @@ def fault_of(error: Exception, permission: str) -> tuple[str, bool]:
         return "no such object (a prefix ends in /, and a pattern has a *)", False
     if code in ("PreconditionFailed", "412"):
         return "is not the object that the run began with: its ETag has changed", False
+    if code in _CREDENTIALS:
+        return _CREDENTIALS[code], False
     if code == "InvalidObjectState":
         return "is archived: restore it first", False
     if code in ("AccessDenied", "403", "AllAccessDisabled"):

@@ -26,6 +26,7 @@ from fanout.invoke_request import region_of
 
 SERVICE_READ_TIMEOUT_S = 30.0  # of silence
 _SERVICE_ATTEMPTS = 5
+LOCAL_KEYS = ("local", "local")  # of an endpoint on this machine, which checks none
 
 
 class AwsSession:
@@ -33,9 +34,10 @@ class AwsSession:
 
     A full ARN's Region wins over ``region``, which wins over the environment and the profile.
     ``verify`` is False, the path of a CA bundle, or None for AWS_CA_BUNDLE and the profile's
-    ``ca_bundle``. ``static_credentials`` (key id, secret) take the place of the credential chain,
-    for endpoints that check none. After entering: ``region``, ``endpoint_url`` (the one
-    in use), ``verify`` (resolved). Raises ConfigError or FatalRefusal on entering.
+    ``ca_bundle``. ``static_credentials`` (key id, secret) take the place of the credential chain and of
+    the environment's profile, for endpoints that check none: region and endpoint_url are then given. After
+    entering: ``region``, ``endpoint_url`` (the one in use), ``verify`` (resolved). Raises ConfigError or
+    FatalRefusal on entering.
     """
 
     client: Any
@@ -205,6 +207,13 @@ class AwsSession:
             self._plain = plain_settings(
                 os.environ, region=self._asked_region, endpoint_url=self._asked_endpoint_url
             )
+        elif self._static_credentials and self._asked_endpoint_url:  # whatever the environment says
+            keys = dict(
+                zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), self._static_credentials, strict=True)
+            )
+            self._plain = plain_settings(
+                keys, region=self._asked_region, endpoint_url=self._asked_endpoint_url
+            )
         if (plain := self._plain) is not None:
             self.verify = _checked_bundle(
                 self._asked_verify if self._asked_verify is not None else plain.ca_bundle or True
@@ -242,7 +251,10 @@ class AwsSession:
         # Without a handler Python prints aiobotocore's warnings (a refresh that failed) with a traceback.
         logging.getLogger("aiobotocore").addHandler(logging.NullHandler())
         try:
-            session = AioSession(profile=self._profile)
+            alone = {"profile": (None, None, None, None)}  # not that of the environment
+            session = AioSession(
+                profile=self._profile, session_vars=alone if self._static_credentials else None
+            )
             session.get_component("data_loader").file_loader = _model_files()
             # Files of some size; read in a thread they hold up nobody.
             await asyncio.to_thread(_read_models, session)

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from fanout.aws import LOCAL_KEYS
 from fanout.commands.options import RunOptions
 from fanout.errors import ConfigError
 
 LOCAL_REGION = "us-east-1"
-_LOCAL_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+_HANDLERS_KEYS = dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), LOCAL_KEYS, strict=True))
 _HIDDEN = (
     "AWS_SESSION_TOKEN",
     "AWS_PROFILE",
@@ -32,8 +33,8 @@ def local_function(options: RunOptions) -> Iterator[RunOptions]:
     """Start the emulator that ``--local`` asks for; yields the options, changed to lead calls to it.
 
     Without ``--local`` nothing happens. Credentials of the user reach neither the emulator nor the
-    handler, which finds keys that open nothing. Raises EmulatorError, in one line, when the handler
-    cannot be started.
+    handler, which finds keys that open nothing; S3 and SQS are reached with them, as in any run. Raises
+    EmulatorError, in one line, when the handler cannot be started.
     """
     if options.local is None:
         yield options
@@ -48,24 +49,19 @@ def local_function(options: RunOptions) -> Iterator[RunOptions]:
         name=name,
         concurrency=options.local_concurrency,
         timeout_s=options.local_timeout,
-        env={name: value for name, value in os.environ.items() if name not in _HIDDEN} | _LOCAL_CREDENTIALS,
+        env={name: value for name, value in os.environ.items() if name not in _HIDDEN} | _HANDLERS_KEYS,
     )
     emulator.start()
-    before = {variable: os.environ.get(variable) for variable in (*_LOCAL_CREDENTIALS, *_HIDDEN)}
     try:
-        os.environ.update(_LOCAL_CREDENTIALS)
-        for variable in _HIDDEN:
-            os.environ.pop(variable, None)
         yield replace(
             options,
             calls=replace(
-                options.calls, endpoint_url=emulator.endpoint_url, region=LOCAL_REGION, profile=None
+                options.calls,
+                endpoint_url=emulator.endpoint_url,
+                region=LOCAL_REGION,
+                profile=None,
+                is_local=True,
             ),
         )
     finally:
-        for variable, value in before.items():
-            if value is None:
-                os.environ.pop(variable, None)
-            else:
-                os.environ[variable] = value
         emulator.stop()

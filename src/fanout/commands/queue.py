@@ -35,6 +35,11 @@ def check_queue_run(location: str, options: RunOptions) -> None:
         raise ConfigError(f"{location} is a queue: workers cannot share one yet: leave workers out")
     if options.format not in (None, "lines"):
         raise ConfigError(f"format is {options.format!r}: messages are JSON, or with format lines text")
+    for name in ("items", "csv_delimiter", "csv_header", "encoding", "request_payer"):
+        if getattr(options, name):
+            raise ConfigError(f"{location} is a queue, whose messages are JSON or text: leave {name} out")
+    if options.nan != "reject":
+        raise ConfigError(f"{location} is a queue, and nan is for Parquet: leave nan out")
     if not options.spool:
         raise ConfigError(f"{location} is a queue: what was read of it is always kept, so no_spool cannot be")
 

@@ -29,7 +29,7 @@ from fanout.commands.queue import (
 )
 from fanout.commands.redrive import go_on_redriving
 from fanout.commands.result_sources import sources_of
-from fanout.commands.run_input import another_input, reopen_input
+from fanout.commands.run_input import DialectNote, another_input, reopen_input
 from fanout.commands.run_state import records_read
 from fanout.commands.session import RunSession
 from fanout.commands.start import say_without_key
@@ -131,7 +131,10 @@ class _Resume:
         source = None
         if payloads is None:
             wanted_from = _wanted_from(known, refused)
-            source = reopen_input(run_dir, options, say=self._audience.say, wanted_from=wanted_from)
+            note = DialectNote(run_dir)
+            source = reopen_input(
+                run_dir, options, say=self._audience.say, wanted_from=wanted_from, note=note
+            )
         skips_suspects = self._skips_suspects(known, known.may_have_run_count)
         selector = options.selector()
         samples, location = check_samples(run_dir.path), "" if source is None else source.location

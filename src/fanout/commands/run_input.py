@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from fanout.aws import ServiceClients
 from fanout.commands.options import RunOptions, options_of
@@ -27,14 +30,31 @@ from fanout.inputs import (
     open_spool,
     shown_location,
 )
+from fanout.inputs.dialect import Dialect
 from fanout.inputs.readers import end_mark
 from fanout.journal import RunDir
 
 Say = Callable[[str], None]
 
 
-def open_input(request: Request, directory: Path | None, say: Say | None = None) -> Source:
-    """The input of a run that begins; what a resume needs of it is kept in ``directory``.
+class DialectNote:
+    """Keeps in run.json what is found of how the input is written, once there is a ``run_dir``."""
+
+    def __init__(self, run_dir: RunDir | None = None) -> None:
+        self.run_dir = run_dir
+
+    def __call__(self, dialect: Dialect) -> None:
+        found = msgspec.to_builtins(dialect)
+        if self.run_dir is None or not found:
+            return
+        with suppress(JournalError):  # it will be found alike again, and the journal says what is wrong
+            self.run_dir.write_state({"input": {**self.run_dir.state["input"], **found}})
+
+
+def open_input(
+    request: Request, directory: Path | None, say: Say | None = None, note: DialectNote | None = None
+) -> Source:
+    """The input of a run that begins; what a resume needs of it is kept in ``directory``, and by ``note``.
 
     Raises SourceError and ConfigError.
     """
@@ -50,6 +70,7 @@ def open_input(request: Request, directory: Path | None, say: Say | None = None)
         listing=None if directory is None else directory / LISTING_FILE,
         clients=lambda: ServiceClients.of(options.calls),
         on_notice=say,
+        on_dialect=note,
     )
     return _placed(source, directory)
 
@@ -78,6 +99,7 @@ def reopen_input(
     *,
     say: Say | None = None,
     wanted_from: Callable[[int], int] | None = None,
+    note: DialectNote | None = None,
 ) -> Source:
     """The input of a run once more, or what was kept of it.
 
@@ -94,7 +116,7 @@ def reopen_input(
     before = recorded.get("fingerprint") or {}
 
     def reopen() -> Source:
-        return _reopened(run_dir, recorded, options, input_options, say)
+        return _reopened(run_dir, recorded, options, input_options, say, note)
 
     _check_same(run_dir, recorded, before, input_options)
     source = reopen()
@@ -135,11 +157,15 @@ def _reopened(
     options: RunOptions,
     input_options: InputOptions,
     say: Say | None,
+    note: DialectNote | None,
 ) -> Source:
     if options.payload is not None:
         return _repeated(options)
+    dialect = _dialect_of(recorded)
     if _is_spooled(run_dir, recorded):
-        return open_spool(run_dir.spool, input_options, location=recorded["location"])
+        return open_spool(
+            run_dir.spool, input_options, location=recorded["location"], dialect=dialect, on_dialect=note
+        )
     locations = recorded.get("locations") or [recorded.get("path") or recorded["location"]]
     return open_source(
         locations,
@@ -147,7 +173,15 @@ def _reopened(
         listing=run_dir.path / LISTING_FILE,
         clients=lambda: ServiceClients.of(options.calls),
         on_notice=say,
+        dialect=dialect,
+        on_dialect=note,
     )
+
+
+def _dialect_of(recorded: dict[str, Any]) -> Dialect | None:
+    """What was found of how the input is written; None where it was never looked at."""
+    members = {name: recorded[name] for name in Dialect.__struct_fields__ if name in recorded}
+    return msgspec.convert(members, Dialect) if members else None
 
 
 def _is_spooled(run_dir: RunDir, recorded: dict[str, Any]) -> bool:

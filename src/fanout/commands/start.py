@@ -14,7 +14,7 @@ from fanout.commands.local import local_function
 from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, queue_intake
 from fanout.commands.request import Request
 from fanout.commands.result_sources import sources_of
-from fanout.commands.run_input import open_input
+from fanout.commands.run_input import DialectNote, open_input
 from fanout.commands.run_state import discard, first_state, missing
 from fanout.commands.session import RunSession
 from fanout.errors import ConfigError, FatalRefusal, SourceError
@@ -41,7 +41,8 @@ async def start(request: Request, audience: Audience) -> RunReport:
     check_no_queue(options)
     async with AsyncExitStack() as stack:
         local = stack.enter_context(local_function(options))
-        source = None if request.location is None else open_input(request, request.out, audience.say)
+        note = DialectNote()
+        source = None if request.location is None else open_input(request, request.out, audience.say, note)
         if source is not None:
             stack.push_async_callback(source.aclose)  # what follows may refuse
         selector = options.selector()
@@ -50,6 +51,7 @@ async def start(request: Request, audience: Audience) -> RunReport:
         spending = Spending(options.price_table())
         sources = await sources_of(stack, options, out=request.out, audience=audience)
         run_dir, undone = _make_directory(stack, request)
+        note.run_dir = run_dir
         session = RunSession(
             local,
             audience,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from fanout.aws import AwsSession
+from fanout.aws import LOCAL_KEYS, AwsSession
 from fanout.aws.metrics import claimed_concurrency
 from fanout.config import Concurrency, Options, parse_concurrency, parse_leave
 from fanout.errors import ConfigError, FatalRefusal
@@ -79,6 +79,7 @@ class Budget:
                         endpoint_url=options.endpoint_url,
                         verify=options.verify,
                         connect_timeout_s=options.connect_timeout,
+                        static_credentials=LOCAL_KEYS if options.is_local else None,
                     )
                 )
                 await self._open_control(stack)

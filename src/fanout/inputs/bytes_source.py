@@ -70,18 +70,31 @@ class BytesSource:
         make_splitter: Callable[[Place | None], Splitter],
         *,
         on_notice: OnNotice | None = None,
+        on_split: Callable[[Splitter], None] | None = None,
     ) -> None:
         self.location = location
-        self.place: Place | None = None
         self._reader = reader
         self._ahead: ReadAhead[bytes] | None = None
         self._make_splitter = make_splitter
         self._on_notice = on_notice
-        self._position = 0  # of the records handed out, not of the reader, which is ahead
+        self._on_split = on_split  # told before the first records are handed out
+        self._splitter: Splitter | None = None
+        self._before = 0  # bytes as they are stored, before the chunk that is handed out
+        self._stored = 0  # of that chunk
+        self._length = 0  # of it, unpacked
+        self._handed_out = 0  # of it, where the splitter does not count them
 
     @property
     def bytes_read(self) -> int:
-        return self._position
+        if not self._length:
+            return self._before
+        count = getattr(self._splitter, "handed_out", None)
+        handed_out = self._handed_out if count is None else count
+        return self._before + int(self._stored * min(1.0, handed_out / self._length))
+
+    @property
+    def place(self) -> Place | None:
+        return None if self._splitter is None else self._splitter.place
 
     @property
     def bytes_total(self) -> int | None:
@@ -89,26 +102,27 @@ class BytesSource:
 
     async def batches(self, at: Place | None = None) -> AsyncIterator[list[Item]]:
         """The records. A failure comes after the last whole record before it, and says how far that was."""
-        splitter = self._make_splitter(at)
+        splitter = self._splitter = self._make_splitter(at)
+        counts = hasattr(splitter, "handed_out")
         reader = self._reader if at is None else EntryReader(self._reader, int(at["offset"]))
         self._ahead = ahead = ReadAhead(reader)
         records = 0
         try:
             while chunk := await ahead.next():
-                before, handed_out = self._position, 0
-                stored = ahead.position - before  # bytes of the file that this chunk came of
+                self._stored, self._length = ahead.position - self._before, len(chunk)
+                self._handed_out = 0
                 for batch in splitter.feed(chunk):
+                    if not records and self._on_split is not None:
+                        self._on_split(splitter)
                     records += len(batch)
-                    handed_out += sum([len(item.payload) for item in batch]) + len(batch)
-                    self._position = before + int(stored * min(1.0, handed_out / len(chunk)))
-                    self.place = splitter.place
+                    if not counts:
+                        self._handed_out += sum([len(item.payload) for item in batch]) + len(batch)
                     yield batch
-                self._position = before + stored
+                self._before, self._length = ahead.position, 0
                 self._say(splitter)
-            self._position = ahead.position
+            self._before = ahead.position
             for batch in splitter.finish():
                 records += len(batch)
-                self.place = None
                 yield batch
             self._say(splitter)
         except SourceError as error:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from fanout.errors import SourceError
+from fanout.inputs.read_ahead import DirectStream
 from fanout.inputs.readers import CHUNK_BYTES, ByteReader, Layer
 
 if sys.version_info >= (3, 14):
@@ -123,6 +124,9 @@ class UnpackedReader(Layer):
     def seek(self, offset: int) -> bool:
         """Only where nothing is packed."""
         return self._packed == b"" and self._kind is None and self._reader.seek(offset)
+
+    def direct(self) -> DirectStream | None:
+        return self._reader.direct() if self._packed == b"" and self._kind is None else None
 
     def read(self) -> bytes:
         if self._packed is None:

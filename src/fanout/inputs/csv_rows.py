@@ -47,6 +47,7 @@ class CsvRows:
         self._max_row_bytes = max_row_bytes
         self._rules = rules
         self._delimiter = delimiter or ("," if rules == 1 else None)
+        self.found_delimiter: str | None = None  # in the header, where none was given
         self._columns = 0  # of the header, the one without a name at its end counted
         self.notices: list[str] = []
         self.place: Place | None = None
@@ -178,13 +179,13 @@ class CsvRows:
             return False
         text = re.sub(r'"[^"]*"?', "", line.decode(errors="replace"))
         found = [each for each in _DELIMITERS if each in text]
-        self._delimiter = ","
+        self._delimiter = self.found_delimiter = ","
         if "," not in text and found:
             if len(found) > 1:
                 raise SourceError(
                     "has a header of one column that holds ; and | or a tab: give --csv-delimiter"
                 )
-            self._delimiter = found[0]
+            self._delimiter = self.found_delimiter = found[0]
             self.notices.append(f"is CSV with {_NAMES[found[0]]} as its delimiter, by its header")
         return True
 

@@ -125,6 +125,9 @@ class HttpReader:
         """Not here."""
         return False
 
+    def direct(self) -> None:
+        """Not here: it blocks."""
+
     def interrupt(self) -> None:
         """Wait no longer for a copy; another silence ends by itself."""
         if self._spool is not None:

@@ -25,7 +25,24 @@ class _Lines:
     def __init__(self, max_line_bytes: int = MAX_RECORD_BYTES, at: Place | None = None) -> None:
         self._lines = LineSplitter(max_line_bytes, 0 if at is None else int(at["offset"]))
         self._ended = 0 if at is None else int(at["lines"])  # lines seen, so the next one's 0-based number
-        self.place: Place | None = None
+        self._fed: list[bytes] = []  # the lines of the chunk that is handed out
+        self._at = 0  # among them: the first that is not handed out yet
+        self._offset: int | None = None  # of the first of them; None: they are not as long as in the input
+
+    @property
+    def place(self) -> Place | None:
+        """Where the batch that comes next begins. Worked out when it is asked for, which is seldom."""
+        if not self._fed:
+            return None
+        lines = self._ended - len(self._fed) + self._at
+        if self._at == len(self._fed):
+            return {"offset": self._lines.next_offset, "lines": lines}
+        return None if self._offset is None else {"offset": self._offset + self.handed_out, "lines": lines}
+
+    @property
+    def handed_out(self) -> int:
+        """Bytes of the chunk that was fed last, whose records are handed out."""
+        return sum(map(len, self._fed[: self._at])) + self._at
 
     def feed(self, chunk: bytes) -> Iterator[list[Item]]:
         """The records whose lines end in this chunk, in small batches."""
@@ -37,21 +54,14 @@ class _Lines:
 
     def _batches(self, lines: list[bytes]) -> Iterator[list[Item]]:
         cut = self._lines.cut
-        is_regular = self._lines.is_regular
-        offset = self._lines.offset
+        self._fed, self._at = lines, 0
+        self._offset = self._lines.offset if self._lines.is_regular else None
         before = self._ended
         self._ended += len(lines)
-        last = len(lines) - BATCH_ITEMS
         for start in range(0, len(lines), BATCH_ITEMS):
             some = lines[start : start + BATCH_ITEMS]
             items = self._items(some, before + start, [i - start for i in cut] if cut else ())
-            if start >= last:
-                self.place = {"offset": self._lines.next_offset, "lines": self._ended}
-            elif is_regular:
-                offset += sum(map(len, some)) + len(some)
-                self.place = {"offset": offset, "lines": before + start + len(some)}
-            else:
-                self.place = None
+            self._at = start + len(some)
             if items:
                 yield items
 
@@ -81,8 +91,7 @@ class JsonLines(_Lines):
     def _items(self, lines: list[bytes], before: int, cut: list[int] | tuple[()]) -> list[Item]:
         if self._is_first:
             self._check_first(lines)
-        together = b"\n".join(lines)
-        if not cut and together.isascii() and b"\r" not in together:
+        if not cut and (self._lines.is_plain or _is_plain(lines)):
             try:
                 deque(map(_validate, lines), maxlen=0)
             except (msgspec.DecodeError, RecursionError):
@@ -122,6 +131,11 @@ class JsonLines(_Lines):
                     f"write one value a line with `jq -c .`{advice}"
                 )
             return
+
+
+def _is_plain(lines: list[bytes]) -> bool:
+    together = b"\n".join(lines)
+    return together.isascii() and b"\r" not in together
 
 
 class TextLines(_Lines):

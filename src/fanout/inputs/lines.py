@@ -13,13 +13,16 @@ class LineSplitter:
     A line longer than ``max_line_bytes`` is given by its first KiB, and its index among the lines
     returned is in ``cut``; the rest of it is thrown away as it comes. ``offset`` is where the first of
     the lines returned last begins, ``next_offset`` where the line after them does, from ``start_offset``.
+    ``is_plain``: they are ASCII, without a carriage return.
     """
 
     def __init__(self, max_line_bytes: int = MAX_RECORD_BYTES, start_offset: int = 0) -> None:
         self.max_line_bytes = max_line_bytes
         self.cut: frozenset[int] | set[int] = frozenset()
         self.offset = self.next_offset = start_offset
+        self.is_plain = False
         self._fed = start_offset  # bytes seen
+        self._parts_are_plain = True
         self._parts: list[bytes] = []  # of the line not yet ended
         self._parts_bytes = 0
         self._overlong = False
@@ -29,11 +32,15 @@ class LineSplitter:
         """The lines that end in this chunk."""
         self.cut = frozenset()
         self._fed += len(chunk)
+        is_plain = chunk.isascii() and b"\r" not in chunk
         lines = chunk.split(b"\n")
         rest = lines.pop()
+        self.is_plain = is_plain and self._parts_are_plain
         if not lines:
+            self._parts_are_plain = self.is_plain
             self._keep(rest)
             return lines
+        self._parts_are_plain = is_plain
         self.offset, self.next_offset = self.next_offset, self._fed - len(rest)
         if self._parts or self._overlong:
             self._keep(lines[0])
@@ -46,6 +53,7 @@ class LineSplitter:
 
     def finish(self) -> list[bytes]:
         """The last line, when no line break ended it."""
+        self.is_plain = self._parts_are_plain
         self.cut = frozenset()
         self.offset, self.next_offset = self.next_offset, self._fed
         if not self._parts:

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from fanout.errors import SourceError
+from fanout.inputs.dialect import Dialect
 from fanout.private_files import opener
 
 LISTING_FILE = "inputs.gz"
@@ -35,6 +36,12 @@ class Entry(msgspec.Struct, omit_defaults=True):
     etag: str | None = None
     modified: str | None = None
     columns: list[str] | None = None  # of a part of an inventory
+    dialect: Dialect | None = None  # as it was found when the entry was first read
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other entries."""
+        return self.path or self.location
 
 
 class Found(msgspec.Struct):
@@ -43,8 +50,17 @@ class Found(msgspec.Struct):
     found: int
 
 
+class Read(msgspec.Struct):
+    """The entry with this identity was read, and is written in this dialect."""
+
+    read: str
+    dialect: Dialect
+
+
 _decode = msgspec.json.Decoder().decode
+_decode_read = msgspec.json.Decoder(Read).decode
 _encode = msgspec.json.Encoder().encode
+_READ = b'{"read":'
 
 
 class KeptListing:
@@ -55,6 +71,24 @@ class KeptListing:
 
     def pages(self) -> Iterator[list[Entry | Found]]:
         """What is kept, page by page; a page cut short by a crash is cut off. Raises SourceError."""
+        dialects: dict[str, Dialect] = {}
+        try:
+            for lines in self._lines():
+                for line in lines:
+                    if line.startswith(_READ):
+                        read = _decode_read(line)
+                        dialects[read.read] = read.dialect
+            for lines in self._lines():
+                page = [_entry(line) for line in lines if not line.startswith(_READ)]
+                for each in page:
+                    if isinstance(each, Entry):
+                        each.dialect = dialects.get(each.identity)
+                if page:
+                    yield page
+        except msgspec.MsgspecError as error:
+            raise SourceError(f"{self._path} is damaged: {error}") from error
+
+    def _lines(self) -> Iterator[list[bytes]]:
         if self._path is None or not self._path.exists():
             return
         whole = 0
@@ -74,13 +108,13 @@ class KeptListing:
                         break
                     pending = inflate.unused_data
                     whole = file.tell() - len(pending)
-                    yield [_entry(line) for line in page.splitlines()]
+                    yield page.splitlines()
             if whole != self._path.stat().st_size:
                 os.truncate(self._path, whole)
-        except (OSError, zlib.error, msgspec.MsgspecError) as error:
+        except (OSError, zlib.error) as error:
             raise SourceError(f"{self._path} is damaged: {error}") from error
 
-    def append(self, page: list[Entry | Found]) -> None:
+    def append(self, page: list[Entry | Found | Read]) -> None:
         """Keep a page, before any record of it is sent. Raises SourceError."""
         if self._path is None or not page:
             return

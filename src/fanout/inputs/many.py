@@ -37,7 +37,7 @@ class ManySource:
         on_notice: OnNotice | None = None,
     ) -> None:
         self.location = " ".join(locations)
-        self.place: Place | None = None
+        self._number = 0  # of the entry that is read, from 1
         self.bytes_total: int | None = None
         self._locations = locations
         self._open_entry = open_entry
@@ -50,6 +50,13 @@ class ManySource:
         self._bytes_before = 0
         self._objects = 0
         self._is_single = len(locations) == 1 and not is_pattern(locations[0]) and read_inventory is None
+
+    @property
+    def place(self) -> Place | None:
+        if self._current is None:
+            return {"n": self._number} if self._number else None
+        at = self._current.place
+        return None if at is None else {"n": self._number - 1, "at": at}
 
     @property
     def bytes_read(self) -> int:
@@ -71,7 +78,7 @@ class ManySource:
                 if is_prefix(self._locations[entry.input]):
                     objects.append(Item(_object_of(entry)))
                     if len(objects) >= BATCH_ITEMS:
-                        self.place = {"n": number}
+                        self._number = number
                         yield objects
                         objects = []
                     continue
@@ -79,14 +86,14 @@ class ManySource:
                     yield batch
                 inner = None
             if objects:
-                self.place = {"n": number}
+                self._number = number
                 yield objects
 
     async def _of(self, entry: Entry, number: int, at: Place | None) -> AsyncIterator[list[Item]]:
         source, self._opened = self._opened, None
         if source is None:
             source, _ = await self._open_entry(entry)
-        self._current = source
+        self._current, self._number = source, number
         if self._is_single:
             self.bytes_total = source.bytes_total
         try:
@@ -94,7 +101,6 @@ class ManySource:
                 if not self._is_single:
                     for item in batch:
                         item.source = entry.location
-                self.place = None if source.place is None else {"n": number - 1, "at": source.place}
                 yield batch
         finally:
             self._bytes_before += source.bytes_read
@@ -128,13 +134,13 @@ class ManySource:
                     last = each.location
                     entries.append(each)
                     if not self._is_paged(self._locations[each.input]):
-                        kept_of_last.add(_identity(each))
+                        kept_of_last.add(each.identity)
             if entries:
                 yield entries
         for i in range(found + 1, len(self._locations)):
             count, is_paged = 0, self._is_paged(self._locations[i])
             async for listed in self._found(self._locations[i], i, last):
-                page = [entry for entry in listed if _identity(entry) not in kept_of_last]
+                page = [entry for entry in listed if entry.identity not in kept_of_last]
                 for entry in page:
                     entry.input = i
                 count += len(page)
@@ -194,10 +200,6 @@ class ManySource:
         self._objects = len(page)
         more = " or more" if len(page) >= PAGE_KEYS else ""
         self._on_notice(f"{location}: {len(page):,} objects{more}, one call each")
-
-
-def _identity(entry: Entry) -> str:
-    return entry.path or entry.location
 
 
 def _object_of(entry: Entry) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -12,9 +13,11 @@ from fanout.aws.s3_faults import is_s3
 from fanout.errors import ConfigError, SourceError
 from fanout.inputs.bytes_source import BytesSource, OnNotice, Splitter, splitter_of
 from fanout.inputs.compression import UnpackedReader
+from fanout.inputs.csv_rows import CsvRows
+from fanout.inputs.dialect import USUAL, Dialect
 from fanout.inputs.http import HttpReader
 from fanout.inputs.inventory import read_inventory
-from fanout.inputs.listing import Entry, KeptListing
+from fanout.inputs.listing import Entry, KeptListing, Read
 from fanout.inputs.locations import check_text, compression_suffix, format_of, is_list, is_url
 from fanout.inputs.many import ManySource
 from fanout.inputs.options import InputOptions
@@ -24,6 +27,7 @@ from fanout.inputs.s3 import S3, Clients, ObjectReader
 from fanout.inputs.shown import shown_location
 from fanout.inputs.source import MAX_RECORD_BYTES, Place, Source, WrappedSource
 
+OnDialect = Callable[[Dialect], None]
 DEFAULT = InputOptions()
 _CSV = ("csv", "tsv", "s3-inventory", "s3-batch-manifest")
 
@@ -37,12 +41,17 @@ class Opener:
         *,
         clients: Callable[[], Clients] | None = None,
         on_notice: OnNotice | None = None,
+        dialect: Dialect | None = None,
+        on_dialect: OnDialect | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
         self._options = options
         self._make_clients = clients
         self._clients: Clients | None = None
         self._on_notice = on_notice
+        self._dialect = dialect
+        self._on_dialect = on_dialect
+        self._listing = KeptListing(None)
         self._max_record_bytes = max_record_bytes
 
     def open(
@@ -70,12 +79,13 @@ class Opener:
                 format_of(location, self._options)
                 if not is_url(location):
                     _file_reader(location).close()
+        self._listing = KeptListing(listing)
         return _Closing(
             ManySource(
                 locations,
                 self._open_entry,
                 s3=self._s3,
-                listing=KeptListing(listing),
+                listing=self._listing,
                 read_inventory=self._read_inventory if is_inventory else None,
                 on_notice=self._on_notice,
             ),
@@ -92,7 +102,12 @@ class Opener:
         if not end_mark(spool).exists():
             reader = CutReader(reader)
         return self._bytes(
-            str(spool), reader, format_of(location, self._options), compression_suffix(location)
+            str(spool),
+            reader,
+            format_of(location, self._options),
+            compression_suffix(location),
+            self._dialect,
+            self._on_dialect,
         )
 
     async def aclose(self) -> None:
@@ -102,14 +117,24 @@ class Opener:
 
     # --- one input -------------------------------------------------------------------------------
 
-    def _local(self, location: str, spool: Path | None) -> Source:
+    def _local(self, location: str, spool: Path | None, entry: Entry | None = None) -> Source:
         name = format_of(location, self._options) if is_url(location) else self._format_of_file(location)
         if name == "parquet":
             return self._parquet_file(location)
         reader: ByteReader = HttpReader(location, spool) if is_url(location) else _file_reader(location)
         if spool is not None and not is_url(location):
             reader = SpooledReader(reader, spool)
-        return self._bytes(location, reader, name, compression_suffix(location))
+        dialect, on_dialect = self._dialect, self._on_dialect
+        if entry is not None:
+            dialect, on_dialect = entry.dialect, self._keeps(entry)
+        return self._bytes(location, reader, name, compression_suffix(location), dialect, on_dialect)
+
+    def _keeps(self, entry: Entry) -> OnDialect:
+        def keep(dialect: Dialect) -> None:
+            if dialect != USUAL and dialect.delimiter != ",":
+                self._listing.append([Read(entry.identity, dialect)])
+
+        return keep
 
     def _format_of_file(self, location: str) -> str:
         try:
@@ -130,17 +155,30 @@ class Opener:
         )
 
     def _bytes(
-        self, location: str, reader: ByteReader, name: str, suffix: str, options: InputOptions | None = None
+        self,
+        location: str,
+        reader: ByteReader,
+        name: str,
+        suffix: str,
+        dialect: Dialect | None,
+        on_dialect: OnDialect | None,
     ) -> Source:
-        options = options or self._options
+        options = self._options
         is_old = options.rules == 1
         reader = UnpackedReader(reader, suffix="" if is_old else suffix, gzip_only=is_old)
-        reader = TextReader(reader, options.encoding, mends_cr=name in _CSV and not is_old)
+        text = TextReader(reader, options.encoding, mends_cr=name in _CSV and not is_old, known=dialect)
+        if dialect is not None and dialect.delimiter is not None and options.csv_delimiter is None:
+            options = replace(options, csv_delimiter=dialect.delimiter)
 
         def make_splitter(at: Place | None) -> Splitter:
             return splitter_of(name, options, at, max_record_bytes=self._max_record_bytes)
 
-        return BytesSource(location, reader, make_splitter, on_notice=self._on_notice)
+        def tell(splitter: Splitter) -> None:
+            if on_dialect is not None and dialect is None:
+                delimiter = splitter.found_delimiter if isinstance(splitter, CsvRows) else None
+                on_dialect(Dialect(delimiter, text.found.encoding, text.found.line_end))
+
+        return BytesSource(location, text, make_splitter, on_notice=self._on_notice, on_split=tell)
 
     # --- one of many -----------------------------------------------------------------------------
 
@@ -153,7 +191,7 @@ class Opener:
         if name == "s3-inventory" and location.endswith(".parquet"):
             name = "parquet"
         if not is_s3(location):
-            source = self._local(entry.path or location, None)
+            source = self._local(entry.path or location, None, entry)
             size = source.bytes_total
             if entry.size is not None and size != entry.size:
                 await source.aclose()
@@ -180,7 +218,8 @@ class Opener:
 
             unpacked = UnpackedReader(reader, suffix=compression_suffix(location))
             return BytesSource(location, unpacked, make_rows, on_notice=self._on_notice), known
-        return self._bytes(location, reader, name, compression_suffix(location)), known
+        suffix = compression_suffix(location)
+        return self._bytes(location, reader, name, suffix, entry.dialect, self._keeps(entry)), known
 
     async def _read_inventory(self, location: str, index: int) -> list[Entry]:
         if is_s3(location):
@@ -226,16 +265,36 @@ def open_source(
     listing: Path | None = None,
     clients: Callable[[], Clients] | None = None,
     on_notice: OnNotice | None = None,
+    dialect: Dialect | None = None,
+    on_dialect: OnDialect | None = None,
     max_record_bytes: int = MAX_RECORD_BYTES,
 ) -> Source:
-    """The source for an INPUT or several: see ``Opener.open``."""
-    opener = Opener(options, clients=clients, on_notice=on_notice, max_record_bytes=max_record_bytes)
+    """The source for an INPUT or several: see ``Opener.open``.
+
+    ``on_dialect`` is called with what is found of how one input is written, before its first record;
+    ``dialect`` is what was found before. Those of several are kept in ``listing``.
+    """
+    opener = Opener(
+        options,
+        clients=clients,
+        on_notice=on_notice,
+        dialect=dialect,
+        on_dialect=on_dialect,
+        max_record_bytes=max_record_bytes,
+    )
     return opener.open(location, spool=spool, listing=listing)
 
 
-def open_spool(spool: Path, options: InputOptions = DEFAULT, *, location: str = "-") -> Source:
+def open_spool(
+    spool: Path,
+    options: InputOptions = DEFAULT,
+    *,
+    location: str = "-",
+    dialect: Dialect | None = None,
+    on_dialect: OnDialect | None = None,
+) -> Source:
     """The source for what was spooled: see ``Opener.open_spool``."""
-    return Opener(options).open_spool(spool, location)
+    return Opener(options, dialect=dialect, on_dialect=on_dialect).open_spool(spool, location)
 
 
 def _file_reader(location: str) -> FileReader:

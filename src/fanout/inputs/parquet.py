@@ -93,6 +93,9 @@ class _RowReader:
             self._lists = self._items()
         return next(self._lists, [])
 
+    def direct(self) -> None:
+        """Rows are made in the thread."""
+
     def interrupt(self) -> None:
         if isinstance(self._file, _RangeFile):
             self._file._ranges.interrupt()  # noqa: SLF001 - its own file

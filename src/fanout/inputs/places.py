@@ -53,9 +53,13 @@ class Places:
         i = bisect_right(self._seqs, seq) - 1
         return None if i < 0 else (self._seqs[i], self._places[i])
 
+    def is_due(self, seq: int) -> bool:
+        """Whether ``note`` would keep the place of this record."""
+        return self._path is not None and not self._has_failed and seq >= self._noted + EVERY_RECORDS
+
     def note(self, seq: int, place: Place) -> None:
         """The record ``seq`` begins at this place. Kept now and then."""
-        if self._path is None or self._has_failed or seq < self._noted + EVERY_RECORDS:
+        if self._path is None or not self.is_due(seq):
             return
         self._noted = seq
         self._seqs.append(seq)
@@ -99,7 +103,7 @@ class PlacedSource(WrappedSource):
             entry = None
             async for batch in self._source.batches(at):
                 seq += len(batch)
-                place = self._source.place
+                place = self._source.place if self._places.is_due(seq) else None
                 yield batch
                 if place is not None:
                     self._places.note(seq, place)

@@ -9,13 +9,24 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from fanout.errors import SourceError
 
 _CLOSE_WAIT_S = 0.2
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+class DirectStream(Protocol):
+    """Bytes that the event loop reads by itself, without a thread."""
+
+    @property
+    def offset(self) -> int: ...
+
+    async def next(self) -> bytes:
+        """The next bytes; none at the end. Raises SourceError."""
+        ...
 
 
 class BlockingReader(Protocol[T_co]):
@@ -26,6 +37,10 @@ class BlockingReader(Protocol[T_co]):
 
     def read(self) -> T_co:
         """The next element. Raises SourceError."""
+        ...
+
+    def direct(self) -> DirectStream | None:
+        """What takes the place of ``read`` from here on, if it can. Asked between two reads."""
         ...
 
     def interrupt(self) -> None:
@@ -48,6 +63,7 @@ class ReadAhead(Generic[T]):
         self._wanted: queue.SimpleQueue[asyncio.Future[tuple[T, int]] | None] = queue.SimpleQueue()
         self._ahead: asyncio.Future[tuple[T, int]] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._direct: DirectStream | None = None
         self._closed: asyncio.Future[None] | None = None
         self._last: T | None = None  # the empty one, once it came
         self.position = 0
@@ -56,12 +72,17 @@ class ReadAhead(Generic[T]):
         """The next element, or an empty one at the end. Raises SourceError where the reader does."""
         if self._last is not None:
             return self._last
+        if self._direct is not None:
+            chunk: Any = await self._direct.next()
+            self.position = self._direct.offset
+            return cast(T, chunk)
         element, self.position = await (self._ahead or self._ask())
         if not element:
             self._last = element
             self._ahead = None
-        else:
-            self._ahead = self._ask()
+            return element
+        self._direct = self._reader.direct()
+        self._ahead = None if self._direct is not None else self._ask()
         return element
 
     async def aclose(self) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from fanout.errors import SourceError
+from fanout.inputs.dialect import USUAL, Dialect
+from fanout.inputs.read_ahead import DirectStream
 from fanout.private_files import FILE_MODE, opener
 
 CHUNK_BYTES = 256 * 1024
@@ -38,6 +40,13 @@ class ByteReader(Protocol):
 
     def seek(self, offset: int) -> bool:
         """Go on reading at this offset, if that is possible. Called from the thread that reads."""
+        ...
+
+    def direct(self) -> DirectStream | None:
+        """The stream that the event loop may read itself, where its bytes are handed on as they are.
+
+        Asked between two reads; what it returns takes the place of ``read``.
+        """
         ...
 
     def interrupt(self) -> None:
@@ -78,6 +87,9 @@ class FileReader:
         self.bytes_read = offset
         return True
 
+    def direct(self) -> DirectStream | None:
+        """Nothing: files block."""
+
     def interrupt(self) -> None:
         """Nothing: a silent pipe cannot be woken."""
 
@@ -103,6 +115,9 @@ class Layer:
 
     def seek(self, offset: int) -> bool:  # noqa: ARG002 - of those that can
         return False
+
+    def direct(self) -> DirectStream | None:
+        """Nothing, but of those that hand bytes on."""
 
     def interrupt(self) -> None:
         self._reader.interrupt()
@@ -175,9 +190,18 @@ class TextReader(Layer):
     the first bytes have no other line break.
     """
 
-    def __init__(self, reader: ByteReader, encoding: str | None = None, *, mends_cr: bool = False) -> None:
+    def __init__(
+        self,
+        reader: ByteReader,
+        encoding: str | None = None,
+        *,
+        mends_cr: bool = False,
+        known: Dialect | None = None,
+    ) -> None:
         super().__init__(reader)
-        self._encoding = encoding
+        self.found = USUAL  # once the first bytes were read
+        self._known = known
+        self._encoding = self._given = encoding
         self._mends_cr = mends_cr
         self._decoder: codecs.IncrementalDecoder | None = None
         self._has_begun = False
@@ -195,6 +219,10 @@ class TextReader(Layer):
     def seek(self, offset: int) -> bool:
         return self._decoder is None and self._has_begun and self._reader.seek(offset)
 
+    def direct(self) -> DirectStream | None:
+        is_plain = self._has_begun and self._decoder is None and not self._ends_in_cr
+        return self._reader.direct() if is_plain else None
+
     def _next(self) -> bytes:
         chunk = self._reader.read()
         if self._has_begun or not chunk:
@@ -205,7 +233,9 @@ class TextReader(Layer):
             chunk += more
         self._has_begun = True
         encoding = self._encoding
-        if encoding is None:
+        if encoding is None and self._known is not None:
+            encoding = self._known.encoding
+        elif encoding is None:
             encoding = next((name for bom, name in _BOMS if chunk.startswith(bom)), None)
             if encoding is not None:
                 self.notices.append(f"is {encoding.upper()}, by its byte order mark: read as that")
@@ -214,6 +244,12 @@ class TextReader(Layer):
             self._encoding = encoding
         else:
             self._ends_in_cr = self._mends_cr and b"\n" not in chunk and b"\r" in chunk.rstrip(b"\r")
+            if self._known is not None:
+                self._ends_in_cr = self._known.line_end == "cr"
+        self.found = Dialect(
+            encoding=None if encoding == self._given else encoding,
+            line_end="cr" if self._ends_in_cr else None,
+        )
         return chunk
 
     def _decoded(self, chunk: bytes, *, final: bool) -> bytes:
@@ -234,6 +270,9 @@ class EntryReader(Layer):
         super().__init__(reader)
         self._offset = offset
         self._is_there = offset == 0
+
+    def direct(self) -> DirectStream | None:
+        return self._reader.direct() if self._is_there else None
 
     def read(self) -> bytes:
         if self._is_there:

@@ -13,7 +13,7 @@ from fanout.aws.s3_faults import fault_of, split_location
 from fanout.errors import FanoutError, SourceError
 from fanout.inputs.listing import Entry
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
 _RETRY_AFTER_S = (0.1, 0.3, 1.0, 3.0, 10.0, 20.0)  # waits between tries that bring no byte
 
 
@@ -198,6 +198,10 @@ class ObjectReader:
         self._loop.call_soon_threadsafe(self.stream.seek, offset)
         self.bytes_read = offset
         return True
+
+    def direct(self) -> ObjectStream:
+        """The object itself: it is read in the event loop anyway."""
+        return self.stream
 
     def interrupt(self) -> None:
         self._is_closed = True

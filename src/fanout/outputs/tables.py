@@ -16,7 +16,19 @@ import msgspec
 
 from fanout.errors import ConfigError
 
-_STARTS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_STARTS_FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)  # full width, too
 _ROWS = 5000  # in a batch of Parquet
 _INT64 = 1 << 63
 _MISSING = "Parquet needs pyarrow: pip install 'lambda-fanout[parquet]'"

@@ -1,0 +1,187 @@
+"""What goes wrong with S3: another Region, silence, refusals, objects that end or change too soon."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from botocore.retries.standard import ExponentialBackoff
+
+import fanout
+from fanout.aws import ServiceClients
+from fanout.aws import session as aws_session
+from fanout.aws.s3_faults import fault_of
+from fanout.inputs import InputOptions, Source, open_source
+from fanout.inputs import s3 as s3_module
+from tests.inputs.object_server import ObjectServer
+from tests.inputs.reading import read_all, read_until_failure
+from tests.scripted import Scripted
+
+RECORDS = [json.dumps({"id": i}).encode() for i in range(60_000)]
+LINES = b"".join(record + b"\n" for record in RECORDS)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
+    """The small server as S3, waits without length, and silence of a fifth of a second."""
+    made = ObjectServer()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL_S3": made.url,
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(s3_module, "_RETRY_AFTER_S", (0.0,) * 4)
+    monkeypatch.setattr(aws_session, "SERVICE_READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(aws_session, "_SERVICE_ATTEMPTS", 1)
+    made.objects["/lake/in.jsonl"] = LINES
+    yield made
+    made.is_over.set()
+    made.shutdown()
+    made.server_close()
+
+
+def opened(location: str = "s3://lake/in.jsonl", **options: Any) -> Source:
+    """The source of an object."""
+    return open_source(location, InputOptions(**options), clients=ServiceClients)
+
+
+def payloads(items: list[Any]) -> list[bytes]:
+    """What would be sent."""
+    return [item.payload for item in items]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(301, "PermanentRedirect"), (400, "AuthorizationHeaderMalformed")]
+)
+async def test_a_bucket_in_another_region_is_read_there(server: ObjectServer, status: int, code: str) -> None:
+    """S3 says where it is, and the next request is signed for that Region: objects and listings alike."""
+
+    def behave(handler: Any) -> bool:
+        if "/eu-west-1/s3/" in handler.headers["Authorization"]:
+            return False
+        handler.fail(status, code, region="eu-west-1")
+        return True
+
+    server.behave = behave
+    assert payloads(await read_all(opened())) == RECORDS
+    assert len(server.requests) >= 2
+
+
+@pytest.mark.parametrize("pays", [False, True])
+async def test_the_requester_pays_when_asked_to(server: ObjectServer, pays: bool) -> None:
+    """By the header, on each request, those after a cut too."""
+    server.cuts = [1000]
+    await read_all(opened(request_payer=pays))
+    assert len(server.headers) == 2
+    for headers in server.headers:
+        assert headers.get("x-amz-request-payer") == ("requester" if pays else None)
+
+
+async def test_silence_is_ended_and_the_object_taken_up_where_it_fell_silent(server: ObjectServer) -> None:
+    """A server that sends no more, in mid-object and before the first byte."""
+    server.stalls = [200_000, 0, 50_000]
+    assert payloads(await read_all(opened())) == RECORDS
+    assert len(server.requests) == 4
+
+
+async def test_silence_without_end_is_told(server: ObjectServer) -> None:
+    """After the tries that there are; what came before it is there."""
+    server.stalls = [800_000, *[0] * 20]
+    items, failure = await read_until_failure(opened())
+    assert payloads(items) == RECORDS[: len(items)]
+    assert re.match(r"s3://lake/in.jsonl: broke off: .* \(after [0-9,]+ records\)$", str(failure))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (403, "AccessDenied", "access denied: the credentials need s3:GetObject"),
+        (404, "NoSuchKey", "no such object"),
+        (404, "NoSuchBucket", "no such bucket"),
+        (403, "InvalidAccessKeyId", "S3 does not know the access key"),
+        (403, "SignatureDoesNotMatch", "secret key"),
+        (403, "RequestTimeTooSkewed", "clock"),
+        (400, "ExpiredToken", "expired"),
+        (403, "InvalidObjectState", "is archived: restore it first"),
+        (412, "PreconditionFailed", "ETag has changed"),
+        (503, "SlowDown", "S3 answers SlowDown (503)"),
+    ],
+)
+def test_a_refusal_is_said_in_words(status: int, code: str, words: str) -> None:
+    """And only what may pass is asked again."""
+    reply: Any = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    text, is_passing = fault_of(ClientError(reply, "GetObject"), "s3:GetObject")
+    assert words in text
+    assert is_passing == (status == 503)
+
+
+@pytest.mark.parametrize("is_begun", [False, True], ids=["at first", "in mid-read"])
+async def test_a_refusal_is_one_line(server: ObjectServer, is_begun: bool) -> None:
+    """It names the object, before the first record and after it."""
+    count = 0
+
+    def behave(handler: Any) -> bool:
+        nonlocal count
+        count += 1
+        if is_begun and count == 1:
+            return False
+        handler.fail(403, "AccessDenied")
+        return True
+
+    server.behave, server.cuts = behave, [800_000] if is_begun else []
+    items, failure = await read_until_failure(opened())
+    assert str(failure).startswith("s3://lake/in.jsonl: access denied: ")
+    assert "\n" not in str(failure)
+    assert payloads(items) == RECORDS[: len(items)]
+    assert bool(items) == is_begun
+
+
+async def test_a_slow_down_before_the_first_byte_is_waited_out(
+    server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one in mid-read is."""
+    monkeypatch.setattr(aws_session, "_SERVICE_ATTEMPTS", 5)
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
+    server.answers = [503, 503]
+    assert payloads(await read_all(opened())) == RECORDS
+
+
+async def test_a_truncated_gzip_is_one_line(server: ObjectServer) -> None:
+    """What could be unpacked is there."""
+    server.objects["/lake/in.jsonl.gz"] = gzip.compress(LINES)[:-2000]
+    items, failure = await read_until_failure(opened("s3://lake/in.jsonl.gz"))
+    assert payloads(items) == RECORDS[: len(items)]
+    assert items
+    assert re.match(r"s3://lake/in.jsonl.gz: ends in the middle of its gzip data \(after", str(failure))
+
+
+def test_a_cut_that_never_heals_ends_the_run_and_can_be_gone_on_with(
+    server: ObjectServer, tmp_path: Path
+) -> None:
+    """Exit 2, the sum whole; the resume sends the rest, each record once."""
+    sent: list[bytes] = []
+
+    def run() -> fanout.RunReport:
+        transport = Scripted()
+        report = fanout.run(
+            "f", "s3://lake/in.jsonl", out=tmp_path / "run", transport=transport, concurrency=10, resume=True
+        )
+        sent.extend(call.body for call in transport.calls)
+        return report
+
+    server.cuts = [800_000, *[0] * 20]
+    report = run()
+    assert report.exit_code == 2
+    assert 0 < len(sent) < 60_000
+    assert report.counts["succeeded"] == len(sent)
+    server.cuts = []
+    assert run().exit_code == 0
+    assert sorted(sent) == sorted(RECORDS)
