@@ -90,6 +90,12 @@ class Simulation:
         self.workers[name] = SimulatedWorker(self.rng.uniform(0.02, self.linger_s), self.now_s)
         self.book.join(name)
 
+    def leave(self, name: str) -> None:
+        """In order: what it had running has ended."""
+        worker = self.workers.pop(name)
+        worker.ends.clear()
+        self.book.leave(name)
+
     def running(self) -> int:
         total = 0
         for worker in self.workers.values():
@@ -164,22 +170,33 @@ def test_the_sum_never_exceeds_the_budget(seed: int) -> None:
         before = running
 
 
-def test_a_hundred_workers_share_and_none_starves() -> None:
-    """Each has its share within two seconds, the dead ones' too, and a budget of all is in use."""
+@pytest.mark.parametrize("slowest_s", [0.1, 0.4])
+def test_a_hundred_workers_share_and_none_starves(slowest_s: float) -> None:
+    """Each has its share within two seconds, the dead ones' too, and a budget of all is in use.
+
+    Over links of which some are slow; three are killed, five join, four leave, and two stand still for 3 s.
+    """
     simulation = Simulation(random.Random(1), workers=100, ceiling=1000, linger_s=0.5)
-    simulation.delays_s = [0.0, 0.1]
+    simulation.delays_s = [0.0, 0.1, slowest_s]
     for _ in range(60):
         simulation.step()
         assert simulation.running() <= 1000
     for name in ("1", "2", "3"):
         simulation.workers[name].is_alive = False
+    for name in ("4", "5"):
+        simulation.workers[name].stopped_until_s = simulation.now_s + 3.0
+    for name in ("6", "7", "8", "9"):
+        simulation.leave(name)
+    for _ in range(5):
+        simulation.join()
     starved: dict[str, float] = {}
     for _ in range(160):
         simulation.step()
         running = simulation.running()
         assert running <= 1000
         for name, worker in simulation.workers.items():
-            if worker.is_alive and not worker.ends and running < 1000:
+            is_at_work = worker.is_alive and simulation.now_s >= worker.stopped_until_s
+            if is_at_work and not worker.ends and running < 1000 and name not in simulation.lost:
                 starved.setdefault(name, simulation.now_s)
                 assert simulation.now_s - starved[name] <= 2.0
             else:
