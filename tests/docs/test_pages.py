@@ -54,6 +54,13 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert set(PAGES) <= reached
 
 
+def test_every_image_is_shown() -> None:
+    """An image that no page shows is old before anybody notices."""
+    shown = {(page.parent / link).resolve() for page in PAGES for link in links(page)}
+    images = {path for path in (ROOT / "docs" / "images").iterdir() if path.is_file()}
+    assert images <= shown
+
+
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.name)
 def test_python_code_compiles(block: Block) -> None:
     """Code that is shown is code: it can be pasted into a file."""
