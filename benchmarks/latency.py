@@ -27,7 +27,7 @@ from benchmarks.measuring import arguments, run_process, save, shown, summary
 _GAP_S = 0.002
 _PER_S = 1_000
 _CALLERS = 100_000
-_COME_AT_ONCE = 100  # callers between two turns of the event loop: a program that makes more stalls itself
+_COME_AT_ONCE = 20  # callers between two turns of the event loop: a program that makes more stalls itself
 _TICK_S = 0.001
 
 

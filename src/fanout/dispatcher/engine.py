@@ -46,7 +46,7 @@ from fanout.transports import Transport
 
 _SYNC_FAULTS = 256  # records rejected unsent before the event loop gets a turn
 _LEAST_WAIT_S = 0.001
-_CLOSED_AT_ONCE = 100  # feeds that are closed before the event loop gets a turn
+_CLOSED_AT_ONCE = 32  # feeds that are closed before the event loop gets a turn
 _TURNS_MASK = 63  # a worker yields once in 64 calls
 _PARKED_MOST = 1_000  # workers that wait for a call instead of ending; a new one costs three times as much
 _FAILED = ErrorDetail("Stopped")
