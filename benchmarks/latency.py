@@ -5,9 +5,10 @@
 Light load: one request of the service at a time, a few milliseconds apart, each making one call; bare
 and through ``dispatcher.invoke`` in turns, so that both meet the same machine. Then 1,000 requests a
 second, coming whether or not those before are done, in the same turns. Then 100,000 callers that wait for
-64 permits, half of them until the dispatcher closes, and a ticker: how long the event loop works between
-two turns of a task that wants one every millisecond, by CPU time, as other programs may run meanwhile.
-Python's garbage collector is off then: what it takes with so many objects is measured apart.
+64 permits of a function that takes 10 ms, half of them until the dispatcher closes, and a ticker: how long
+the event loop works between two turns of a task that wants one every millisecond, by CPU time, as other
+programs may run meanwhile. Python's garbage collector is off then: what it takes with so many objects is
+measured apart.
 """
 
 from __future__ import annotations
@@ -32,18 +33,26 @@ _TICK_S = 0.001
 
 
 def main() -> None:
-    chosen = arguments(__doc__, case={"nargs": 2, "default": None, "metavar": ("URL", "CALLS")})
+    chosen = arguments(__doc__, case={"nargs": 3, "default": None, "metavar": ("URL", "SLOW_URL", "CALLS")})
     if chosen.case:
         import uvloop
 
-        print(json.dumps(uvloop.run(_case(chosen.case[0], int(chosen.case[1])))))
+        print(json.dumps(uvloop.run(_case(*chosen.case[:2], int(chosen.case[2])))))
         return
     calls = 50 if chosen.tiny else 1_000 if chosen.quick else 3_000
     told = []
-    with Endpoint((0,)) as endpoint:
+    with Endpoint((0, 10)) as endpoint:
         for _ in range(chosen.rounds):
             usage = run_process(
-                [sys.executable, "-m", "benchmarks.latency", "--case", endpoint.url(0), str(calls)],
+                [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.latency",
+                    "--case",
+                    endpoint.url(0),
+                    endpoint.url(10),
+                    str(calls),
+                ],
                 environment=endpoint.environment(),
             )
             if usage.exit_code:
@@ -56,7 +65,7 @@ def main() -> None:
     save("latency", results)
 
 
-async def _case(url: str, calls: int) -> dict[str, float]:
+async def _case(url: str, slow_url: str, calls: int) -> dict[str, float]:
     bare_us: list[float] = []
     through_us: list[float] = []
     body = b'{"order":12345678}'
@@ -77,7 +86,7 @@ async def _case(url: str, calls: int) -> dict[str, float]:
     return {
         **_figures("", bare_us, through_us),
         **await _at_rate(url, calls),
-        **await _with_queued_callers(url, _CALLERS if calls >= 1_000 else calls * 10),
+        **await _with_queued_callers(slow_url, _CALLERS if calls >= 1_000 else calls * 10),
     }
 
 
@@ -144,7 +153,8 @@ async def _with_queued_callers(url: str, callers: int) -> dict[str, float]:
 
     done = ok = 0
     dispatcher = await fanout.Dispatcher("lab-100000", concurrency=64, endpoint_url=url).open()
-    await dispatcher.invoke(body)
+    for _ in range(3):  # the connections are there, as in a service that has run for a while
+        await asyncio.gather(*(dispatcher.invoke(body) for _ in range(64)))
     dispatcher.tune(pause=True)  # so that all of them are waiting at one time
     gc.collect()
     gc.disable()

@@ -917,10 +917,13 @@ class Engine:
         """End every task: after the calls in flight, or at once with ``cut_off``, even while that waits."""
         self._is_closing = self.is_paused = True
         # A hundred thousand callers may be waiting: their answers must not hold up the loop at once.
-        for number, feed in enumerate([*self._queue, *self._paused, *self._feeds], 1):
+        for feeds in (self._queue, self._paused):
+            while feeds:
+                feeds.popleft().close()
+                if len(feeds) % _CLOSED_AT_ONCE == 0 and not cut_off:
+                    await asyncio.sleep(0)
+        for feed in list(self._feeds):
             feed.close()
-            if number % _CLOSED_AT_ONCE == 0 and not cut_off:
-                await asyncio.sleep(0)
         self.give_up_retries()
         if cut_off:
             self.cut_off()
