@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import fanout
+from fanout.journal import RunDir
 from fanout.runs.tuning import TuneInbox, TuneRequest, tuning_of
 from tests.cli.inside import Inside
 from tests.cli.running import Shell, end, interrupted, wait_until
@@ -182,3 +183,14 @@ def test_every_verb_that_sends_is_tuned(inside: Inside, verb: str) -> None:
     assert (state["options"]["concurrency"], state["options"]["retries"]) == (20, 7)
     assert len(state["tuned"]) == 3
     assert len({outcome["seq"] for outcome in inside.outcomes()}) == 100
+
+
+def test_a_run_that_does_not_answer(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is held and says nothing, as while it starts: nothing stays for it to find later."""
+    inside.write("in.jsonl", 1)
+    inside.run("run", "fast", "in.jsonl", "--out", "run", "--no-report")
+    monkeypatch.setattr("fanout.cli.tune._ANSWER_WITHIN_S", 0.1)
+    with RunDir.open(inside.directory / "run").lock():
+        refused = inside.run("tune", "run", "-j", "5")
+    refused.assert_one_line(2, "did not answer within 0.1 s", "nothing was changed; try again")
+    assert not (inside.directory / "run" / "tune.json").exists()

@@ -60,9 +60,15 @@ def command(run_dir: Path, as_json: bool, **changes: Any) -> None:
     request.send()
     give_up_at_s = time.monotonic() + _ANSWER_WITHIN_S
     while (answer := request.answer()) is None:
-        if time.monotonic() > give_up_at_s or not is_locked(run_dir):
+        if not is_locked(run_dir):
             request.withdraw()
-            raise ConfigError(f"the run in {run_dir} did not answer: it has ended, or is about to")
+            raise ConfigError(f"the run in {run_dir} has ended: there is nothing to change")
+        if time.monotonic() > give_up_at_s:
+            request.withdraw()
+            raise ConfigError(
+                f"the run in {run_dir} did not answer within {_ANSWER_WITHIN_S:g} s: it is still starting, about "
+                "to end, or kept from running: nothing was changed; try again"
+            )
         time.sleep(_LOOK_EVERY_S)
     in_force = answer.in_force or {}
     if as_json:
