@@ -66,8 +66,8 @@ def command(run_dir: Path, as_json: bool, **changes: Any) -> None:
         if time.monotonic() > give_up_at_s:
             request.withdraw()
             raise ConfigError(
-                f"the run in {run_dir} did not answer within {_ANSWER_WITHIN_S:g} s: it is still starting, about "
-                "to end, or kept from running: nothing was changed; try again"
+                f"the run in {run_dir} did not answer within {_ANSWER_WITHIN_S:g} s: it is still starting, or "
+                "about to end: nothing was changed; try again"
             )
         time.sleep(_LOOK_EVERY_S)
     in_force = answer.in_force or {}
