@@ -66,7 +66,7 @@ def command(run_dir: Path, as_json: bool, **changes: Any) -> None:
         if time.monotonic() > give_up_at_s:
             request.withdraw()
             raise ConfigError(
-                f"the run in {run_dir} did not answer within {_ANSWER_WITHIN_S:g} s: it is still starting, or "
+                f"the run in {run_dir} did not answer within {_ANSWER_WITHIN_S:g} s: it is starting, or "
                 "about to end: nothing was changed; try again"
             )
         time.sleep(_LOOK_EVERY_S)
