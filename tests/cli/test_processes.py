@@ -210,5 +210,5 @@ def test_a_page_for_which_memory_is_too_little_is_said(
         monkeypatch.setattr(RunReport, "write_html", Mock(side_effect=error))
         done = inside.run("run", "fast", "in.jsonl", "--out", f"run-{number}", "-q")
         assert (done.code, done.err.count("\n")) == (0, 1)
-        assert "report.html: not written: not enough memory" in done.err
+        assert "report.html was not written: not enough memory" in done.err
         assert inside.state(f"run-{number}")["state"] == "finished"
