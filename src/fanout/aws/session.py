@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -16,11 +15,10 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import msgspec
-
 from fanout.aws.credentials import KeptCredentials, StaticCredentials, check_sendable
 from fanout.aws.environment import PlainSettings, plain_settings
 from fanout.aws.faults import NO_CREDENTIALS, credentials_fault, settings_fault
+from fanout.aws.service_models import model_files, read_lambda_models, read_service_models
 from fanout.errors import ConfigError, FanoutError, FatalRefusal, RequestNotSent
 from fanout.invoke_request import region_of
 
@@ -135,7 +133,7 @@ class AwsSession:
         await self._open_session()
         try:
             loader = self._session.get_component("data_loader")
-            await asyncio.to_thread(_read_service, loader, service)
+            await asyncio.to_thread(read_service_models, loader, service)
             return await self._exit_stack.enter_async_context(
                 self._session.create_client(
                     service,
@@ -255,9 +253,9 @@ class AwsSession:
             session = AioSession(
                 profile=self._profile, session_vars=alone if self._static_credentials else None
             )
-            session.get_component("data_loader").file_loader = _model_files()
+            session.get_component("data_loader").file_loader = model_files()
             # Files of some size; read in a thread they hold up nobody.
-            await asyncio.to_thread(_read_models, session)
+            await asyncio.to_thread(read_lambda_models, session)
             self._session = session
             if self._credentials is not None:  # found in the environment
                 session._credentials = self._credentials  # noqa: SLF001 - clients sign with the same ones
@@ -313,43 +311,6 @@ def _checked_bundle(verify: bool | str) -> bool | str:
                 "check AWS_CA_BUNDLE or the profile's ca_bundle"
             ) from error
     return verify
-
-
-def _model_files() -> Any:
-    """What reads botocore's data files, a third of the usual time: 40 ms of a command's start."""
-    from botocore.loaders import JSONFileLoader
-
-    class ModelFiles(JSONFileLoader):  # type: ignore[misc]
-        def load_file(self, file_path: str) -> Any:
-            for suffix, read in ((".json", Path.read_bytes), (".json.gz", _read_gzip)):
-                try:
-                    return msgspec.json.decode(read(Path(f"{file_path}{suffix}")))
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                except msgspec.DecodeError as error:
-                    raise ValueError(f"{file_path}{suffix} is not valid JSON: {error}") from error
-            return None
-
-    return ModelFiles()
-
-
-def _read_gzip(path: Path) -> bytes:
-    with gzip.open(path) as file:
-        return file.read()
-
-
-def _read_models(session: Any) -> None:
-    # What a client is made of, and no more: aiobotocore's own warm-up reads half as much again.
-    loader = session.get_component("data_loader")
-    for name in ("_retry", "endpoints", "partitions", "sdk-default-configuration"):
-        loader.load_data_with_path(name)
-    for kind in ("service-2", "endpoint-rule-set-1"):
-        loader.load_service_model("lambda", kind)
-
-
-def _read_service(loader: Any, service: str) -> None:
-    for kind in ("service-2", "endpoint-rule-set-1", "paginators-1"):
-        loader.load_service_model(service, kind)
 
 
 def _check_endpoint(url: str) -> None:

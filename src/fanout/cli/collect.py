@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from fanout.cli.aws_options import aws_options
+from fanout.cli.parameter_types import DURATION
 from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.cli.run_display import watch
-from fanout.cli.run_options import DURATION
 from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from fanout.cli.parameter_types import DURATION
 from fanout.cli.run_dir_argument import run_dir_argument
-from fanout.cli.run_options import DURATION
 from fanout.errors import ConfigError
 
 _ANSWER_WITHIN_S = 5.0

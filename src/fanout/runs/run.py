@@ -21,6 +21,7 @@ from fanout.journal import OutcomeBlock
 from fanout.model import OK_STATUSES, Outcome
 from fanout.outputs.files import OutputFiles
 from fanout.runs.audience import Audience
+from fanout.runs.gauges import Gauges
 from fanout.runs.intake import MAY_HAVE_RUN, RunIntake
 from fanout.runs.ledger import Ledger, OnCommit, OnFailure
 from fanout.runs.preflight import check_before_flight
@@ -29,7 +30,7 @@ from fanout.runs.result import PENDING, RunResult, Shortfall, Stop, ending
 from fanout.runs.spending import Spending
 from fanout.runs.stop_rules import StopRules
 from fanout.runs.tuning import TuneInbox, tuning_of
-from fanout.stats import Sample, Snapshot, Stats, TimelineWriter, WorkerPace
+from fanout.stats import Stats, TimelineWriter
 
 _log = logging.getLogger("fanout")
 
@@ -96,6 +97,7 @@ class Run:
         self._feed: RunFeed | None = None
         self._receiver: RunReceiver | None = None
         self._ledger: Ledger | None = None
+        self._gauges: Gauges | None = None
         self._is_cut = False
         self._timer: asyncio.TimerHandle | None = None
         self._done = anyio.Event()
@@ -258,8 +260,8 @@ class Run:
                     await self._ledger.aclose()
         if self._listener_error is not None:
             raise self._listener_error
-        if self._ledger is not None and self._audience.on_snapshot is not None:
-            self._audience.on_snapshot(self.snapshot(time.time()))
+        if self._gauges is not None and self._audience.on_snapshot is not None:
+            self._audience.on_snapshot(self._gauges.snapshot(time.time(), draining=self.is_stopping))
         return self._result(meta)
 
     async def _drive(self, dispatcher: IntakeDispatcher, intake: RunIntake) -> None:
@@ -273,12 +275,22 @@ class Run:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(ledger.run)
-                group.start_soon(self._tick)
                 if self._stop is None:
                     group.start_soon(self._await_end, receiver)
                     self._feed = dispatcher.start_feed(intake, receiver, deadline_s=deadline_s)
                     if receiver.failure is not None:
                         self._feed.close()
+                self._gauges = gauges = Gauges(
+                    dispatcher,
+                    self.stats,
+                    intake=intake,
+                    ledger=ledger,
+                    feed=self._feed,
+                    spending=self._spending,
+                    timeline=self._timeline,
+                )
+                group.start_soon(self._tick, gauges)
+                if self._feed is not None:
                     await self._done.wait()
                 group.cancel_scope.cancel()
         except BaseException as error:  # noqa: BLE001 - raised again
@@ -287,7 +299,7 @@ class Run:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-        self._sample(time.time())
+        gauges.sample(time.time(), draining=self.is_stopping)
         self._note_failures(receiver)
         if self._listener_error is not None:
             receiver.is_cut = True
@@ -314,7 +326,7 @@ class Run:
         await receiver.finished.wait()
         self._done.set()
 
-    async def _tick(self) -> None:
+    async def _tick(self, gauges: Gauges) -> None:
         """A sample once a second, a snapshot as often as asked; a feed that its ledger held back goes on."""
         audience = self._audience
         next_sample_s = next_snapshot_s = 0.0
@@ -323,10 +335,10 @@ class Run:
             if now_s >= next_sample_s:
                 is_young = now_s - self.started_s < FINELY_S
                 next_sample_s = now_s + (TICK_S if is_young else SAMPLE_EVERY_S)
-                self._sample(now_s)
+                gauges.sample(now_s, draining=self.is_stopping)
             if audience.on_snapshot is not None and now_s >= next_snapshot_s:
                 next_snapshot_s = now_s + audience.snapshot_every_s
-                audience.on_snapshot(self.snapshot(now_s))
+                audience.on_snapshot(gauges.snapshot(now_s, draining=self.is_stopping))
             self._wake_feed()
             if self._inbox is not None:
                 self._inbox.poll(self.tune)
@@ -397,69 +409,7 @@ class Run:
             else:
                 self._stop = Stop("source", f"the input raised {type(failure).__name__}: {failure}")
 
-    # --- what is known -------------------------------------------------------------------------
-
-    def holding_cause(self) -> str:
-        """What holds calls back now: the limit's cause, rate, consumer or source."""
-        load = self._dispatcher.load()
-        if self._dispatcher.engine.is_paused:
-            return "paused"
-        if self._ledger is not None and self._ledger.is_backed_up:
-            return "consumer"
-        if load.is_outage:
-            return "outage"
-        if load.in_flight + load.lingering >= load.ceiling:
-            return load.cause
-        is_paced = self._feed is not None and self._feed.is_queued if load.is_paced is None else load.is_paced
-        if load.rate_per_s is not None and is_paced:
-            return "rate"
-        return "source"
-
-    def snapshot(self, now_s: float) -> Snapshot:
-        """The run as it stands. Unix time."""
-        load = self._dispatcher.load()
-        lingers_s = load.linger_until_s
-        snapshot = self.stats.snapshot(
-            now_s=now_s,
-            in_flight=load.in_flight,
-            limit=load.ceiling,
-            cause=self.holding_cause(),
-            total=None if self._intake is None else self._intake.records_expected,
-            fraction=self._fraction(),
-            cost_usd=self._spending.usd,
-            draining=self._stop is not None,
-            lingering=load.lingering,
-            linger_until=None if lingers_s is None else now_s + lingers_s - self._dispatcher.engine.clock(),
-        )
-        snapshot.workers = [
-            WorkerPace(each.name, each.in_flight, each.per_s) for each in load.workers if not each.is_lost
-        ]
-        return snapshot
-
-    def _fraction(self) -> float | None:
-        if self._intake is None or self._feed is None:
-            return None
-        return self._intake.finished_share(self._feed.outstanding)
-
-    def _sample(self, now_s: float) -> None:
-        load = self._dispatcher.load()
-        sample = self.stats.sample(
-            now_s=now_s,
-            in_flight=load.in_flight,
-            limit=load.ceiling,
-            cause=self.holding_cause(),
-            rate_per_s=load.rate_per_s,
-        )
-        if self._timeline is not None:
-            self._add_progress(sample, self.snapshot(now_s))
-            self._timeline.append(sample)
-
-    @staticmethod
-    def _add_progress(sample: Sample, seen: Snapshot) -> None:
-        """What the display shows beside the figures of outcomes, for those who watch from elsewhere."""
-        sample.total, sample.fraction, sample.cost_usd = seen.total, seen.fraction, seen.cost_usd
-        sample.lingering, sample.linger_until = seen.lingering, seen.linger_until
-        sample.draining = seen.draining
+    # --- the end -------------------------------------------------------------------------------
 
     def _result(self, meta: dict[str, object]) -> RunResult:
         counts = {status: count for status, count in self.stats.counts.items() if count}
