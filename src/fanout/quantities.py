@@ -1,8 +1,14 @@
-"""Figures written for people: the same on a terminal, in a summary and on a page."""
+"""Figures and times as they are written: the same on a terminal, in a summary, on a page and in files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+
+
+def iso(unix_s: float) -> str:
+    """A moment in UTC, as ISO 8601 with milliseconds."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def number(value: float) -> str:

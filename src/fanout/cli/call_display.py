@@ -17,6 +17,7 @@ from fanout.classify import STATUS_OF_FAILURE, status_of
 from fanout.log_tail import add_log
 from fanout.model import Classification, InvokeTemplate, OnChunk, Outcome, Reply, Verdict
 from fanout.payload import embed
+from fanout.quantities import iso
 from fanout.stats.text import printable
 
 _IN_WORDS = {
@@ -173,7 +174,7 @@ class Display:
             else STATUS_OF_FAILURE[result.verdict],
             attempts=1,
             throttles=int(result.verdict is Verdict.THROTTLED),
-            started_at=_iso(self._started_wall_s),
+            started_at=iso(self._started_wall_s),
             duration_ms=round((time.perf_counter() - self._started_s) * 1e3, 3),
             error=result.error,
             **_own_parameters(self._template),
@@ -209,7 +210,3 @@ def _own_parameters(template: InvokeTemplate) -> dict[str, Any]:
             ("durable_name", "DurableExecutionName"),
         )
     }
-
-
-def _iso(wall_s: float) -> str:
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(wall_s))}.{int(wall_s % 1 * 1000):03d}Z"

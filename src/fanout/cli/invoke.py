@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn
 
 import click
 
+from fanout import exit_codes
 from fanout.cli.aws_options import aws_options
 from fanout.errors import ConfigError
 
@@ -113,12 +114,12 @@ def command(
     try:
         code = asyncio.run(_call(session, template, body, display, transport, timeout))
     except KeyboardInterrupt:
-        _leave("interrupted: a function that was called runs on", 130)
+        _leave("interrupted: a function that was called runs on", exit_codes.SIGINT)
     except BrokenPipeError:
         # The reader has gone, as `head` does. Python would complain when it flushes at exit.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = exit_codes.FAILURES
     sys.exit(code)
 
 

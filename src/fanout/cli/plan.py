@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from fanout import exit_codes
 from fanout.cli.run_options import given_options, run_options
 from fanout.cli.sections import SectionedCommand
 from fanout.commands.options import RunOptions
@@ -116,7 +117,7 @@ def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]
 
     audience = Audience(on_message=say, attach=lambda run: attach_signals(run, say))
     made, report = run_blocking(lambda: plan(request, canary, what_ifs, audience))
-    if report.state == "interrupted" and report.exit_code >= 128:
+    if report.state == "interrupted" and report.exit_code >= exit_codes.SIGHUP:
         sys.exit(report.exit_code)
     return made
 

@@ -16,12 +16,12 @@ import msgspec
 
 from fanout.aws import AwsSession
 from fanout.commands.collection import journaled
-from fanout.commands.run_state import iso
 from fanout.errors import SourceError, TransportError
 from fanout.function_name import split_qualifier
 from fanout.journal import OUTCOMES_FILE, Journal, RunDir, StoredOutcome, decode_line
 from fanout.model import ErrorDetail, Outcome
 from fanout.payload import embed
+from fanout.quantities import iso
 from fanout.queues.accepted import AcceptedCalls
 from fanout.transports.control import ControlClient, ControlRefusal, path_part
 from fanout.transports.signed_http import SignedHttp

@@ -9,11 +9,11 @@ import msgspec
 
 from fanout.batching import BatchPlan, read_reply
 from fanout.batching.plan import BatchShape
-from fanout.commands.run_state import iso
 from fanout.config import Options
 from fanout.errors import ConfigError
 from fanout.model import ErrorDetail, Outcome, Status
 from fanout.payload import embed
+from fanout.quantities import iso
 from fanout.queues.results import CallResult
 
 

@@ -14,6 +14,7 @@ from fanout.commands.request import Request
 from fanout.commands.run_input import first_input
 from fanout.errors import FanoutError, is_short_of_memory
 from fanout.journal import BEGUN_FILES, Replay, RunDir
+from fanout.quantities import iso
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 from fanout.runs import Run, RunResult
@@ -60,11 +61,6 @@ def _input(request: Request) -> dict[str, Any]:
     if is_queue(request.location):
         return {"location": request.location, "fingerprint": {"kind": "queue"}}
     return first_input(request)
-
-
-def iso(unix_s: float) -> str:
-    """UTC in ISO 8601, with milliseconds."""
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def last_state(result: RunResult, run: Run) -> dict[str, Any]:

@@ -8,14 +8,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
+from fanout import exit_codes
 from fanout.commands.bookkeeping import Bookkeeping, State
 from fanout.commands.options import RunOptions
-from fanout.commands.run_state import function_state, iso, last_state, messages, write_page
+from fanout.commands.run_state import function_state, last_state, messages, write_page
 from fanout.commands.workers import make_dispatcher
 from fanout.dispatcher import IntakeDispatcher
 from fanout.errors import FanoutError, FatalRefusal, SourceError
 from fanout.journal import Journal, RunDir, SyncListener
 from fanout.outputs.stdout import StdoutSink
+from fanout.quantities import iso
 from fanout.report.summary import RunReport
 from fanout.runs import (
     Ledger,
@@ -131,7 +133,9 @@ class RunSession:
         try:
             return await run.execute(intake)
         except FatalRefusal as error:
-            self._write_state({"state": "fatal", "halted_by": "fatal", "message": str(error), "exit_code": 4})
+            self._write_state(
+                {"state": "fatal", "halted_by": "fatal", "message": str(error), "exit_code": exit_codes.FATAL}
+            )
             raise
         except BaseException as error:
             self._write_state({"state": "interrupted", "message": type(error).__name__})
