@@ -39,19 +39,19 @@ Examples:
     "--wait",
     type=DURATION,
     metavar="DURATION",
-    help="How long to wait for what is missing. Default: as long as a result can take.",
+    help="How long to wait for missing results. Default: as long as one can take.",
 )
 @click.option(
     "--allow-strangers",
     is_flag=True,
-    help="Put messages of others back even where that counts against a redrive policy.",
+    help="Put messages of others back even where a redrive policy counts that.",
 )
 @click.option(
-    "--outputs", is_flag=True, help="Of durable executions: ask for what each returned (10 a second)."
+    "--outputs", is_flag=True, help="For durable executions: read what each returned (10 a second)."
 )
 @aws_options
-@click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress and no summary.")
 def command(
     run_dir: Path,
     queues: tuple[str, ...],

@@ -64,7 +64,7 @@ def command(ctx: click.Context, /, **values: Any) -> int:
     With -- COMMAND [ARGUMENT…] at the end: run COMMAND, whose Lambda calls come here, and end with it.
 
     Handlers run in real processes, one call at a time each, with cold starts, timeouts and limits as
-    on Lambda. For learning, tests and rehearsing a batch: it is no sandbox, and listens on loopback only.
+    on Lambda. For learning, tests and rehearsing a batch: it is not a sandbox, and listens on loopback only.
     """
     settings = settings_from(values, ctx.meta[_COMMAND])
     from fanout.emulator.server import serve

@@ -33,13 +33,11 @@ _EXIT_FATAL = 4
 @click.command("limits", epilog=_EPILOG)
 @click.argument("function")
 @click.option("--qualifier", metavar="NAME", help="A version or an alias.")
-@click.option(
-    "-j", "--concurrency", default="auto", metavar="N|P%|auto|@FILE", help="As a run would be told. [auto]"
-)
+@click.option("-j", "--concurrency", default="auto", metavar="N|P%|auto|@FILE", help="As for a run. [auto]")
 @click.option(
     "--leave",
     metavar="N|P%",
-    help="Show too what CloudWatch says is claimed, and what would be left for a run.",
+    help="Also show what others use, as CloudWatch reports it, and what a run would get.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 @aws_options

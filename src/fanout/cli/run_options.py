@@ -243,8 +243,8 @@ what_is_kept = _group(
         "--on-finish", metavar="COMMAND", help="Run COMMAND at the end; it gets the summary as JSON on stdin."
     ),
     click.option("--report/--no-report", default=None, help="Write report.html at the end (default)."),
-    click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout."),
-    click.option("--quiet", "-q", is_flag=True, help="No progress and no summary."),
+    click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout."),
+    click.option("--quiet", "-q", is_flag=True, help="Show no progress and no summary."),
 )
 
 dashboard_option = click.option(

@@ -31,17 +31,27 @@ Examples:
 
 @click.command(epilog=_EXAMPLES, short_help="Change a run while it goes on.")
 @run_dir_argument()
-@click.option("-j", "--concurrency", metavar="N|P%|auto", help="Calls in flight.")
+@click.option("-j", "--concurrency", metavar="N|P%|auto", help="Calls in flight at the most.")
 @click.option("--rate", type=float, metavar="PER_SECOND", help="At most this many calls per second.")
-@click.option("--retries", type=click.IntRange(min=0), metavar="N", help="Extra attempts.")
+@click.option(
+    "--retries", type=click.IntRange(min=0), metavar="N", help="Extra attempts after a passing failure."
+)
 @click.option("--deadline", type=DURATION, metavar="DURATION", help="Stop this long from now.")
 @click.option("--max-cost", type=float, metavar="USD", help="Stop when the run has cost this much.")
-@click.option("--tolerated-failure-count", type=click.IntRange(min=0), metavar="N", help="Failed records.")
 @click.option(
-    "--tolerated-failure-percentage", type=click.FloatRange(0, 100), metavar="P", help="Their share."
+    "--tolerated-failure-count",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Stop when more than N records fail.",
 )
-@click.option("--pause/--continue", default=None, help="Hold new calls; let them go on.")
-@click.option("--json", "as_json", is_flag=True, help="What is in force, as JSON on stdout.")
+@click.option(
+    "--tolerated-failure-percentage",
+    type=click.FloatRange(0, 100),
+    metavar="P",
+    help="Stop when more than P percent of the records fail.",
+)
+@click.option("--pause/--continue", default=None, help="Hold new calls, or start them again.")
+@click.option("--json", "as_json", is_flag=True, help="Print the options in force as JSON on stdout.")
 def command(run_dir: Path, as_json: bool, **changes: Any) -> None:
     """Change the run that goes on in RUN_DIR, and say what is now in force.
 

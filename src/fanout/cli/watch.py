@@ -30,7 +30,7 @@ Examples:
 
 @click.command("watch", epilog=_EXAMPLES, short_help="Follow a run from another terminal.")
 @run_dir_argument()
-@click.option("--once", is_flag=True, help="Say how it stands in one line, and end.")
+@click.option("--once", is_flag=True, help="Print the state of the run in one line, and end.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a second on stdout, no display.")
 def command(run_dir: Path, once: bool, as_json: bool) -> None:
     """Show the display of the run in RUN_DIR until it ends, then its summary.

@@ -68,7 +68,7 @@ OPTIONS = (
         kind=int,
         default=128,
         metavar="MB",
-        help="Memory size that is told to the handler and in REPORT lines; not enforced. Default: 128.",
+        help="Memory size in the handler's context and in REPORT lines; not enforced. Default: 128.",
     ),
     Option(
         flag="--bootstrap",
@@ -84,7 +84,11 @@ OPTIONS = (
         help="Format of START, END, REPORT.",
     ),
     Option(
-        flag="--host", name="host", default="127.0.0.1", metavar="HOST", help="A loopback address; no other."
+        flag="--host",
+        name="host",
+        default="127.0.0.1",
+        metavar="HOST",
+        help="A loopback address to listen on.",
     ),
     Option(
         flag="--port",
@@ -146,7 +150,7 @@ OPTIONS = (
         flag="--count-by",
         name="count_by",
         metavar="EXPR",
-        help="Count executions by this member of the payload (a name, or JMESPath); told at /_fanout/stats.",
+        help="Count executions by this member of the payload (a name, or JMESPath), shown at /_fanout/stats.",
     ),
     Option(
         flag="--ready-json",
