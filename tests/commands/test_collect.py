@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import pytest
 import fanout
 from fanout.commands.changes import Changes
 from fanout.commands.collect import collect
-from fanout.commands.collection import Collection
+from fanout.commands.collection import Collection, CollectionStop
+from fanout.commands.live_page import with_live_page
 from fanout.commands.redrive import redrive
 from fanout.errors import ConfigError, SourceError
 from fanout.journal import iter_outcomes
 from fanout.model import InvokeTemplate, OnChunk, Reply
-from fanout.runs.audience import Audience
+from fanout.runs.audience import Audience, Stoppable
+from fanout.stats import Stats
 from tests.queues.stand_in import ACCOUNT, Queue, serving
 
 
@@ -113,12 +115,18 @@ async def accepted(out: Path, count: int) -> Accepting:
 
 
 async def gather(
-    out: Path, patch: pytest.MonkeyPatch, *queues: Queue, objects: Any = None, said: Any = None, **asked: Any
+    out: Path,
+    patch: pytest.MonkeyPatch,
+    *queues: Queue,
+    objects: Any = None,
+    said: Any = None,
+    attach: Any = None,
+    **asked: Any,
 ) -> fanout.RunReport:
     """``collect`` against queues and Lambda's configuration."""
     async with serving(*queues, objects=objects or {}) as url:
         patch.setenv("AWS_ENDPOINT_URL_SQS", url)
-        audience = Audience(on_message=None if said is None else said.append)
+        audience = Audience(on_message=None if said is None else said.append, attach=attach)
         return await collect(out, Collection(endpoint_url=url, **{"wait_s": 1.0, **asked}), audience)
 
 
@@ -151,6 +159,44 @@ async def test_every_accepted_record_gets_its_result(tmp_path: Path, monkeypatch
         else:
             assert outcome.error is not None
             assert (outcome.error.type, outcome.input) == ("ValueError", {"n": outcome.seq})
+
+
+async def test_a_signal_before_the_first_receive_ends_a_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is heeded from the start, and what is missing stays open; nothing can be tuned."""
+    out = tmp_path / "run"
+    await accepted(out, 3)
+
+    def attach(stop: Stoppable) -> Callable[[], None]:
+        with pytest.raises(ConfigError, match="its results are collected"):
+            stop.tune({"rate": 1})
+        stop.stop("sigint")
+        assert stop.is_stopping
+        return lambda: None
+
+    wanted = configured(on_success="ok", on_failure="ok")
+    async with asyncio.timeout(20):
+        report = await gather(out, monkeypatch, Queue("ok"), objects=wanted, attach=attach, wait_s=60.0)
+    assert counted(report) == {"accepted": 3}
+
+
+async def test_a_live_page_goes_on_into_the_collection() -> None:
+    """What is attached then is a collection, which has no figures to draw."""
+    attached: list[Stoppable] = []
+
+    async def begin(audience: Audience) -> fanout.RunReport:
+        assert audience.attach is not None
+        audience.attach(CollectionStop())()
+        return fanout.RunReport.from_stats(Stats(), {"state": "finished"})
+
+    def attach(run: Stoppable) -> Callable[[], None]:
+        attached.append(run)
+        return lambda: None
+
+    report = await with_live_page(begin, Audience(attach=attach), port=0, title="f")
+    assert report.state == "finished"
+    assert [type(each) for each in attached] == [CollectionStop]
 
 
 async def test_duplicates_and_late_copies_change_nothing(
