@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from fanout.aws import LOCAL_KEYS, AwsSession
-from fanout.aws.metrics import claimed_concurrency
 from fanout.config import Concurrency, Options, parse_concurrency, parse_leave
+from fanout.dispatcher.events import EventLog
+from fanout.dispatcher.left_free import LeftFree
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.limit import AdaptiveLimit, ManagedRamp, Ramp, Scaling
 from fanout.pacer import Pacer
 from fanout.quotas import RECOLLECTIONS, Memory, Quotas, assumed, decide, discover, watch
-from fanout.quotas.leave import READ_S, Claimed, OwnUse, leave_ceiling
 from fanout.transports import Transport, open_transport
 from fanout.transports.control import ControlClient
 from fanout.transports.open_files import make_room_for
@@ -26,7 +27,6 @@ from fanout.transports.signed_http import SignedHttp
 
 if TYPE_CHECKING:
     from fanout.dispatcher.engine import Engine
-from fanout.dispatcher.events import EventLog
 
 TIMEOUT_SLACK_S = 15.0  # above the function's own: set-up of an environment, and the way there and back
 _CONNECTIONS_AT_MOST = 10_000
@@ -50,9 +50,7 @@ class Budget:
         self._http: SignedHttp | None = None
         self._control: ControlClient | None = None
         self._memory: Memory | None = None
-        self._leave = None if options.leave is None else parse_leave(options.leave)
-        self._left: int | None = None
-        self._own_use = OwnUse()
+        self._left_free: LeftFree | None = None
         self.used_elsewhere: Callable[[], int] | None = None  # calls in flight, where others make them
         self._is_rereading = False
         self._stack = AsyncExitStack()
@@ -111,8 +109,15 @@ class Budget:
                 limit=quotas.budget,
                 source=quotas.budget_source,
             )
-            self._begin_to_leave(quotas)
-            budget = quotas.budget if self._left is None else min(quotas.budget, self._left)
+            if options.leave is not None:
+                self._left_free = LeftFree(
+                    parse_leave(options.leave),
+                    quotas,
+                    invocation_type=options.invocation_type,
+                    events=self._events,
+                )
+            left = self._left
+            budget = quotas.budget if left is None else min(quotas.budget, left)
             self.limit = AdaptiveLimit(budget, cause=quotas.cause, ramp=self._scaling(quotas))
             self.pacer = Pacer(self._rate())
             if self._own_transport is not None:
@@ -193,8 +198,16 @@ class Budget:
             engine.pump()
 
         async with anyio.create_task_group() as group:
-            if self._leave is not None:
-                group.start_soon(self._leave_some, engine)
+            if self._left_free is not None and self._left is not None:
+                assert self._session is not None
+                keep = partial(
+                    self._left_free.keep,
+                    self._session,
+                    own_calls=lambda: self._own_calls(engine),
+                    account=lambda: self.quotas.account,
+                    on_read=lambda: self._apply(engine),
+                )
+                group.start_soon(keep)
             await self._watch_limits(on_change)
             group.cancel_scope.cancel()
 
@@ -252,49 +265,23 @@ class Budget:
     def _apply(self, engine: Engine) -> None:
         """The budget, or what is left of the account where that is less."""
         budget, cause = self.quotas.budget, self.quotas.cause
-        if self._left is not None and self._left < budget:
-            budget, cause = self._left, "left"
+        left = self._left
+        if left is not None and left < budget:
+            budget, cause = left, "left"
         # A function switched off while it is called (reserved 0) is asked one call at a time: its
         # throttles use the patience up, and say why.
         self.limit.set_budget(max(1, budget), engine.clock(), cause)
         engine.pump()
 
-    def _begin_to_leave(self, quotas: Quotas) -> None:
-        """Before the first call others are not known: nothing but what is to be left is kept free."""
-        if self._leave is None:
-            return
-        if quotas.reserved is not None or self._options.invocation_type != "RequestResponse":
-            why = f"Lambda does not limit {self._options.invocation_type} calls at once"
-            if quotas.reserved is not None:
-                why = f"the function's {quotas.reserved:,} calls at once are reserved for it alone"
-            self._events.warning("leave", "--leave has no meaning here: %s", why)
-            self._leave = None
-        elif quotas.account is None:
-            self._events.warning("leave", "--leave is not kept: the account's concurrency cannot be read")
-            self._leave = None
-        else:
-            self._left = leave_ceiling(quotas.account, self._leave, None, self._own_use)
+    @property
+    def _left(self) -> int | None:
+        """How many calls at once are left of the account; None where nothing is to be left."""
+        return None if self._left_free is None else self._left_free.ceiling
 
-    async def _leave_some(self, engine: Engine) -> None:
-        """Read once a minute how much others use, and keep what is to be left free. Until cancelled."""
-        assert self._leave is not None
-        assert self._session is not None
-        next_at_s, was_told = engine.clock(), False
-        while True:
-            here = engine.gate.in_flight + engine.gate.lingering
-            self._own_use.note(here if self.used_elsewhere is None else self.used_elsewhere(), time.time())
-            if engine.clock() >= next_at_s:
-                next_at_s = engine.clock() + READ_S
-                found = await claimed_concurrency(self._session)
-                if isinstance(found, str):
-                    if not was_told:
-                        was_told = True
-                        self._events.warning("leave", "--leave: %s; others are assumed to use nothing", found)
-                elif (account := self.quotas.account) is not None:
-                    self._left = leave_ceiling(account, self._leave, Claimed(*found), self._own_use)
-                    self._events.info("leave", "--leave: %d calls at once are left for this run", self._left)
-                self._apply(engine)
-            await anyio.sleep(1.0)
+    def _own_calls(self, engine: Engine) -> int:
+        if self.used_elsewhere is not None:
+            return self.used_elsewhere()
+        return engine.gate.in_flight + engine.gate.lingering
 
     def _rate(self) -> float | None:
         """The user's rate, bounded by one that was read; else what was read or assumed."""
