@@ -40,6 +40,14 @@ def _no_aws_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
 
 
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that open nothing, and a Region: for servers on this machine."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+
+
 @pytest.fixture(autouse=True)
 def _no_recollections() -> None:
     """What one test's Lambda answered says nothing about the next one's."""
