@@ -147,3 +147,12 @@ def test_files_are_completed_where_a_path_is_wanted(words: list[str]) -> None:
 
     complete = ShellComplete(cli, {}, "fanout", "_FANOUT_COMPLETE")
     assert [item.type for item in complete.get_completions(words[:-1], words[-1])] == ["file"]
+
+
+def test_a_verb_on_a_run_names_no_option_that_it_would_refuse() -> None:
+    """What a run sends is settled; ``resume`` refuses a change of it, and its help does not offer one."""
+    for verb in ("resume", "redrive"):
+        told = help_of(verb)
+        assert "--concurrency" in told
+        for option in ("--select", "--payload", "--format", "--batch-shape", "--durable", "--tenant-id"):
+            assert option not in told, (verb, option)

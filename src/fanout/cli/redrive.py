@@ -11,7 +11,7 @@ from fanout.cli.resume import ask, may_have_run_option
 from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.cli.run_display import watch
 from fanout.cli.run_options import dashboard_option, given_on_later_run, run_options
-from fanout.cli.sections import SectionedCommand
+from fanout.cli.sections import LaterCommand
 from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Examples:
 """
 
 
-@click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="Send the failed records of a run again.")
+@click.command(cls=LaterCommand, epilog=_EXAMPLES, short_help="Send the failed records of a run again.")
 @run_dir_argument(sends=True)
 @click.option(
     "--status",

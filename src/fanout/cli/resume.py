@@ -11,7 +11,7 @@ import click
 from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.cli.run_display import watch
 from fanout.cli.run_options import dashboard_option, given_on_later_run, queue_options, run_options
-from fanout.cli.sections import SectionedCommand
+from fanout.cli.sections import LaterCommand
 from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ Examples:
 """
 
 
-@click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="Go on where a run stopped.")
+@click.command(cls=LaterCommand, epilog=_EXAMPLES, short_help="Go on where a run stopped.")
 @run_dir_argument(sends=True)
 @click.option(
     "--take", type=click.IntRange(min=0), metavar="N", help="Only the first N records of the input."

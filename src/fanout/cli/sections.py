@@ -109,10 +109,16 @@ _WIDEST_OPTION = 26  # the same column in all sections
 class SectionedCommand(click.Command):
     """A command whose help has its options by theme; one that has no place here stands at the end."""
 
+    def left_out(self) -> frozenset[str]:
+        """Options that the help does not name."""
+        return frozenset()
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the sections. Completion and parsing are click's own."""
         rows: dict[str, dict[str, tuple[str, str]]] = {heading: {} for heading in (*SECTIONS, _OTHERS)}
         for param in self.get_params(ctx):
+            if param.name in self.left_out():
+                continue
             row = param.get_help_record(ctx)
             if isinstance(param, click.Option) and row is not None:
                 name = str(param.name)
@@ -122,3 +128,13 @@ class SectionedCommand(click.Command):
                 order = [name for name in SECTIONS.get(heading, found) if name in found]
                 with formatter.section(heading):
                     formatter.write_dl([found[name] for name in order], col_max=_WIDEST_OPTION)
+
+
+class LaterCommand(SectionedCommand):
+    """A verb on a run: its help leaves out what a run keeps, which is parsed to be refused in words."""
+
+    def left_out(self) -> frozenset[str]:
+        """Options that change what is sent."""
+        from fanout.commands.options import KEPT_ON_RESUME
+
+        return KEPT_ON_RESUME
