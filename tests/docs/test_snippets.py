@@ -23,7 +23,7 @@ FUNCTIONS = ["my-function", "price-order", "f"]
 # What a test cannot have: another program, a service of AWS, a machine of its own.
 ELSEWHERE = re.compile(
     r"\b(aws|docker|parallel|dagster|pip|dask|crontab|curl|kubectl|watch|tune)\b"
-    r"|s3:|sqs:|https?:|--durable|--workers|Event|--port|runs/…"
+    r"|s3:|sqs:|https?:|--durable|--workers|--scheduler|--results|Event|--port|runs/…"
 )
 # Not every block ends with 0: runs with failures exit with 1, those that stop early with 3 or 5.
 ORDERLY = {0, 1, 3, 5}
