@@ -13,6 +13,7 @@ machine.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import socket
 import sys
@@ -71,7 +72,10 @@ def _cost(chosen: Any) -> dict[str, Any]:
         write_records(file, records)
         for _ in range(chosen.rounds):
             command = [sys.executable, "-m", "benchmarks.workers", "--file", str(file)]
-            usage = run_process([*command, "--workers", str(chosen.workers)])
+            keys = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}  # signing needs some
+            usage = run_process(
+                [*command, "--workers", str(chosen.workers)], environment={**os.environ, **keys}
+            )
             if usage.exit_code:
                 raise SystemExit(usage.stderr)
             figures.append(json.loads(usage.stdout.splitlines()[-1]))

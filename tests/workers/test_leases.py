@@ -251,3 +251,17 @@ def test_a_window_follows_the_rate() -> None:
     assert window.room(0, 0) == 0
     window.note(500, 0.1)
     assert window.room(0, 5) == 1000
+
+
+def test_a_window_outlasts_slow_orders() -> None:
+    """Where half a second passes between two, a window of 0.2 s would shrink with each to the least."""
+    window = Window()
+    for _ in range(12):
+        window.note(window.records, 0.5)  # it had started them all
+    assert window.records > 500
+    grown = window.records
+    window.note(0, 0.5)
+    assert window.records == grown // 2
+    window = Window()
+    window.note(1000, 5.0)  # it stood still: no more than a second's
+    assert window.records == 200

@@ -10,10 +10,12 @@ WINDOW_S = 0.2  # of a worker's rate
 LEAST = 16  # records
 MOST_BYTES = 8 * 1024 * 1024  # of payloads in one order
 ORDER_EVERY_S = 0.1
+_SPARE = 1.5  # of what a worker starts between two orders, where they come late
+_LONGEST_S = 1.0  # of its rate: a lease ends then
 
 
 class Window:
-    """One worker's. ``started_per_s`` follows its reports, so that a window doubles with each at first."""
+    """One worker's. It follows the rate of its reports, so that it doubles with each at first."""
 
     def __init__(self) -> None:
         self.records = LEAST
@@ -22,7 +24,8 @@ class Window:
         """A report: so many records were started since the one before."""
         if elapsed_s <= 0:
             return
-        self.records = max(LEAST, round(started / elapsed_s * WINDOW_S), self.records // 2)
+        lasts_s = min(_LONGEST_S, max(WINDOW_S, _SPARE * elapsed_s))
+        self.records = max(LEAST, round(started / elapsed_s * lasts_s), self.records // 2)
 
     def room(self, held: int, permits: int) -> int:
         """How many more records a worker may have that holds so many unsent, and has so many permits."""
