@@ -25,7 +25,7 @@ _XZ_MEMORY_BYTES = 512 * 1024 * 1024  # what xz -9 asks for is 65 MiB
 _ZSTD_WINDOW_LOG = 31
 _MAGIC_BYTES = 6
 _SKIPPABLE = b"\x50\x2a\x4d\x18"  # a frame of zstd
-UNPACKED_BYTES = 4 * CHUNK_BYTES
+UNPACKED_BYTES = CHUNK_BYTES
 
 
 class _Decompressor(Protocol):

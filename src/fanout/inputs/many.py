@@ -199,7 +199,8 @@ class ManySource:
             return
         self._objects = len(page)
         more = " or more" if len(page) >= PAGE_KEYS else ""
-        self._on_notice(f"{location}: {len(page):,} objects{more}, one call each")
+        count = "1 object, one call" if len(page) == 1 else f"{len(page):,} objects{more}, one call each"
+        self._on_notice(f"{location}: {count}")
 
 
 def _object_of(entry: Entry) -> bytes:
