@@ -39,9 +39,10 @@ def _flight(stats: Stats) -> str:
     limits = [bin_.limit for bin_ in seen if bin_.limit is not None]
     causes = list(dict.fromkeys(bin_.cause for bin_ in seen if bin_.cause))
     share = stats.share_of_limit
+    least, highest = number(min(limits)), number(max(limits))
+    limit = f"of {least}" if least == highest else f"between {least} and {highest}"
     return (
-        f"At most {most:,} calls were in flight, under a limit between {number(min(limits))} and "
-        f"{number(max(limits))}"
+        f"At most {most:,} calls were in flight, under a limit {limit}"
         + (f"; {percent(share)} of it was used" if share is not None else "")
         + (f". Set by: {', '.join(causes)}." if causes else ".")
     )

@@ -53,8 +53,10 @@
       const text = await reply.text();
       if (!reply.ok) answer.textContent = `Not changed: ${text}`;
       else {
-        const now = Object.entries(JSON.parse(text)).filter(([, value]) => value !== null)
+        const { pause, ...inForce } = JSON.parse(text);
+        const now = Object.entries(inForce).filter(([, value]) => value !== null)
           .map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
+        if (pause) now.unshift("paused");
         answer.textContent = `Now in force: ${now.join(", ")}`;
       }
     } catch {
