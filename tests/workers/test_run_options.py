@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import fanout
+from fanout.cli import cli
 from fanout.commands.options import RunKeywords
 from fanout.stats import Snapshot
 from tests.workers.crew_here import CrewHere, Function, install
@@ -92,6 +94,13 @@ def _seqs(tmp_path: Path) -> list[int]:
     return sorted(outcome["seq"] for outcome in _outcomes(tmp_path))
 
 
+def _command(*words: str) -> dict[str, Any]:
+    found = CliRunner().invoke(cli, [*words, "--json", "--quiet"], catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    summary: dict[str, Any] = json.loads(found.stdout)
+    return summary
+
+
 def test_every_record_once_within_the_budget(
     tmp_path: Path, crews: list[CrewHere], function: Function
 ) -> None:
@@ -159,6 +168,42 @@ def test_batches_are_formed_by_workers(tmp_path: Path, crews: list[CrewHere], fu
     assert report.counts["succeeded"] == RECORDS
     assert function.runs.total() < RECORDS / 4
     assert report.calls == function.runs.total()
+
+
+def test_a_resume_goes_on_with_workers(tmp_path: Path, crews: list[CrewHere], function: Function) -> None:
+    """As many as before; nothing runs twice."""
+    _run(tmp_path, enough=50)
+    summary = _command("resume", str(tmp_path / "r"), "--all")
+    assert summary["counts"]["succeeded"] == RECORDS
+    assert _seqs(tmp_path) == list(range(RECORDS))
+    assert set(function.runs.values()) == {1}
+    assert len(crews) == 2
+    assert {each["name"] for each in summary["workers"]} == {"w0", "w1"}
+
+
+def test_a_redrive_sends_failures_by_workers(
+    tmp_path: Path, crews: list[CrewHere], function: Function
+) -> None:
+    """From the journal alone."""
+    function.fails = True
+    _run(tmp_path, take=30)
+    function.fails = False
+    (tmp_path / "in.jsonl").unlink()
+    summary = _command("redrive", str(tmp_path / "r"))
+    assert summary["counts"]["succeeded"] == 30
+    assert set(function.runs.values()) == {2}
+    assert len(crews) == 2
+
+
+def test_without_a_directory_outcomes_come_to_listeners(crews: list[CrewHere], function: Function) -> None:
+    """In the order of the input where that is asked for."""
+    heard: list[int] = []
+    report = fanout.run(
+        "f", ({"id": number} for number in range(60)), out=None, keep_order=True,
+        on_outcome=lambda outcome: heard.append(outcome.seq), **BASE,
+    )  # fmt: skip
+    assert report.exit_code == 0
+    assert heard == list(range(60))
 
 
 def _during(crews: list[CrewHere], after: int, act: Callable[[CrewHere], None]) -> Callable[[Snapshot], None]:
