@@ -268,13 +268,13 @@ async def test_tune_changes_the_budget_of_all(
     from fanout.commands.options import RunOptions
     from fanout.commands.workers import make_dispatcher
     from fanout.dispatcher import Hooks
-    from fanout.runs import Intake, PassingLedger
+    from fanout.runs import Audience, Intake, PassingLedger
     from fanout.runs.receiver import RunReceiver
 
     install(monkeypatch, function)
     given: Any = {**BASE, "concurrency": 30}
     options = RunOptions.of("f", given)
-    dispatcher = make_dispatcher(options, hooks=Hooks(), run_id=None, generation=0, say=lambda text: None)
+    dispatcher = make_dispatcher(options, hooks=Hooks(), run_id=None, generation=0, audience=Audience())
     async with dispatcher:
         receiver = RunReceiver(PassingLedger(lambda outcomes: None), None, lambda: None)
         dispatcher.start_feed(Intake(payloads=iter(range(1500))), receiver)

@@ -36,6 +36,7 @@ def watch(
         on_snapshot=None if quiet else progress.update,
         snapshot_every_s=progress.interval_s,
         on_message=progress.message,
+        on_note=None if quiet else progress.message,
         attach=lambda run: attach_signals(run, progress.message),
     )
     try:

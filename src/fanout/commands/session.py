@@ -108,7 +108,7 @@ class RunSession:
                 hooks=ThrottleCount(bookkeeping.stats),
                 run_id=run_id,
                 generation=bookkeeping.generation,
-                say=self._audience.say,
+                audience=self._audience,
             ),
             open_ledger=self._open_ledger,
             stats=bookkeeping.stats,

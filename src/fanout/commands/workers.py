@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from fanout.commands.options import RunOptions
 from fanout.dispatcher import Hooks, IntakeDispatcher
 from fanout.errors import ConfigError
+from fanout.runs import Audience
 
 
 def check_workers(options: RunOptions) -> None:
@@ -32,7 +32,7 @@ def check_workers(options: RunOptions) -> None:
 
 
 def make_dispatcher(
-    options: RunOptions, *, hooks: Hooks, run_id: str | None, generation: int, say: Callable[[str], None]
+    options: RunOptions, *, hooks: Hooks, run_id: str | None, generation: int, audience: Audience
 ) -> IntakeDispatcher:
     """The dispatcher of checked options. The deadline is the run's, not that of each intake."""
     calls = replace(options.calls, deadline=None)
@@ -46,7 +46,8 @@ def make_dispatcher(
             run_id=run_id,
             generation=generation,
             names_calls=options.durable,
-            say=say,
+            say=audience.say,
+            note=audience.note,
         )
     return IntakeDispatcher(
         calls,

@@ -48,6 +48,7 @@ class Audience:
     on_started: Callable[[IntakeDispatcher], None] | None = None
     on_tuned: Callable[[Tuning, Mapping[str, Any]], None] | None = None
     on_message: Callable[[str], None] | None = None
+    on_note: Callable[[str], None] | None = None  # what is good to know where somebody looks on
     attach: Callable[[Stoppable], Callable[[], None]] | None = None
 
     def hear(self, outcomes: Sequence[Outcome]) -> None:
@@ -57,6 +58,11 @@ class Audience:
         if self.on_outcome is not None:
             for outcome in outcomes:
                 self.on_outcome(outcome)
+
+    def note(self, text: str) -> None:
+        """One line for whoever watches the progress."""
+        if self.on_note is not None:
+            self.on_note(text)
 
     def say(self, text: str) -> None:
         """One line for the person, if one listens."""

@@ -84,11 +84,13 @@ class Coordinator(IntakeDispatcher):
         run_id: str | None = None,
         generation: int = 0,
         names_calls: bool = False,
-        say: Callable[[str], None] = _log.info,
+        say: Callable[[str], None] | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(options, hooks=hooks, run_id=run_id, generation=generation, names_calls=names_calls)
         self.crew = crew
-        self.say = say
+        self._say = say
+        self._note = note
         self.hooks = hooks or Hooks()
         self.book = LeaseBook()
         self.members: dict[str, Member] = {}
@@ -102,12 +104,12 @@ class Coordinator(IntakeDispatcher):
         await super().__aenter__()
         self.budget.used_elsewhere = self._in_use
         try:
-            self.say(self.crew.start_message)
+            self.note(self.crew.start_message)
             await self.crew.open()
             await self._meet()
             if self.members:
                 count = len(self.members)
-                self.say(f"{count} worker{'s' if count > 1 else ''} take{'' if count > 1 else 's'} work")
+                self.note(f"{count} worker{'s' if count > 1 else ''} take{'' if count > 1 else 's'} work")
             else:
                 self.say(f"no worker is there yet: waiting {ALONE_S:.0f} s for one")
         except BaseException as error:
@@ -146,6 +148,18 @@ class Coordinator(IntakeDispatcher):
             self._start_serving(member)
         as_a_run_asks: RunFeed = feed
         return as_a_run_asks
+
+    def say(self, text: str) -> None:
+        """What a person must hear of."""
+        _log.warning(text)
+        if self._say is not None:
+            self._say(text)
+
+    def note(self, text: str) -> None:
+        """What is good to know for whoever watches."""
+        _log.info(text)
+        if self._note is not None:
+            self._note(text)
 
     def load(self) -> Load:
         """What is in flight on all workers, and what holds calls back."""
@@ -247,7 +261,7 @@ class Coordinator(IntakeDispatcher):
                 names = []
             for name in names:
                 if name not in self._known and await self._greet(name) is None:
-                    self.say(f"worker {shown(name)} joined")
+                    self.note(f"worker {shown(name)} joined")
                     self._start_serving(self.members[name])
             alone_since_s = None if self.members else alone_since_s or now_s
             if alone_since_s is not None and now_s - alone_since_s >= ALONE_S:
