@@ -20,7 +20,7 @@ async def service() -> None:
         outcome: fanout.Outcome = await dispatcher.invoke({"a": 1})
         outcomes: fanout.Outcomes = dispatcher.map([1, 2], ordered=True)
 
-report: fanout.RunReport = fanout.run("f", [1], concurrency=5, take=3, thresholds=["p95<1s"], key="id")
+report: fanout.RunReport = fanout.run("f", [1], concurrency=5, take=3, threshold=["p95<1s"], key="id")
 report = fanout.run("f", "in.jsonl", out="runs/x", resume=True, on_progress=lambda seen: print(seen.done))
 counted: fanout.DryRunReport = fanout.dry_run("f", [1], key="id", batch=10)
 """

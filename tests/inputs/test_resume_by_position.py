@@ -136,7 +136,8 @@ class Shared:
         """Others go on using it."""
 
 
-@settings(max_examples=5)
+@pytest.mark.slow
+@settings(max_examples=8)
 @given(st.sampled_from([*NAMES, "in.parquet"]), HOLES, st.randoms(use_true_random=False))
 async def test_an_object_is_entered_through_cuts(
     name: str, holes: list[tuple[int, int]], rng: random.Random
