@@ -17,6 +17,7 @@ from fanout.commands.history import spent
 from fanout.commands.local import local_function
 from fanout.commands.on_finish import conclude
 from fanout.commands.options import RunOptions
+from fanout.commands.recorded_input import location_of
 from fanout.commands.run_state import counts_of, records_read
 from fanout.commands.session import RunSession
 from fanout.cost import CostEstimate, Prices
@@ -96,7 +97,7 @@ async def go_on_redriving(
         statuses=filters["statuses"],
         error_types=filters["error_types"],
         before_generation=int(run_dir.state.get("generation", 0)),
-        collected_only=is_queue((run_dir.state.get("input") or {}).get("location")),
+        collected_only=is_queue(location_of(run_dir.state)),
     )
     return await _send_again(run_dir, known, filters, found, options, local, changes, audience)
 
@@ -146,7 +147,7 @@ def _redrivable(
 
     Raises ConfigError where all of them were left in their queue: there they are sent again.
     """
-    location = (run_dir.state.get("input") or {}).get("location")
+    location = location_of(run_dir.state)
     found = Redrive(
         run_dir.path,
         statuses=statuses,

@@ -27,6 +27,7 @@ from fanout.commands.queue import (
     open_queue,
     queue_intake,
 )
+from fanout.commands.recorded_input import location_of
 from fanout.commands.redrive import go_on_redriving
 from fanout.commands.result_sources import sources_of
 from fanout.commands.run_input import DialectNote, another_input, reopen_input
@@ -112,7 +113,7 @@ class _Resume:
         self._local = local
         self._changes = changes
         self._audience = audience
-        self._location = str((run_dir.state.get("input") or {}).get("location"))
+        self._location = location_of(run_dir.state) or ""
 
     async def go(self, payloads: Any) -> RunReport:
         history = await anyio.to_thread.run_sync(

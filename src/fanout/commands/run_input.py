@@ -11,6 +11,7 @@ import msgspec
 
 from fanout.aws import ServiceClients
 from fanout.commands.options import RunOptions, options_of
+from fanout.commands.recorded_input import ITERABLE, RecordedInput, recorded_input
 from fanout.commands.request import Request
 from fanout.errors import JournalError, SourceError
 from fanout.inputs import (
@@ -108,17 +109,16 @@ def reopen_input(
     never kept, or is another one now.
     """
     state = run_dir.state
-    recorded = state.get("input")
-    if not isinstance(recorded, dict) or not isinstance(recorded.get("location"), str):
+    recorded = recorded_input(state)
+    if recorded is None:
         raise JournalError(f"{run_dir.path}/run.json is damaged: input is missing")
     options = options or options_of(state)
-    input_options = options.input_options(rules=int(recorded.get("rules", 1)))
-    before = recorded.get("fingerprint") or {}
+    input_options = options.input_options(rules=recorded.rules)
 
     def reopen() -> Source:
         return _reopened(run_dir, recorded, options, input_options, say, note)
 
-    _check_same(run_dir, recorded, before, input_options)
+    _check_same(run_dir, recorded, input_options)
     source = reopen()
     if wanted_from is None:
         return source
@@ -132,10 +132,8 @@ def another_input(location: str, difference: str) -> SourceError:
     return SourceError(f"{shown_location(location)} is not the input the run began with: {difference}")
 
 
-def _check_same(
-    run_dir: RunDir, recorded: dict[str, Any], before: dict[str, Any], options: InputOptions
-) -> None:
-    kind = before.get("kind")
+def _check_same(run_dir: RunDir, recorded: RecordedInput, options: InputOptions) -> None:
+    kind = recorded.kind
     if _is_spooled(run_dir, recorded) or kind in ("list", "payload"):
         return
     if kind == "iterable":
@@ -145,15 +143,15 @@ def _check_same(
         )
     if kind in ("stdin", "pipe"):
         raise SourceError(f"{run_dir.path}: its input was a pipe that was not kept: nothing is left to read")
-    location = recorded.get("path") or recorded["location"]
-    difference = fingerprint_difference(before, fingerprint(location, format=options.format))
+    location = recorded.path or recorded.location
+    difference = fingerprint_difference(recorded.fingerprint, fingerprint(location, format=options.format))
     if difference is not None:
         raise another_input(location, difference)
 
 
 def _reopened(
     run_dir: RunDir,
-    recorded: dict[str, Any],
+    recorded: RecordedInput,
     options: RunOptions,
     input_options: InputOptions,
     say: Say | None,
@@ -161,14 +159,13 @@ def _reopened(
 ) -> Source:
     if options.payload is not None:
         return _repeated(options)
-    dialect = _dialect_of(recorded)
+    dialect = recorded.dialect
     if _is_spooled(run_dir, recorded):
         return open_spool(
-            run_dir.spool, input_options, location=recorded["location"], dialect=dialect, on_dialect=note
+            run_dir.spool, input_options, location=recorded.location, dialect=dialect, on_dialect=note
         )
-    locations = recorded.get("locations") or [recorded.get("path") or recorded["location"]]
     return open_source(
-        locations,
+        recorded.places,
         input_options,
         listing=run_dir.path / LISTING_FILE,
         clients=lambda: ServiceClients.of(options.calls),
@@ -178,15 +175,9 @@ def _reopened(
     )
 
 
-def _dialect_of(recorded: dict[str, Any]) -> Dialect | None:
-    """What was found of how the input is written; None where it was never looked at."""
-    members = {name: recorded[name] for name in Dialect.__struct_fields__ if name in recorded}
-    return msgspec.convert(members, Dialect) if members else None
-
-
-def _is_spooled(run_dir: RunDir, recorded: dict[str, Any]) -> bool:
+def _is_spooled(run_dir: RunDir, recorded: RecordedInput) -> bool:
     """Whether the run's own copy is what is read; one of a URL only where it is whole."""
-    if is_url(recorded["location"]):
+    if is_url(recorded.location):
         return end_mark(run_dir.spool).exists()
     return run_dir.spool.exists()
 
@@ -209,11 +200,8 @@ def _path(location: str) -> str | None:
 
 def recorded_place(state: Mapping[str, Any]) -> str | None:
     """Where run.json says that the input is, files by their absolute paths; None of a program's records."""
-    recorded = state.get("input") or {}
-    if recorded.get("locations"):
-        return " ".join(recorded["locations"])
-    location = recorded.get("path") or recorded.get("location")
-    return None if location == "(iterable)" else location
+    recorded = recorded_input(state)
+    return None if recorded is None or recorded.location == ITERABLE else " ".join(recorded.places)
 
 
 def place_of(request: Request) -> str | None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fanout.commands.recorded_input import ITERABLE
 from fanout.commands.request import Request
 from fanout.commands.run_input import first_input
 from fanout.errors import FanoutError, is_short_of_memory
@@ -57,7 +58,7 @@ def first_state(request: Request) -> dict[str, Any]:
 
 def _input(request: Request) -> dict[str, Any]:
     if request.location is None:
-        return {"location": "(iterable)", "fingerprint": {"kind": "iterable"}}
+        return {"location": ITERABLE, "fingerprint": {"kind": "iterable"}}
     if is_queue(request.location):
         return {"location": request.location, "fingerprint": {"kind": "queue"}}
     return first_input(request)
