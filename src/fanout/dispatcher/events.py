@@ -1,4 +1,4 @@
-"""What a dispatcher logs: one logger, ``fanout``, and fields by which a service can filter and alert.
+"""The log of a dispatcher: one logger, ``fanout``, and fields by which a service can filter and alert.
 
 Every record has ``fanout_event`` and ``fanout_function``; some have figures of their own, each with the
 same prefix, so that no field of another library is overwritten.
