@@ -15,9 +15,7 @@ import json
 import math
 import random
 import shutil
-import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -223,27 +221,27 @@ def _sends(
     }
 
 
-def _resume(run_dir: Path, size: int, server: FirstCallServer) -> dict[str, float]:  # noqa: ARG001
+def _resume(run_dir: Path, size: int, server: FirstCallServer) -> dict[str, float]:
     return _sends(run_dir, server, ["resume"], (1,))
 
 
-def _redrive(run_dir: Path, size: int, server: FirstCallServer) -> dict[str, float]:  # noqa: ARG001
+def _redrive(run_dir: Path, size: int, server: FirstCallServer) -> dict[str, float]:
     return _sends(run_dir, server, ["redrive", "--deadline", "3s"], (0, 1, 5))
 
 
-def _runs(run_dir: Path, size: int, server: FirstCallServer) -> dict[str, float]:  # noqa: ARG001
+def _runs(run_dir: Path, size: int, server: FirstCallServer) -> dict[str, float]:
     usage = _run(server, ["runs", str(run_dir.parent)], sends=False)
     return {"s": usage.wall_s, "peak_mb": usage.peak_rss_mb}
 
 
 _VERBS: dict[str, Callable[[Path, int, FirstCallServer], dict[str, float]]] = {
-    "report": lambda *given: _report(*given),
+    "report": _report,
     "report --json": lambda *given: _report(*given, "--json"),
     "report --html": _report_page,
     "export outcomes": lambda *given: _export(*given, "--outcomes"),
     "export outputs": lambda *given: _export(*given, "--outputs"),
     "export succeeded": lambda *given: _export(*given, "--status", "succeeded"),
-    "export failed": lambda *given: _export(*given),
+    "export failed": _export,
     "export csv": lambda *given: _export(*given, "--outcomes", "--format", "csv"),
     "resume": _resume,
     "redrive": _redrive,

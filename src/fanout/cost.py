@@ -66,6 +66,7 @@ def load_prices(path: Path | None = None) -> dict[str, Prices]:
     return prices
 
 
+_SUMS = ("memory_mb", "requests", "mb_ms", "ms", "billed", "timed", "unpriced", "unpriced_ms", "left_running")
 MOST_MEMORY_MB = 10_240  # the largest function there is
 
 
@@ -147,6 +148,15 @@ class CostMeter:
         if not self._memory_mb:
             self._unpriced += sums.unbilled
             self._unpriced_ms += sums.unbilled_ms
+
+    def saved(self) -> dict[str, int]:
+        """What was added up, as numbers; ``restore`` takes them into another meter for the same function."""
+        return {name: getattr(self, f"_{name}") for name in _SUMS}
+
+    def restore(self, saved: dict[str, int]) -> None:
+        """Go on from what ``saved`` returned. Raises KeyError and ValueError for anything else."""
+        for name in _SUMS:
+            setattr(self, f"_{name}", int(saved[name]))
 
     def carry_on(self, before: CostMeter) -> None:
         """Take over what another meter has added up."""

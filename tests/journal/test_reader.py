@@ -216,7 +216,7 @@ async def test_damage_in_the_middle_is_refused_by_its_line(tmp_path: Path) -> No
         b"\xff",
     ):
         path.write_bytes(b"\n".join([*lines[:2], bad, *lines[3:]]))
-        with pytest.raises(JournalError, match=r"outcomes\.jsonl: line 3 is no outcome") as caught:
+        with pytest.raises(JournalError, match=r"outcomes\.jsonl: line 3 is not an outcome") as caught:
             replay(run_dir.path)
         assert "\n" not in str(caught.value)
 

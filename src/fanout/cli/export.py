@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import click
 import msgspec
@@ -17,12 +18,14 @@ import msgspec
 from fanout.aws.s3_faults import is_s3, split_location
 from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.errors import ConfigError, JournalError
-from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, ErrorDetail
+from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES
 
 if TYPE_CHECKING:
     from fanout.config import Options
     from fanout.inputs import Item, Selector
-    from fanout.journal import RunDir
+    from fanout.journal import LineBlock, Head, RunDir
+
+H = TypeVar("H", bound="Head")
 
 _EPILOG = """\b
 Examples:
@@ -43,37 +46,12 @@ Examples:
 
 
 _BLOCK_BYTES = 4 << 20
+_COPY_BYTES = 1 << 20
 _CONTENT_TYPES = {
     "jsonl": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
 }
-
-
-class _Chosen(msgspec.Struct):
-    """The members of an outcome that an export of inputs needs."""
-
-    seq: int
-    status: str = ""
-    attempts: int = 0
-    is_fault: bool = False
-    error: ErrorDetail | None = None
-    input: msgspec.Raw = None  # type: ignore[assignment]  # Raw | None cannot be read
-    input_encoding: Literal["text", "base64"] | None = None
-
-
-class _Output(msgspec.Struct, omit_defaults=True):
-    """The members of an outcome that an export of outputs needs."""
-
-    seq: int
-    key: str | None = None
-    output: msgspec.Raw = None  # type: ignore[assignment]  # Raw | None cannot be read
-    output_encoding: Literal["text", "base64"] | None = None
-    output_file: str | None = None
-
-    @property
-    def has_output(self) -> bool:
-        return self.output_file is not None or self.output is not None
 
 
 class _Command(click.Command):
@@ -164,18 +142,18 @@ def command(
     statuses = statuses or set(STATUSES if outcomes else OK_STATUSES if outputs else STATUS_GROUPS["failed"])
     with tempfile.TemporaryFile() as lines:
         if outcomes:
-            _write_outcomes(lines, run_dir, statuses, error_types)
+            count = _write_outcomes(lines, run_dir, statuses, error_types)
         elif outputs:
-            _write_outputs(lines, run_dir, statuses, error_types)
+            count = _write_outputs(lines, run_dir, statuses, error_types)
         elif statuses & OK_STATUSES:
-            asyncio.run(_write_inputs_again(lines, opened, statuses, error_types))
+            count = asyncio.run(_write_inputs_again(lines, opened, statuses, error_types))
         else:
-            _write_inputs(lines, run_dir, statuses, error_types)
+            count = _write_inputs(lines, run_dir, statuses, error_types)
         if output is not None and is_s3(output):
             calls = _calls(opened, profile=profile, region=region)
-            count = _deliver_to_s3(lines, output_format, output, what=what, options=calls)
+            _deliver_to_s3(lines, output_format, output, what=what, options=calls)
         else:
-            count = _deliver(lines, output_format, output, what=what)
+            _deliver(lines, output_format, output, what=what)
     if output is not None or not count:
         place = "" if output is None else f" to {output}"
         click.echo(f"fanout: wrote {count:,} {what}{place}", err=True)
@@ -219,59 +197,90 @@ async def _upload_results(run_dir: RunDir, location: str, *, profile: str | None
 
 def _write_outcomes(
     lines: IO[bytes], run_dir: Path, statuses: Collection[str], error_types: Collection[str]
-) -> None:
-    from fanout.journal import iter_lines
+) -> int:
+    from fanout.journal import Head
 
-    for head, line in iter_lines(run_dir):
-        if head.status in statuses and (not error_types or _error_type(line) in error_types):
-            lines.write(line)
+    count = 0
+    for block, wanted in _chosen_blocks(run_dir, Head, statuses, error_types):
+        if wanted is None:
+            lines.writelines((block.lines, b"\n"))
+            count += len(block.outcomes)
+        else:
+            each = block.split()
+            lines.write(b"".join([each[place] + b"\n" for place in wanted]))
+            count += len(wanted)
+    return count
 
 
 def _write_outputs(
     lines: IO[bytes], run_dir: Path, statuses: Collection[str], error_types: Collection[str]
-) -> None:
+) -> int:
     """Of each chosen record ``seq``, ``key`` and what the function returned."""
-    from fanout.journal import decode_line, iter_lines
+    from fanout.cli.export_lines import OutputLine
 
-    decoder = msgspec.json.Decoder(_Output)
-    without = 0
-    for head, line in iter_lines(run_dir):
-        if head.status not in statuses or (error_types and _error_type(line) not in error_types):
-            continue
-        found = decode_line(line, decoder)
-        if not found.has_output:
-            without += 1
-            continue
-        lines.write(msgspec.json.encode(found) + b"\n")
+    encode = msgspec.json.Encoder().encode_lines
+    count = without = 0
+    for block, wanted in _chosen_blocks(run_dir, OutputLine, statuses, error_types):
+        chosen = block.outcomes if wanted is None else [block.outcomes[place] for place in wanted]
+        found = [each.bare() for each in chosen if each.has_output]
+        lines.write(encode(found))
+        count += len(found)
+        without += len(chosen) - len(found)
     if without:
         click.echo(f"fanout: left out {without:,} records without an output", err=True)
+    return count
 
 
 def _write_inputs(
     lines: IO[bytes], run_dir: Path, statuses: Collection[str], error_types: Collection[str]
-) -> None:
-    from fanout.journal import decode_line, iter_lines
+) -> int:
+    from fanout.journal import Head, Sendable
+    from fanout.journal.line_blocks import decode_member
     from fanout.runs.redrive import is_fault
 
-    decoder = msgspec.json.Decoder(_Chosen)
-    no_json = faults = 0
-    for head, line in iter_lines(run_dir):
-        if head.status not in statuses:
-            continue
-        chosen = decode_line(line, decoder)
-        if error_types and (chosen.error is None or chosen.error.type not in error_types):
-            continue
-        if chosen.input is None or chosen.input_encoding is not None:  # type: ignore[redundant-expr]
-            no_json += 1
-        elif is_fault(chosen):
-            faults += 1
-        else:
-            lines.write(bytes(chosen.input) + b"\n")
+    decoder = msgspec.json.Decoder(Sendable)
+    count = no_json = faults = 0
+    for block, wanted in _chosen_blocks(run_dir, Head, statuses, error_types):
+        each = block.split()
+        for place in range(len(each)) if wanted is None else wanted:
+            chosen: Sendable = decode_member(each[place], decoder, run_dir, block.outcomes[place].seq)
+            if chosen.input is None or chosen.input_encoding is not None:  # type: ignore[redundant-expr]
+                no_json += 1
+            elif is_fault(chosen):
+                faults += 1
+            else:
+                lines.write(bytes(chosen.input) + b"\n")
+                count += 1
     _tell_left_out(no_json)
     if faults:
         click.echo(
             f"fanout: left out {faults:,} records that can never be sent: --outcomes has them", err=True
         )
+    return count
+
+
+def _chosen_blocks(
+    run_dir: Path, fields: type[H], statuses: Collection[str], error_types: Collection[str]
+) -> Iterator[tuple[LineBlock[H], list[int] | None]]:
+    """The blocks that hold chosen outcomes, and the places of those; None where all of them are."""
+    from fanout.journal import Sendable, read_blocks
+    from fanout.journal.line_blocks import decode_member
+
+    decoder = msgspec.json.Decoder(Sendable)
+
+    def has_type(head: Head, line: bytes) -> bool:
+        error = decode_member(line, decoder, run_dir, head.seq).error
+        return error is not None and error.type in error_types
+
+    for block, counting in read_blocks(run_dir, fields):
+        heads = block.outcomes
+        places = range(len(heads)) if counting is None else counting
+        wanted = [place for place in places if heads[place].status in statuses]
+        if error_types and wanted:
+            each = block.split()
+            wanted = [place for place in wanted if has_type(heads[place], each[place])]
+        if wanted:
+            yield block, None if len(wanted) == len(heads) else wanted
 
 
 def _tell_left_out(count: int) -> None:
@@ -281,30 +290,33 @@ def _tell_left_out(count: int) -> None:
 
 async def _write_inputs_again(
     lines: IO[bytes], run_dir: RunDir, statuses: Collection[str], error_types: Collection[str]
-) -> None:
+) -> int:
     """Find the records in the journal, and their inputs in what the run read."""
     from fanout.commands.options import options_of
     from fanout.commands.run_input import another_input, reopen_input
     from fanout.inputs import Selector
-    from fanout.journal import SeqSet, check_samples, iter_lines
+    from fanout.journal import Head, SeqSet, check_samples
 
     wanted = SeqSet()
-    for head, line in iter_lines(run_dir.path):
-        if head.status in statuses and (not error_types or _error_type(line) in error_types):
-            wanted.add(head.seq)
+    for block, places in _chosen_blocks(run_dir.path, Head, statuses, error_types):
+        heads = block.outcomes if places is None else [block.outcomes[place] for place in places]
+        wanted.add_many([head.seq for head in heads])
     if not len(wanted):
-        return
+        return 0
     selector = Selector(select=options_of(run_dir.state).select)
     samples = check_samples(run_dir.path)
     source = reopen_input(run_dir)
-    seq = left_out = 0
+    seq = left_out = count = 0
     try:
         async for batch in source.batches():
             for item in batch:
                 if samples.differs(seq, item.payload):
                     raise another_input(source.location, f"record {seq} is another")
-                if seq in wanted and not _write_item(lines, item, selector):
-                    left_out += 1
+                if seq in wanted:
+                    if _write_item(lines, item, selector):
+                        count += 1
+                    else:
+                        left_out += 1
                 seq += 1
             if seq > wanted.max:
                 break
@@ -313,6 +325,7 @@ async def _write_inputs_again(
     if seq <= wanted.max:
         raise another_input(source.location, f"it ends before record {wanted.max}")
     _tell_left_out(left_out)
+    return count
 
 
 def _write_item(lines: IO[bytes], item: Item, selector: Selector) -> bool:
@@ -329,36 +342,25 @@ def _write_item(lines: IO[bytes], item: Item, selector: Selector) -> bool:
     return True
 
 
-def _error_type(line: bytes) -> str | None:
-    from fanout.journal import decode_line
-
-    error = decode_line(line, _CHOSEN).error
-    return None if error is None else error.type
-
-
-_CHOSEN = msgspec.json.Decoder(_Chosen)
-
-
-def _deliver_to_s3(lines: IO[bytes], output_format: str, output: str, *, what: str, options: Options) -> int:
-    """Upload the lines in their format; returns how many."""
+def _deliver_to_s3(lines: IO[bytes], output_format: str, output: str, *, what: str, options: Options) -> None:
+    """Upload the lines in their format."""
     lines.seek(0)
     with tempfile.TemporaryFile() as file:
-        count = _copy(lines, output_format, file, what)
+        _copy(lines, output_format, file, what)
         file.seek(0)
         asyncio.run(_upload(file, output, _CONTENT_TYPES[output_format], options))
-    return count
 
 
-def _deliver(lines: IO[bytes], output_format: str, output: str | None, *, what: str) -> int:
-    """Put the lines into a file or on standard output, in their format; returns how many."""
+def _deliver(lines: IO[bytes], output_format: str, output: str | None, *, what: str) -> None:
+    """Put the lines into a file or on standard output, in their format."""
     lines.seek(0)
     try:
         if output is None:
-            count = _copy(lines, output_format, sys.stdout.buffer, what)
+            _copy(lines, output_format, sys.stdout.buffer, what)
             sys.stdout.flush()
-            return count
+            return
         with Path(output).open("wb") as file:
-            return _copy(lines, output_format, file, what)
+            _copy(lines, output_format, file, what)
     except BrokenPipeError:  # `| head`: it has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
@@ -367,19 +369,16 @@ def _deliver(lines: IO[bytes], output_format: str, output: str | None, *, what: 
         raise JournalError(f"{where} cannot be written: {error.strerror}") from error
 
 
-def _copy(lines: IO[bytes], output_format: str, file: IO[bytes], what: str) -> int:
+def _copy(lines: IO[bytes], output_format: str, file: IO[bytes], what: str) -> None:
     from fanout.outputs.tables import write_csv, write_parquet
 
     nested = "output" if what == "outputs" else None
     if output_format == "csv":
-        return write_csv(lines, file, nested=nested, is_for_people=what != "inputs")
-    if output_format == "parquet":
-        return write_parquet(lines, file, nested=nested)
-    count = 0
-    for line in lines:
-        file.write(line)
-        count += 1
-    return count
+        write_csv(lines, file, nested=nested, is_for_people=what != "inputs")
+    elif output_format == "parquet":
+        write_parquet(lines, file, nested=nested)
+    else:
+        shutil.copyfileobj(lines, file, _COPY_BYTES)
 
 
 async def _upload(file: IO[bytes], location: str, content_type: str, options: Options) -> None:

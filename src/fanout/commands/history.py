@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fanout.commands.checkpointer import Figures, figures_of
 from fanout.cost import CostMeter, meter_of
 from fanout.journal import Replay, RunDir, Tally, iter_outcomes, replay
 from fanout.model import Outcome
-from fanout.report.outcomes import JournalTail, SentTwice, read_latest_blocks
+from fanout.report.outcomes import JournalTail, SentTwice
 from fanout.stats import Stats, read_timeline
 from fanout.stats import replay as replay_stats
-from fanout.stats.replay import replay_blocks, unix_s
+from fanout.stats.replay import Story, told, unix_s
 from fanout.stats.timeline import NAME as TIMELINE
+from fanout.stats.timeline import TimelineTail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class History:
 
 
 def read_history(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
-    """Read the journal once; where records were sent again, as often as their latest outcomes need.
+    """Read the journal once, or on from its checkpoint; where records were sent again, as often as needed.
 
     Blocking. Raises JournalError.
     """
@@ -41,8 +43,17 @@ def read_history(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
 
 def _in_one_pass(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
     refused, statuses = _refused(run_dir), dict[int, str]()
-    tally, meter = Tally(), meter_of(run_dir.state)
-    journal = JournalTail(run_dir.path)
+    found = _figures(run_dir, refused)
+    started_s, timeline = _begun_s(run_dir), run_dir.path / TIMELINE
+    if found is None:
+        tally, meter, journal = Tally(), meter_of(run_dir.state), JournalTail(run_dir.path)
+        story = Story(read_timeline(timeline), started_s=started_s)
+    else:
+        before = found.checkpoint
+        tally, meter = Tally(before), found.meter
+        journal = JournalTail(run_dir.path, position=before.position, lines_before=before.lines)
+        samples = TimelineTail(timeline, position=before.timeline_bytes)
+        story = Story.going_on(found.stats, samples, at_s=before.at_s)
 
     def blocks() -> Iterator[list[Outcome]]:
         for block in journal.read():
@@ -55,10 +66,19 @@ def _in_one_pass(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
             else:
                 yield block
 
-    stats = replay_blocks(blocks(), read_timeline(run_dir.path / TIMELINE), started_s=_begun_s(run_dir))
+    stats = told(story, blocks())
     tally.whole_bytes = journal.position
     known = tally.replay(run_dir.path, accepts_lost_mark=accepts_lost_mark)
     return History(known=known, stats=stats, meter=meter, refused=statuses)
+
+
+def _figures(run_dir: RunDir, refused: frozenset[int]) -> Figures | None:
+    """What the checkpoint knows; nothing where it counts records that a refusal stopped."""
+    found = figures_of(run_dir)
+    if found is None or not refused:
+        return found
+    finished = found.checkpoint.seqs()
+    return None if any(seq in finished for seq in refused) else found
 
 
 def _of_latest(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
@@ -78,8 +98,13 @@ def _of_latest(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
 
 def spent(path: Path, run_dir: RunDir) -> CostMeter:
     """What every outcome of a run cost, also those that others took the place of."""
-    meter = meter_of(run_dir.state)
-    for block in read_latest_blocks(path, latest=False):
+    found = figures_of(run_dir)
+    if found is None:
+        meter, journal = meter_of(run_dir.state), JournalTail(path)
+    else:
+        before, meter = found.checkpoint, found.meter
+        journal = JournalTail(path, position=before.position, lines_before=before.lines)
+    for block in journal.read():
         meter.add_many(block)
     return meter
 

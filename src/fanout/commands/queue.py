@@ -11,7 +11,7 @@ import anyio
 from fanout.aws import AwsSession
 from fanout.commands.options import RunOptions
 from fanout.errors import ConfigError, JournalError
-from fanout.journal import Replay, iter_lines
+from fanout.journal import Head, Replay, read_blocks
 from fanout.model import OK_STATUSES
 from fanout.queues import parse_queue
 from fanout.queues.client import SqsClient
@@ -84,9 +84,11 @@ async def known_of(
     settled = Settled()
 
     def read() -> None:
-        for head, _ in iter_lines(directory):
-            if head.seq not in refused:
-                (settled.ok if head.status in OK_STATUSES else settled.failed).add(head.seq)
+        for block, places in read_blocks(directory, Head):
+            heads = block.outcomes
+            for head in heads if places is None else (heads[place] for place in places):
+                if head.seq not in refused:
+                    (settled.ok if head.status in OK_STATUSES else settled.failed).add(head.seq)
 
     await anyio.to_thread.run_sync(read)
     settled.may_have_run = _MayHaveRun(known, noted)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fanout.journal.block import BlockMaker, OutcomeBlock, PackedBlock
+from fanout.journal.line_blocks import Figures, JournalBlocks, LineBlock, Sendable
 from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
 from fanout.journal.lock import RunLock, is_locked
-from fanout.journal.reader import Replay, Tally, iter_lines, iter_outcomes, replay
+from fanout.journal.reader import Replay, Tally, iter_lines, iter_outcomes, read_blocks, replay
 from fanout.journal.run_dir import (
     BEGUN_FILES,
     FORMAT,
@@ -26,9 +27,11 @@ __all__ = [
     "SPOOL_FILE",
     "STATE_FILE",
     "BlockMaker",
+    "Figures",
     "Fsync",
     "Head",
     "Journal",
+    "JournalBlocks",
     "LineFault",
     "OutcomeBlock",
     "PackedBlock",
@@ -36,6 +39,7 @@ __all__ = [
     "RunDir",
     "RunLock",
     "Samples",
+    "Sendable",
     "SeqSet",
     "StoredOutcome",
     "SyncListener",
@@ -45,6 +49,7 @@ __all__ = [
     "is_locked",
     "iter_lines",
     "iter_outcomes",
+    "read_blocks",
     "replay",
     "shell_word",
 ]

@@ -22,6 +22,7 @@ class AppendFile:
     """A file that only grows. What a crash cut short at its end is cut off when it is opened.
 
     The end of the last whole entry is after the last line break, or a multiple of ``entry_bytes``.
+    ``size`` is how long it was then.
     """
 
     def __init__(self, path: Path, *, entry_bytes: int | None = None) -> None:
@@ -34,6 +35,7 @@ class AppendFile:
             whole = self._after_last_line(size) if entry_bytes is None else size - size % entry_bytes
             if whole < size:
                 self._file.truncate(whole)
+            self.size = whole
         except OSError:
             self._file.close()
             raise

@@ -62,6 +62,7 @@ class JournalFiles:
             opened.callback(self._outcomes.close)
             self._samples = AppendFile(directory / SAMPLES_FILE, entry_bytes=ENTRY_BYTES)
             self._reserve = Reserve(directory)
+            self.outcome_bytes = self._outcomes.size  # when it was opened
             opened.pop_all()
 
     @property

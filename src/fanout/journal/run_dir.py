@@ -23,10 +23,12 @@ FORMAT_WITH_WINDOWS = 2  # workers have been at work: which records they may hav
 STATE_FILE = "run.json"
 OUTCOMES_FILE = "outcomes.jsonl"
 SPOOL_FILE = "spool"
+CHECKPOINT_FILE = "checkpoint"
 # Every file of a run that has not begun: what undoing its beginning removes.
 BEGUN_FILES = (
     *(STATE_FILE, OUTCOMES_FILE, MARK_FILE, LOCK_FILE, SAMPLES_FILE, SPOOL_FILE, f"{SPOOL_FILE}.end"),
     *(WINDOWS_FILE, "reserve", "timeline.jsonl", "messages", "places", "inputs.gz"),
+    CHECKPOINT_FILE,
 )
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 _PAGE_BITS = 16
 _PAGE_SEQS = 1 << _PAGE_BITS
@@ -16,6 +16,22 @@ class SeqSet:
         self._pages: dict[int, bytearray] = {}
         self._count = 0
         self.max = -1
+
+    @classmethod
+    def of_pages(cls, pages: Mapping[int, bytes], highest: int) -> SeqSet:
+        """The set that ``pages`` are of. Raises ValueError for what is none."""
+        found = cls()
+        for number, page in pages.items():
+            if len(page) != _PAGE_SEQS // 8:
+                raise ValueError(f"page {number} has {len(page)} bytes")
+            found._pages[number] = bytearray(page)
+            found._count += int.from_bytes(page, "little").bit_count()
+        found.max = highest
+        return found
+
+    def pages(self) -> dict[int, bytes]:
+        """A copy of the set, as bits."""
+        return {number: bytes(page) for number, page in self._pages.items()}
 
     def add(self, seq: int) -> bool:
         """Put one in. Returns whether it was new."""
@@ -31,17 +47,20 @@ class SeqSet:
             self.max = seq
         return True
 
-    def add_many(self, seqs: Iterable[int]) -> bool:
-        """Put several in, in less time. Returns whether all were new."""
-        pages, count, highest, all_new = self._pages, 0, self.max, True
+    def add_many(self, seqs: Iterable[int]) -> list[int]:
+        """Put several in, in less time. Returns those that were in it before, or come twice."""
+        pages, highest, count = self._pages, self.max, 0
+        repeated: list[int] = []
+        number, page = -1, bytearray()
         for seq in seqs:
-            page = pages.get(seq >> _PAGE_BITS)
-            if page is None:
-                page = pages[seq >> _PAGE_BITS] = bytearray(_PAGE_SEQS // 8)
+            if seq >> _PAGE_BITS != number:
+                number = seq >> _PAGE_BITS
+                found = pages.get(number)
+                page = pages[number] = bytearray(_PAGE_SEQS // 8) if found is None else found
             at, bit = (seq & _IN_PAGE) >> 3, 1 << (seq & 7)
             held = page[at]
             if held & bit:
-                all_new = False
+                repeated.append(seq)
                 continue
             page[at] = held | bit
             count += 1
@@ -49,7 +68,7 @@ class SeqSet:
                 highest = seq
         self._count += count
         self.max = highest
-        return all_new
+        return repeated
 
     def __contains__(self, seq: int) -> bool:
         page = self._pages.get(seq >> _PAGE_BITS)

@@ -82,6 +82,7 @@ class Journal:
             self._files = JournalFiles(directory, generation, syncs_always=fsync == "always")
         except OSError as error:
             raise self._error(error) from error
+        self.committed_bytes = self._files.outcome_bytes  # the journal's length, up to the last ``on_commit``
         self._mark_chunk = SYNCED_MARK_CHUNK if fsync == "always" else MARK_CHUNK
         self._next = self._files.mark  # one more than the highest seq sent
 
@@ -216,6 +217,7 @@ class Journal:
         while self._written:
             batch = self._written.popleft()
             self._batches_bytes -= len(batch.lines)
+            self.committed_bytes += len(batch.lines)
             if self._sync_listener is not None:
                 self._unsynced += batch.outcomes
                 for block in batch.blocks:

@@ -59,17 +59,17 @@ class RunReport(RunTotals):
         started_s = unix_s(str(run.get("started_at") or ""))
         timeline = run_dir / TIMELINE
         try:
+            is_first = not run.get("generation")
             meter = meter_of(run, prices)
-            blocks = read_latest_blocks(run_dir) if run.get("generation") else read_blocks(run_dir)
-            stats = replay_blocks(meter.watch(blocks), read_timeline(timeline), started_s=started_s)
+            blocks = (
+                meter.watch(read_blocks(run_dir)) if is_first else read_latest_blocks(run_dir, meter.add_many)
+            )
+            stats = replay_blocks(blocks, read_timeline(timeline), started_s=started_s)
         except SentTwice:
-            stats = replay_blocks(read_latest_blocks(run_dir), read_timeline(timeline), started_s=started_s)
-            run = {**run, "generation": 1}
-        if run.get("generation"):
             # What was sent again counts by its latest outcome, but was paid for each time.
             meter = meter_of(run, prices)
-            for block in read_latest_blocks(run_dir, latest=False):
-                meter.add_many(block)
+            blocks = read_latest_blocks(run_dir, meter.add_many)
+            stats = replay_blocks(blocks, read_timeline(timeline), started_s=started_s)
         return cls(stats, run, run_dir=run_dir, cost=meter.estimate(), session=session)
 
     def render(self, width: int = 80, *, color: bool = False) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Container, Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import msgspec
 
 from fanout.dispatcher import InputRecord
 from fanout.errors import ConfigError, JournalError
-from fanout.journal import OUTCOMES_FILE, Head, StoredOutcome, decode_line, iter_lines
+from fanout.journal import OUTCOMES_FILE, Head, Sendable, StoredOutcome, decode_line, read_blocks
 from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, ErrorDetail, Record, Verdict
 from fanout.payload import unembed
 from fanout.runs.intake import MAY_HAVE_RUN
@@ -63,7 +64,7 @@ def is_fault(outcome: Rejected) -> bool:
 
 
 class Redrive:
-    """The records to send again, found in one pass; 16 bytes of memory each.
+    """The records to send again, by their latest outcomes; 16 bytes of memory each.
 
     ``before_generation``: only outcomes of earlier generations count, so that a redrive that was cut
     off goes on with the rest. ``collected_only``: of a queue's records those whose message is deleted.
@@ -79,22 +80,32 @@ class Redrive:
         collected_only: bool = False,
     ) -> None:
         self._path = directory / OUTCOMES_FILE
+        self._directory = directory
         self._collected_only = collected_only
         self._decoder = msgspec.json.Decoder(StoredOutcome)
-        places: dict[int, int] = {}
-        at = 0
-        for head, line in iter_lines(directory, latest=False):
-            if (
-                head.generation < before_generation
-                and head.status in statuses
-                and self._is_wanted(head, line, error_types)
-            ):
-                places[head.seq] = at
-            else:
-                places.pop(head.seq, None)  # a later outcome of the record counts
-            at += len(line)
-        self._seqs = array("Q", sorted(places))
-        self._places = array("Q", (places[seq] for seq in self._seqs))
+        self._sendable = msgspec.json.Decoder(Sendable)
+        self._find(frozenset(statuses), frozenset(error_types), before_generation)
+
+    def _find(self, statuses: frozenset[str], error_types: frozenset[str], before_generation: int) -> None:
+        seqs, places = array("Q"), array("Q")
+        for block, counting in read_blocks(self._directory, Head):
+            heads = block.outcomes
+            if statuses.isdisjoint([head.status for head in heads]):
+                continue
+            lines = block.split()
+            begins = list(accumulate([len(line) + 1 for line in lines], initial=block.begins_at))
+            for place in range(len(heads)) if counting is None else counting:
+                head = heads[place]
+                if (
+                    head.status in statuses
+                    and head.generation < before_generation
+                    and self._is_wanted(head, lines[place], error_types)
+                ):
+                    seqs.append(head.seq)
+                    places.append(begins[place])
+        order = sorted(range(len(seqs)), key=seqs.__getitem__)
+        self._seqs = array("Q", [seqs[at] for at in order])
+        self._places = array("Q", [places[at] for at in order])
 
     def __len__(self) -> int:
         return len(self._seqs)
@@ -117,7 +128,7 @@ class Redrive:
     def _is_wanted(self, head: Head, line: bytes, error_types: Collection[str]) -> bool:
         if head.status == "function_error" and not error_types and not self._collected_only:
             return True
-        outcome = decode_line(line, self._decoder)
+        outcome = decode_line(line, self._sendable)
         if self._collected_only and outcome.collected_at is None:
             return False
         if is_fault(outcome) or (outcome.error is not None and outcome.error.type in _NO_PAYLOAD):

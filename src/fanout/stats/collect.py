@@ -153,6 +153,10 @@ class Stats:
         """Count one 429, whatever became of its record."""
         self.throttles[reason] = self.throttles.get(reason, 0) + 1
 
+    def throttles_sampled(self) -> dict[str, int]:
+        """The 429s up to the last sample, by reason."""
+        return dict(self._bin_throttles)
+
     def begin_session(self, now_s: float) -> None:
         """Start, or go on after a pause: the time since the last sample does not count as running time."""
         self.clock.begin(now_s)

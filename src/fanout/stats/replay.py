@@ -30,7 +30,11 @@ def replay_blocks(
     Within a block, times are taken to rise, so that few of them need to be read: where the system's
     clock was set back, some outcomes are told a bin too early or too late, and each of them once.
     """
-    story = Story(samples, started_s=started_s)
+    return told(Story(samples, started_s=started_s), blocks)
+
+
+def told(story: Story, blocks: Iterable[Sequence[Outcome]]) -> Stats:
+    """The story to its end, with these outcomes."""
     for block in blocks:
         story.tell(block)
     story.finish()
@@ -80,6 +84,16 @@ class Story:
         self.finished_s = started_s  # when the last outcome that was told finished
         self._is_first = True
         self.next_s = started_s + BIN_S if self._next is None else self._next.t
+
+    @classmethod
+    def going_on(cls, stats: Stats, samples: Iterable[Sample], *, at_s: float) -> Story:
+        """A story of which ``stats`` were told already, up to a moment."""
+        story = cls(samples, started_s=at_s)
+        story.stats = stats
+        stats.throttles = stats.throttles_sampled()  # the next sample counts those since the last one
+        story._seen = dict(stats.throttles)
+        story._is_first, story._has_samples = False, True
+        return story
 
     def tell(self, block: Sequence[Outcome]) -> None:
         """Count outcomes, in order of finishing, with the samples of that time."""

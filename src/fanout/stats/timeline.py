@@ -103,9 +103,9 @@ class TimelineTail:
     has no samples.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, position: int = 0) -> None:
         self._path = path
-        self._at = 0
+        self._at = position
         self._held: deque[Sample] = deque()
 
     def __iter__(self) -> Self:

@@ -1,0 +1,117 @@
+"""Checkpoints of a run: taken after every so many outcomes and when the run stops; read when it goes on."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from fanout.cost import CostMeter, meter_of
+from fanout.journal import Journal, RunDir, SeqSet
+from fanout.journal.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from fanout.model import Outcome
+from fanout.stats import Stats
+from fanout.stats.saved import restore_stats, save_stats
+from fanout.stats.timeline import NAME as TIMELINE
+
+EVERY_OUTCOMES = 250_000
+LEAST_OUTCOMES = 20_000  # a shorter journal is read at once
+
+
+class Checkpointer:
+    """Writes the checkpoints of one session, in a thread.
+
+    ``finished``: the records with an outcome before it. Where a record comes to have two outcomes there
+    are no more checkpoints: only the latest counts, and that is found by reading the journal. A disk that
+    refuses a checkpoint leaves the run without it.
+    """
+
+    def __init__(self, run_dir: RunDir, stats: Stats, finished: SeqSet | None = None) -> None:
+        self._run_dir = run_dir
+        self._stats = stats
+        self._finished = SeqSet() if finished is None else SeqSet.of_pages(finished.pages(), finished.max)
+        self._since = 0
+        self._is_off = not run_dir.state.get("id")
+        self._threads: ThreadPoolExecutor | None = None
+        self._latest: Future[None] | None = None
+
+    def add(self, outcomes: list[Outcome], journal: Journal, meter: CostMeter) -> None:
+        """Take outcomes that were committed and counted; write a checkpoint if one is due."""
+        if self._is_off:
+            return
+        if self._finished.add_many([outcome.seq for outcome in outcomes]):
+            self._is_off = True
+            return
+        self._since += len(outcomes)
+        if self._since >= EVERY_OUTCOMES:
+            self._write(journal, meter)
+
+    def close(self, journal: Journal, meter: CostMeter) -> None:
+        """Write the last one, and wait until it is written. Blocking."""
+        if not self._is_off and self._since and len(self._finished) >= LEAST_OUTCOMES:
+            self._write(journal, meter, is_last=True)
+        if self._threads is not None:
+            self._threads.shutdown()
+
+    def _write(self, journal: Journal, meter: CostMeter, *, is_last: bool = False) -> None:
+        is_slow = self._latest is not None and not self._latest.done() and not is_last
+        if is_slow or self._stats.done != len(self._finished):  # an outcome was not counted here
+            return
+        self._since = 0
+        checkpoint = checkpoint_of(
+            self._run_dir, journal.committed_bytes, self._finished, stats=self._stats, meter=meter
+        )
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(1, thread_name_prefix="fanout-checkpoint")
+        self._latest = self._threads.submit(self._put, checkpoint)
+
+    def _put(self, checkpoint: Checkpoint) -> None:
+        with suppress(OSError):
+            write_checkpoint(self._run_dir.path, checkpoint)
+
+
+def checkpoint_of(
+    run_dir: RunDir, position: int, finished: SeqSet, *, stats: Stats, meter: CostMeter
+) -> Checkpoint:
+    """What is known of a run when its journal is ``position`` bytes long."""
+    try:
+        timeline_bytes = (run_dir.path / TIMELINE).stat().st_size
+    except OSError:
+        timeline_bytes = 0
+    return Checkpoint(
+        run_id=str(run_dir.state.get("id")),
+        position=position,
+        lines=len(finished),
+        counts={status: count for status, count in stats.counts.items() if count},
+        finished=finished.pages(),
+        finished_max=finished.max,
+        figures={"stats": save_stats(stats), "meter": meter.saved()},
+        timeline_bytes=timeline_bytes,
+        at_s=time.time(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The statistics and the cost that a checkpoint holds, to go on with."""
+
+    checkpoint: Checkpoint
+    stats: Stats
+    meter: CostMeter
+
+
+def figures_of(run_dir: RunDir) -> Figures | None:
+    """The figures of a run's checkpoint, where it has one that holds."""
+    checkpoint = read_checkpoint(run_dir.path, run_dir.state.get("id"))
+    if checkpoint is None:
+        return None
+    found: dict[str, Any] = checkpoint.figures
+    meter = meter_of(run_dir.state)
+    try:
+        stats = restore_stats(found["stats"])
+        meter.restore(found["meter"])
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError):
+        return None
+    return Figures(checkpoint, stats, meter)

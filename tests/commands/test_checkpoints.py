@@ -1,0 +1,270 @@
+"""A checkpoint only saves time: with any of them, and with none, a verb says the same of a run."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import stat
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from benchmarks.null_transport import NullTransport
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import fanout
+from fanout.commands import checkpointer
+from fanout.commands.checkpointer import checkpoint_of, figures_of
+from fanout.commands.history import History, read_history, spent
+from fanout.cost import meter_of
+from fanout.journal import JournalBlocks, RunDir, SeqSet, replay
+from fanout.journal.line_blocks import Figures
+from fanout.journal.checkpoint import read_checkpoint, write_checkpoint
+from fanout.journal.lines import StoredOutcome, decode_line
+from fanout.model import AttemptEnd, BatchPlace, ErrorDetail, Outcome
+from fanout.payload import append_line
+from fanout.runs import Redrive
+from fanout.stats import Stats
+from fanout.stats.replay import replay_blocks
+from fanout.stats.saved import restore_stats, save_stats
+
+_STATUSES = ("succeeded", "succeeded", "succeeded", "function_error", "rejected", "undelivered", "unknown")
+
+
+def outcomes_of(pick: random.Random, count: int, *, sends_again: bool) -> list[Outcome]:
+    """Outcomes as runs, redrives, batches and collections leave them."""
+    found = []
+    for at in range(count):
+        status: Any = pick.choice(_STATUSES)
+        again = sends_again and pick.random() < 0.1
+        found.append(
+            Outcome(
+                seq=pick.randrange(at + 1) if again else at * 3 + pick.randrange(3),
+                status=status,
+                attempts=pick.choice((0, 1, 1, 1, 2)),
+                throttles=pick.choice((0, 0, 3)),
+                key=pick.choice((None, "ключ \ud800", "a" * 300)),
+                started_at=f"2026-11-21T08:00:{at % 60:02}.{pick.randrange(1000):03}Z",
+                duration_ms=pick.choice((None, 0.5, pick.random() * 1000)),
+                billed_ms=pick.choice((None, 12)),
+                memory_mb=pick.choice((None, 128)),
+                init_ms=pick.choice((None, None, 80.5)),
+                output_raw=msgspec.Raw(b'{"status":"function_error","seq":1}'),
+                input_raw=msgspec.Raw(b"[1, 2]"),
+                error=None if status == "succeeded" else ErrorDetail(pick.choice("ABC"), "m", ["a", "b"]),
+                history=pick.choice((None, [AttemptEnd("ambiguous", "2026-11-21T08:00:00Z", 5.0)] * 2)),
+                batch=pick.choice((None, None, BatchPlace("b", pick.randrange(3), 3))),
+                generation=pick.choice((0, 1, 2)) if again else 0,
+            )
+        )
+    return found
+
+
+def new_run(path: Path, outcomes: list[Outcome]) -> RunDir:
+    """A run that was cut off, with these outcomes."""
+    run_dir = RunDir.create(
+        path, {"state": "interrupted", "function": "f", "started_at": "2026-11-21T08:00:00Z"}
+    )
+    lines = bytearray()
+    for outcome in outcomes:
+        append_line(lines, outcome)
+    (path / "outcomes.jsonl").write_bytes(lines)
+    return run_dir
+
+
+def checkpointed(run_dir: RunDir, outcomes: list[Outcome], count: int) -> None:
+    """Leave a checkpoint of the first outcomes, as the run that had them would."""
+    stats, meter, finished, lines = Stats(started_s=0.0), meter_of(run_dir.state), SeqSet(), bytearray()
+    for outcome in outcomes[:count]:
+        append_line(lines, outcome)
+    stats.add_many(outcomes[:count])
+    meter.add_many(outcomes[:count])
+    if not finished.add_many([outcome.seq for outcome in outcomes[:count]]):
+        write_checkpoint(run_dir.path, checkpoint_of(run_dir, len(lines), finished, stats=stats, meter=meter))
+
+
+def said(history: History) -> dict[str, Any]:
+    """What a resume knows, but for how it was spread over time."""
+    stats = plain(history.stats)
+    for name in (
+        "series",
+        "clock",
+        "_pace",
+        "_bin_done",
+        "_bin_failed",
+        "_bin_throttles",
+        "throttles",
+        "limit_s",
+    ):
+        stats.pop(name)
+    latencies = stats.pop("latencies")
+    stats["latencies"] = {name: latencies[name] for name in ("count", "least_ms", "most_ms")}
+    known = history.known
+    return {
+        "finished": {seq for seq in range(known.finished.max + 1) if seq in known.finished},
+        "counts": known.counts,
+        "bytes": (known.whole_bytes, known.torn_bytes),
+        "generation": known.generation,
+        "cost": plain(history.meter),
+        "stats": stats,
+        "latency": {name: pytest.approx(value) for name, value in history.stats.latency_ms().items()},
+        "refused": history.refused,
+        "told": sum(each.finished for each in history.stats.series.bins),
+    }
+
+
+def plain(value: Any) -> Any:
+    """Everything that an object knows, as plain data."""
+    if isinstance(value, random.Random):
+        return value.getstate()
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, deque)):
+        return [plain(each) for each in value]
+    if isinstance(value, msgspec.Struct):
+        return plain(msgspec.structs.asdict(value))
+    names = getattr(type(value), "__slots__", None) or getattr(value, "__dict__", None)
+    return {name: plain(getattr(value, name)) for name in names} if names else value
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_with_any_checkpoint_and_with_none_the_same_is_known(tmp_path: Path, data: st.DataObject) -> None:
+    """Older than the journal, newer, torn, of another journal or foreign: never another answer."""
+    pick = random.Random(data.draw(st.integers(0, 1 << 32)))
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    shutil.rmtree(tmp_path / "other", ignore_errors=True)
+    outcomes = outcomes_of(pick, pick.randrange(1, 60), sends_again=pick.random() < 0.5)
+    run_dir = new_run(tmp_path / "run", outcomes)
+    if pick.random() < 0.3:
+        run_dir.write_state({"refused": sorted({pick.choice(outcomes).seq, 10_000})})
+    path, journal = run_dir.path / "checkpoint", run_dir.path / "outcomes.jsonl"
+    checkpointed(run_dir, outcomes, pick.randrange(len(outcomes) + 1))
+    match pick.choice(("whole", "torn", "changed", "foreign", "shorter journal", "another journal", "odd")):
+        case "torn" if path.exists():
+            path.write_bytes(path.read_bytes()[: pick.randrange(path.stat().st_size)])
+        case "changed" if path.exists():
+            content = bytearray(path.read_bytes())
+            content[pick.randrange(len(content))] ^= 1 << pick.randrange(8)
+            path.write_bytes(content)
+        case "foreign" if path.exists():
+            other = new_run(tmp_path / "other", outcomes)
+            checkpointed(other, outcomes, len(outcomes))
+            if (other.path / "checkpoint").exists():
+                shutil.copy(other.path / "checkpoint", path)
+        case "shorter journal":
+            journal.write_bytes(journal.read_bytes()[: pick.randrange(journal.stat().st_size)])
+        case "another journal":
+            lines = journal.read_bytes().splitlines(keepends=True)
+            pick.shuffle(lines)
+            journal.write_bytes(b"".join(lines[: pick.randrange(len(lines) + 1)]))
+        case "odd":
+            path.write_bytes(pick.randbytes(pick.randrange(200)))
+    with_it = said(read_history(run_dir, accepts_lost_mark=True))
+    restart, paid = replay(run_dir.path, accepts_lost_mark=True), plain(spent(run_dir.path, run_dir))
+    path.unlink(missing_ok=True)
+    without = said(read_history(run_dir, accepts_lost_mark=True))
+    assert with_it == without
+    fresh = replay(run_dir.path, accepts_lost_mark=True)
+    for name in ("counts", "generation", "marks", "whole_bytes", "torn_bytes"):
+        assert getattr(restart, name) == getattr(fresh, name)
+    assert restart.finished.pages() == fresh.finished.pages()
+    assert restart.redone.pages() == fresh.redone.pages()
+    assert paid == plain(spent(run_dir.path, run_dir))
+
+
+def test_statistics_go_on_as_if_they_had_not_been_saved() -> None:
+    """Everything that they know comes back, and what is added later counts alike."""
+    pick = random.Random(7)
+    outcomes = outcomes_of(pick, 3_000, sends_again=False)
+    stats = replay_blocks([outcomes[:500], outcomes[500:2_000]], [], started_s=1_795_248_000.0)
+    stats.note_throttle("ConcurrentInvocationLimitExceeded")
+    data = msgspec.msgpack.encode(save_stats(stats))
+    restored = restore_stats(msgspec.msgpack.decode(data, strict=False))
+    for each in (stats, restored):
+        each.add_many(outcomes[2_000:])
+        each.sample(now_s=1_795_249_000.0, in_flight=3, limit=10.0, cause="fixed")
+    one, other = plain(stats), plain(restored)
+    for each in (one, other):
+        each.pop("_pace")
+        each["_clusters"].pop("_frames")
+    assert one == other
+
+
+def test_a_large_run_leaves_a_checkpoint_that_a_resume_goes_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written while it goes on and when it stops, for its owner alone; the report is as without it."""
+    monkeypatch.setattr(checkpointer, "EVERY_OUTCOMES", 400)
+    monkeypatch.setattr(checkpointer, "LEAST_OUTCOMES", 400)
+    out, count = tmp_path / "run", 1_500
+    payloads = [b'{"order":%d}' % number for number in range(count)]
+    fanout.run("f", payloads[:1_000], out=out, transport=NullTransport(), concurrency=8, report=False)
+    state = json.loads((out / "run.json").read_text())
+    state |= {"state": "running", "finished_at": None, "counts": {}, "is_input_exhausted": False}
+    (out / "run.json").write_text(json.dumps(state))
+    found = read_checkpoint(out, state["id"])
+    assert found is not None
+    assert found.lines == 1_000
+    assert stat.S_IMODE((out / "checkpoint").stat().st_mode) == 0o600
+    reads: list[int] = []
+    really = JournalBlocks.__init__
+
+    def noting(self: Any, *given: Any, position: int = 0, **more: Any) -> None:
+        reads.append(position)
+        really(self, *given, position=position, **more)
+
+    monkeypatch.setattr(JournalBlocks, "__init__", noting)
+    transport = NullTransport()
+    report = fanout.run("f", payloads, out=out, resume=True, transport=transport, concurrency=8, report=False)
+    assert (transport.calls, report.counts["succeeded"], report.pending) == (500, count, 0)
+    assert reads == [found.position]
+    assert report.latency_ms["count"] == count
+    last = figures_of(RunDir.open(out))
+    assert last is not None
+    assert last.checkpoint.position == (out / "outcomes.jsonl").stat().st_size
+    whole = fanout.RunReport.from_run_dir(out)
+    assert whole.cost is not None
+    assert report.cost is not None
+    assert whole.counts == report.counts
+    assert whole.cost.usd == pytest.approx(report.cost.usd)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 1 << 32))
+def test_blocks_are_the_lines_one_by_one(tmp_path: Path, seed: int) -> None:
+    """Read in blocks of any size, from any line on, a journal says what its lines say."""
+    pick = random.Random(seed)
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    outcomes = outcomes_of(pick, pick.randrange(1, 40), sends_again=True)
+    run_dir = new_run(tmp_path / "run", outcomes)
+    path = run_dir.path / "outcomes.jsonl"
+    content = path.read_bytes()
+    path.write_bytes(content[: pick.randrange(len(content) + 1)])
+    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    skipped = pick.randrange(len(lines) + 1)
+    position = len(b"".join(lines[:skipped]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fanout.journal.line_blocks.BLOCK_BYTES", pick.choice((64, 700, 4096)))
+        journal = JournalBlocks(run_dir.path, Figures, position=position, lines_before=skipped)
+        blocks = list(journal.read())
+        redrive = Redrive(run_dir.path, statuses={"function_error", "unknown"}, before_generation=2)
+    decoder = msgspec.json.Decoder(StoredOutcome)
+    read = [outcome for block in blocks for outcome in block.outcomes]
+    assert [line + b"\n" for block in blocks for line in block.split()] == lines[skipped:]
+    assert (journal.position, journal.lines_read) == (len(b"".join(lines)), len(lines))
+    names = Figures.__struct_fields__
+    whole = [decode_line(line, decoder) for line in lines]
+    for one, other in zip(read, whole[skipped:], strict=True):
+        assert [getattr(one, name) for name in names] == [getattr(other, name) for name in names]
+    latest = {outcome.seq: outcome for outcome in whole}
+    assert list(redrive.seqs) == sorted(
+        seq
+        for seq, outcome in latest.items()
+        if outcome.generation < 2 and outcome.status in ("function_error", "unknown")
+    )
+    assert [record.seq for record in redrive.records()] == list(redrive.seqs)
