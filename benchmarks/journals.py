@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import shutil
 import tempfile
@@ -25,8 +26,15 @@ from typing import Any
 from benchmarks.endpoint import Endpoint
 from benchmarks.first_call import FirstCallServer
 from benchmarks.measuring import FANOUT, Usage, arguments, run_process, save, write_records
+from fanout.commands.checkpointer import EVERY_OUTCOMES, checkpoint_of
+from fanout.cost import meter_of
+from fanout.journal import RunDir, SeqSet
+from fanout.journal.checkpoint import write_checkpoint
 from fanout.journal.marks import write_marks
+from fanout.journal.run_dir import CHECKPOINT_FILE
 from fanout.journal.samples import SAMPLES_FILE, is_sampled, sample_entry
+from fanout.report.outcomes import JournalTail
+from fanout.stats import Stats
 
 _LEFT = 500  # records of the input without an outcome: what a resume sends
 _BEGUN_S = 1_790_000_000.0
@@ -80,6 +88,7 @@ def _made(folder: Path, size: int, server: FirstCallServer) -> Path:
     state |= {"state": "interrupted", "halted_by": "signal", "exit_code": 130, "records_read": size}
     state |= {"is_input_exhausted": False, "started_at": _iso(_BEGUN_S), "counts": {}}
     (run_dir / "run.json").write_text(json.dumps(state))
+    _write_checkpoint(run_dir)
     (run_dir / "made").touch()
     return run_dir
 
@@ -132,6 +141,22 @@ def _outcome(seq: int, ended_s: float, ms: float, pick: random.Random) -> str:
         f'"duration_ms":{ms},"billed_ms":{int(ms)},"memory_mb":128,"max_memory_mb":41,'
         f'"output":{{"ok":true,"total":{seq}}},"line":{seq + 1}}}\n'
     )
+
+
+def _write_checkpoint(run_dir: Path) -> None:
+    """The latest that the run left before it was cut off."""
+    run, journal = RunDir.open(run_dir), JournalTail(run_dir)
+    stats, meter, finished = Stats(started_s=_BEGUN_S), meter_of(run.state), SeqSet()
+    most = (run_dir / "outcomes.jsonl").stat().st_size - EVERY_OUTCOMES * 330
+    for block in journal.read():
+        if journal.position > max(most, 1 << 20):
+            break
+        finished.add_many([outcome.seq for outcome in block])
+        stats.add_many(block)
+        meter.add_many(block)
+        checkpoint_at = journal.position
+    checkpoint = checkpoint_of(run, checkpoint_at, finished, stats=stats, meter=meter)
+    write_checkpoint(run_dir, checkpoint)
 
 
 def _write_samples(path: Path, records: Path, size: int) -> None:
@@ -204,16 +229,23 @@ def _export(
 
 
 def _sends(
-    run_dir: Path, server: FirstCallServer, argv: Sequence[str], allowed: tuple[int, ...]
+    run_dir: Path, server: FirstCallServer, argv: Sequence[str], *, has_checkpoint: bool
 ) -> dict[str, float]:
-    """On a copy of everything but the journal, which is a copy on the same disk."""
-    copy = run_dir.with_name("copy")
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(run_dir, copy)
+    """The directory is put back as it was afterwards."""
+    journal = run_dir / "outcomes.jsonl"
+    size = journal.stat().st_size
+    before = {path: path.read_bytes() for path in run_dir.iterdir() if path != journal}
+    if not has_checkpoint:
+        (run_dir / CHECKPOINT_FILE).unlink()
     server.first_call_s = 0.0
     began_s = perf_counter()
-    usage = _run(server, [argv[0], str(copy), *argv[1:], "-q", "--no-report"], allowed=allowed)
-    shutil.rmtree(copy)
+    usage = _run(server, [argv[0], str(run_dir), *argv[1:], "-q", "--no-report"], allowed=(0, 1, 5))
+    for path in run_dir.iterdir():
+        if path != journal and path not in before:
+            path.unlink()
+    for path, content in before.items():
+        path.write_bytes(content)
+    os.truncate(journal, size)
     return {
         "first_call_s": server.first_call_s - began_s,
         "s": usage.wall_s,
@@ -221,12 +253,25 @@ def _sends(
     }
 
 
-def _resume(run_dir: Path, size: int, server: FirstCallServer) -> dict[str, float]:
-    return _sends(run_dir, server, ["resume"], (1,))
+def _resume(
+    run_dir: Path,
+    size: int,
+    server: FirstCallServer,
+    *,
+    has_checkpoint: bool = True,
+) -> dict[str, float]:
+    return _sends(run_dir, server, ["resume"], has_checkpoint=has_checkpoint)
 
 
-def _redrive(run_dir: Path, size: int, server: FirstCallServer) -> dict[str, float]:
-    return _sends(run_dir, server, ["redrive", "--deadline", "3s"], (0, 1, 5))
+def _redrive(
+    run_dir: Path,
+    size: int,
+    server: FirstCallServer,
+    *,
+    has_checkpoint: bool = True,
+) -> dict[str, float]:
+    """Of what failed, as much as is sent in three seconds: a measure of the start and the end."""
+    return _sends(run_dir, server, ["redrive", "--deadline", "3s"], has_checkpoint=has_checkpoint)
 
 
 def _runs(run_dir: Path, size: int, server: FirstCallServer) -> dict[str, float]:
@@ -244,7 +289,9 @@ _VERBS: dict[str, Callable[[Path, int, FirstCallServer], dict[str, float]]] = {
     "export failed": _export,
     "export csv": lambda *given: _export(*given, "--outcomes", "--format", "csv"),
     "resume": _resume,
+    "resume, no checkpoint": lambda *given: _resume(*given, has_checkpoint=False),
     "redrive": _redrive,
+    "redrive, no checkpoint": lambda *given: _redrive(*given, has_checkpoint=False),
     "runs": _runs,
 }
 

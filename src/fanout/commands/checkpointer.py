@@ -23,15 +23,15 @@ LEAST_OUTCOMES = 20_000  # a shorter journal is read at once
 class Checkpointer:
     """Writes the checkpoints of one session, in a thread.
 
-    ``finished``: the records with an outcome before it. Where a record comes to have two outcomes there
-    are no more checkpoints: only the latest counts, and that is found by reading the journal. A disk that
-    refuses a checkpoint leaves the run without it.
+    ``finished``: the records with an outcome before it, each of which was sent once. Where a record comes
+    to have two outcomes there are no more checkpoints: only the latest counts, and that is found by reading
+    the journal. A disk that refuses a checkpoint leaves the run without it.
     """
 
-    def __init__(self, run_dir: RunDir, stats: Stats, finished: SeqSet | None = None) -> None:
+    def __init__(self, run_dir: RunDir, stats: Stats, finished: SeqSet) -> None:
         self._run_dir = run_dir
         self._stats = stats
-        self._finished = SeqSet() if finished is None else SeqSet.of_pages(finished.pages(), finished.max)
+        self._finished = SeqSet.of_pages(finished.pages(), finished.max)
         self._since = 0
         self._is_off = not run_dir.state.get("id")
         self._threads: ThreadPoolExecutor | None = None

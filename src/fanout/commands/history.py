@@ -20,12 +20,16 @@ from fanout.stats.timeline import TimelineTail
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """``stats`` leave out the records of the refusal that stopped the run; ``refused`` has their statuses."""
+    """``stats`` leave out the records of the refusal that stopped the run; ``refused`` has their statuses.
+
+    ``is_sent_once``: no record has two outcomes.
+    """
 
     known: Replay
     stats: Stats
     meter: CostMeter  # of every outcome, also of those that others took the place of
     refused: dict[int, str]
+    is_sent_once: bool
 
 
 def read_history(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
@@ -69,7 +73,8 @@ def _in_one_pass(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
     stats = told(story, blocks())
     tally.whole_bytes = journal.position
     known = tally.replay(run_dir.path, accepts_lost_mark=accepts_lost_mark)
-    return History(known=known, stats=stats, meter=meter, refused=statuses)
+    is_sent_once = not known.generation
+    return History(known=known, stats=stats, meter=meter, refused=statuses, is_sent_once=is_sent_once)
 
 
 def _figures(run_dir: RunDir, refused: frozenset[int]) -> Figures | None:
@@ -93,7 +98,7 @@ def _of_latest(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
                 yield outcome
 
     stats = replay_stats(outcomes(), read_timeline(path / TIMELINE), started_s=_begun_s(run_dir))
-    return History(known=known, stats=stats, meter=spent(path, run_dir), refused=statuses)
+    return History(known=known, stats=stats, meter=spent(path, run_dir), refused=statuses, is_sent_once=False)
 
 
 def spent(path: Path, run_dir: RunDir) -> CostMeter:

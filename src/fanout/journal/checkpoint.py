@@ -54,11 +54,17 @@ _decode = msgspec.msgpack.Decoder(_File).decode
 
 
 def write_checkpoint(run_dir: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint of a run. Blocking. Raises OSError."""
+    """Replace the checkpoint of a run. Blocking. Raises OSError.
+
+    Text with lone surrogates, as in a record's key, has no form here: such a run has no checkpoint.
+    """
     tail = _tail(run_dir, checkpoint.position)
     if tail is None:
         return
-    body = msgspec.msgpack.encode(_File(checkpoint, tail))
+    try:
+        body = msgspec.msgpack.encode(_File(checkpoint, tail))
+    except UnicodeEncodeError:
+        return
     write_whole(run_dir / CHECKPOINT_FILE, _FORMAT + _digest(body) + body)
 
 
