@@ -9,7 +9,17 @@ import time
 
 from benchmarks.noise import least_share, verdict
 
-NAMES = ("startup", "overhead", "latency", "throughput", "batches", "littles_law", "memory", "inputs")
+NAMES = (
+    "startup",
+    "overhead",
+    "latency",
+    "throughput",
+    "batches",
+    "littles_law",
+    "memory",
+    "inputs",
+    "journals",
+)
 
 
 def main() -> None:

@@ -204,7 +204,12 @@ def _run(
 
 def _report(run_dir: Path, size: int, server: FirstCallServer, *options: str) -> dict[str, float]:
     usage = _run(server, ["report", str(run_dir), *options], sends=False)
-    return {"s": usage.wall_s, "µs_each": usage.wall_s / size * 1e6, "peak_mb": usage.peak_rss_mb}
+    return {
+        "s": usage.wall_s,
+        "cpu_s": usage.cpu_s,
+        "cpu_us_each": usage.cpu_us_per(size),
+        "peak_mb": usage.peak_rss_mb,
+    }
 
 
 def _report_page(run_dir: Path, size: int, server: FirstCallServer) -> dict[str, float]:
@@ -215,15 +220,15 @@ def _report_page(run_dir: Path, size: int, server: FirstCallServer) -> dict[str,
     return figures
 
 
-def _export(
-    run_dir: Path, size: int, server: FirstCallServer, *options: str, records: int | None = None
-) -> dict[str, float]:
+def _export(run_dir: Path, size: int, server: FirstCallServer, *options: str) -> dict[str, float]:
     output = run_dir.with_name("exported")
     usage = _run(server, ["export", str(run_dir), "-o", str(output), *options], sends=False)
     output.unlink()
     return {
         "s": usage.wall_s,
-        "per_s": (size if records is None else records) / usage.wall_s,
+        "cpu_s": usage.cpu_s,
+        "per_s": size / usage.wall_s,
+        "per_cpu_s": size / usage.cpu_s,
         "peak_mb": usage.peak_rss_mb,
     }
 
@@ -249,6 +254,7 @@ def _sends(
     return {
         "first_call_s": server.first_call_s - began_s,
         "s": usage.wall_s,
+        "cpu_s": usage.cpu_s,
         "peak_mb": usage.peak_rss_mb,
     }
 
@@ -276,7 +282,7 @@ def _redrive(
 
 def _runs(run_dir: Path, size: int, server: FirstCallServer) -> dict[str, float]:
     usage = _run(server, ["runs", str(run_dir.parent)], sends=False)
-    return {"s": usage.wall_s, "peak_mb": usage.peak_rss_mb}
+    return {"s": usage.wall_s, "cpu_s": usage.cpu_s, "peak_mb": usage.peak_rss_mb}
 
 
 _VERBS: dict[str, Callable[[Path, int, FirstCallServer], dict[str, float]]] = {

@@ -181,6 +181,19 @@ def _startup(results: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def _journals(results: dict[str, Any]) -> str:
+    parts = [
+        f"{results['outcomes']:,} outcomes, {results['journal_mb'] / 1e3:.1f} GB.\n",
+        "| | to the first call | to the end | outcomes a second | peak memory |",
+        "|---|---|---|---|---|",
+    ]
+    for name, each in results["verbs"].items():
+        first = f"{each['first_call_s']:.1f} s" if "first_call_s" in each else ""
+        rate = "" if first or name == "runs" else f"{results['outcomes'] / each['s']:,.0f}"
+        parts.append(f"| {name} | {first} | {each['s']:.1f} s | {rate} | {each['peak_mb']:.0f} MB |")
+    return "\n".join(parts)
+
+
 _PARTS = {
     "throughput": _throughput,
     "littles_law": _littles_law,
@@ -188,6 +201,7 @@ _PARTS = {
     "memory": _memory,
     "latency": _latency,
     "startup": _startup,
+    "journals": _journals,
 }
 
 
