@@ -22,8 +22,8 @@ from fanout.commands.checkpointer import checkpoint_of, figures_of
 from fanout.commands.history import History, read_history, spent
 from fanout.cost import meter_of
 from fanout.journal import JournalBlocks, RunDir, SeqSet, replay
-from fanout.journal.line_blocks import Figures
 from fanout.journal.checkpoint import read_checkpoint, write_checkpoint
+from fanout.journal.line_blocks import Figures
 from fanout.journal.lines import StoredOutcome, decode_line
 from fanout.model import AttemptEnd, BatchPlace, ErrorDetail, Outcome
 from fanout.payload import append_line

@@ -23,7 +23,7 @@ from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES
 if TYPE_CHECKING:
     from fanout.config import Options
     from fanout.inputs import Item, Selector
-    from fanout.journal import LineBlock, Head, RunDir
+    from fanout.journal import Head, LineBlock, RunDir
 
 H = TypeVar("H", bound="Head")
 

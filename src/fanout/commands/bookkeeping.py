@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from fanout.cost import CostEstimate
-from fanout.journal import RunDir
+from fanout.journal import RunDir, SeqSet
 from fanout.model import Outcome
 from fanout.report.summary import RunReport
 from fanout.report.totals import SessionTotals
@@ -20,11 +20,13 @@ Did = tuple[int, int]  # records that ended well in this session, and that did n
 class Bookkeeping(Protocol):
     """The part of a session in which a new run, a resume and a redrive differ.
 
-    ``stats`` go on from what is known of the run.
+    ``stats`` go on from what is known of the run. ``finished``: the records with an outcome before this
+    session; None where any of them was sent more than once.
     """
 
     generation: int
     stats: Stats
+    finished: SeqSet | None
 
     def hear(self, outcomes: Sequence[Outcome]) -> None:
         """Outcomes of this session were committed."""
@@ -50,6 +52,7 @@ class FirstSession:
 
     def __init__(self, *, records_planned: int | None = None) -> None:
         self.stats = Stats()
+        self.finished: SeqSet | None = SeqSet()
         self._records_planned = records_planned
 
     def hear(self, outcomes: Sequence[Outcome]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from fanout.cost import CostMeter, meter_of
-from fanout.journal import Journal, RunDir, SeqSet
+from fanout.journal import OutcomeBlock, RunDir, SeqSet
 from fanout.journal.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from fanout.model import Outcome
+from fanout.runs import Spending
 from fanout.stats import Stats
 from fanout.stats.saved import restore_stats, save_stats
 from fanout.stats.timeline import NAME as TIMELINE
@@ -28,40 +30,50 @@ class Checkpointer:
     the journal. A disk that refuses a checkpoint leaves the run without it.
     """
 
-    def __init__(self, run_dir: RunDir, stats: Stats, finished: SeqSet) -> None:
+    def __init__(self, run_dir: RunDir, stats: Stats, spending: Spending, finished: SeqSet) -> None:
         self._run_dir = run_dir
         self._stats = stats
+        self._spending = spending
         self._finished = SeqSet.of_pages(finished.pages(), finished.max)
+        self._position = 0
         self._since = 0
         self._is_off = not run_dir.state.get("id")
         self._threads: ThreadPoolExecutor | None = None
         self._latest: Future[None] | None = None
 
-    def add(self, outcomes: list[Outcome], journal: Journal, meter: CostMeter) -> None:
-        """Take outcomes that were committed and counted; write a checkpoint if one is due."""
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Take outcomes that were committed and counted."""
         if self._is_off:
             return
-        if self._finished.add_many([outcome.seq for outcome in outcomes]):
+        seqs: Iterable[int] = (
+            outcomes.seqs if isinstance(outcomes, OutcomeBlock) else [outcome.seq for outcome in outcomes]
+        )
+        if self._finished.add_many(seqs):
             self._is_off = True
-            return
         self._since += len(outcomes)
-        if self._since >= EVERY_OUTCOMES:
-            self._write(journal, meter)
 
-    def close(self, journal: Journal, meter: CostMeter) -> None:
+    def on_batch(self, position: int) -> None:
+        """All outcomes were taken of a journal that is so long: write a checkpoint if one is due."""
+        self._position = position
+        if self._since >= EVERY_OUTCOMES:
+            self._write()
+
+    def close(self) -> None:
         """Write the last one, and wait until it is written. Blocking."""
-        if not self._is_off and self._since and len(self._finished) >= LEAST_OUTCOMES:
-            self._write(journal, meter, is_last=True)
+        if self._since and len(self._finished) >= LEAST_OUTCOMES:
+            self._write(is_last=True)
         if self._threads is not None:
             self._threads.shutdown()
 
-    def _write(self, journal: Journal, meter: CostMeter, *, is_last: bool = False) -> None:
+    def _write(self, *, is_last: bool = False) -> None:
+        meter = self._spending.meter
         is_slow = self._latest is not None and not self._latest.done() and not is_last
-        if is_slow or self._stats.done != len(self._finished):  # an outcome was not counted here
+        is_whole = self._stats.done == len(self._finished)  # every outcome was counted, and here too
+        if self._is_off or is_slow or not is_whole or meter is None:
             return
         self._since = 0
         checkpoint = checkpoint_of(
-            self._run_dir, journal.committed_bytes, self._finished, stats=self._stats, meter=meter
+            self._run_dir, self._position, self._finished, stats=self._stats, meter=meter
         )
         if self._threads is None:
             self._threads = ThreadPoolExecutor(1, thread_name_prefix="fanout-checkpoint")

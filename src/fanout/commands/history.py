@@ -73,7 +73,7 @@ def _in_one_pass(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
     stats = told(story, blocks())
     tally.whole_bytes = journal.position
     known = tally.replay(run_dir.path, accepts_lost_mark=accepts_lost_mark)
-    is_sent_once = not known.generation
+    is_sent_once = known.is_sent_once and not known.generation
     return History(known=known, stats=stats, meter=meter, refused=statuses, is_sent_once=is_sent_once)
 
 

@@ -50,7 +50,7 @@ async def redrive(
     run_dir = RunDir.open(path)
     with ExitStack() as stack:
         stack.enter_context(run_dir.lock())
-        known = replay(path, accepts_lost_mark=changes.accepts_lost_mark)
+        known = await _replayed(run_dir, changes)
         state = run_dir.state
         cut_off = state.get("redrive") or {}
         generation = int(state.get("generation", 0)) + 1
@@ -71,7 +71,7 @@ async def redrive(
             "refused": state.get("refused") or [],
             **{name: cut_off[name] for name in ("before", "not_sent", "refused") if name in cut_off},
         }
-        found = _redrivable(run_dir, chosen, error_types, generation, audience)
+        found = await _redrivable(run_dir, known, chosen, error_types, generation, audience)
         if not len(found):
             audience.say(f"{path}: no record to send again among {', '.join(chosen)}")
             return RunReport.from_run_dir(path)
@@ -81,6 +81,12 @@ async def redrive(
         return await conclude(report, options, audience, run_dir)
 
 
+async def _replayed(run_dir: RunDir, changes: Changes) -> Replay:
+    return await anyio.to_thread.run_sync(
+        partial(replay, run_dir.path, accepts_lost_mark=changes.accepts_lost_mark)
+    )
+
+
 async def go_on_redriving(
     run_dir: RunDir, options: RunOptions, local: RunOptions, changes: Changes, audience: Audience
 ) -> RunReport:
@@ -88,16 +94,18 @@ async def go_on_redriving(
 
     ``local`` are the options with the emulator of ``--local``.
     """
-    known = await anyio.to_thread.run_sync(
-        partial(replay, run_dir.path, accepts_lost_mark=changes.accepts_lost_mark)
-    )
+    known = await _replayed(run_dir, changes)
     filters = run_dir.state["redrive"]
-    found = Redrive(
-        run_dir.path,
-        statuses=filters["statuses"],
-        error_types=filters["error_types"],
-        before_generation=int(run_dir.state.get("generation", 0)),
-        collected_only=is_queue(location_of(run_dir.state)),
+    found = await anyio.to_thread.run_sync(
+        partial(
+            Redrive,
+            run_dir.path,
+            statuses=filters["statuses"],
+            error_types=filters["error_types"],
+            before_generation=int(run_dir.state.get("generation", 0)),
+            collected_only=is_queue(location_of(run_dir.state)),
+            is_sent_once=known.is_sent_once,
+        )
     )
     return await _send_again(run_dir, known, filters, found, options, local, changes, audience)
 
@@ -136,8 +144,9 @@ async def _send_again(
     )
 
 
-def _redrivable(
+async def _redrivable(
     run_dir: RunDir,
+    known: Replay,
     statuses: Collection[str],
     error_types: Collection[str],
     generation: int,
@@ -148,18 +157,18 @@ def _redrivable(
     Raises ConfigError where all of them were left in their queue: there they are sent again.
     """
     location = location_of(run_dir.state)
-    found = Redrive(
+    find = partial(
+        Redrive,
         run_dir.path,
         statuses=statuses,
         error_types=error_types,
         before_generation=generation,
-        collected_only=is_queue(location),
+        is_sent_once=known.is_sent_once,
     )
+    found = await anyio.to_thread.run_sync(partial(find, collected_only=is_queue(location)))
     if not is_queue(location):
         return found
-    all_of_them = Redrive(
-        run_dir.path, statuses=statuses, error_types=error_types, before_generation=generation
-    )
+    all_of_them = await anyio.to_thread.run_sync(find)
     left = len(all_of_them) - len(found)
     if left:
         command = f"fanout run {run_dir.state.get('function')} {location}"
@@ -196,6 +205,7 @@ class _RedriveSession:
     def __init__(self, generation: int, filters: State, prices: dict[str, Prices]) -> None:
         self.generation = generation
         self.stats = Stats()
+        self.finished: SeqSet | None = None
         self._prices = prices
         self._before = filters["before"]
         self._not_sent = frozenset(filters.get("not_sent") or ())

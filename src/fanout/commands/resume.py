@@ -242,6 +242,7 @@ class _ResumeSession:
 
     def __init__(self, history: History) -> None:
         self.stats = history.stats
+        self.finished = history.known.finished if history.is_sent_once else None
         self._refused_left = dict(history.refused)
 
     def hear(self, outcomes: Sequence[Outcome]) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
+import anyio
+import anyio.to_thread
+
 from fanout import exit_codes
 from fanout.commands.bookkeeping import Bookkeeping, State
+from fanout.commands.checkpointer import Checkpointer
 from fanout.commands.options import RunOptions
 from fanout.commands.run_state import function_state, last_state, messages, write_page
 from fanout.commands.workers import make_dispatcher
 from fanout.dispatcher import IntakeDispatcher
 from fanout.errors import FanoutError, FatalRefusal, SourceError
 from fanout.journal import Journal, RunDir, SyncListener
+from fanout.model import Outcome
 from fanout.outputs.stdout import StdoutSink
 from fanout.quantities import iso
 from fanout.report.summary import RunReport
@@ -64,6 +69,7 @@ class RunSession:
         self._sync_listener = sync_listener
         self._discards_unread = discards_unread
         self._journal: Journal | None = None
+        self._checkpointer: Checkpointer | None = None
         self._run: Run | None = None
 
     @property
@@ -86,6 +92,7 @@ class RunSession:
                 result = await self._execute(run, intake)
             finally:
                 await intake.aclose()
+                await self._close_checkpointer()
         stop = result.stop
         if self._discards_unread and not result.records_read and stop is not None and stop.reason == "source":
             raise SourceError(stop.message)
@@ -146,18 +153,38 @@ class RunSession:
         if run_dir is not None:
             if options.uses_workers and not run_dir.has_windows:
                 run_dir.begin_windows(generation, [])
+            checkpointer = self._make_checkpointer(run_dir)
+
+            def commit(outcomes: Sequence[Outcome]) -> None:
+                on_commit(outcomes)
+                if checkpointer is not None:
+                    checkpointer.add(outcomes)
+
             self._journal = await Journal.open(
                 run_dir.path,
                 generation=generation,
                 fsync=options.fsync,
-                on_commit=on_commit,
+                on_commit=commit,
                 on_failure=on_failure,
                 sync_listener=self._sync_listener,
+                on_batch=None if checkpointer is None else checkpointer.on_batch,
             )
             return self._journal
         if self._to_stdout:
             return StdoutSink(keep_order=options.keep_order, on_commit=on_commit, on_failure=on_failure)
         return PassingLedger(on_commit, keep_order=options.keep_order)
+
+    def _make_checkpointer(self, run_dir: RunDir) -> Checkpointer | None:
+        books = self._bookkeeping
+        if books.finished is not None:
+            self._checkpointer = Checkpointer(run_dir, books.stats, self._spending, books.finished)
+        return self._checkpointer
+
+    async def _close_checkpointer(self) -> None:
+        checkpointer, self._checkpointer = self._checkpointer, None
+        if checkpointer is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(checkpointer.close)
 
     # --- what run.json hears of ----------------------------------------------------------------
 

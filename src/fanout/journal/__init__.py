@@ -32,6 +32,7 @@ __all__ = [
     "Head",
     "Journal",
     "JournalBlocks",
+    "LineBlock",
     "LineFault",
     "OutcomeBlock",
     "PackedBlock",

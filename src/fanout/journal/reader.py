@@ -13,8 +13,8 @@ from typing import Protocol, TypeVar, overload
 import msgspec
 
 from fanout.errors import JournalError
-from fanout.journal.line_blocks import LineBlock, JournalBlocks, decode_member
 from fanout.journal.checkpoint import Checkpoint, read_checkpoint
+from fanout.journal.line_blocks import JournalBlocks, LineBlock, decode_member
 from fanout.journal.lines import Head, StoredOutcome
 from fanout.journal.marks import MARK_FILE, read_marks
 from fanout.journal.run_dir import OUTCOMES_FILE, RunDir
@@ -46,6 +46,7 @@ class Replay:
     windows: tuple[tuple[tuple[int, int], ...], ...] | None = (
         None  # by generation, where workers were at work
     )
+    is_sent_once: bool = False  # no record has two outcomes
     is_mark_lost: bool = False  # which records were sent is not known: any without an outcome may have been
 
     @property
@@ -184,6 +185,7 @@ class Tally:
             whole_bytes=whole_bytes,
             torn_bytes=(directory / OUTCOMES_FILE).stat().st_size - whole_bytes,
             windows=_windows(directory) if run_dir.has_windows else None,
+            is_sent_once=not self._repeated,
             is_mark_lost=is_mark_lost,
         )
 

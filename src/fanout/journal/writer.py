@@ -48,7 +48,8 @@ class Journal:
 
     ``failure`` is set once, when the disk is full or the file is gone; what can still be written is
     written, so that calls in flight keep their outcomes. ``on_commit`` is called in the event loop with
-    the outcomes of a batch once the operating system has them (with ``always``: the disk).
+    the outcomes of a batch once the operating system has them (with ``always``: the disk); after them
+    ``on_batch``, with the length in bytes of the journal that they are in.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Journal:
         on_commit: Callable[[Sequence[Outcome]], None] | None,
         on_failure: Callable[[JournalError], None] | None,
         sync_listener: SyncListener | None = None,
+        on_batch: Callable[[int], None] | None = None,
     ) -> None:
         """Open the files; ``open`` does so off the event loop."""
         self.failure: JournalError | None = None
@@ -82,7 +84,8 @@ class Journal:
             self._files = JournalFiles(directory, generation, syncs_always=fsync == "always")
         except OSError as error:
             raise self._error(error) from error
-        self.committed_bytes = self._files.outcome_bytes  # the journal's length, up to the last ``on_commit``
+        self._on_batch = on_batch
+        self._committed_bytes = self._files.outcome_bytes
         self._mark_chunk = SYNCED_MARK_CHUNK if fsync == "always" else MARK_CHUNK
         self._next = self._files.mark  # one more than the highest seq sent
 
@@ -96,13 +99,14 @@ class Journal:
         on_commit: Callable[[Sequence[Outcome]], None] | None = None,
         on_failure: Callable[[JournalError], None] | None = None,
         sync_listener: SyncListener | None = None,
+        on_batch: Callable[[int], None] | None = None,
     ) -> Journal:
         """Open a run's journal to go on writing; a last line cut short by a crash is cut off.
 
         The caller holds the directory's lock. Raises JournalError when it cannot be written.
         """
         return await anyio.to_thread.run_sync(
-            cls, directory, generation, fsync, on_commit, on_failure, sync_listener
+            cls, directory, generation, fsync, on_commit, on_failure, sync_listener, on_batch
         )
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
@@ -217,7 +221,7 @@ class Journal:
         while self._written:
             batch = self._written.popleft()
             self._batches_bytes -= len(batch.lines)
-            self.committed_bytes += len(batch.lines)
+            self._committed_bytes += len(batch.lines)
             if self._sync_listener is not None:
                 self._unsynced += batch.outcomes
                 for block in batch.blocks:
@@ -227,6 +231,8 @@ class Journal:
             for block in batch.blocks:
                 if self._on_commit is not None:
                     self._on_commit(block)
+            if self._on_batch is not None:
+                self._on_batch(self._committed_bytes)
 
     def _tell(self) -> None:
         if self._files.fault is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from fanout.journal import LineBlock, Figures, JournalBlocks, RunDir, SeqSet
+from fanout.journal import Figures, JournalBlocks, LineBlock, RunDir, SeqSet
 from fanout.journal import read_blocks as latest_blocks
 from fanout.model import Outcome
 

@@ -45,6 +45,11 @@ class Spending:
         self._meter.add_many(outcomes)
 
     @property
+    def meter(self) -> CostMeter | None:
+        """The meter that adds up; None before ``begin``."""
+        return self._meter
+
+    @property
     def usd(self) -> float | None:
         """What was spent so far, where that is known."""
         return None if self._meter is None or self._meter.unpriced else self._meter.usd
