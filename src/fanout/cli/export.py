@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
@@ -306,18 +306,23 @@ async def _write_inputs_again(
     selector = Selector(select=options_of(run_dir.state).select)
     samples = check_samples(run_dir.path)
     source = reopen_input(run_dir)
+    line_of = _line_maker(selector)
     seq = left_out = count = 0
     try:
         async for batch in source.batches():
+            found: list[bytes] = []
             for item in batch:
                 if samples.differs(seq, item.payload):
                     raise another_input(source.location, f"record {seq} is another")
                 if seq in wanted:
-                    if _write_item(lines, item, selector):
-                        count += 1
-                    else:
+                    line = line_of(item)
+                    if line is None:
                         left_out += 1
+                    else:
+                        found.append(line)
                 seq += 1
+            lines.write(b"".join([line + b"\n" for line in found]))
+            count += len(found)
             if seq > wanted.max:
                 break
     finally:
@@ -328,18 +333,26 @@ async def _write_inputs_again(
     return count
 
 
-def _write_item(lines: IO[bytes], item: Item, selector: Selector) -> bool:
+def _line_maker(selector: Selector) -> Callable[[Item], bytes | None]:
+    """Makes the payload of a record as one line; None for a record that has no payload."""
     from fanout.inputs import SelectionFailed
     from fanout.payload import embed
 
-    if item.error is not None:
-        return False
-    try:
-        raw, _ = embed(selector.apply(item.payload)[0])
-    except SelectionFailed:
-        return False
-    lines.write((b"" if raw is None else bytes(raw)) + b"\n")
-    return True
+    is_identity = selector.is_identity
+
+    def line_of(item: Item) -> bytes | None:
+        if item.error is not None:
+            return None
+        payload = item.payload
+        if is_identity and payload and b"\n" not in payload and b"\r" not in payload:
+            return payload  # JSON on one line: it was checked when it was read
+        try:
+            raw, _ = embed(selector.apply(payload)[0])
+        except SelectionFailed:
+            return None
+        return b"" if raw is None else bytes(raw)
+
+    return line_of
 
 
 def _deliver_to_s3(lines: IO[bytes], output_format: str, output: str, *, what: str, options: Options) -> None:
