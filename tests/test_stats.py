@@ -316,6 +316,20 @@ def test_replay_of_a_resumed_run_leaves_the_pause_out(tmp_path: Path) -> None:
     assert told.elapsed_s == pytest.approx(4.0)
 
 
+def test_throttles_of_a_resumed_run_count_once(tmp_path: Path) -> None:
+    """Statistics that go on write what their own session met: told again, it adds up to the same."""
+    path = tmp_path / "timeline.jsonl"
+    live = Stats(started_s=START_S)
+    for begun_s, count in ((START_S, 10), (START_S + 1000, 2)):
+        with TimelineWriter(path, begun_s=begun_s) as writer:
+            live.begin_session(begun_s)
+            for _ in range(count):
+                live.note_throttle("a")
+            writer.append(sample(live, begun_s + 1))
+    assert live.throttles == {"a": 12}
+    assert replay([outcome(0)], read_timeline(path), started_s=START_S).throttles == {"a": 12}
+
+
 def test_replay_of_a_killed_session_counts_its_last_moment(tmp_path: Path) -> None:
     """Outcomes after the last sample of a session that was killed are running time; the pause is none."""
     path = tmp_path / "timeline.jsonl"

@@ -62,6 +62,7 @@ class Stats:
         self.clock = RunningClock(time.time() if started_s is None else started_s)
         self._bin_done = self._bin_failed = 0
         self._bin_throttles: dict[str, int] = {}
+        self._session_throttles: dict[str, int] = {}  # when the session began
 
     def add(self, outcome: Outcome) -> None:
         """Count one committed outcome."""
@@ -160,6 +161,7 @@ class Stats:
     def begin_session(self, now_s: float) -> None:
         """Start, or go on after a pause: the time since the last sample does not count as running time."""
         self.clock.begin(now_s)
+        self._session_throttles = dict(self.throttles)
 
     def sample(
         self,
@@ -206,8 +208,14 @@ class Stats:
             cause=cause,
             rate_per_s=rate_per_s,
             done=done,
-            throttles=self._bin_throttles,
+            throttles=self.session_throttles(),
         )
+
+    def session_throttles(self) -> dict[str, int]:
+        """The 429s of this session up to the last sample, by reason."""
+        before = self._session_throttles
+        counts = {reason: count - before.get(reason, 0) for reason, count in self._bin_throttles.items()}
+        return {reason: count for reason, count in counts.items() if count}
 
     @property
     def elapsed_s(self) -> float:

@@ -91,7 +91,7 @@ class Story:
         story = cls(samples, started_s=at_s)
         story.stats = stats
         stats.throttles = stats.throttles_sampled()  # the next sample counts those since the last one
-        story._seen = dict(stats.throttles)
+        story._seen = stats.session_throttles()
         story._is_first, story._has_samples = False, True
         return story
 

@@ -17,7 +17,7 @@ from fanout.stats.series import Bin, Series
 _PLAIN = (
     *("counts", "throttles", "attempts", "copies", "carried", "outcome_throttles", "cold_starts", "init_ms"),
     *("timed_out", "billed_records", "billed_ms", "billed_mb_ms", "max_memory_mb", "limit_s"),
-    *("max_in_flight", "cause", "_bin_done", "_bin_failed", "_bin_throttles"),
+    *("max_in_flight", "cause", "_bin_done", "_bin_failed", "_bin_throttles", "_session_throttles"),
 )
 _RESERVOIRS = ("_executions", "_cold", "_bad")
 _LATENCIES = ("count", "sum_ms", "least_ms", "most_ms")
