@@ -36,6 +36,12 @@ from tests.journal.outcomes import succeeded
 _STATUSES = ("succeeded", "succeeded", "succeeded", "function_error", "rejected", "undelivered", "unknown")
 
 
+@pytest.fixture(autouse=True)
+def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk is slow, and nothing here loses its power."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
 def outcomes_of(
     pick: random.Random, count: int, *, sends_again: bool, odd_key: str = "odd \ud800"
 ) -> list[Outcome]:
