@@ -97,3 +97,59 @@ def test_a_patience_below_zero_is_refused() -> None:
     """By its name and value."""
     with pytest.raises(ConfigError, match="outage_patience is -1"):
         Outage(-1)
+
+
+def test_a_throttle_between_outages_does_not_renew_the_patience() -> None:
+    """It is an answer, so that calls go on, but nothing went forward."""
+    outage = _began(patience_s=100.0)
+    now_s = 10.0
+    while not outage.is_exhausted(now_s):
+        assert now_s < 111
+        assert outage.on_answer()
+        assert not outage.is_on
+        now_s += 0.5
+        for record in "abc":
+            outage.on_failure(record, DOWN, now_s, is_probe=False)
+        assert outage.probe_at_s is not None
+        now_s = outage.probe_at_s
+        outage.on_probe_sent()
+        outage.on_failure("a", DOWN, now_s, is_probe=True)
+    assert now_s >= 110
+
+
+def test_progress_renews_the_patience() -> None:
+    """What ran, or was refused for a reason of its own."""
+    outage = _began(patience_s=100.0)
+    assert outage.on_progress()
+    for record in "abc":
+        outage.on_failure(record, DOWN, 200.0, is_probe=False)
+    assert outage.is_on
+    assert not outage.is_exhausted(299.9)
+    assert outage.is_exhausted(300.0)
+
+
+def test_an_idle_time_uses_no_patience_up() -> None:
+    """A call an hour after a throttled one."""
+    outage = _began(patience_s=100.0)
+    assert outage.on_answer()
+    outage.on_idle(3600.0)
+    for record in "abc":
+        outage.on_failure(record, DOWN, 3600.0, is_probe=False)
+    assert not outage.is_exhausted(3699.0)
+
+
+@pytest.mark.parametrize(("between", "is_refusal"), [([], True), ([DOWN], False), ([None], False)])
+def test_a_refusal_mixed_with_other_ends_is_not_believed(
+    between: list[Classification | None], is_refusal: bool
+) -> None:
+    """When the patience is over before three probes were refused."""
+    outage = Outage(5.0)
+    outage.on_failure("a", REFUSED, 0.0, is_probe=False)
+    for end in between:
+        if end is None:
+            outage.on_answer()
+        else:
+            outage.on_failure("b", end, 1.0, is_probe=True)
+    outage.on_failure("a", REFUSED, 5.0, is_probe=True)
+    assert outage.is_exhausted(5.0)
+    assert outage.stops_by_refusal is is_refusal

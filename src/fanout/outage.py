@@ -3,7 +3,8 @@
 An outage begins when attempts of three different records have failed in a row with no answer between
 them, when the function is not ready (Pending, Inactive), or when a refusal that befalls every record
 alike comes after successes. One call at a time probes, after 1, 2, 4 … 30 s; the first answer ends it.
-A call that fails in an outage did not run, and spends no attempt. Never reads a clock.
+A call that fails in an outage did not run, and spends no attempt. A throttle is an answer, but no
+progress: outages with nothing but throttles between them are one to the patience. Never reads a clock.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 30.0
 CONFIRMATIONS = 3  # probes that are refused before a refusal is believed
 DEFAULT_PATIENCE_S = 900.0
+_MOMENT_S = 0.001
 STRETCH_S = 30.0  # outages less far apart are one stretch, announced once
 
 # Codes of a function that is not ready yet, without their "Exception" suffix.
@@ -34,7 +36,11 @@ _NOT_READY = frozenset(
 
 
 class Outage:
-    """The state of one engine's outages. ``patience_s`` counts from the beginning of each."""
+    """The state of one engine's outages.
+
+    ``patience_s`` counts from the beginning of the first one since something went forward: a call that
+    ran, or was refused for a reason of its own.
+    """
 
     def __init__(self, patience_s: float = DEFAULT_PATIENCE_S) -> None:
         if not patience_s >= 0:
@@ -42,6 +48,8 @@ class Outage:
         self._patience_s = patience_s
         self._failed: set[Hashable] = set()  # records that failed since the last answer
         self._began_s: float | None = None
+        self._since_s: float | None = None  # when the first outage since the last progress began
+        self._is_mixed = False  # other ends than refusals have come since
         self._wait_s = FIRST_WAIT_S
         self._probe_at_s = 0.0
         self._is_probing = False
@@ -69,7 +77,11 @@ class Outage:
         """Pause; the first probe goes out after ``wait_s``."""
         if self._began_s is None:
             self._began_s = now_s
-            self._wait_s = FIRST_WAIT_S
+            if self._since_s is None:
+                self._since_s = now_s
+                self._wait_s = FIRST_WAIT_S
+            else:
+                wait_s = min(self._wait_s, self._left_s(now_s))
             self._probe_at_s = now_s + wait_s
         self.cause = cause
 
@@ -82,8 +94,20 @@ class Outage:
         self._began_s = None
         self._is_probing = False
         self.is_refusal = False
+        self._is_mixed = True
         self._refusals = 0
         return True
+
+    def on_progress(self) -> bool:
+        """A call ran, or was refused for a reason of its own. Returns whether that ends an outage."""
+        is_end = self.on_answer()
+        self._since_s = None
+        self._is_mixed = False
+        return is_end
+
+    def on_idle(self, now_s: float) -> None:
+        """Nothing was asked for until now: the patience with what may come begins now."""
+        self._since_s = None if self._began_s is None else now_s
 
     def on_failure(self, record: Hashable, end: Classification, now_s: float, *, is_probe: bool) -> bool:
         """An attempt ended TRANSIENT, or refused like every other. Returns whether it spends no attempt."""
@@ -96,6 +120,7 @@ class Outage:
             self.begin(cause, now_s)
         elif code.removesuffix("Exception") in _NOT_READY:
             self.is_refusal = False
+            self._is_mixed = True
             self.begin(cause, now_s)
         else:
             self._failed.add(record)
@@ -103,6 +128,7 @@ class Outage:
                 return False
             if is_probe:
                 self.is_refusal = False
+                self._is_mixed = True
             self.begin(cause, now_s)
         if is_probe:
             self.on_probe_over(now_s)
@@ -132,14 +158,25 @@ class Outage:
         """The probe brought no answer: the next waits twice as long, and never past the patience."""
         self._is_probing = False
         if self._began_s is not None:
-            left_s = max(0.0, self._began_s + self._patience_s - now_s)
-            self._probe_at_s = now_s + min(self._wait_s * 2, LONGEST_WAIT_S, max(left_s, 0.001))
             self._wait_s = min(self._wait_s * 2, LONGEST_WAIT_S)
+            self._probe_at_s = now_s + min(self._wait_s, self._left_s(now_s))
 
     def is_exhausted(self, now_s: float) -> bool:
         """Whether it is time to stop: the patience is used up, or a refusal was confirmed."""
-        if self._began_s is None:
+        if self._began_s is None or self._since_s is None:
             return False
-        if self.is_refusal and self._refusals >= CONFIRMATIONS:
-            return True
-        return now_s - self._began_s >= self._patience_s
+        return self._is_confirmed or now_s - self._since_s >= self._patience_s
+
+    @property
+    def stops_by_refusal(self) -> bool:
+        """Whether stopping now is for a refusal: a confirmed one, or one that nothing else came between."""
+        return self.is_refusal and (self._is_confirmed or not self._is_mixed)
+
+    @property
+    def _is_confirmed(self) -> bool:
+        return self.is_refusal and self._refusals >= CONFIRMATIONS
+
+    def _left_s(self, now_s: float) -> float:
+        """What is left of the patience, and at the least a moment."""
+        since_s = now_s if self._since_s is None else self._since_s
+        return max(since_s + self._patience_s - now_s, _MOMENT_S)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 import fanout
-from fanout import ConfigError, Dispatcher, Outcome
+from fanout import ConfigError, Dispatcher, FatalRefusal, Outcome
 from fanout.cost import CostMeter
+from fanout.errors import OutageError
 from tests.scripted import (
     UNAVAILABLE,
     Answer,
@@ -21,6 +25,7 @@ from tests.scripted import (
     lost,
     ok,
     refused,
+    run_virtual,
     throttled,
 )
 
@@ -259,3 +264,72 @@ def test_a_resume_keeps_hedge_and_the_report_counts_copies(tmp_path: Path) -> No
     again = make(100, resume=True)
     assert again.copies == 2
     assert again.state == "finished"
+
+
+ANSWERS: dict[str, Callable[[Call], Answer]] = {
+    "ok": lambda call: ok(call.body),
+    "throttled": lambda _: throttled(),
+    "function error": lambda _: function_error(),
+    "unavailable": lambda _: UNAVAILABLE,
+    "refused": lambda _: refused(400, "InvalidParameterValueException"),
+    "lost": lambda _: lost(),
+}
+_seconds = st.sampled_from([0.0, 0.001, 0.05, 0.31, 0.4, 1.0, 5.0])
+
+
+@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.given(
+    answers=st.lists(st.sampled_from(list(ANSWERS)), min_size=2, max_size=8),
+    latencies_s=st.lists(_seconds, min_size=2, max_size=8),
+    late=st.integers(1, 6),
+    options=st.fixed_dictionaries(
+        {"concurrency": st.integers(1, 9), "retries": st.integers(0, 2)},
+        optional={
+            "breaker": st.integers(1, 3),
+            "retry_function_errors": st.integers(0, 1),
+            "deadline": st.sampled_from([0.9, 2.0]),
+            "rate": st.just(50.0),
+            "function_timeout": st.just(2.0),
+            "throttle_patience": st.just(10.0),
+        },
+    ),
+    cut_at_s=st.none() | st.sampled_from([0.5, 0.91, 1.0, 1.5]),
+)
+def test_every_record_has_one_outcome_whatever_becomes_of_both_attempts(
+    answers: list[str], latencies_s: list[float], late: int, options: dict[str, Any], cut_at_s: float | None
+) -> None:
+    """No permit is lost or used twice, no task is left, and one record has a copy at the most."""
+
+    async def play() -> None:
+        hard = {str(number).encode() for number in range(60 - late, 60)}
+        turn: dict[int, int] = {}
+
+        def of(call: Call) -> int:
+            return turn.setdefault(call.number, len(turn))
+
+        world = Scripted(
+            lambda call: (
+                ANSWERS[answers[of(call) % len(answers)]](call) if call.body in hard else ok(call.body)
+            ),
+            latency_s=lambda call: latencies_s[of(call) % len(latencies_s)] if call.body in hard else 0.1,
+        )
+        seen: list[Outcome] = []
+        dispatcher = Dispatcher("f", transport=world, idempotent=True, hedge=True, **options)
+        is_whole = False
+        with suppress(TimeoutError, FatalRefusal, OutageError):
+            async with dispatcher, asyncio.timeout(cut_at_s):
+                async for outcome in dispatcher.map(range(60)):
+                    seen.append(outcome)
+                is_whole = True
+        assert len({outcome.seq for outcome in seen}) == len(seen)
+        if is_whole and "deadline" not in options:
+            assert len(seen) == 60
+        for outcome in seen:
+            if outcome.copies:
+                assert outcome.attempts + outcome.throttles >= 1
+        assert sum(outcome.copies for outcome in seen) <= 1
+        gate = dispatcher.engine.gate
+        assert (gate.in_flight, gate.bytes_in_flight, world.in_flight) == (0, 0, 0)
+        assert gate.peak <= options["concurrency"]
+
+    run_virtual(play())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections import Counter
@@ -301,6 +302,76 @@ def test_whatever_happens_each_record_has_one_outcome(story: Story) -> None:
 def test_whatever_happens_at_length(story: Story) -> None:
     """The same, for many more stories."""
     run_virtual(play(story))
+
+
+MIX: dict[str, Callable[[], Answer]] = {
+    "throttled": throttled,
+    "throttled: rate": lambda: throttled(RATE_REASON),
+    "throttled: wait": lambda: throttled(retry_after="40"),
+    "unavailable": lambda: UNAVAILABLE,
+    "unreached": unreached,
+    "not ready": lambda: refused(409, "ResourceConflictException", "Pending"),
+    "refused": lambda: MISSING,
+    "lost": lost,
+}
+
+
+@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.given(
+    mix=st.lists(st.sampled_from(list(MIX)), min_size=1, max_size=8),
+    is_random=st.booleans(),
+    records=st.integers(1, 12),
+    latency_s=st.sampled_from([0.0, 0.02, 5.0]),
+    options=st.fixed_dictionaries(
+        {"concurrency": st.integers(1, 6), "seed": st.integers(0, 5)},
+        optional={
+            "retries": st.integers(0, 3),
+            "idempotent": st.just(True),
+            "breaker": st.integers(1, 4),
+            "throttle_patience": st.sampled_from([10.0, 300.0]),
+            "outage_patience": st.sampled_from([0.0, 30.0, 900.0]),
+            "batch": st.just(3),
+        },
+    ),
+)
+def test_an_endless_mix_of_refusals_ends_when_the_patience_does(
+    mix: list[str], is_random: bool, records: int, latency_s: float, options: dict[str, Any]
+) -> None:
+    """Whatever the last records get for ever: every one of them has its outcome, and the map its end."""
+
+    async def story() -> None:
+        dice = random.Random(options["seed"])
+        hard = itertools.count()
+
+        def answer(call: Call) -> Answer:
+            if call.number < 5:
+                return ok()
+            return MIX[dice.choice(mix) if is_random else mix[next(hard) % len(mix)]]()
+
+        world = Scripted(answer, latency_s=lambda call: 0.01 if call.number < 5 else latency_s)
+        seen: list[Outcome] = []
+        patience_s = max(options.get("throttle_patience", 300.0), options.get("outage_patience", 900.0))
+        ended_by = ""
+        async with Dispatcher("f", transport=world, function_timeout=1, **options) as dispatcher:
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
+            payloads = range(5 * options.get("batch", 1) + records)
+            try:
+                async for outcome in dispatcher.map(payloads):
+                    seen.append(outcome)
+            except (OutageError, FatalRefusal) as error:
+                ended_by = type(error).__name__
+            took_s = loop.time() - began_s
+        # Both patiences one after the other, and calls under way; spent attempts are bounded by themselves.
+        assert took_s < 2 * patience_s + 100 * records
+        assert len({outcome.seq for outcome in seen}) == len(seen)
+        assert ended_by or len(seen) == len(payloads)
+        if ended_by == "FatalRefusal":
+            assert {"refused", "throttled", "throttled: rate", "throttled: wait"} & set(mix)
+        if ended_by == "OutageError":
+            assert {"unavailable", "unreached", "not ready", "refused"} & set(mix)
+
+    run_virtual(story(), at_most_s=10_000)
 
 
 @pytest.mark.parametrize("records", [20_000, pytest.param(100_000, marks=pytest.mark.slow)])

@@ -100,6 +100,7 @@ class Engine:
         self._paused: deque[Feed] = deque()  # feeds that do
         self._probed: Call | None = None  # the call that probed last
         self._has_succeeded = False
+        self._is_troubled = self.outage.is_on  # some end since the last progress was no success
         self._hooks = hooks or Hooks()
         self._on_outcome = on_outcome  # telemetry, where it is set up
         self.loop = asyncio.get_running_loop()
@@ -130,10 +131,25 @@ class Engine:
         """Give a feed its place at the end of the queue, if it has none, and go on."""
         if not feed.is_queued and not feed.is_closed and not self._is_closed:
             feed.is_queued = True
+            if self._is_troubled and self._is_idle:
+                self._patience.note_progress()  # it is not used up while nobody asks
+                self.outage.on_idle(self.clock())
             if feed.priority and isinstance(self._queue, deque):
                 self._queue = Turns(self._queue)
             self._queue.append(feed)
         self.pump()
+
+    @property
+    def _is_idle(self) -> bool:
+        waits = self._queue or self._waiting or self._held or self._paused
+        return not waits and not self.gate.in_flight
+
+    def _forget_trouble(self) -> None:
+        """Something went forward: patience begins anew, and an outage is over."""
+        self._is_troubled = False
+        self._patience.note_progress()
+        if self.outage.on_progress():
+            self._end_outage()
 
     def undelivered(self, call: Call, error: ErrorDetail) -> list[Outcome]:
         """The outcomes of a call that fanout itself gives up before it ran."""
@@ -319,8 +335,8 @@ class Engine:
         """The patience is used up, or a refusal was confirmed: stop whoever waits."""
         outage = self.outage
         waiting = [feed for feed in self._feeds if feed.waits_out_outages]
-        is_refusal, cause = outage.is_refusal, outage.cause
-        outage.on_answer()
+        is_refusal, cause = outage.stops_by_refusal, outage.cause
+        outage.on_progress()
         self._release_paused()
         for feed in waiting:
             if is_refusal:
@@ -526,8 +542,9 @@ class Engine:
         call = attempt.call
         verdict = classification.verdict
         n_bytes = attempt.n_bytes
+        self._is_troubled = True
         if verdict is not Verdict.THROTTLED:
-            self._patience.note_progress()
+            self._patience.note_progress()  # not nothing but throttles; an outage has a patience of its own
         if verdict is Verdict.THROTTLED:
             self._on_throttle(attempt, classification, now_s)
         elif verdict is Verdict.AMBIGUOUS:
@@ -571,12 +588,11 @@ class Engine:
             self.is_durable = True
         self.gate.release(Release.SUCCESS, attempt.n_bytes, attempt.sent_s, now_s)
         self.pacer.on_success(now_s)
-        self._patience.note_progress()
         if call.attempts > 1:
             self._policy.budget.on_recovery(call.attempts - 1)
         self._has_succeeded = True
-        if self.outage.on_answer():
-            self._end_outage()
+        if self._is_troubled:
+            self._forget_trouble()
         if call.batch is None:
             self._finish(call, [self._success(attempt, reply, now_s)], now_s, attempt)
         else:
@@ -665,7 +681,9 @@ class Engine:
             if verdict is Verdict.AMBIGUOUS:
                 if attempt.is_outage_probe:
                     outage.on_probe_over(now_s)
-            elif outage.on_answer():
+                    if outage.is_exhausted(now_s):
+                        self._stop_for_outage()
+            elif outage.on_answer() if verdict is Verdict.THROTTLED else outage.on_progress():
                 self._end_outage()
             return False
         if not call.feed.waits_out_outages or not self._has_answered:
