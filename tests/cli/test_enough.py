@@ -10,7 +10,7 @@ import pytest
 import fanout
 from fanout.model import Reply
 from tests.cli.inside import Inside
-from tests.scripted import Call, Scripted, function_error, ok
+from tests.scripted import UNAVAILABLE, Call, Scripted, function_error, ok
 
 
 def test_a_run_stops_when_enough_succeeded_and_goes_on_when_asked(inside: Inside) -> None:
@@ -80,3 +80,32 @@ def test_the_library_has_them_too(tmp_path: Path) -> None:
         report.raise_for_failures()
     assert failed.value.report is report
     fanout.run("f", [2], transport=Scripted(), concurrency=1).raise_for_failures()
+
+
+def test_what_waits_to_be_committed_counts_too() -> None:
+    """With the order kept, one record in pauses holds the others back; no more run than are in flight."""
+
+    def answer(call: Call) -> Reply:
+        return UNAVAILABLE if call.json() == 0 and call.attempt < 4 else ok(call.body)
+
+    transport = Scripted(answer, latency_s=0.002)
+    report = fanout.run(
+        "f", range(5_000), keep_order=True, transport=transport, concurrency=8, enough=100, out=None
+    )
+    assert (report.halted_by, report.exit_code) == ("enough", 0)
+    assert 100 <= report.counts["succeeded"] <= 100 + 8
+
+
+def test_a_journal_that_cannot_be_written_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Enough calls have succeeded, and their outcomes are lost: not exit 0."""
+
+    def full(self: object, data: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fanout.journal.disk.AppendOnly.append", full)
+    report = fanout.run(
+        "f", range(50), out=tmp_path / "run", transport=Scripted(latency_s=0.001), concurrency=8, enough=5
+    )
+    assert report.exit_code == 5

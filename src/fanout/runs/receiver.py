@@ -19,6 +19,7 @@ class RunReceiver:
     ``not_sent`` collects the seqs that were pulled and certainly did not run when the run stopped;
     ``refused`` those whose outcome is the refusal that stopped it. ``stop`` is called when the feed must
     pull nothing more; ``calls_left`` says how many more calls may be out (the spending cap).
+    ``on_delivered`` hears of outcomes when their calls end, however long the ledger holds them.
     """
 
     def __init__(
@@ -27,8 +28,10 @@ class RunReceiver:
         outputs: OutputFiles | None,
         stop: Callable[[], None],
         calls_left: Callable[[], int] = lambda: sys.maxsize,
+        on_delivered: Callable[[Sequence[Outcome]], None] | None = None,
     ) -> None:
         self.calls_left = calls_left
+        self._on_delivered = on_delivered
         self.ledger = ledger
         self.finished = asyncio.Event()
         self.not_sent: list[int] = []
@@ -69,6 +72,8 @@ class RunReceiver:
         """Take outcomes that a worker brought."""
         self.delivered += len(outcomes)
         self.ledger.write(outcomes)
+        if self._on_delivered is not None:
+            self._on_delivered(outcomes)
 
     def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
         error = outcomes[0].error
@@ -87,6 +92,8 @@ class RunReceiver:
                     self._fail(problem)
         self.delivered += len(outcomes)
         self.ledger.write(outcomes)
+        if self._on_delivered is not None:
+            self._on_delivered(outcomes)
 
     def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:  # noqa: ARG002
         self.not_sent.extend(record.seq for record in call.records)

@@ -28,7 +28,7 @@ from fanout.runs.preflight import check_before_flight
 from fanout.runs.receiver import RunReceiver
 from fanout.runs.result import PENDING, RunResult, Shortfall, Stop, ending
 from fanout.runs.spending import Spending
-from fanout.runs.stop_rules import StopRules
+from fanout.runs.stop_rules import StopRules, enough_said
 from fanout.runs.tuning import TuneInbox, tuning_of
 from fanout.stats import Stats, TimelineWriter
 
@@ -106,6 +106,7 @@ class Run:
         self._finished = 0
         self._calls = 0
         self._failed = 0
+        self._ended_well = 0  # records that have succeeded, committed or not
         self._listener_error: Exception | None = None  # of a callback: it ends the run
 
     # --- from outside --------------------------------------------------------------------------
@@ -266,7 +267,14 @@ class Run:
 
     async def _drive(self, dispatcher: IntakeDispatcher, intake: RunIntake) -> None:
         self._ledger = ledger = await self._open_ledger(self._on_commit, self._on_ledger_failure)
-        self._receiver = receiver = RunReceiver(ledger, self._outputs, self._close_feed, self._calls_left)
+        self._ended_well = self.stats.done - self.stats.failed  # of earlier sessions
+        self._receiver = receiver = RunReceiver(
+            ledger,
+            self._outputs,
+            self._close_feed,
+            self._calls_left,
+            None if self._rules.enough is None else self._on_delivered,
+        )
         receiver.is_cut = self._is_cut
         deadline_s: float | None = None
         if self._deadline_s is not None:
@@ -369,6 +377,17 @@ class Run:
             self._check_rules(others)
         self._wake_feed()
 
+    def _on_delivered(self, outcomes: Sequence[Outcome]) -> None:
+        """Stop when enough have succeeded: outcomes that wait to be committed count too."""
+        if isinstance(outcomes, OutcomeBlock):
+            self._ended_well += len(outcomes.durations_ms)
+            outcomes = outcomes.special()
+        for outcome in outcomes:
+            self._ended_well += outcome.status in OK_STATUSES
+        enough = self._rules.enough
+        if enough is not None and self._ended_well >= enough and self._stop is None:
+            self.stop("enough", enough_said(enough))
+
     def _check_rules(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
             if outcome.error is not None and outcome.error.type == MAY_HAVE_RUN.type:
@@ -387,6 +406,8 @@ class Run:
             self.stop(*broken)
 
     def _on_ledger_failure(self, error: Exception) -> None:
+        if self._stop is not None and self._stop.reason == "enough":
+            self._stop = None  # it was not enough: some of them cannot be kept
         self.stop("pipe" if isinstance(error, BrokenPipeError) else "journal", str(error))
 
     def _note_failures(self, receiver: RunReceiver) -> None:
@@ -418,6 +439,9 @@ class Run:
         if self._is_cut and self._stop is None:
             self._stop = Stop("sigint")
         pending = self._pending()
+        is_short = self._rules.enough is not None and self._succeeded < self._rules.enough
+        if self._stop is not None and self._stop.reason == "enough" and is_short:
+            self._stop = Stop("sigint") if self._is_cut else PENDING
         if self._stop is None and pending:
             self._stop = PENDING
         shortfalls = self._shortfalls()
@@ -443,11 +467,15 @@ class Run:
     def _shortfalls(self) -> tuple[Shortfall, ...]:
         rules, stats = self._rules, self.stats
         found = [Shortfall(exit_codes.THRESHOLD, said) for said in rules.broken_thresholds(stats)]
-        succeeded = stats.done - stats.failed
+        succeeded = self._succeeded
         if rules.enough is not None and succeeded < rules.enough and self._stop is None:
             said = f"{succeeded:,} records succeeded, and {rules.enough:,} were to be enough"
             found.append(Shortfall(exit_codes.FAILURES, said))
         return tuple(found)
+
+    @property
+    def _succeeded(self) -> int:
+        return self.stats.done - self.stats.failed
 
     def _pending(self) -> int:
         """How many records of this session were handed out and have no outcome in the ledger."""

@@ -79,7 +79,7 @@ class StopRules:
     def stop_for(self, stats: Stats) -> tuple[str, str] | None:
         """Whether what is known of the whole run stops it: enough succeeded, or a threshold that aborts."""
         if self.enough is not None and stats.done - stats.failed >= self.enough:
-            return "enough", f"{self.enough:,} records have succeeded"
+            return "enough", enough_said(self.enough)
         if self.aborts_at_thresholds and (broken := self.broken_thresholds(stats)):
             return "threshold", broken[0]
         return None
@@ -102,3 +102,8 @@ class StopRules:
         if self.max_cost_usd is not None and cost_usd is not None and cost_usd >= self.max_cost_usd:
             return "cost", f"{dollars(cost_usd)} spent, {dollars(self.max_cost_usd)} allowed"
         return None
+
+
+def enough_said(enough: int) -> str:
+    """Why a run stops that has enough, in words."""
+    return f"{enough:,} records have succeeded"
