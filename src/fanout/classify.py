@@ -26,7 +26,7 @@ from fanout.model import (
 
 _SUCCESS = Classification(Verdict.SUCCESS)
 _EXPECTED_STATUS = {"RequestResponse": 200, "Event": 202, "DryRun": 204}
-_STATUS_OF: dict[int, Status] = {200: "succeeded", 202: "accepted", 204: "valid"}
+STATUS_OF_SUCCESS: dict[int, Status] = {200: "succeeded", 202: "accepted", 204: "valid"}
 
 # The outcome's status of an attempt that no other follows, by its verdict.
 STATUS_OF_FAILURE: Mapping[Verdict, Status] = {
@@ -134,7 +134,7 @@ def classify_failure(error: TransportError) -> Classification:
 
 def status_of(reply_status: int) -> Status:
     """The outcome's status of a reply that was classified as a success."""
-    return _STATUS_OF[reply_status]
+    return STATUS_OF_SUCCESS[reply_status]
 
 
 def _classify_refusal(reply: Reply, template: InvokeTemplate) -> Classification:

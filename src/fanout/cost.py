@@ -116,7 +116,7 @@ class CostMeter:
 
     def add_many(self, outcomes: Iterable[Outcome]) -> None:
         """Charge records: of each its last attempt, and those before that ran."""
-        requests = billed = mb_ms = ms = 0
+        requests = billed = mb_ms = ms = timed = timed_ms = 0
         for outcome in outcomes:
             if outcome.batch is not None and outcome.batch.index:
                 continue  # charged with the first record of its call
@@ -130,8 +130,16 @@ class CostMeter:
                 self._memory_mb = self._memory_mb or memory_mb
                 if outcome.history is not None:
                     self._add_history(outcome.history, with_last=False)
+            elif outcome.status == "succeeded" and billed_ms is None and outcome.history is None:
+                if outcome.collected_at is None:
+                    requests += 1
+                    timed += 1
+                    timed_ms += ceil(outcome.duration_ms or 0.0)
             else:
                 self._add_other(outcome)
+        if timed:
+            self._timed += timed
+            self._charge(timed_ms, self._memory_mb, timed)
         self._requests += requests
         self._billed += billed
         self._ms += ms
@@ -207,11 +215,11 @@ class CostMeter:
                 self._left_running += end.error.startswith(SUPERSEDED)
                 self._charge(ceil(end.duration_ms), self._memory_mb)
 
-    def _charge(self, ms: int, memory_mb: int) -> None:
+    def _charge(self, ms: int, memory_mb: int, executions: int = 1) -> None:
         self._ms += ms
         self._mb_ms += ms * memory_mb
         if not memory_mb:
-            self._unpriced += 1
+            self._unpriced += executions
             self._unpriced_ms += ms
 
     @property

@@ -56,13 +56,9 @@ class Outage:
         self._refusals = 0  # probes that were refused since the refusal came
         self._ended_s = float("-inf")
         self._is_announced = False
+        self.is_on = False  # calls wait for an answer to a probe; read for every call
         self.cause = ""  # why it waits, in words
         self.is_refusal = False
-
-    @property
-    def is_on(self) -> bool:
-        """Whether calls wait for an answer to a probe."""
-        return self._began_s is not None
 
     @property
     def probe_at_s(self) -> float | None:
@@ -77,6 +73,7 @@ class Outage:
         """Pause; the first probe goes out after ``wait_s``."""
         if self._began_s is None:
             self._began_s = now_s
+            self.is_on = True
             if self._since_s is None:
                 self._since_s = now_s
                 self._wait_s = FIRST_WAIT_S
@@ -92,7 +89,7 @@ class Outage:
         if self._began_s is None:
             return False
         self._began_s = None
-        self._is_probing = False
+        self.is_on = self._is_probing = False
         self.is_refusal = False
         self._is_mixed = True
         self._refusals = 0

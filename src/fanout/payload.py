@@ -37,6 +37,7 @@ def _plain_value(value: Any) -> Any:
 
 _encode = msgspec.json.Encoder(enc_hook=_plain_value, decimal_format="number").encode
 _encode_into = msgspec.json.Encoder().encode_into
+_SHALLOW_BYTES = 2 * MAX_NESTING  # nothing as short as this is nested deeper
 
 
 def is_too_deep(body: bytes) -> bool:
@@ -44,7 +45,7 @@ def is_too_deep(body: bytes) -> bool:
 
     Each Python version reads to another depth, and what one has written another must be able to read.
     """
-    if len(body) <= 2 * MAX_NESTING or body.count(b"[") + body.count(b"{") <= MAX_NESTING:
+    if len(body) <= _SHALLOW_BYTES or body.count(b"[") + body.count(b"{") <= MAX_NESTING:
         return False
     spare = _deepest() - MAX_NESTING
     if spare <= 0:
@@ -186,7 +187,8 @@ def embed(body: bytes) -> tuple[msgspec.Raw | None, Encoding | None]:
     try:
         # One JSON value in ASCII, on one line: all there is to most replies.
         _validate(body)
-        if body.isascii() and b"\n" not in body and b"\r" not in body and not is_too_deep(body):
+        is_plain = body.isascii() and b"\n" not in body and b"\r" not in body
+        if is_plain and (len(body) <= _SHALLOW_BYTES or not is_too_deep(body)):
             return msgspec.Raw(body), None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # whatever it is, it is found out below

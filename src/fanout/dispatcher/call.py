@@ -54,7 +54,7 @@ class Feed:
         raise NotImplementedError
 
     def settled(self) -> None:
-        """A call of this feed came to its end (after ``deliver`` or ``give_up``)."""
+        """The last call that was out came to its end (after ``deliver`` or ``give_up``)."""
 
     def disarm(self) -> None:
         """Nothing waits for the deadline any more."""

@@ -232,10 +232,9 @@ class Engine:
         if self.is_paused:
             return None
         faults = 0
-        breaker = self._breaker
+        breaker, gate, outage, waiting = self._breaker, self.gate, self.outage, self._waiting
         while True:
-            is_retry_due = bool(self._waiting) and self._waiting[0][0] <= now_s
-            outage = self.outage
+            is_retry_due = bool(waiting) and waiting[0][0] <= now_s
             is_probing = outage.is_on and outage.admits(now_s) and bool(self._held or self._paused)
             if not is_retry_due and not self._queue and not is_probing:
                 copy = None if self._hedges is None else self._take_copy(self._hedges, now_s)
@@ -245,20 +244,18 @@ class Engine:
             if breaker is not None and not breaker.admits(now_s):
                 self._arm(now_s)
                 return None
-            if not self.gate.has_room(now_s):
+            if not gate.has_room(now_s) or not self.pacer.try_take():
                 self._arm(now_s)
                 return None
-            if not self.pacer.try_take():
-                self._arm(now_s)
-                return None
-            self.gate.acquire(now_s)
+            gate.acquire(now_s)
             if is_probing:
                 call = self._next_probe(now_s)
             else:
                 call = self._due_retry() if is_retry_due else self._next_of_feeds(now_s)
             if call is None or call.records[0].fault is not None:
-                self.gate.release(Release.IGNORED, 0, now_s, now_s)
+                gate.release(Release.IGNORED, 0, now_s, now_s)
                 self.pacer.give_back()
+                waiting = self._waiting  # giving calls up makes another
                 if call is None:
                     continue
                 self._reject(call, now_s)
@@ -268,7 +265,7 @@ class Engine:
                     return None
                 continue
             n_bytes = len(call.body)
-            self.gate.add_bytes(n_bytes)
+            gate.add_bytes(n_bytes)
             if is_probing:
                 outage.on_probe_sent()
                 self._probed = call
@@ -593,10 +590,14 @@ class Engine:
         self._has_succeeded = True
         if self._is_troubled:
             self._forget_trouble()
-        if call.batch is None:
-            self._finish(call, [self._success(attempt, reply, now_s)], now_s, attempt)
-        else:
+        if call.batch is not None:
             self._settle_batch(attempt, reply, now_s)
+            return
+        try:
+            outcomes = [self.outcomes.of_success(attempt, reply, now_s)]
+        except Exception as error:  # noqa: BLE001 - the reply cannot be kept, whatever the reason
+            outcomes = self._unreadable(attempt, error, now_s)
+        self._finish(call, outcomes, now_s, attempt)
 
     def _settle_batch(self, attempt: Attempt, reply: Reply, now_s: float) -> None:
         """A batch's reply: an outcome for each record, but for those that are sent again."""
@@ -663,14 +664,11 @@ class Engine:
             part.function_error_retries += is_repeated
         self._wait(part, at_s)
 
-    def _success(self, attempt: Attempt, reply: Reply, now_s: float) -> Outcome:
-        try:
-            return self.outcomes.of_success(attempt, reply, now_s)
-        except Exception as error:  # noqa: BLE001 - the reply cannot be kept, whatever the reason
-            self._log.unexpected("a reply could not be read", error)
-            detail = ErrorDetail("UnreadableReply", f"{type(error).__name__}: {error}"[:1000])
-            unread = Classification(Verdict.AMBIGUOUS, error=detail)
-            return self.outcomes.of_failure(attempt.call, attempt, None, unread, now_s)[0]
+    def _unreadable(self, attempt: Attempt, error: Exception, now_s: float) -> list[Outcome]:
+        self._log.unexpected("a reply could not be read", error)
+        detail = ErrorDetail("UnreadableReply", f"{type(error).__name__}: {error}"[:1000])
+        unread = Classification(Verdict.AMBIGUOUS, error=detail)
+        return self.outcomes.of_failure(attempt.call, attempt, None, unread, now_s)
 
     def _is_held(self, attempt: Attempt, reply: Reply | None, end: Classification, now_s: float) -> bool:
         """Let the outage learn from an end that is no success. Whether the call waits for its end now."""
@@ -833,7 +831,8 @@ class Engine:
                 self._on_outcome(outcome, None if call.span is None else call.span[0])
         if outcomes:
             feed.deliver(call, outcomes)
-        feed.settled()
+        if not feed.outstanding:
+            feed.settled()
 
     # --- stopping ----------------------------------------------------------------------------
 
@@ -884,7 +883,8 @@ class Engine:
             feed = call.feed
             feed.outstanding -= len(call.records)
             feed.give_up(call)
-            feed.settled()
+            if not feed.outstanding:
+                feed.settled()
             return
         if did_not_run or last is None:
             last = Classification(Verdict.TRANSIENT, error=error)

@@ -295,8 +295,7 @@ class RecordFeed(Feed):
         self._check_finished()
 
     def settled(self) -> None:
-        if self.outstanding == 0:
-            self._check_finished()
+        self._check_finished()
 
     def on_broken(self, error: BaseException) -> None:
         self.receiver.break_off(error)

@@ -58,8 +58,8 @@ class Intake:
     ``payloads``: an iterable or an async iterable. ``again``: records of an earlier generation.
     ``take``: only the first so many records. ``skip``: seqs that have an outcome. ``suspects``: seqs
     that may have run before and are not to be sent again: their outcome is ``unknown``. ``on_record``
-    is called with the bytes of each record as read, and raises SourceError for one that is not what it
-    was.
+    is called with the bytes of each record of the sample as read, and raises SourceError for one that is
+    not what it was.
     """
 
     not_sent: Sequence[int] = ()
@@ -115,7 +115,7 @@ class Intake:
                 self._seq = found.seq if self._take is None else min(found.seq, self._take)
                 continue
             seq = self._seq
-            if self._on_record is not None and not self._is_same(seq, found):
+            if self._on_record is not None and is_sampled(seq) and not self._is_same(seq, found):
                 return None
             self._seq = seq + 1
             if self._skips_any:

@@ -91,13 +91,17 @@ class DirectTransport:
             return await self._stream(head, body, on_chunk)
         pool = self._pool
         connection = pool.take() or await pool.open()
+        # A reply that drips is bounded too: by the user's word, or generously by the function's timeout.
+        timeout_s = self._read_timeout_s
+        waiter = connection.start(head, body, timeout_s, self._call_timeout_s or 2 * timeout_s)
         try:
-            # A reply that drips is bounded too: by the user's word, or generously by the function's timeout.
-            status, headers, reply_body = await connection.ask(
-                head, body, self._read_timeout_s, self._call_timeout_s or 2 * self._read_timeout_s
-            )
+            status, headers, reply_body = await waiter
         except (ConnectionError, TimeoutError) as error:
+            connection.leave(waiter)
             raise self._lost(error) from error
+        except BaseException:
+            connection.leave(waiter)
+            raise
         return make_reply(status, reply_body, headers.get)
 
     def set_max_connections(self, connections: int) -> None:

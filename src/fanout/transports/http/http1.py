@@ -153,15 +153,48 @@ class Connection(asyncio.Protocol):
 
         ``timeout_s`` bounds each silence, ``whole_timeout_s`` the time from here to the reply's end.
         """
-        waiter = self._start(head, body, timeout_s, whole_timeout_s)
+        waiter = self.start(head, body, timeout_s, whole_timeout_s)
         try:
-            answer: Answer = await waiter
-            return answer
+            return await waiter
         except BaseException:
-            # A reply that came in the same moment is read, and the connection may be another's already.
-            if not waiter.done() or waiter.cancelled() or waiter.exception() is not None:
-                self.abort()
+            self.leave(waiter)
             raise
+
+    def start(
+        self, head: bytes, body: bytes, timeout_s: float, whole_timeout_s: float
+    ) -> asyncio.Future[Answer]:
+        """``ask`` without a coroutine: send a request, and return the future of its reply.
+
+        Whoever awaits it calls ``leave`` when that raises.
+        """
+        waiter: asyncio.Future[Any] = self._loop.create_future()
+        self._waiter = waiter
+        self._timeout_s = timeout_s
+        now_s = self._loop.time()
+        self._end_s = end_s = now_s + whole_timeout_s
+        deadline_s = now_s + timeout_s
+        if deadline_s > end_s:
+            deadline_s = end_s
+        self.deadline_s = deadline_s
+        if deadline_s < self._keeper.watch_at_s:
+            self._keeper.expect_within(deadline_s)
+        try:
+            if len(body) <= _PIECE_BYTES:
+                self._write(head + body)
+                return waiter
+            self._write(head)
+        except ssl.SSLError as error:
+            self._break_off(ConnectionError(in_words(error)))
+            return waiter
+        self._unsent = memoryview(body)
+        self._pump()
+        return waiter
+
+    def leave(self, waiter: asyncio.Future[Any]) -> None:
+        """The reply is awaited no longer: close, unless it has come."""
+        # One that came in the same moment is read, and the connection may be another's already.
+        if not waiter.done() or waiter.cancelled() or waiter.exception() is not None:
+            self.abort()
 
     async def ask_streamed(self, head: bytes, body: bytes, timeout_s: float) -> tuple[int, dict[str, str]]:
         """Send a request and return status and headers; ``read_chunk`` brings the body.
@@ -169,7 +202,7 @@ class Connection(asyncio.Protocol):
         Whoever does not read the body to its end must ``abort``.
         """
         self._is_streamed = True
-        waiter = self._start(head, body, timeout_s, _NEVER)
+        waiter: asyncio.Future[Any] = self.start(head, body, timeout_s, _NEVER)
         await waiter
         return self._status, self._headers
 
@@ -317,28 +350,6 @@ class Connection(asyncio.Protocol):
 
     # 5. What happens between
 
-    def _start(
-        self, head: bytes, body: bytes, timeout_s: float, whole_timeout_s: float
-    ) -> asyncio.Future[Any]:
-        waiter = self._waiter = self._loop.create_future()
-        self._timeout_s = timeout_s
-        now_s = self._loop.time()
-        self._end_s = now_s + whole_timeout_s
-        self.deadline_s = deadline_s = min(now_s + timeout_s, self._end_s)
-        if deadline_s < self._keeper.watch_at_s:
-            self._keeper.expect_within(deadline_s)
-        try:
-            if len(body) <= _PIECE_BYTES:
-                self._write(head + body)
-                return waiter
-            self._write(head)
-        except ssl.SSLError as error:
-            self._break_off(ConnectionError(in_words(error)))
-            return waiter
-        self._unsent = memoryview(body)
-        self._pump()
-        return waiter
-
     def _pump(self) -> None:
         while self._unsent and not self._is_paused:
             piece, self._unsent = self._unsent[:_PIECE_BYTES], self._unsent[_PIECE_BYTES:]
@@ -358,7 +369,7 @@ class Connection(asyncio.Protocol):
 
     def _feed(self, parser: HttpResponseParser, data: bytes) -> None:
         waiter = self._waiter
-        if waiter is None or self._is_whole:
+        if waiter is None or (self._is_streamed and self._has_reply()):
             self._break_off(ConnectionError("the endpoint sent more than its reply"))
             return
         self._received_bytes += len(data)
@@ -374,7 +385,7 @@ class Connection(asyncio.Protocol):
             self._has_more = True
         if self._received_bytes > MAX_HEAD_BYTES and self._is_too_large():
             return
-        if self._has_reply():
+        if self._is_whole:
             if self._has_more and not self._is_streamed:
                 # Which of the bytes are the reply nobody can tell: its stated length is wrong.
                 self._break_off(ConnectionError("the endpoint sent more than its reply"))
@@ -423,9 +434,8 @@ class Connection(asyncio.Protocol):
         if waiter.done():  # cancelled, and its caller has not yet heard of it
             self.abort()
             return
-        answer = (self._status, self._headers, chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        waiter.set_result((self._status, self._headers, chunks[0] if len(chunks) == 1 else b"".join(chunks)))
         self._free()
-        waiter.set_result(answer)
 
     def _free(self) -> None:
         self.deadline_s = None
