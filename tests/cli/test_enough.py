@@ -104,7 +104,7 @@ def test_a_journal_that_cannot_be_written_is_no_success(
     def full(self: object, data: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fanout.journal.disk.AppendOnly.append", full)
+    monkeypatch.setattr("fanout.journal.disk.AppendFile.append", full)
     report = fanout.run(
         "f", range(50), out=tmp_path / "run", transport=Scripted(latency_s=0.001), concurrency=8, enough=5
     )

@@ -100,7 +100,7 @@ async def test_records_waiting_for_a_retry_hold_no_permit_and_are_all_that_is_he
     held: list[int] = []
 
     def script(call: Call) -> Any:
-        waiting = len(dispatcher.engine._waiting)
+        waiting = dispatcher.engine.waiting
         held.append(records.pulled - len(finished) - waiting)
         return UNAVAILABLE if call.attempt == 1 and call.number < 10 else ok()
 

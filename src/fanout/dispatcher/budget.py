@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fanout.dispatcher.engine import Engine
 
 TIMEOUT_SLACK_S = 15.0  # above the function's own: set-up of an environment, and the way there and back
-_CONNECTIONS_AT_MOST = 10_000
+_CONNECTIONS_AT_MOST = 100_000
 
 
 class Budget:

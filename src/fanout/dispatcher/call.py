@@ -131,6 +131,20 @@ class Call(msgspec.Struct):
     ran: tuple[Reply, ErrorDetail | None] | None = None  # the last function error, while it is repeated
     copies: int = 0  # second attempts that were sent beside a late one
 
+    @property
+    def deadline_s(self) -> float | None:
+        """The feed's deadline, or the earliest of the records' own, as they share attempts."""
+        deadline_s = self.feed.deadline_s
+        if deadline_s is None and self.records[0].deadline_s is not None:
+            return min(record.deadline_s for record in self.records if record.deadline_s is not None)
+        return deadline_s
+
+    @property
+    def has_own_target(self) -> bool:
+        """Whether a refusal may be of parameters that a record has of its own: its fault, not the run's."""
+        own = self.records[0].own
+        return own is not None and bool(own.qualifier or own.tenant_id)
+
     def note_attempt(self, end: AttemptEnd) -> None:
         """Keep how an attempt ended; the last five stay."""
         if self.history is None:

@@ -9,7 +9,6 @@ wait; a timer, a token or a new feed then makes the pump hand it a call, or star
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,15 +17,18 @@ from typing import Any
 
 from fanout.batching import RecordResult, read_reply
 from fanout.breaker import Breaker
-from fanout.classify import classify, classify_failure
+from fanout.classify import classify
 from fanout.dispatcher.batcher import Batcher
 from fanout.dispatcher.call import Attempt, Call, Feed
+from fanout.dispatcher.ends import end_by
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.hedges import Hedges, part
 from fanout.dispatcher.outcomes import OutcomeMaker
+from fanout.dispatcher.pause import Pause
 from fanout.dispatcher.record import InputRecord
+from fanout.dispatcher.retries import Retries
 from fanout.dispatcher.turns import Turns
-from fanout.errors import FatalRefusal, OutageError, TransportError
+from fanout.errors import FatalRefusal, OutageError
 from fanout.gate import Gate, Release
 from fanout.limit import Limit
 from fanout.model import (
@@ -96,9 +98,7 @@ class Engine:
         self._breaker = breaker
         self.outage = outage or Outage()
         self.batcher = batcher  # how batches are read and taken apart
-        self._held: deque[Call] = deque()  # calls that wait for the end of an outage
-        self._paused: deque[Feed] = deque()  # feeds that do
-        self._probed: Call | None = None  # the call that probed last
+        self._pause = Pause()  # what waits for the end of an outage
         self._has_succeeded = False
         self._is_troubled = self.outage.is_on  # some end since the last progress was no success
         self._hooks = hooks or Hooks()
@@ -112,8 +112,7 @@ class Engine:
         self.renamed: Callable[[Call], InvokeTemplate] | None = None  # after a function error
         self._has_answered = False  # whether any reply ever came, whatever it said
         self._queue: deque[Feed] | Turns = deque()  # Turns once a feed has a priority
-        self._waiting: list[tuple[float, int, Call]] = []  # retries, by due time
-        self._waiting_count = 0
+        self._retries = Retries()
         self._taken_s = 0.0  # when a call was looked for last
         self._workers: set[asyncio.Task[None]] = set()
         self._starting: dict[asyncio.Task[Any], Attempt] = {}  # workers whose attempt they have not begun
@@ -141,8 +140,7 @@ class Engine:
 
     @property
     def _is_idle(self) -> bool:
-        waits = self._queue or self._waiting or self._held or self._paused
-        return not waits and not self.gate.in_flight
+        return not (self._queue or self._retries or self._pause or self.gate.in_flight)
 
     def _forget_trouble(self) -> None:
         """Something went forward: patience begins anew, and an outage is over."""
@@ -164,7 +162,7 @@ class Engine:
     @property
     def waiting(self) -> int:
         """How many calls wait for another attempt."""
-        return len(self._waiting)
+        return len(self._retries)
 
     def new_future(self) -> asyncio.Future[None]:
         """A future of the engine's event loop."""
@@ -232,10 +230,10 @@ class Engine:
         if self.is_paused:
             return None
         faults = 0
-        breaker, gate, outage, waiting = self._breaker, self.gate, self.outage, self._waiting
+        breaker, gate, outage, retries = self._breaker, self.gate, self.outage, self._retries.heap
         while True:
-            is_retry_due = bool(waiting) and waiting[0][0] <= now_s
-            is_probing = outage.is_on and outage.admits(now_s) and bool(self._held or self._paused)
+            is_retry_due = bool(retries) and retries[0][0] <= now_s
+            is_probing = outage.is_on and outage.admits(now_s) and bool(self._pause)
             if not is_retry_due and not self._queue and not is_probing:
                 copy = None if self._hedges is None else self._take_copy(self._hedges, now_s)
                 if copy is None:
@@ -255,7 +253,6 @@ class Engine:
             if call is None or call.records[0].fault is not None:
                 gate.release(Release.IGNORED, 0, now_s, now_s)
                 self.pacer.give_back()
-                waiting = self._waiting  # giving calls up makes another
                 if call is None:
                     continue
                 self._reject(call, now_s)
@@ -268,7 +265,7 @@ class Engine:
             gate.add_bytes(n_bytes)
             if is_probing:
                 outage.on_probe_sent()
-                self._probed = call
+                self._pause.on_probe_sent(call)
             return Attempt(call, n_bytes, breaker is not None and breaker.on_sent(), is_probing)
 
     def _take_copy(self, hedges: Hedges, now_s: float) -> Attempt | None:
@@ -289,44 +286,42 @@ class Engine:
         return self.is_durable and call.template.durable_name is not None
 
     def _due_retry(self) -> Call | None:
-        call = heapq.heappop(self._waiting)[2]
+        call = self._retries.pop()
         if call.feed.is_abandoned:
             self._give_up(call, self.clock())
             return None
         if self.outage.is_on and call.feed.waits_out_outages:
-            self._held.append(call)
+            self._pause.calls.append(call)
             return None
         call.is_waiting = False
         return call
 
     def _next_probe(self, now_s: float) -> Call | None:
         """The call that probes: another record each time, where there is one."""
-        held = self._held
-        if held and (held[0] is not self._probed or not self._paused):
-            call = held.popleft()
-            if call.feed.is_abandoned:
-                self._give_up(call, now_s)
-                return None
-            call.is_waiting = False
-            return call
-        return self._turn_of(self._paused.popleft(), now_s, self._paused)
+        call = self._pause.probe()
+        if call is None:
+            return self._turn_of(self._pause.feeds.popleft(), now_s, self._pause.feeds)
+        if call.feed.is_abandoned:
+            self._give_up(call, now_s)
+            return None
+        call.is_waiting = False
+        return call
 
     def _end_outage(self) -> None:
         """Something answered: what waited goes on."""
         now_s = self.clock()
         if self.outage.announces_end(now_s):
             self._log.warning("outage_ended", "going on: there is an answer again")
-        for call in self._held:
-            self._wait(call, now_s)
-        self._held.clear()
-        self._release_paused()
+        for call in self._pause.take(None):
+            self._retries.add(call, now_s)
+        self._release_feeds()
         self.loop.call_soon(self.pump)
 
-    def _release_paused(self) -> None:
+    def _release_feeds(self) -> None:
         """Give paused feeds their places again; closed ones will give nothing more."""
-        for feed in self._paused:
+        for feed in self._pause.feeds:
             self._queue.append(feed)
-        self._paused.clear()
+        self._pause.feeds.clear()
 
     def _stop_for_outage(self) -> None:
         """The patience is used up, or a refusal was confirmed: stop whoever waits."""
@@ -334,7 +329,7 @@ class Engine:
         waiting = [feed for feed in self._feeds if feed.waits_out_outages]
         is_refusal, cause = outage.stops_by_refusal, outage.cause
         outage.on_progress()
-        self._release_paused()
+        self._release_feeds()
         for feed in waiting:
             if is_refusal:
                 feed.on_fatal(FatalRefusal(cause, code=cause.partition(":")[0]))
@@ -347,7 +342,7 @@ class Engine:
         """One turn of the feed at the head of the queue, which then goes to its end."""
         feed = self._queue.popleft()
         if self.outage.is_on and feed.waits_out_outages:
-            self._paused.append(feed)
+            self._pause.feeds.append(feed)
             return None
         return self._turn_of(feed, now_s, self._queue)
 
@@ -372,14 +367,14 @@ class Engine:
 
     def _arm(self, now_s: float) -> None:
         """Set the timer for the next moment at which the pump may do more without an event."""
-        at_s = self._waiting[0][0] if self._waiting else None
+        at_s = self._retries.heap[0][0] if self._retries else None
         if self._queue or at_s is not None:
             change_s = self.gate.next_change_s(now_s)
             if change_s is not None and (at_s is None or change_s < at_s or at_s <= now_s):
                 at_s = max(change_s, now_s + _LEAST_WAIT_S)
             if self._breaker is not None and not self._breaker.admits(now_s):
                 at_s = self._breaker.probe_at_s  # None while a probe is out, whose end pumps
-        if self.outage.is_on and (self._held or self._paused):
+        if self.outage.is_on and self._pause:
             probe_at_s = self.outage.probe_at_s
             if probe_at_s is not None and probe_at_s <= now_s:  # due, and waits for a permit
                 change_s = self.gate.next_change_s(now_s)
@@ -436,7 +431,7 @@ class Engine:
                 else:
                     reply = await send(template, call.body)
             except Exception as error:  # noqa: BLE001 - whatever is raised is this call's end
-                self._settle(attempt, None, _end_by(error, self._log))
+                self._settle(attempt, None, end_by(error, self._log))
             except BaseException as error:
                 if self._abandon(attempt, error):
                     return
@@ -662,7 +657,7 @@ class Engine:
             assert reply is not None
             part.ran = reply, end.error
             part.function_error_retries += is_repeated
-        self._wait(part, at_s)
+        self._retries.add(part, at_s)
 
     def _unreadable(self, attempt: Attempt, error: Exception, now_s: float) -> list[Outcome]:
         self._log.unexpected("a reply could not be read", error)
@@ -674,7 +669,7 @@ class Engine:
         """Let the outage learn from an end that is no success. Whether the call waits for its end now."""
         outage, call = self.outage, attempt.call
         verdict = end.verdict
-        is_like_every_other = verdict is Verdict.FATAL and self._has_succeeded and not _is_own(call)
+        is_like_every_other = verdict is Verdict.FATAL and self._has_succeeded and not call.has_own_target
         if verdict is not Verdict.TRANSIENT and not is_like_every_other:
             if verdict is Verdict.AMBIGUOUS:
                 if attempt.is_outage_probe:
@@ -704,12 +699,12 @@ class Engine:
             attempt.is_probe = False
         if call.feed.is_closed or self._is_closing:
             self._give_up(call, now_s)
-        elif outage.is_exhausted(now_s):
-            self._held.append(call)
-            self._stop_for_outage()
         else:
-            self._held.append(call)
-            self._arm(now_s)
+            self._pause.calls.append(call)
+            if outage.is_exhausted(now_s):
+                self._stop_for_outage()
+            else:
+                self._arm(now_s)
         return True
 
     def _on_throttle(self, attempt: Attempt, classification: Classification, now_s: float) -> None:
@@ -728,7 +723,7 @@ class Engine:
         self._hooks.on_throttle("" if error is None else error.reason or error.type)
 
     def _on_fatal(self, call: Call, classification: Classification) -> None:
-        if _is_own(call):
+        if call.has_own_target:
             return  # asked for by this record alone: its fault, not the run's
         error = classification.error or _FAILED
         message = f"{error.type}: {error.message}" if error.message else error.type
@@ -762,7 +757,7 @@ class Engine:
             starts_once=self._starts_once(call),
             now_s=now_s,
         )
-        deadline_s = _deadline_of(call)
+        deadline_s = call.deadline_s
         if delay_s is not None and deadline_s is not None and now_s + delay_s >= deadline_s:
             return None
         return self._bounded(delay_s, call, now_s)
@@ -772,7 +767,7 @@ class Engine:
         if wait_s is None:
             return None
         wait_s = min(wait_s, max(0.0, self._patience.left_s(now_s)))
-        deadline_s = _deadline_of(call)
+        deadline_s = call.deadline_s
         return wait_s if deadline_s is None else min(wait_s, max(0.0, deadline_s - now_s))
 
     def _retry(
@@ -799,11 +794,7 @@ class Engine:
             call.function_error_retries += 1
             if self.renamed is not None:  # under the old name the failed execution would come back
                 call.template = self.renamed(call)
-        self._wait(call, now_s + delay_s)
-
-    def _wait(self, call: Call, until_s: float) -> None:
-        self._waiting_count += 1
-        heapq.heappush(self._waiting, (until_s, self._waiting_count, call))
+        self._retries.add(call, now_s + delay_s)
 
     def _on_probe_repeated(self, attempt: Attempt, verdict: Verdict, now_s: float) -> None:
         assert self._breaker is not None
@@ -843,34 +834,19 @@ class Engine:
         did not is given up without an outcome, or with ``error`` becomes undelivered.
         """
         now_s = self.clock()
-        ended = [entry[2] for entry in self._waiting if feed is None or entry[2].feed is feed]
-        held = [call for call in self._held if feed is None or call.feed is feed]
-        if held:
-            self._held = deque(call for call in self._held if not (feed is None or call.feed is feed))
-            for call in held:
-                self._give_up(call, now_s)  # an outage's: pending, also when a deadline passes meanwhile
-        if not ended:
-            return
-        self._waiting = [entry for entry in self._waiting if not (feed is None or entry[2].feed is feed)]
-        heapq.heapify(self._waiting)
+        ended = self._retries.take(feed)
+        for call in self._pause.take(feed):
+            self._give_up(call, now_s)  # an outage's: pending, also when a deadline passes meanwhile
         for call in ended:
             self._give_up(call, now_s, error)
 
     def expire(self, feed: Feed, record: InputRecord, error: ErrorDetail) -> None:
         """A record's own deadline has passed: its call, if it waits for another attempt, gets none."""
         now_s = self.clock()
-        for entry in self._waiting:
-            call = entry[2]
-            if call.feed is feed and record in call.records:
-                self._waiting.remove(entry)
-                heapq.heapify(self._waiting)
-                self._give_up(call, now_s, error)
-                return
-        for call in self._held:
-            if call.feed is feed and record in call.records:
-                self._held.remove(call)
-                self._give_up(call, now_s)
-                return
+        if (call := self._retries.take_call_of(feed, record)) is not None:
+            self._give_up(call, now_s, error)
+        elif (call := self._pause.take_call_of(feed, record)) is not None:
+            self._give_up(call, now_s)
 
     def _give_up(self, call: Call, now_s: float, error: ErrorDetail | None = None) -> None:
         last = call.last_end
@@ -935,7 +911,7 @@ class Engine:
         """End every task: after the calls in flight, or at once with ``cut_off``, even while that waits."""
         self._is_closing = self.is_paused = True
         # A hundred thousand callers may be waiting: their answers must not hold up the loop at once.
-        for feeds in (self._queue, self._paused):
+        for feeds in (self._queue, self._pause.feeds):
             while feeds:
                 feeds.popleft().close()
                 if len(feeds) % _CLOSED_AT_ONCE == 0 and not cut_off:
@@ -951,33 +927,7 @@ class Engine:
             await asyncio.wait(list(self._workers))
         self._is_closed = True
         self._queue.clear()
-        self._paused.clear()
+        self._pause.feeds.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _deadline_of(call: Call) -> float | None:
-    """The deadline of a call: its feed's, or the earliest of its records' own, as they share attempts."""
-    deadline_s = call.feed.deadline_s
-    if deadline_s is None and call.records[0].deadline_s is not None:
-        return min(record.deadline_s for record in call.records if record.deadline_s is not None)
-    return deadline_s
-
-
-def _end_by(error: Exception, log: EventLog) -> Classification:
-    """The end of an attempt that raised."""
-    if isinstance(error, TransportError):
-        return classify_failure(error)
-    if isinstance(error, FatalRefusal):
-        detail = ErrorDetail(error.code or "NoCredentials", str(error))
-        return Classification(Verdict.FATAL, error=detail)
-    log.unexpected("a call ended in an unexpected error", error)
-    detail = ErrorDetail(type(error).__name__, f"an unexpected error: {error}"[:1000])
-    return Classification(Verdict.AMBIGUOUS, error=detail)
-
-
-def _is_own(call: Call) -> bool:
-    """Whether a refusal may be of parameters that a record has of its own: its fault, not the run's."""
-    own = call.records[0].own
-    return own is not None and bool(own.qualifier or own.tenant_id)
