@@ -87,7 +87,8 @@ class Journal:
         self._on_batch = on_batch
         self._committed_bytes = self._files.outcome_bytes
         self._mark_chunk = SYNCED_MARK_CHUNK if fsync == "always" else MARK_CHUNK
-        self._next = self._files.mark  # one more than the highest seq sent
+        self._marked = self._files.mark  # what the mark on disk says
+        self._next = self._marked  # one more than the highest seq sent
 
     @classmethod
     async def open(
@@ -133,7 +134,7 @@ class Journal:
         """
         if seq >= self._next:
             self._next = seq + 1
-            if seq >= self._files.mark:
+            if seq >= self._marked:
                 self._write_mark(seq + self._mark_chunk)
 
     def allow(self, ranges: Sequence[tuple[int, int]]) -> None:
@@ -191,6 +192,7 @@ class Journal:
     def _write_mark(self, mark: int) -> None:
         with self._failing():
             self._files.write_mark(mark)
+            self._marked = mark
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
