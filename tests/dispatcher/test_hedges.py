@@ -16,6 +16,7 @@ import fanout
 from fanout import ConfigError, Dispatcher, FatalRefusal, Outcome
 from fanout.cost import CostMeter
 from fanout.errors import OutageError
+from tests.example_counts import examples
 from tests.scripted import (
     UNAVAILABLE,
     Answer,
@@ -277,7 +278,7 @@ ANSWERS: dict[str, Callable[[Call], Answer]] = {
 _seconds = st.sampled_from([0.0, 0.001, 0.05, 0.31, 0.4, 1.0, 5.0])
 
 
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=examples(40), deadline=None)
 @hypothesis.given(
     answers=st.lists(st.sampled_from(list(ANSWERS)), min_size=2, max_size=8),
     latencies_s=st.lists(_seconds, min_size=2, max_size=8),

@@ -316,7 +316,7 @@ MIX: dict[str, Callable[[], Answer]] = {
 }
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=examples(60), deadline=None)
 @hypothesis.given(
     mix=st.lists(st.sampled_from(list(MIX)), min_size=1, max_size=8),
     is_random=st.booleans(),
