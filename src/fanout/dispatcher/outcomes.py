@@ -18,19 +18,23 @@ _MILLISECONDS = [f"{number:03d}Z" for number in range(1000)]
 
 
 class Timestamps:
-    """UTC in ISO 8601 with milliseconds; the part above the second is formatted once a second."""
+    """UTC in ISO 8601 with milliseconds; each millisecond is formatted once, while it lasts."""
 
     def __init__(self) -> None:
-        self._second = -1
-        self._prefix = ""
+        self._millisecond = self._second = -1
+        self._prefix = self._text = ""
 
     def format(self, wall_s: float) -> str:
         """``wall_s`` is Unix time in seconds."""
-        second = int(wall_s)
-        if second != self._second:
-            self._second = second
-            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        return self._prefix + _MILLISECONDS[int((wall_s - second) * 1000)]
+        millisecond = int(wall_s * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            second, rest = divmod(millisecond, 1000)
+            if second != self._second:
+                self._second = second
+                self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            self._text = self._prefix + _MILLISECONDS[rest]
+        return self._text
 
 
 class OutcomeMaker:

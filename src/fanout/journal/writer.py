@@ -113,7 +113,7 @@ class Journal:
     def write(self, outcomes: Sequence[Outcome]) -> None:
         """Take outcomes. They are written in one piece within 50 ms while ``run`` runs, and at ``flush``."""
         is_first = not self._lines
-        if isinstance(outcomes, OutcomeBlock):
+        if type(outcomes) is OutcomeBlock:
             self._lines += outcomes.lines
             self._blocks.append(outcomes)
             if is_first:
