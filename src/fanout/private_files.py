@@ -6,6 +6,7 @@ Directories are made with mode 0700, files with 0600, whatever the umask allows.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 DIRECTORY_MODE = 0o700
@@ -39,8 +40,14 @@ def write_whole(path: Path, content: bytes) -> None:
         draft.replace(path)
         sync_directory(path.parent)
     except OSError:
-        draft.unlink(missing_ok=True)
+        remove_if_possible(draft)
         raise
+
+
+def remove_if_possible(path: Path) -> None:
+    """Remove a file that may be there; on a read-only disk it stays, or never was."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def sync_directory(path: Path) -> None:

@@ -9,7 +9,7 @@ import anyio.to_thread
 
 from fanout.errors import JournalError
 from fanout.model import OnChunk, Outcome
-from fanout.private_files import DIRECTORY_MODE, opener
+from fanout.private_files import DIRECTORY_MODE, opener, remove_if_possible
 
 FOLDER = "outputs"
 
@@ -58,7 +58,7 @@ class OutputFiles:
 
     def _remove(self, seq: int) -> None:
         self._shut(seq)
-        self._path(seq).unlink(missing_ok=True)
+        remove_if_possible(self._path(seq))
 
     def _shut(self, seq: int) -> None:
         file = self._open.pop(seq, None)

@@ -15,7 +15,7 @@ from pathlib import Path
 from fanout.charts import figures, script, style
 from fanout.charts.markup import cluster_items, safe
 from fanout.errors import ConfigError
-from fanout.private_files import opener
+from fanout.private_files import opener, remove_if_possible
 from fanout.report import fragments
 from fanout.report.totals import RunTotals
 
@@ -30,7 +30,7 @@ def write_html(report: RunTotals, path: Path) -> None:
             file.write(page(report))
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        remove_if_possible(part)
         raise ConfigError(
             f"{path}: {error.strerror}; give a place for the page that can be written"
         ) from error
