@@ -184,13 +184,14 @@ def _startup(results: dict[str, Any]) -> str:
 def _journals(results: dict[str, Any]) -> str:
     parts = [
         f"{results['outcomes']:,} outcomes, {results['journal_mb'] / 1e3:.1f} GB.\n",
-        "| | to the first call | to the end | outcomes a second | peak memory |",
-        "|---|---|---|---|---|",
+        "| | to the first call | to the end | CPU | outcomes a second | peak memory |",
+        "|---|---|---|---|---|---|",
     ]
     for name, each in results["verbs"].items():
         first = f"{each['first_call_s']:.1f} s" if "first_call_s" in each else ""
         rate = "" if first or name == "runs" else f"{results['outcomes'] / each['s']:,.0f}"
-        parts.append(f"| {name} | {first} | {each['s']:.1f} s | {rate} | {each['peak_mb']:.0f} MB |")
+        spent = f"{each['s']:.1f} s | {each['cpu_s']:.1f} s"
+        parts.append(f"| {name} | {first} | {spent} | {rate} | {each['peak_mb']:.0f} MB |")
     return "\n".join(parts)
 
 
