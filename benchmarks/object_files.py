@@ -34,7 +34,10 @@ def _serve(connection: socket.socket, folder: Path) -> None:
         pending = b""
         while True:
             while b"\r\n\r\n" not in pending:
-                more = connection.recv(1 << 16)
+                try:
+                    more = connection.recv(1 << 16)
+                except OSError:  # a reader that stops early hangs up so
+                    return
                 if not more:
                     return
                 pending += more
