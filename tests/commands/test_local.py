@@ -46,6 +46,7 @@ def test_a_local_function_never_sees_the_users_credentials(
     assert outcome["status"] == "succeeded", outcome
     assert not [name for name, value in outcome["output"].items() if "secret" in value.lower()]
     assert (outcome["output"]["AWS_ACCESS_KEY_ID"], outcome["output"]["AWS_REGION"]) == ("local", "us-east-1")
+    assert not set(ELSEWHERE) & set(outcome["output"])
     assert {name: os.environ.get(name) for name in SECRETS | ELSEWHERE} == SECRETS | ELSEWHERE
 
 
