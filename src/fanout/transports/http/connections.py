@@ -193,8 +193,12 @@ class ConnectionPool:
                 place.give_back()
 
     async def _open_now(self) -> Connection:
-        # A reply may have come while this call waited for its turn, and with it a connection.
-        if (connection := self.take()) is not None:
+        # A reply may have come while this call waited for its turn, and with it a connection that nobody
+        # wants. One that came free just now is its own caller's: to take it would make that one wait here,
+        # and a busy pool would grow no more.
+        idle = self._idle
+        is_spare = bool(idle) and self._loop.time() - idle[0].idle_since_s >= _OPENING_S
+        if is_spare and (connection := self.take()) is not None:
             return connection
         through = self._proxy or self._endpoint
         try:
