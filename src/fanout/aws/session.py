@@ -205,7 +205,8 @@ class AwsSession:
             self._plain = plain_settings(
                 os.environ, region=self._asked_region, endpoint_url=self._asked_endpoint_url
             )
-        elif self._static_credentials and self._asked_endpoint_url:  # whatever the environment says
+        elif self._static_credentials and (self._asked_endpoint_url or "").startswith("http://"):
+            # Whatever the environment says; over TLS it, or a profile, names the authorities to trust.
             keys = dict(
                 zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), self._static_credentials, strict=True)
             )
