@@ -119,6 +119,14 @@ def test_an_outcome_itself_is_not_kept() -> None:
     assert not hasattr(stats.executions()[0], "input")
 
 
+def test_generations_of_a_record_that_took_equally_long_are_both_kept() -> None:
+    """A redriven record may take as many milliseconds as before, and has another request id."""
+    stats = Stats()
+    for generation in range(3):
+        stats.add(outcome(duration_ms=7.0, request_id=f"r{generation}"))
+    assert [each.duration_ms for each in stats.slowest()] == [7.0] * 3
+
+
 def test_common_kinds_of_failure_outlive_a_flood_of_rare_ones() -> None:
     """With more kinds than are kept the common ones stay, and the rest is counted under one name."""
     stats = Stats(started_s=0.0)

@@ -41,7 +41,7 @@ WORKER = {  # each worker's engine and transport have them as one process would
     *("throttle_patience", "outage_patience", "qualifier", "invocation_type", "log_type"),
     *("client_context", "tenant_id", "durable", "durable_name", "batch", "batch_bytes", "batch_wait"),
     *("batch_shape", "batch_input", "batch_reply", "bisect", "trace", "profile", "region"),
-    *("endpoint_url", "verify", "seed"),
+    *("endpoint_url", "verify", "seed", "is_local"),
 }
 EACH_FOR_ITSELF = {"max_bytes_in_flight", "breaker"}  # of a process: its memory, its failures in a row
 
