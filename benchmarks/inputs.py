@@ -13,7 +13,6 @@ import asyncio
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import fanout
-from benchmarks.measuring import arguments, interleaved, ratios, run_process, save, shown, summary
+from benchmarks.measuring import (
+    arguments,
+    interleaved,
+    peak_rss_mb,
+    ratios,
+    run_process,
+    save,
+    shown,
+    summary,
+)
 from benchmarks.null_transport import NullTransport
 from fanout.aws import ServiceClients
 from fanout.inputs import open_source
@@ -184,18 +192,8 @@ def _case(kind: str, location: str, records: str = "") -> dict[str, float]:
     except ImportError:
         pass
     found = runner(_read(location)) if kind == "read" else _run(location, int(records))
-    found["peak_rss_mb"] = _peak_rss_mb()
+    found["peak_rss_mb"] = peak_rss_mb() or 0.0
     return found
-
-
-def _peak_rss_mb() -> float:
-    """Of this program alone: the kernel's count of a child begins with what its parent held."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        scale = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
 
 
 async def _read(location: str) -> dict[str, float]:

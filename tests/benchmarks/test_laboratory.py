@@ -58,6 +58,15 @@ def test_a_process_that_fails_has_its_exit_code_and_words() -> None:
     assert usage.stderr.strip() == "no"
 
 
+def test_the_peak_of_a_process_does_not_begin_with_what_its_parent_held() -> None:
+    """As the kernel's own count of a child does."""
+    held = b"x" * 150_000_000
+    program = "import time; own = b'x' * 30_000_000; time.sleep(0.1)"
+    usage = measuring.run_process([sys.executable, "-c", program])
+    del held
+    assert 30 < usage.peak_rss_mb < 100
+
+
 def test_ratios_are_taken_round_by_round() -> None:
     """A machine that was twice as slow in one round was so for both."""
     assert measuring.ratios([2.0, 4.0], [1.0, 2.0]) == {"median": 2.0, "least": 2.0, "most": 2.0, "runs": 2}

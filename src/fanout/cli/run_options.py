@@ -184,7 +184,7 @@ what_fails = _group(
         "--throttle-patience",
         type=DURATION,
         metavar="DURATION",
-        help="Give up on a record after this long with nothing but throttles (5m).",
+        help="Stop the run after this long with nothing but throttles (5m).",
     ),
     click.option(
         "--tolerated-failure-count",
