@@ -128,8 +128,9 @@ def test_a_later_command_says_first_what_it_did(verb: Literal["redrive", "resume
     ("known", "said"),
     [
         ({"records_total": 40}, "30 of 40 records are left"),
-        ({"input_share": 0.25}, "about 30 records are left, by the bytes of the input"),
-        ({"input_share": 0.8, "records_read": 22}, "about 12 records are left, by the bytes of the input"),
+        ({"input_share": 0.25}, "about 30 records are left: 25% of the input was read"),
+        ({"input_share": 0.8, "records_read": 22}, "about 12 records are left: 80% of the input was read"),
+        ({"input_share": 0.005}, "about 1,990 records are left: less than 1% of the input was read"),
         ({}, None),
         ({"records_total": 40, "state": "finished"}, None),
     ],
@@ -221,6 +222,26 @@ def test_a_run_with_failures_that_was_halted() -> None:
         "  fanout report '/runs/a b' --html\n"
     )
     assert (report.exit_code, report.ok, report.pending) == (3, False, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"deadline": 90.0}, "halted by its deadline of 1m30s; a resume has as long again"),
+        ({}, "halted by the deadline"),
+    ],
+)
+def test_a_deadline_is_told_once(options: dict[str, object], said: str) -> None:
+    """Which it was, and what a resume makes of it; not that the deadline passed by the deadline."""
+    run: dict[str, object] = {
+        "state": "halted",
+        "halted_by": "deadline",
+        "message": "the deadline passed",
+        "options": options,
+    }
+    report = report_of(run, succeeded=3)
+    assert f"  {said}\n" in report.render(80)
+    assert "deadline passed" not in report.render(80) + page(report)
 
 
 def test_accepted_is_not_executed() -> None:

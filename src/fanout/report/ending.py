@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fanout.quantities import seconds
 from fanout.report.totals import RunTotals
 from fanout.stats.text import printable
 
@@ -35,7 +36,16 @@ def ending(report: RunTotals) -> str:
     text = _STATES.get(report.state, "")
     if not text:
         return ""
+    if report.halted_by == "deadline":
+        return f"{text} by {_deadline(report.run.get('options'))}"
     if report.halted_by and report.state != "fatal":
         text += f" by {_CAUSES.get(report.halted_by) or printable(report.halted_by, 100)}"
     message = report.run.get("message")
     return f"{text}: {printable(str(message), 300)}" if message else text
+
+
+def _deadline(options: object) -> str:
+    deadline_s = options.get("deadline") if isinstance(options, dict) else None
+    if not isinstance(deadline_s, int | float):
+        return _CAUSES["deadline"]
+    return f"its deadline of {seconds(deadline_s)}; a resume has as long again"

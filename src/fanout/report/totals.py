@@ -131,7 +131,8 @@ class RunTotals:
             return f"{total - done:,} of {total:,} records are left"
         if isinstance(share, float) and 0 < share < 1 and done:
             left = max(round(done / share - done), self.pending)
-            return f"about {left:,} records are left, by the bytes of the input"
+            read = "less than 1%" if share < 0.01 else f"{int(share * 100)}%"
+            return f"about {left:,} records are left: {read} of the input was read"
         return None
 
     def largest_failures(self, most: int) -> list[FailureCluster]:
