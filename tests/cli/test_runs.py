@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from fanout.cli import cli
+from fanout.cli.runs import _show_table
 from fanout.errors import JournalError
 from fanout.journal import RunDir
 from fanout.journal.listing import latest_run, list_runs, live_state
@@ -50,6 +52,37 @@ def test_runs_are_listed_as_text_and_as_data(tmp_path: Path) -> None:
     (row,) = json.loads(CliRunner().invoke(cli, ["runs", str(tmp_path), "--json"]).output)
     assert row["counts"] == {"succeeded": 3}
     assert row["size_bytes"] > 0
+
+
+def test_a_resume_that_was_killed_has_outcomes_and_no_counts(tmp_path: Path) -> None:
+    """The counts of run.json are those of an earlier command: nobody takes them for how it stands."""
+    run = make_run(tmp_path / "a", "2026-11-27T10:00:00.000Z", "running")
+    (run.path / "outcomes.jsonl").write_bytes(b"{}\n" * 7)
+    shown = CliRunner().invoke(cli, ["runs", str(tmp_path)])
+    assert shown.output.split("\t")[2:4] == ["interrupted", "7 so far"]
+    (row,) = json.loads(CliRunner().invoke(cli, ["runs", str(tmp_path), "--json"]).output)
+    assert (row["counts"], row["outcomes"]) == ({}, 7)
+
+
+@pytest.mark.parametrize(("columns", "is_whole"), [(80, True), (50, False)])
+def test_the_name_of_a_run_is_not_broken(
+    columns: int,
+    is_whole: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In 80 columns the name that a run has by default stands on one line, and nothing is cut."""
+    name = "price-order-20261127T231008Z"
+    counts = {"succeeded": 993, "function_error": 7}
+    row: dict[str, Any] = {"name": name, "function": "price-order", "state": "finished", "counts": counts}
+    row |= {"outcomes": None, "started_at": "2026-11-27T23:10:08.000Z", "size_bytes": 600_000}
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _show_table([row])
+    shown = capsys.readouterr().out
+    assert (name in shown) == is_whole
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "993" in shown
 
 
 def test_completion_scripts_are_printed() -> None:

@@ -14,6 +14,8 @@ import click
 if TYPE_CHECKING:
     from fanout.journal import RunDir
 
+_LEAST = 10  # columns for the function, and for the counts
+_GAP = 2
 _EXAMPLES = """
 \b
 Examples:
@@ -49,6 +51,9 @@ def _row(run: RunDir) -> dict[str, Any]:
     from fanout.journal.listing import count_outcomes, live_state
 
     state = run.state
+    counts = state.get("counts") or {}
+    if state.get("state") == "running" and not state.get("generation"):
+        counts = {}  # of an earlier command: this one goes on, or was killed. A redrive adds no records.
     return {
         "name": state.get("name") or run.path.name,
         "run_dir": str(run.path),
@@ -58,8 +63,8 @@ def _row(run: RunDir) -> dict[str, Any]:
         "halted_by": state.get("halted_by"),
         "exit_code": state.get("exit_code"),
         "records_read": state.get("records_read"),
-        "counts": state.get("counts") or {},
-        "outcomes": None if state.get("counts") else count_outcomes(run),
+        "counts": counts,
+        "outcomes": None if counts else count_outcomes(run),
         "labels": state.get("labels") or {},
         "started_at": state.get("started_at"),
         "finished_at": state.get("finished_at"),
@@ -88,9 +93,19 @@ def _show_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(highlight=False, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("name", "function", "state", "records", "begun", "size"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*_cells(row))
-    Console(highlight=False, markup=False).print(table)
+    names, lines = ["name", "function", "state", "records", "age", "size"], [_cells(row) for row in rows]
+    for line in lines:
+        line[4] = line[4].removesuffix(" ago")
+    widest = {name: max(map(len, column)) for name, *column in zip(names, names, *lines, strict=True)}
+    if sum(widest.values()) + _GAP * (len(names) - 1) > console.width:
+        names.remove("size")
+    # A name is there to be copied: where there is room, counts and function are folded rather than it.
+    fixed = sum(widest[name] + _GAP for name in ("name", "state", "age"))
+    is_roomy = console.width - fixed >= 2 * _LEAST + _GAP
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=is_roomy and name not in ("function", "records"))
+    for line in lines:
+        table.add_row(*line[: len(names)])
+    console.print(table)
