@@ -119,6 +119,22 @@ def test_the_command_on_a_run_that_is_over(run_dir: Path) -> None:
     assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
 
 
+def test_a_run_that_is_over_has_the_figures_of_its_report(run_dir: Path) -> None:
+    """Its time ends with its last sample, and its cost counts the outcomes that came after that."""
+    append(run_dir, *(line(seq, second=seq) for seq in range(4)))
+    tick(run_dir, 0, begins=True)
+    tick(run_dir, 3, in_flight=1, limit=10.0, cause="fixed", cost_usd=0.5)
+    RunDir.open(run_dir).write_state({"state": "halted", "records_read": 4})
+    runner = CliRunner()
+    seen = json.loads(runner.invoke(cli, ["watch", str(run_dir), "--json"]).stdout)
+    report = json.loads(runner.invoke(cli, ["report", str(run_dir), "--json"]).stdout)
+    assert seen["elapsed_s"] == pytest.approx(report["elapsed_s"])
+    assert seen["cost_usd"] == report["cost"]["usd"]
+    assert (seen["p95_ms"], seen["throttles"]) == (report["latency_ms"]["p95"], 0)
+    shown = runner.invoke(cli, ["watch", str(run_dir)])
+    assert (shown.stdout[:12], shown.stderr) == ("f: 4 records", "")  # no frame of a run that goes on
+
+
 def test_every_verb_knows_a_killed_run_from_one_that_goes_on(run_dir: Path) -> None:
     """Its lock says so: a killed run is not called running, and one that runs is not to be resumed."""
     append(run_dir, *(line(seq) for seq in range(30)))

@@ -55,10 +55,9 @@ def _print(follower: Follower, *, once: bool, as_json: bool) -> None:
     while True:
         now_s = time.time()
         has_ended = follower.has_ended(now_s)  # before the look: what comes last is read
-        snapshot = follower.look(now_s)
-        snapshot.state = follower.stand()
-        if snapshot.state != "running":  # nothing is out, and nothing will be
-            snapshot.in_flight, snapshot.limit, snapshot.cause, snapshot.eta_s = 0, None, "", None
+        state = follower.stand()
+        snapshot = follower.look(now_s) if state == "running" else follower.final()
+        snapshot.state = state
         click.echo(msgspec.json.encode(snapshot) if as_json else plain_line(snapshot))
         sys.stdout.flush()
         if once or has_ended or snapshot.state != "running":
@@ -72,13 +71,16 @@ def _show(follower: Follower) -> None:
     from fanout.report import RunReport
 
     progress = Progress(stderr=sys.stderr, is_terminal=sys.stderr.isatty(), quiet=False)
+    is_drawn = False
     try:
         while True:
             now_s = time.time()
-            has_ended = follower.has_ended(now_s)  # before the look: what comes last is read
-            progress.update(follower.look(now_s))
-            if has_ended:
+            if follower.has_ended(now_s):
+                if is_drawn:  # the last frame says what the summary below it says
+                    progress.update(follower.final())
                 break
+            progress.update(follower.look(now_s))
+            is_drawn = True
             time.sleep(_LOOK_EVERY_S)
     finally:
         progress.close()

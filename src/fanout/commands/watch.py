@@ -9,6 +9,7 @@ from typing import Any
 from fanout.journal import RunDir, is_locked
 from fanout.journal.listing import live_state
 from fanout.model import STATUSES, Outcome
+from fanout.report import RunReport
 from fanout.report.outcomes import JournalTail
 from fanout.stats import Snapshot
 from fanout.stats.replay import Story, unix_s
@@ -56,6 +57,23 @@ class Follower:
             lingering=latest.lingering,
             linger_until=latest.linger_until,
         )
+
+    def final(self) -> Snapshot:
+        """How a run ended, or was left, with the figures of its report."""
+        report = RunReport.from_run_dir(self.path)
+        snapshot = report.stats.snapshot(
+            now_s=0.0,
+            in_flight=0,
+            limit=None,
+            cause="",
+            total=report.stats.done if report.state == "finished" else None,
+            cost_usd=None if report.cost is None else report.cost.usd,
+        )
+        snapshot.eta_s = None
+        snapshot.elapsed_s = report.elapsed_s
+        snapshot.rate_now_per_s = snapshot.rate_mean_per_s = report.throughput_per_s
+        snapshot.throttles, snapshot.retries = sum(report.throttles.values()), report.retries
+        return snapshot
 
     def stand(self) -> str:
         """The state of the run: of one whose process is gone, interrupted."""
