@@ -117,6 +117,12 @@ def test_a_pause_is_said() -> None:
     assert "limit" not in plain_line(snapshot(cause="paused"))
 
 
+def test_one_is_no_plural() -> None:
+    """One function error, one throttle, one retry."""
+    line = plain_line(snapshot(counts={"function_error": 1, "rejected": 1}, throttles=1, retries=1))
+    assert line.endswith("1 function error, 1 rejected, 1 throttle, 1 retry, $0.0123")
+
+
 def test_120_columns() -> None:
     """On a wide terminal three lines say all of it."""
     assert drawn(120) == [

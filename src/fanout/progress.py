@@ -23,7 +23,7 @@ _NOTEBOOK_INTERVAL_S = 0.5
 _BAR_CHARS = 40
 _MOST_WORKERS = 8  # that are shown by name
 _FAILED = ("function_error", "rejected", "undelivered", "unknown")
-_WORDS = {"function_error": "function errors"}
+_WORDS = {"function_error": ("function error", "function errors")}
 _CAUSES = {
     "reserved": "reserved concurrency",
     "account": "account concurrency",
@@ -272,19 +272,23 @@ def _flow(snapshot: Snapshot) -> list[tuple[str, str]]:
 
 def _troubles(snapshot: Snapshot) -> list[tuple[str, str]]:
     parts = [
-        (f"{snapshot.counts[status]:,} {_WORDS.get(status, status)}", "red")
+        (_counted(count, *_WORDS.get(status, (status, status))), "red")
         for status in _FAILED
-        if snapshot.counts.get(status)
+        if (count := snapshot.counts.get(status))
     ]
     if not parts:
         parts.append(("no failures", "green"))
     if snapshot.throttles:
-        parts.append((f"{snapshot.throttles:,} throttles", "yellow"))
+        parts.append((_counted(snapshot.throttles, "throttle", "throttles"), "yellow"))
     if snapshot.retries:
-        parts.append((f"{snapshot.retries:,} retries", ""))
+        parts.append((_counted(snapshot.retries, "retry", "retries"), ""))
     if snapshot.cost_usd is not None:
         parts.append((dollars(snapshot.cost_usd), ""))
     return parts
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _packed(parts: list[tuple[str, str]], room: int, separator: str) -> list[Text]:
