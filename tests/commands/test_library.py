@@ -47,7 +47,7 @@ def test_a_report_of_every_record() -> None:
     assert (report.records, report.pending, report.run_dir) == (100, 0, None)
     assert [(cluster.type, cluster.count) for cluster in report.failures] == [("ValueError", 10)]
     assert sorted(outcome.seq for outcome in seen) == list(range(100))
-    assert snapshots[-1].done == 100
+    assert (snapshots[-1].done, snapshots[-1].cause) == (100, "source")  # ended, and not paused
 
 
 def test_a_run_in_a_directory_resumes(tmp_path: Path) -> None:

@@ -148,7 +148,6 @@ class Dispatcher(IntakeDispatcher):
         if found is None or found[1].is_closed:
             requests = Requests()
             found = requests, self.start_feed(requests, requests, waits=False, priority=priority)
-            requests.feed = found[1]
             self._requests[priority] = found
         requests, feed = found
         engine = self.engine

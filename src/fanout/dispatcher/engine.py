@@ -120,7 +120,7 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
         self._is_pumping = False
-        self._is_closing = False  # nothing new goes out, and nothing is repeated
+        self.is_closing = False  # nothing new goes out, and nothing is repeated
         self._is_closed = False
         self._feeds: set[Feed] = set()
 
@@ -271,7 +271,7 @@ class Engine:
     def _take_copy(self, hedges: Hedges, now_s: float) -> Attempt | None:
         """A second attempt of a call that is late, with a permit and a token of its own."""
         is_troubled = self.outage.is_on or (self._breaker is not None and self._breaker.is_open)
-        if is_troubled or self._is_closing or (late := hedges.late(now_s)) is None:
+        if is_troubled or self.is_closing or (late := hedges.late(now_s)) is None:
             return None
         if not self.gate.has_room(now_s) or not self.pacer.try_take():
             return None
@@ -430,7 +430,6 @@ class Engine:
                     reply = await send(template, call.body, call.feed.chunk_writer(call))
                 else:
                     reply = await send(template, call.body)
-                classification = classify(reply, template)
             except Exception as error:  # noqa: BLE001 - whatever is raised is this call's end
                 self._settle(attempt, None, end_by(error, self._log))
             except BaseException as error:
@@ -439,7 +438,7 @@ class Engine:
                 raise
             else:
                 self._has_answered = True
-                self._settle(attempt, reply, classification)
+                self._settle(attempt, reply, classify(reply, template))
             turns += 1
             if not turns & _TURNS_MASK:
                 await asyncio.sleep(0)  # a transport that never waits must not starve the loop
@@ -447,7 +446,7 @@ class Engine:
             if attempt is not None:
                 if gate.has_room(self._taken_s):
                     self.pump()
-            elif len(self._parked) < _PARKED_MOST and not self._is_closing:
+            elif len(self._parked) < _PARKED_MOST and not self.is_closing:
                 future: asyncio.Future[Attempt | None] = self.loop.create_future()
                 self._parked.append((worker, future))
                 attempt = await future
@@ -602,18 +601,14 @@ class Engine:
         assert self.batcher is not None
         count = len(call.records)
         results = [RecordResult()] * count
-        try:
-            if call.template.invocation_type == "RequestResponse":
-                results = read_reply(self.batcher.plan.reads, reply.body, call.batch.identifiers, count)
-            outcomes = self.outcomes.of_batch(attempt, reply, results, now_s)
-        except Exception as error:  # noqa: BLE001 - as for a single call
-            self._finish(call, self._unreadable(attempt, error, now_s), now_s, attempt)
-            return
+        if call.template.invocation_type == "RequestResponse":
+            results = read_reply(self.batcher.plan.reads, reply.body, call.batch.identifiers, count)
+        outcomes = self.outcomes.of_batch(attempt, reply, results, now_s)
         failed = [index for index, result in enumerate(results) if result.error is not None]
         if failed:
             end = Classification(Verdict.FUNCTION_ERROR, error=results[failed[0]].error)
             delay_s = self._delay_of_retry(call, end, now_s)
-            if delay_s is None or call.feed.is_closed or self._is_closing:
+            if delay_s is None or call.feed.is_closed or self.is_closing:
                 outcomes += self.outcomes.of_failure(call, attempt, reply, end, now_s, failed)
                 outcomes.sort(key=lambda outcome: outcome.batch.index if outcome.batch else 0)
             else:
@@ -628,7 +623,7 @@ class Engine:
         is_too_large = end.verdict is Verdict.REJECTED and error is not None and "TooLarge" in error.type
         is_bisected = end.verdict is Verdict.FUNCTION_ERROR and self.batcher.plan.bisect
         count = len(call.records)
-        if count == 1 or not (is_too_large or is_bisected) or call.feed.is_closed or self._is_closing:
+        if count == 1 or not (is_too_large or is_bisected) or call.feed.is_closed or self.is_closing:
             return False
         if is_too_large:  # it did not run
             call.attempts -= 1
@@ -702,7 +697,7 @@ class Engine:
         if attempt.is_probe and self._breaker is not None:
             self._breaker.on_silent_probe()
             attempt.is_probe = False
-        if call.feed.is_closed or self._is_closing:
+        if call.feed.is_closed or self.is_closing:
             self._give_up(call, now_s)
         else:
             self._pause.calls.append(call)
@@ -790,7 +785,7 @@ class Engine:
         call.is_waiting = True
         if attempt.is_probe:
             self._on_probe_repeated(attempt, verdict, now_s)
-        if call.feed.is_closed or self._is_closing:
+        if call.feed.is_closed or self.is_closing:
             self._give_up(call, now_s)
             return
         if verdict is Verdict.FUNCTION_ERROR:
@@ -848,9 +843,10 @@ class Engine:
     def expire(self, feed: Feed, record: InputRecord, error: ErrorDetail) -> None:
         """A record's own deadline has passed: its call, if it waits for another attempt, gets none."""
         now_s = self.clock()
-        call = self._retries.take_call_of(feed, record) or self._pause.take_call_of(feed, record)
-        if call is not None:
+        if (call := self._retries.take_call_of(feed, record)) is not None:
             self._give_up(call, now_s, error)
+        elif (call := self._pause.take_call_of(feed, record)) is not None:
+            self._give_up(call, now_s)
 
     def _give_up(self, call: Call, now_s: float, error: ErrorDetail | None = None) -> None:
         last = call.last_end
@@ -913,7 +909,7 @@ class Engine:
 
     async def aclose(self, *, cut_off: bool = False) -> None:
         """End every task: after the calls in flight, or at once with ``cut_off``, even while that waits."""
-        self._is_closing = self.is_paused = True
+        self.is_closing = self.is_paused = True
         # A hundred thousand callers may be waiting: their answers must not hold up the loop at once.
         for feeds in (self._queue, self._pause.feeds):
             while feeds:

@@ -159,7 +159,7 @@ class IntakeDispatcher:
                 hooks = _Telling(hooks, telemetry)
                 listeners.append(telemetry.on_outcome)
             gate = Gate(budget.limit, max_bytes_in_flight=options.max_bytes_in_flight)
-            engine = Engine(
+            self._engine = engine = Engine(
                 transport=budget.transport,
                 limit=budget.limit,
                 gate=gate,
@@ -191,16 +191,8 @@ class IntakeDispatcher:
             if self.names_calls:
                 engine.renamed = self.calls.renamed
             started = asyncio.Event()
-            background = asyncio.create_task(self._work_in_background(budget, engine, started))
-            try:
-                await started.wait()
-            except BaseException:
-                background.cancel()
-                with anyio.CancelScope(shield=True):
-                    await asyncio.wait([background])
-                raise
-            self._background = background
-            self._engine = engine  # from here on it is open
+            self._background = asyncio.create_task(self._work_in_background(budget, engine, started))
+            await started.wait()
             self._stack = stack.pop_all()
         return self
 

@@ -66,7 +66,8 @@ class Gauges:
     def cause(self) -> str:
         """What holds calls back now: the limit's cause, rate, consumer or source."""
         load = self._dispatcher.load()
-        if self._dispatcher.engine.is_paused:
+        engine = self._dispatcher.engine
+        if engine.is_paused and not engine.is_closing:
             return "paused"
         if self._ledger.is_backed_up:
             return "consumer"
