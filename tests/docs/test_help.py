@@ -53,7 +53,10 @@ def test_help_says_what_each_option_does(verb: str) -> None:
     command: click.Command = importlib.import_module(f"fanout.cli.{verb}").command
     silent = [param.opts for param in command.params if isinstance(param, click.Option) and not param.help]
     assert not silent
-    assert max(len(line) for line in help_of(verb, 80).partition("Examples:")[0].splitlines()) <= 80
+    before, _, after = help_of(verb, 80).partition("Examples:")
+    remark = re.split(r"\n\n", after.strip())[1:]  # what follows the examples, such as exit codes
+    assert max(len(line) for line in "\n".join([before, *remark]).splitlines()) <= 80
+    assert not re.search(r"^ {6,8}\S", after, re.MULTILINE)  # commands stand in one column in every help
 
 
 def test_the_overview_names_every_command() -> None:

@@ -15,7 +15,6 @@ import pytest
 from botocore.loaders import JSONFileLoader
 
 from fanout.aws import AwsSession
-from fanout.aws.credentials import StaticCredentials
 from fanout.transports import Transport, open_transport
 
 REGION = "eu-west-1"
@@ -183,10 +182,8 @@ async def transport_to(
     )
     async with session:
         if token is not None:
-            assert session._static_credentials is not None
-            session._credentials = StaticCredentials(*session._static_credentials, token)
-            if session._session is not None:
-                session._session._credentials = session._credentials
+            session._session.set_credentials(*session._static_credentials, token)  # type: ignore[misc]
+            session._credentials = await session._session.get_credentials()
         transport = await open_transport(
             session,
             kind=kind,  # type: ignore[arg-type]

@@ -11,19 +11,19 @@ from fanout.emulator.options import OPTIONS, settings_from, split_command
 _EPILOG = """\b
 Examples:
   1. Serve a handler; at most ten calls at once, the eleventh is throttled:
-     fanout emulate app.py:handler --concurrency 10
+       fanout emulate app.py:handler --concurrency 10
   2. Call it with the AWS CLI:
-     aws lambda invoke --endpoint-url http://127.0.0.1:9001 --function-name app /dev/stdout
+       aws lambda invoke --endpoint-url http://127.0.0.1:9001 --function-name app /dev/stdout
   3. Rehearse against a function that is slow at times and fails at times:
-     fanout emulate --simulate 'name=orders,latency=lognormal(100ms,2s),error_rate=1%'
+       fanout emulate --simulate 'name=orders,latency=lognormal(100ms,2s),error_rate=1%'
   4. A function whose replies get lost in one call of a hundred, while it runs on:
-     fanout emulate --simulate 'latency=50ms,lost_rate=0.01,runs_on=3s' --concurrency 50
+       fanout emulate --simulate 'latency=50ms,lost_rate=0.01,runs_on=3s' --concurrency 50
   5. Run AWS's own runtime client, or any other:
-     fanout emulate app.py:handler --bootstrap 'python -m awslambdaric app.handler'
+       fanout emulate app.py:handler --bootstrap 'python -m awslambdaric app.handler'
   6. Run a command against it; the emulator ends with it, and so does the exit code:
-     fanout emulate app.py:handler -- python script.py
+       fanout emulate app.py:handler -- python script.py
   7. See what it counted:
-     curl http://127.0.0.1:9001/_fanout/stats
+       curl http://127.0.0.1:9001/_fanout/stats
 """
 _COMMAND = "fanout.emulate.command"
 

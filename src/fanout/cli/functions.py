@@ -17,13 +17,13 @@ from fanout.errors import FatalRefusal
 _EPILOG = """\b
 Examples:
   1. Every function of the Region:
-     fanout functions --region eu-west-1
+       fanout functions --region eu-west-1
   2. Those whose name begins with orders:
-     fanout functions orders
+       fanout functions orders
   3. Each of them through a script; the columns are separated by tabs:
-     fanout functions orders | cut -f1 | xargs -n1 fanout limits
+       fanout functions orders | cut -f1 | xargs -n1 fanout limits
   4. As JSON:
-     fanout functions --json | jq '.[] | select(.timeout_s > 60) | .name'
+       fanout functions --json | jq '.[] | select(.timeout_s > 60) | .name'
 """
 
 

@@ -25,21 +25,22 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   1. A payload from the command line, the result pretty on a terminal:
-     fanout invoke orders '{"id": 7}'
+       fanout invoke orders '{"id": 7}'
   2. From a file, with the end of the function's log on stderr:
-     fanout invoke orders @event.json --log-type Tail
+       fanout invoke orders @event.json --log-type Tail
   3. As the AWS CLI has it: the result in a file, status and version on stdout:
-     fanout invoke orders file://event.json result.json
+       fanout invoke orders file://event.json result.json
   4. In a pipe:
-     generate | fanout invoke orders - | jq .total
+       generate | fanout invoke orders - | jq .total
   5. All that is known about the call, as one object:
-     fanout invoke orders:live '{}' --json
+       fanout invoke orders:live '{}' --json
   6. Only check that the call would be allowed:
-     fanout invoke orders --invocation-type DryRun
+       fanout invoke orders --invocation-type DryRun
 
 \b
-Nothing is sent twice: there are no retries. Exit codes: 0 succeeded, 1 the function reported an
-error or the call did not succeed, 2 usage, 4 fatal (access, credentials, no such function), 130 interrupted.
+Nothing is sent twice: there are no retries. Exit codes: 0 succeeded, 1 the
+function reported an error or the call did not succeed, 2 usage, 4 fatal
+(access, credentials, no such function), 130 interrupted.
 """
 # The longest a function can run, and what its answer may take to arrive.
 _LONGEST_CALL_S = 915.0

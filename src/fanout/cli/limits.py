@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   1. What a run of the function would use, and why:
-     fanout limits orders
+       fanout limits orders
   2. An alias with provisioned concurrency:
-     fanout limits orders --qualifier live
+       fanout limits orders --qualifier live
   3. What half of it would be:
-     fanout limits orders --concurrency 50%
+       fanout limits orders --concurrency 50%
   4. For a script:
-     fanout limits orders --json | jq .budget
+       fanout limits orders --json | jq .budget
 """
 _EXIT_FATAL = 4
 

@@ -31,7 +31,7 @@ def ask(count: int) -> MayHaveRun:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return "skip"
     again = click.confirm(
-        f"{count:,} records may have run before the run was cut off. Send them again?",
+        f"{count:,} records may have run before the run was cut off. Send them again (else: unknown)?",
         default=False,
         err=True,
     )

@@ -34,9 +34,9 @@ Examples:
        fanout run demo in.jsonl --local handler.py:handler --local-concurrency 20
 
 \b
-Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 failure threshold,
-4 fatal (access, credentials, no such function), 5 deadline or spending cap,
-130 and 143 interrupted.
+Exit codes: 0 all succeeded, 1 some did not, 2 usage, 3 too many failures or
+a --threshold, 4 fatal (access, credentials, no such function), 5 deadline,
+spending cap or outage, 130 and 143 interrupted.
 """
 
 

@@ -37,7 +37,7 @@ async def rehearse(request: Request, audience: Audience) -> DryRunReport:
         if is_queue(location):
             raise ConfigError(
                 f"{shown_location(location)} is a queue: looking at its messages would receive them, "
-                "so dry_run cannot be"
+                "which counts as a try of each: --dry-run is not for queues"
             )
     options = request.options
     check_no_queue(options)
