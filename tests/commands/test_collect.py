@@ -389,3 +389,14 @@ async def test_an_event_from_a_queue_that_failed_can_be_redriven(
     said: list[str] = []
     await redrive(out, Changes(given={"transport": again}), Audience(on_message=said.append))
     assert sorted(body for _, body in again.sent) == sorted(body for _, body in transport.sent)
+
+
+def test_a_function_of_this_machine_has_nothing_to_collect_from(tmp_path: Path) -> None:
+    """Refused before anything is made or anybody is asked."""
+    (tmp_path / "h.py").write_text("def handler(event, context):\n    return event\n")
+    with pytest.raises(fanout.ConfigError, match="collect and local are both given"):
+        fanout.run(
+            "f", [1], out=tmp_path / "run", local=f"{tmp_path / 'h.py'}:handler",
+            invocation_type="Event", collect=True,
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()

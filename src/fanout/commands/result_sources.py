@@ -38,8 +38,13 @@ async def open_sources(
     asked: Collection,
     options: RunOptions,
     audience: Audience,
+    *,
+    remedy: str = "give --from sqs://QUEUE",
 ) -> Sources:
-    """Open the queues and say what can be known before the first call. Raises ConfigError, FatalRefusal."""
+    """Open the queues and say what can be known before the first call. Raises ConfigError, FatalRefusal.
+
+    ``remedy`` is what to do where no queue is known.
+    """
     function, calls = options.function, options.calls
     profile, region = asked.profile or calls.profile, asked.region or calls.region
     lambda_session = await stack.enter_async_context(
@@ -56,7 +61,7 @@ async def open_sources(
     config = await _read_config(lambda_session, function, calls.qualifier)
     locations = list(asked.queues) or config.queues
     if not locations:
-        raise ConfigError(_no_queue(function, config))
+        raise ConfigError(_no_queue(function, config, remedy))
     session = await stack.enter_async_context(
         AwsSession(function=function, profile=profile, region=region, verify=calls.verify)
     )
@@ -87,7 +92,12 @@ async def sources_of(
         )
     if out is None:
         raise ConfigError("collect needs a run directory: give --out DIR")
-    return await open_sources(stack, Collection(), options, audience)
+    if options.local is not None:
+        raise ConfigError(
+            "collect and local are both given: a function of this machine has no destinations; leave one out"
+        )
+    remedy = f"leave collect out, and afterwards: fanout collect {out} --from sqs://QUEUE"
+    return await open_sources(stack, Collection(), options, audience, remedy=remedy)
 
 
 async def _read_config(session: AwsSession, function: str, qualifier: str | None) -> EventConfig:
@@ -115,13 +125,13 @@ async def _read_config(session: AwsSession, function: str, qualifier: str | None
     return read_event_config(replies[0], replies[1], is_read=is_read)
 
 
-def _no_queue(function: str, config: EventConfig) -> str:
+def _no_queue(function: str, config: EventConfig, remedy: str) -> str:
     if not config.is_read:
-        return f"the destinations of {function} cannot be read: give --from sqs://QUEUE"
+        return f"the destinations of {function} cannot be read: {remedy}"
     others = [arn for arn in (config.on_success, config.on_failure, config.dead_letters) if arn]
     if others:
-        return f"no result of {function} goes to a queue but to {', '.join(others)}: give --from sqs://QUEUE"
+        return f"no result of {function} goes to a queue but to {', '.join(others)}: {remedy}"
     return (
         f"{function} has no destinations and no dead-letter queue: nothing tells what became of its Event "
-        "calls; configure an SQS destination, or give --from sqs://QUEUE"
+        f"calls; configure an SQS destination, or {remedy}"
     )
