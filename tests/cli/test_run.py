@@ -341,7 +341,7 @@ def test_a_full_disk_stops_a_run_that_resumes(shell: Shell) -> None:
     err = done.stderr.decode()
     assert done.returncode == 5, err
     assert "Traceback" not in err
-    assert "outcomes.jsonl: cannot be written: File too large" in err
+    assert "outcomes.jsonl cannot be written: File too large" in err
     resumed = shell.run("resume", "run", "--may-have-run", "send")
     assert resumed.code == 0, resumed.err
     assert sorted({outcome["seq"] for outcome in shell.outcomes()}) == list(range(3_000))

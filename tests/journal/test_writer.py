@@ -171,7 +171,7 @@ async def test_a_removed_directory_is_noticed(tmp_path: Path) -> None:
     await journal.flush()
     await journal.flush()
     assert failures == [journal.failure]
-    assert str(failures[0]).endswith("outcomes.jsonl: cannot be written: it was removed")
+    assert str(failures[0]).endswith("outcomes.jsonl cannot be written: it was removed")
     await journal.aclose()
 
 

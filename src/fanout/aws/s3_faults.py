@@ -26,7 +26,7 @@ def split_location(location: str) -> tuple[str, str]:
     """Bucket and key. Raises SourceError for an address without a bucket."""
     bucket, _, key = location.removeprefix("s3://").partition("/")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}|arn:aws[a-z-]*:s3[a-z0-9:/._-]+", bucket):
-        raise SourceError(f"{location}: is not an address in S3: give s3://BUCKET/KEY")
+        raise SourceError(f"{location} is not an address in S3: give s3://BUCKET/KEY")
     return bucket, key
 
 

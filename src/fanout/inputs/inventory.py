@@ -19,12 +19,12 @@ def read_inventory(location: str, data: bytes, index: int = 0) -> list[Entry]:
         files = [(str(each["key"]), int(each["size"])) for each in manifest["files"]]
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise SourceError(
-            f"{location}: is not the manifest.json of an S3 Inventory: {type(error).__name__}: {error}"
+            f"{location} is not the manifest.json of an S3 Inventory: {type(error).__name__}: {error}"
         ) from error
     if kind == "CSV":
         columns = [name.strip() for name in schema.split(",")]
     elif kind == "PARQUET":
         columns = []
     else:
-        raise SourceError(f"{location}: is an inventory in {kind}: let S3 write CSV or Parquet")
+        raise SourceError(f"{location} is an inventory in {kind}: let S3 write CSV or Parquet")
     return [Entry(f"s3://{bucket}/{key}", index, size=size, columns=columns) for key, size in files]

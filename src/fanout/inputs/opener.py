@@ -149,7 +149,7 @@ class Opener:
         reader = _file_reader(location)
         reader.close()
         if reader.bytes_total is None:
-            raise SourceError(f"{location}: is a pipe: Parquet is read from a file or from S3")
+            raise SourceError(f"{location} is a pipe: Parquet is read from a file or from S3")
         return ParquetSource(
             location, location, nan_is_null=self._options.nan == "null", bytes_total=reader.bytes_total
         )
@@ -196,7 +196,7 @@ class Opener:
             if entry.size is not None and size != entry.size:
                 await source.aclose()
                 raise SourceError(
-                    f"{location}: is not the file that the run began with: "
+                    f"{location} is not the file that the run began with: "
                     f"its size was {entry.size:,} bytes and is {size or 0:,}"
                 )
             return source, Entry(location, input=entry.input, path=entry.path, size=size)

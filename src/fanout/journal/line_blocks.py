@@ -77,7 +77,7 @@ class JournalBlocks(Generic[T]):
     """The blocks of a journal as far as it goes; ``read`` goes on from there when it has grown.
 
     ``fields`` names the wanted members. A last line without its line break was cut short by a crash, or
-    whoever wrote it did not get to say so: it is left out. Any other line that is no outcome raises
+    whoever wrote it did not get to say so: it is left out. Any other line that is not an outcome raises
     JournalError: the journal is damaged, and nothing is guessed.
     """
 
@@ -106,7 +106,7 @@ class JournalBlocks(Generic[T]):
                     self.position = begins_at + len(lines) + 1
                     yield LineBlock(begins_at, lines, outcomes)
         except OSError as error:
-            raise JournalError(f"{self._path}: cannot be read: {error.strerror}") from error
+            raise JournalError(f"{self._path} cannot be read: {error.strerror}") from error
 
     def _decoded(self, lines: bytes) -> list[T]:
         try:

@@ -30,7 +30,7 @@ class StoredOutcome(Outcome):
 
 
 class LineFault(ValueError):
-    """A line is no outcome."""
+    """A line that is not an outcome."""
 
 
 def decode_line(line: bytes, decoder: msgspec.json.Decoder[T]) -> T:

@@ -100,7 +100,7 @@ def replay(directory: Path, *, accepts_lost_mark: bool = False) -> Replay:
     ``accepts_lost_mark``, as the person has said what becomes of records that may have run.
 
     A last line without its line break was cut short by a crash: its record is not finished. Any other
-    line that is no outcome raises JournalError: the journal is damaged, and nothing is guessed.
+    line that is not an outcome raises JournalError: the journal is damaged, and nothing is guessed.
     """
     checkpoint = read_checkpoint(directory, RunDir.open(directory).state.get("id"))
     tally = Tally(checkpoint)
@@ -173,7 +173,7 @@ class Tally:
             generation, redone = len(marks) - 1, SeqSet()  # begun, and nothing finished in it yet
         not_sent = state.get("not_sent", [])
         if not isinstance(not_sent, list) or not all(isinstance(seq, int) for seq in not_sent):
-            raise JournalError(f"{directory}/run.json: is damaged: not_sent is no list of numbers")
+            raise JournalError(f"{directory}/run.json is damaged: not_sent is not a list of numbers")
         whole_bytes = self.whole_bytes
         return Replay(
             finished=finished,

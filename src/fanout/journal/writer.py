@@ -173,7 +173,7 @@ class Journal:
                     self._wake.set()
 
     async def flush(self) -> None:
-        """Write everything, and sync it unless told never to. What fails is told by ``failure``."""
+        """Write everything, and sync it unless ``fsync`` is never. ``failure`` says what failed."""
         with anyio.CancelScope(shield=True):
             await self._write_out()
             await self._sync()
@@ -270,4 +270,4 @@ class Journal:
                 self._on_failure(error)
 
     def _error(self, error: OSError) -> JournalError:
-        return JournalError(f"{self._path}: cannot be written: {error.strerror or error}")
+        return JournalError(f"{self._path} cannot be written: {error.strerror or error}")

@@ -1,4 +1,4 @@
-"""A run directory as a report reads it: its description, and what is needed of each outcome."""
+"""A run directory as a report reads it: its description, and the members of outcomes that it counts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_run(run_dir: Path) -> dict[str, Any]:
 def read_blocks(run_dir: Path) -> Iterator[list[Outcome]]:
     """Every outcome in order of finishing, in one pass, some hundred at a time.
 
-    A last line cut short by a crash is none. Raises JournalError for a journal that is damaged, and
+    A last line cut short by a crash is left out. Raises JournalError for a journal that is damaged, and
     SentTwice at the second outcome of a record.
     """
     seen = SeqSet()
@@ -38,7 +38,7 @@ def read_latest_blocks(
 ) -> Iterator[list[Outcome]]:
     """As ``read_blocks``, the last outcome of each record only; that takes two passes.
 
-    ``on_block`` is called with all outcomes of each block, those that others took the place of too.
+    ``on_block`` is called with all outcomes of each block, superseded ones too.
     """
     for block, places in latest_blocks(run_dir, Figures):
         outcomes = _counted(block)
@@ -48,7 +48,7 @@ def read_latest_blocks(
 
 
 class JournalTail:
-    """A journal that is read as far as it goes, and on from there when it has grown."""
+    """Reads a journal as far as it goes, and goes on from there when it has grown."""
 
     def __init__(self, run_dir: Path, *, position: int = 0, lines_before: int = 0) -> None:
         self._blocks = JournalBlocks(run_dir, Figures, position=position, lines_before=lines_before)
@@ -65,7 +65,7 @@ class JournalTail:
 
 
 def _counted(block: LineBlock[Figures]) -> list[Outcome]:
-    """Figures have what is asked of an outcome when it is counted, and nothing else."""
+    """Figures have the members of an outcome that counting reads, and no others."""
     return cast("list[Outcome]", block.outcomes)
 
 

@@ -126,7 +126,7 @@ class Redrive:
                     file.seek(at)
                     yield self._again(file.readline(), is_suspect=seq in suspects)
         except OSError as error:
-            raise JournalError(f"{self._path}: cannot be read: {error.strerror}") from error
+            raise JournalError(f"{self._path} cannot be read: {error.strerror}") from error
 
     def _is_wanted(self, head: Head, line: bytes, error_types: Collection[str]) -> bool:
         if head.status == "function_error" and not error_types and not self._collected_only:
