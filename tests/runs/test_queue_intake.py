@@ -285,3 +285,21 @@ async def test_text_and_events_are_payloads_too(tmp_path: Path) -> None:
         assert element["body"] == "hello"
         assert element["attributes"]["ApproximateReceiveCount"] == "2"
         assert element["eventSourceARN"] == "arn:aws:sqs:eu-west-1:123456789012:jobs"
+
+
+async def test_a_slow_disk_loses_no_message_of_the_last_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ``--fsync always`` the last numbers of ``--take`` are synced before their records are there."""
+
+    async def slowly(sync: Any) -> None:
+        await asyncio.sleep(1)
+        sync()
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", slowly)
+    queue = filled(50)
+    async with session(queue, tmp_path, take=10, syncs_spool=True) as run:
+        records = await run.records()
+        assert [record.seq for record in records] == list(range(10))
+        run.settle(records)
+    assert len(queue.deleted) == 10

@@ -110,6 +110,7 @@ class QueueIntake:
         self._waiting: deque[tuple[int, Message]] = deque()
         self._gone: deque[int] = deque()
         self._under_way = 0  # receives
+        self._syncing = 0  # of them, those whose messages wait for their numbers to be on the disk
         self._target = 2
         self._is_wanted = False
         self._is_closed = False
@@ -310,7 +311,11 @@ class QueueIntake:
                 self._hold.take(seq, message.receipt_handle, asked_s=asked_s)
                 ready.append((seq, message))
             if self._syncs_spool:
-                await anyio.to_thread.run_sync(self._spool.sync)
+                self._syncing += 1
+                try:
+                    await anyio.to_thread.run_sync(self._spool.sync)
+                finally:
+                    self._syncing -= 1
         for message in messages:
             again = known.get(message.message_id)
             if again is not None and self._is_to_run(again, message, asked_s):
@@ -343,7 +348,7 @@ class QueueIntake:
     # --- the end -------------------------------------------------------------------------------
 
     def _is_empty(self, now_s: float) -> bool:
-        if self._waiting:
+        if self._waiting or self._syncing:
             return False
         if self._is_taken and not self._unsettled:
             return True
