@@ -161,7 +161,7 @@ class Run:
             self._feed.deadline_s = dispatcher.engine.clock() + tuning.deadline
             self._set_timer(self._feed.deadline_s)
         if self._rules.is_needed:
-            self._check_rules([])
+            self._check_rules()
         ends_at_s = self._feed.deadline_s
         in_force.update(
             deadline=None if ends_at_s is None else round(ends_at_s - dispatcher.engine.clock(), 1),
@@ -373,8 +373,9 @@ class Run:
         except Exception as error:  # noqa: BLE001 - a callback's; the ledger must not break of it
             self._listener_error = error
             self._done.set()
+        self._count(others)  # needed or not: a rule may be tuned later
         if self._rules.is_needed and self._stop is None:
-            self._check_rules(others)
+            self._check_rules()
         self._wake_feed()
 
     def _on_delivered(self, outcomes: Sequence[Outcome]) -> None:
@@ -388,13 +389,16 @@ class Run:
         if enough is not None and self._ended_well >= enough and self._stop is None:
             self.stop("enough", enough_said(enough))
 
-    def _check_rules(self, outcomes: Sequence[Outcome]) -> None:
+    def _count(self, outcomes: Sequence[Outcome]) -> None:
+        """Count what stop rules judge by."""
         for outcome in outcomes:
             if outcome.error is not None and outcome.error.type == MAY_HAVE_RUN.type:
                 continue  # left unknown by an earlier session: it says nothing of the function now
             self._finished += 1
             self._calls += outcome.batch is None or outcome.batch.index == 0
             self._failed += outcome.status not in OK_STATUSES
+
+    def _check_rules(self) -> None:
         broken = self._rules.broken_by(
             failed=self._failed,
             finished=self._finished,
