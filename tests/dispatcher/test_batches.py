@@ -235,6 +235,24 @@ async def test_a_cancelled_caller_leaves_the_batch() -> None:
         assert (await dispatcher.invoke(7)).json() == 14
 
 
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_closing_answers_callers_whose_turn_has_not_come(is_paused: bool) -> None:
+    """Behind a full budget, or a pause: at once, and without a call; none waits for ever."""
+    transport = Scripted(_doubled, latency_s=10)
+    options: dict[str, Any] = {"batch": 2, "batch_shape": "array", "batch_wait": 0.1}
+    dispatcher = await Dispatcher("f", transport=transport, concurrency=1, **options).open()
+    dispatcher.tune(pause=is_paused)
+    asks = [asyncio.create_task(dispatcher.invoke(n)) for n in range(7)]
+    await asyncio.sleep(1)
+    closing = asyncio.create_task(dispatcher.aclose())
+    await asyncio.sleep(0.1)
+    assert [ask.done() for ask in asks] == [is_paused] * 2 + [True] * 5
+    await closing
+    out = ["undelivered" if is_paused else "succeeded"] * 2
+    assert [(await ask).status for ask in asks] == out + ["undelivered"] * 5
+    assert transport.count == (0 if is_paused else 1)
+
+
 async def test_a_deadline_bounds_records_that_share_calls() -> None:
     """One that is not out by then is undelivered; one that waits for another attempt gets no other."""
     transport = Scripted(_doubled, latency_s=3)

@@ -320,12 +320,13 @@ class IntakeDispatcher:
         deadline_s: float | None = None,
         waits: bool = True,
         priority: int = 0,
+        kind: type[RecordFeed] = RecordFeed,
     ) -> RecordFeed:
         """Let an intake take part, until it has ended or the dispatcher is left."""
         assert self._group is not None
         engine = self.engine
         patience_s = self.options.outage_patience
-        feed = RecordFeed(
+        feed = kind(
             engine,
             self.calls,
             intake,

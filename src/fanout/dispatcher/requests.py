@@ -12,6 +12,8 @@ from fanout.dispatcher.record import InputRecord
 from fanout.errors import FanoutError
 from fanout.model import ErrorDetail, OnChunk, Outcome
 
+_CLOSED = ErrorDetail("Stopped", "the dispatcher was closed before the call")
+
 
 class Requests:
     """Records of callers who wait, in order of asking: both the intake and the receiver of one feed.
@@ -58,6 +60,14 @@ class Requests:
         else:
             feed.engine.expire(feed, record, PAST_DEADLINE)
 
+    def give_up_waiting(self, feed: RecordFeed) -> None:
+        """No further call is made: whoever still waits for a turn reads that his record was not sent."""
+        while self._waiting:
+            record = self._waiting.popleft()
+            future = self._futures.pop(record.seq)
+            if not future.done():
+                future.set_result(feed.undelivered(record, _CLOSED))
+
     def is_wanted(self, record: InputRecord) -> bool:
         """Whether the caller still waits; otherwise the record is forgotten."""
         if not self._futures[record.seq].cancelled():
@@ -94,7 +104,7 @@ class Requests:
                 future.set_result(outcome)
 
     def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:
-        self.deliver(call, undelivered(ErrorDetail("Stopped", "the dispatcher was closed before the call")))
+        self.deliver(call, undelivered(_CLOSED))
 
     def end(self) -> None:
         """The dispatcher was left: nobody waits for a turn any more."""
@@ -107,3 +117,12 @@ class Requests:
 
     def chunk_writer(self, call: Call) -> OnChunk | None:  # noqa: ARG002 - replies are joined
         return None
+
+
+class RequestFeed(RecordFeed):
+    """The feed of requests. Closing answers those too whose turn has not come."""
+
+    def close(self) -> None:
+        super().close()
+        assert isinstance(self.intake, Requests)
+        self.intake.give_up_waiting(self)
