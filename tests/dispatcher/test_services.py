@@ -197,6 +197,8 @@ def test_a_dispatcher_of_a_module_belongs_to_the_loop_that_opens_it() -> None:
         assert runner.run(handle_all()) == [0, 1, 2, 3, 4]
         with asyncio.Runner() as other, pytest.raises(FanoutError, match="belongs to another event loop"):
             other.run(handle(1))
+        with pytest.raises(FanoutError, match="belongs to another event loop"):
+            dispatcher.tune(retries=1)  # in no loop at all
         with asyncio.Runner() as other, pytest.raises(FanoutError, match="belongs to another event loop"):
             other.run(dispatcher.aclose())
         runner.run(dispatcher.aclose())

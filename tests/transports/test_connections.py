@@ -8,7 +8,9 @@ import contextlib
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -446,6 +448,20 @@ async def test_a_server_that_closes_at_once_holds_up_nothing() -> None:
         began_s = asyncio.get_running_loop().time()
         await transport.aclose()
         assert asyncio.get_running_loop().time() - began_s < 0.5
+
+
+async def test_a_name_is_found_while_the_threads_of_the_loop_are_taken() -> None:
+    """By callers of ``invoke_sync`` in ``asyncio.to_thread``, who wait for just this connection."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    is_done = threading.Event()
+    taken = asyncio.create_task(asyncio.to_thread(is_done.wait, 10))
+    try:
+        async with wire() as endpoint, transport_to(endpoint.url, "direct") as transport:
+            assert (await transport.send(TEMPLATE, b"{}")).body == b"{}"
+        assert not taken.done()
+    finally:
+        is_done.set()
+        await taken
 
 
 async def test_a_name_of_both_families_is_reached_by_the_one_that_works(

@@ -359,8 +359,7 @@ class IntakeDispatcher:
     def _open_engine(self) -> Engine:
         engine = self.engine
         self._check_open()
-        if asyncio.get_running_loop() is not engine.loop:
-            self._check_place()
+        self._check_place()
         return engine
 
     def _check_open(self) -> None:
@@ -377,7 +376,11 @@ class IntakeDispatcher:
 
     def _check_place(self) -> None:
         self._check_process()
-        if asyncio.get_running_loop() is not self.engine.loop:
+        try:
+            is_here = asyncio.get_running_loop() is self.engine.loop
+        except RuntimeError:  # a thread without any
+            is_here = False
+        if not is_here:
             raise FanoutError("this dispatcher belongs to another event loop: use it where it was opened")
 
     def _batcher(self) -> Batcher | None:

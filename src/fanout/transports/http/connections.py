@@ -19,7 +19,7 @@ from aiohappyeyeballs import start_connection
 from fanout.errors import ConnectFailed
 from fanout.transports.endpoint import without_password
 from fanout.transports.http.http1 import MAX_HEAD_BYTES, Connection
-from fanout.transports.http.sockets import POOL_IDLE_S, keep_alive, make_socket
+from fanout.transports.http.sockets import POOL_IDLE_S, keep_alive, look_up, make_socket
 from fanout.transports.http.tls import client_context, in_words
 
 _ADDRESSES_KEPT_S = 10.0
@@ -270,9 +270,7 @@ class ConnectionPool:
         async with self._resolving:
             now_s = self._loop.time()
             if not self._addresses or now_s - self._resolved_at_s > _ADDRESSES_KEPT_S:
-                self._addresses = await self._loop.getaddrinfo(
-                    _host(through), through.port or _PORTS[through.scheme], type=socket.SOCK_STREAM
-                )
+                self._addresses = await look_up(_host(through), through.port or _PORTS[through.scheme])
                 self._resolved_at_s = now_s
             return self._addresses
 

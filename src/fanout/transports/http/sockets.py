@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
+import threading
+from collections.abc import Callable
 from typing import Any
 
 # Silence on a connection, from which TCP asks whether the other end is still there: well below the
@@ -11,6 +15,31 @@ KEEPALIVE_IDLE_S = 60
 KEEPALIVE_INTERVAL_S = 30
 # Idle connections are dropped by us before the other end closes them in the midst of a request.
 POOL_IDLE_S = 20
+
+
+async def look_up(host: str, port: int) -> list[Any]:
+    """The addresses of a host, found in a thread of its own.
+
+    The loop's own threads may all be taken, by callers of ``invoke_sync`` who wait for this connection.
+    """
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[list[Any]] = loop.create_future()
+
+    def tell(settle: Callable[[Any], None], result: Any) -> None:
+        if not found.done():
+            settle(result)
+
+    def ask() -> None:
+        told: tuple[Callable[[Any], None], Any]
+        try:
+            told = found.set_result, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            told = found.set_exception, error
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(tell, *told)
+
+    threading.Thread(target=ask, name="fanout-look-up", daemon=True).start()
+    return await found
 
 
 def make_socket(address: Any) -> socket.socket:
