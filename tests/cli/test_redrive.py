@@ -197,3 +197,14 @@ def test_a_redrive_of_a_killed_run_knows_what_was_read(inside: Inside) -> None:
         report = json.loads(inside.run("report", "run", "--json").out)
         assert (report["records"], report["pending"]) == (read, read - sum(state["counts"].values()))
         assert report["pending"] > 0
+
+
+def test_a_redrive_of_a_killed_run_that_finds_nothing_says_what_goes_on_with_it(inside: Inside) -> None:
+    """It holds the run's lock itself: that is no sign of a run that goes on, to be watched or tuned."""
+    inside.write("in.jsonl", 3)
+    assert inside.run("run", "fast", "in.jsonl", "--out", "run", "--no-report").code == 0
+    (inside.directory / "run" / "run.json").write_text(json.dumps(inside.state() | {"state": "running"}))
+    redriven = inside.run("redrive", "run")
+    assert "interrupted: its process was killed" in redriven.err
+    assert "fanout resume" in redriven.err
+    assert "fanout watch" not in redriven.err

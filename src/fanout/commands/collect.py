@@ -142,7 +142,7 @@ def _settle(run_dir: RunDir) -> RunReport:
     counts = counts_of(known)
     is_finished = run_dir.state.get("state") == "finished"
     run_dir.write_state({"counts": counts, **({"exit_code": ending(None, counts)[1]} if is_finished else {})})
-    return RunReport.from_run_dir(run_dir.path)
+    return RunReport.from_run_dir(run_dir.path, is_held_here=True)
 
 
 class _Said:

@@ -74,7 +74,7 @@ async def redrive(
         found = await _redrivable(run_dir, known, chosen, error_types, generation, audience)
         if not len(found):
             audience.say(f"{path}: no record to send again among {', '.join(chosen)}")
-            return RunReport.from_run_dir(path)
+            return RunReport.from_run_dir(path, is_held_here=True)
         local = stack.enter_context(local_function(options))
         run_dir.begin_generation(generation, {"redrive": filters, "state": "running"})
         report = await _send_again(run_dir, known, filters, found, options, local, changes, audience)

@@ -147,7 +147,7 @@ class Dispatcher(IntakeDispatcher):
         found = self._requests.get(priority)
         if found is None or found[1].is_closed:
             requests = Requests()
-            feed = self.start_feed(requests, requests, waits=False, priority=priority, kind=RequestFeed)
+            feed = self._start(RequestFeed, requests, requests, waits=False, priority=priority)
             found = requests, feed
             self._requests[priority] = found
         requests, feed = found

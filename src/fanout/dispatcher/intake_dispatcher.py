@@ -320,9 +320,22 @@ class IntakeDispatcher:
         deadline_s: float | None = None,
         waits: bool = True,
         priority: int = 0,
-        kind: type[RecordFeed] = RecordFeed,
     ) -> RecordFeed:
         """Let an intake take part, until it has ended or the dispatcher is left."""
+        return self._start(
+            RecordFeed, intake, receiver, deadline_s=deadline_s, waits=waits, priority=priority
+        )
+
+    def _start(
+        self,
+        kind: type[RecordFeed],
+        intake: Intake,
+        receiver: Receiver,
+        *,
+        deadline_s: float | None = None,
+        waits: bool,
+        priority: int,
+    ) -> RecordFeed:
         assert self._group is not None
         engine = self.engine
         patience_s = self.options.outage_patience

@@ -50,11 +50,15 @@ class RunReport(RunTotals):
         *,
         prices: dict[str, Prices] | None = None,
         session: SessionTotals | None = None,
+        is_held_here: bool = False,
     ) -> Self:
-        """The report of a run on disk, streamed over its journal. Raises JournalError for what is no run."""
+        """The report of a run on disk, streamed over its journal. Raises JournalError for what is no run.
+
+        A run whose lock is held goes on, unless it is the caller who holds it (``is_held_here``).
+        """
         run_dir = Path(run_dir)
         run = read_run(run_dir)
-        if run.get("state") == "running" and not is_locked(run_dir):
+        if run.get("state") == "running" and (is_held_here or not is_locked(run_dir)):
             run = {**run, "state": "interrupted", "message": "its process was killed"}
         started_s = unix_s(str(run.get("started_at") or ""))
         timeline = run_dir / TIMELINE
