@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fanout.errors import ConfigError
-from fanout.model import AttemptEnd, Outcome, Status
+from fanout.model import AttemptEnd, ErrorDetail, Outcome, Status
 from fanout.report import CostEstimate, CostMeter, load_prices, meter_of
 
 REQUEST = 0.20 / 1e6
@@ -84,8 +84,10 @@ def test_earlier_attempts_that_ran_are_charged() -> None:
 
 def test_events_are_a_lower_bound() -> None:
     """What an accepted event costs when it runs is not known here, and not guessed."""
-    found = estimate(outcome("accepted"), invocation_type="Event")
-    assert found.usd == pytest.approx(REQUEST)
+    missing = outcome("unknown", error=ErrorDetail("ResultMissing"))
+    lost = outcome("unknown", error=ErrorDetail("ReplyLost"))  # perhaps accepted
+    found = estimate(outcome("accepted"), missing, lost, invocation_type="Event")
+    assert found.usd == pytest.approx(2 * REQUEST)
     assert found.is_lower_bound
     assert str(found).startswith("at least")
     assert "not seen" in found.basis

@@ -190,7 +190,7 @@ class CostMeter:
     def _add_other(self, outcome: Outcome) -> None:
         """Charge a record that did not succeed, or whose bill is not known."""
         status = outcome.status
-        if outcome.collected_at is not None:
+        if outcome.collected_at is not None or _is_missing(outcome):
             return  # charged when it was accepted
         if status == "valid" or status == "rejected" or (status == "undelivered" and outcome.history is None):
             return
@@ -216,6 +216,8 @@ class CostMeter:
                 self._charge(ceil(end.duration_ms), self._memory_mb)
 
     def _charge(self, ms: int, memory_mb: int, executions: int = 1) -> None:
+        if self._type == "Event":
+            return  # the time of a call that hands over is no execution's
         self._ms += ms
         self._mb_ms += ms * memory_mb
         if not memory_mb:
@@ -275,6 +277,11 @@ class CostMeter:
         if self._timed:
             return "upper", "round-trip times, which are never shorter than what is billed"
         return "exact", "billed time of every execution"
+
+
+def _is_missing(outcome: Outcome) -> bool:
+    """Whether an Event call was accepted, and its result never came."""
+    return outcome.error is not None and outcome.error.type == "ResultMissing"
 
 
 def meter_of(run: dict[str, Any], prices: dict[str, Prices] | None = None) -> CostMeter:
