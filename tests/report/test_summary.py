@@ -248,6 +248,7 @@ def test_accepted_is_not_executed() -> None:
     """In Event mode the summary says in so many words that nothing is known of the executions."""
     report = report_of({"options": {"invocation_type": "Event"}}, accepted=3)
     assert "accepted is not executed" in report.render(80)
+    assert report.next_commands[0] == "fanout collect '/runs/a b'"
     assert report.ok
 
 

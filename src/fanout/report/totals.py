@@ -172,6 +172,8 @@ class RunTotals:
         if self.state == "running":
             return [f"fanout watch {quoted}", f"fanout tune {quoted} --pause"]
         commands = [] if self.resume_command is None else [self.resume_command]
+        if self.counts.get("accepted") or any(each.type == "ResultMissing" for each in self.failures):
+            commands.append(f"fanout collect {quoted}")
         if self.stats.failed:
             location = str((self.run.get("input") or {}).get("location"))
             chosen = "failed" if any(self.counts.get(each) for each in STATUS_GROUPS["failed"]) else "unknown"
