@@ -32,7 +32,7 @@ def _plain_value(value: Any) -> Any:
     for base in (int, float, str):
         if isinstance(value, base):
             return base(value)
-    raise TypeError(f"a {type(value).__name__} has no JSON form")
+    raise TypeError(f"values of type {type(value).__name__} cannot be written as JSON")
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain_value, decimal_format="number").encode

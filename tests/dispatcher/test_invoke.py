@@ -115,6 +115,14 @@ async def test_a_payload_that_cannot_be_sent_is_rejected_unsent(payload: Any, er
     assert transport.count == 1
 
 
+async def test_a_value_without_a_json_form_is_named() -> None:
+    """What cannot be written, and of what it is part."""
+    async with Dispatcher("f", transport=Scripted(), concurrency=1) as dispatcher:
+        outcome = await dispatcher.invoke({"id": object()})
+    assert outcome.error is not None
+    assert outcome.error.message == "dict has no JSON form: values of type object cannot be written as JSON"
+
+
 async def test_many_bad_payloads_leave_the_loop_its_turns() -> None:
     """A million faulty records in a row must not starve everything else on the event loop."""
     async with Dispatcher("f", transport=Scripted(), concurrency=4) as dispatcher:
