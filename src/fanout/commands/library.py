@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from fanout import exit_codes
 from fanout.commands.event_loop import Interrupts, run_blocking
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fanout.commands.dry_run_report import DryRunReport
     from fanout.report.summary import RunReport
     from fanout.transports import Transport
+
+T = TypeVar("T")
 
 _log = logging.getLogger("fanout")
 
@@ -71,10 +73,11 @@ def run(
     if out is not None and str(out) == "-":
         raise ConfigError("out is '-': only the command streams to stdout; use on_outcome")
     shown = progress_display() if progress else None
+    raised: list[Exception] = []  # by the callbacks
     interrupts = Interrupts(_log.warning if shown is None else shown.message)
     audience = Audience(
-        on_outcome=on_outcome,
-        on_snapshot=_both(on_progress, None if shown is None else shown.update),
+        on_outcome=_noting(on_outcome, raised),
+        on_snapshot=_both(_noting(on_progress, raised), None if shown is None else shown.update),
         attach=interrupts.attach,
         on_message=_say
         if shown is None and dashboard is not None
@@ -96,6 +99,8 @@ def run(
         try:
             return await watched()
         except FatalRefusal as error:  # before the first record: no directory was made, or it is undone
+            if error in raised:
+                raise
             audience.say(str(error))
             return refused_report(function, error)
 
@@ -162,6 +167,21 @@ def refused_report(function: str, error: FatalRefusal) -> RunReport:
         "records_read": 0,
     }
     return RunReport.from_stats(Stats(), meta)
+
+
+def _noting(callback: Callable[[T], None] | None, raised: list[Exception]) -> Callable[[T], None] | None:
+    """The caller's callback; what it raises is put into ``raised`` too."""
+    if callback is None:
+        return None
+
+    def call(argument: T) -> None:
+        try:
+            callback(argument)
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    return call
 
 
 def _both(

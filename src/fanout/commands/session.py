@@ -71,6 +71,12 @@ class RunSession:
         self._journal: Journal | None = None
         self._checkpointer: Checkpointer | None = None
         self._run: Run | None = None
+        self._intake: RunIntake | None = None
+
+    @property
+    def has_read(self) -> bool:
+        """Whether any record was read: what is raised from then on comes from a callback."""
+        return self._intake is not None and self._intake.records_read > 0
 
     @property
     def not_sent(self) -> list[int]:
@@ -84,6 +90,7 @@ class RunSession:
 
     async def go(self, intake: RunIntake) -> RunReport:
         """Execute, and leave run.json and the page behind."""
+        self._intake = intake
         with ExitStack() as stack:
             try:
                 self._run = run = self._make_run(stack, time.time())
@@ -139,13 +146,12 @@ class RunSession:
     async def _execute(self, run: Run, intake: RunIntake) -> RunResult:
         try:
             return await run.execute(intake)
-        except FatalRefusal as error:
-            self._write_state(
-                {"state": "fatal", "halted_by": "fatal", "message": str(error), "exit_code": exit_codes.FATAL}
-            )
-            raise
         except BaseException as error:
-            self._write_state({"state": "interrupted", "message": type(error).__name__})
+            state: State = {"state": "interrupted", "message": type(error).__name__}
+            if isinstance(error, FatalRefusal) and not self.has_read:
+                state = {"state": "fatal", "halted_by": "fatal", "message": str(error)}
+                state = {**state, "exit_code": exit_codes.FATAL}
+            self._write_state(state)
             raise
 
     async def _open_ledger(self, on_commit: OnCommit, on_failure: Callable[[Exception], None]) -> Ledger:

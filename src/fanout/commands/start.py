@@ -68,7 +68,7 @@ async def start(request: Request, audience: Audience) -> RunReport:
             take=options.take,
             on_record=None if run_dir is None else session.note_record,
         )
-        with undone(ConfigError, FatalRefusal, SourceError):
+        with undone(lambda: session.has_read, ConfigError, FatalRefusal, SourceError):
             report = await session.go(intake)
         say_without_key(selector, options.key, audience)
         return await collected(report, run_dir, options, sources, audience)
@@ -91,7 +91,8 @@ async def _start_with_queue(request: Request, audience: Audience) -> RunReport:
         sources = await sources_of(stack, options, out=request.out, audience=audience)
         run_dir, undone = _make_directory(stack, request)
         assert run_dir is not None
-        with undone(ConfigError, FatalRefusal):
+        session: RunSession | None = None
+        with undone(lambda: session is not None and session.has_read, ConfigError, FatalRefusal):
             async with queue_intake(client, run_dir.path, options, say=audience.say) as intake:
                 session = RunSession(
                     local, audience, FirstSession(), spending=spending, run_dir=run_dir, sync_listener=intake
@@ -108,7 +109,7 @@ def _make_directory(
 ) -> tuple[RunDir | None, Callable[..., AbstractContextManager[None]]]:
     """The run's directory, locked, and what undoes it when it is left by errors of some kinds.
 
-    They are only raised before the first record is read.
+    Only before the first record was read: later a callback may raise anything, and the journal stays.
     """
     made: list[Path] = []
     run_dir: RunDir | None = None
@@ -118,11 +119,11 @@ def _make_directory(
         stack.enter_context(run_dir.lock())
 
     @contextmanager
-    def undone(*kinds: type[Exception]) -> Iterator[None]:
+    def undone(has_read: Callable[[], bool], *kinds: type[Exception]) -> Iterator[None]:
         try:
             yield
         except kinds:
-            if run_dir is not None:
+            if run_dir is not None and not has_read():
                 discard(run_dir, made)
             raise
 
