@@ -59,16 +59,17 @@ async def measure(url: str, connections: int, seconds: float) -> dict[str, float
     transports = await asyncio.gather(*(connect() for _ in range(connections)))
     await asyncio.sleep(min(1.0, seconds))
     _Client.is_counting = True
-    began_s = time.perf_counter()
+    began_s, cpu_s = time.perf_counter(), time.process_time()
     await asyncio.sleep(seconds)
-    wall_s = time.perf_counter() - began_s
+    wall_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
     _Client.is_over = True
     for transport in transports:
         transport.abort()
     if not _Client.calls:
         raise SystemExit("no reply came while it was counted")
     per_s = connections * _Client.calls / _Client.cycles_s
-    return {"calls": _Client.calls, "seconds": wall_s, "per_s": per_s}
+    cpu_us = cpu_s / _Client.calls * 1e6
+    return {"calls": _Client.calls, "seconds": wall_s, "per_s": per_s, "cpu_us": cpu_us}
 
 
 if __name__ == "__main__":
