@@ -39,7 +39,8 @@ def main() -> None:
         print(json.dumps(uvloop.run(_case(int(concurrency), url, float(seconds)))))
         return
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    widths = [width for width in ((50,) if chosen.tiny else WIDTHS) if width + _SPARE_FILES <= files]
+    wanted = (50,) if chosen.tiny else WIDTHS[:2] if chosen.quick else WIDTHS
+    widths = [width for width in wanted if width + _SPARE_FILES <= files]
     rounds = min(chosen.rounds, 1 if chosen.quick else 3)
     cases = []
     with Endpoint((int(_DELAY_S * 1000),)) as endpoint:

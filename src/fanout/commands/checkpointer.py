@@ -18,7 +18,7 @@ from fanout.stats import Stats
 from fanout.stats.saved import restore_stats, save_stats
 from fanout.stats.timeline import NAME as TIMELINE
 
-EVERY_OUTCOMES = 50_000  # one takes 4 to 8 ms of CPU, and a resume 0.2 s for as many behind the last
+EVERY_OUTCOMES = 50_000  # one takes 4 to 8 ms of CPU
 LEAST_OUTCOMES = 20_000  # a shorter journal is read at once
 
 
