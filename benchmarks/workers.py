@@ -149,7 +149,7 @@ def _measure(file: Path, workers: int) -> dict[str, float]:
     records = sum(1 for _ in file.open("rb"))
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as nobody:
         report = fanout.run(
-            "lab", file, out=Path(folder, "run"), workers=workers, concurrency=20_000, report=False,
+            "lab", file, out=Path(folder, "run"), workers=workers, concurrency=15_000, report=False,
             function_timeout=60, rate=200_000, on_progress=note, region="us-east-1",
             endpoint_url=f"http://127.0.0.1:{nobody.getsockname()[1]}",
         )  # fmt: skip

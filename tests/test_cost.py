@@ -108,6 +108,17 @@ def test_memory_is_learnt_from_report_lines() -> None:
     assert found.is_upper_bound
 
 
+def test_blocks_make_no_difference() -> None:
+    """What ran before the memory was known is charged once it is, however the outcomes are put together."""
+    outcomes = [outcome(), outcome(billed_ms=10, memory_mb=512), outcome()]
+    meters = [CostMeter(memory_mb=None) for _ in range(2)]
+    meters[0].add_many(outcomes)
+    for one in outcomes:
+        meters[1].add(one)
+    assert meters[0].saved() == meters[1].saved()
+    assert meters[0].estimate() == meters[1].estimate()
+
+
 def test_other_regions_say_whose_prices() -> None:
     """A Region without prices is charged as us-east-1, in so many words."""
     found = estimate(outcome(), region="ap-east-1")

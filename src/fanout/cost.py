@@ -144,6 +144,7 @@ class CostMeter:
         self._billed += billed
         self._ms += ms
         self._mb_ms += mb_ms
+        self._price_earlier()
 
     def add_plain(self, sums: PlainSums) -> None:
         """Charge records that succeeded at once, by their sums."""
@@ -156,6 +157,13 @@ class CostMeter:
         if not self._memory_mb:
             self._unpriced += sums.unbilled
             self._unpriced_ms += sums.unbilled_ms
+        self._price_earlier()
+
+    def _price_earlier(self) -> None:
+        """Charge what ran before the memory was known: in which blocks outcomes come makes no difference."""
+        if self._memory_mb and self._unpriced:
+            self._mb_ms += self._unpriced_ms * self._memory_mb
+            self._unpriced = self._unpriced_ms = 0
 
     def saved(self) -> dict[str, int]:
         """What was added up, as numbers; ``restore`` takes them into another meter for the same function."""
