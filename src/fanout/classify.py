@@ -142,7 +142,7 @@ def _classify_refusal(reply: Reply, template: InvokeTemplate) -> Classification:
     code = _code(reply, members)
     verdict = _refusal_verdict(reply.status, code)
     if verdict is None:
-        # 410 (EFSIO) among them: a file system that failed may have failed in the midst of a run.
+        # 410 (EFSIO) among them: a file system that failed may have failed halfway through a run.
         return Classification(Verdict.AMBIGUOUS, _unexpected(reply, template, code))
     reason = _text(members.get("Reason")) or None
     detail = ErrorDetail(

@@ -74,7 +74,7 @@ class Options:
     function_timeout: float | None = None  # the function's own, where it cannot be read
     connect_timeout: float = 5.0
     deadline: float | None = None  # for all of it, from the start
-    throttle_patience: float = 300.0  # how long nothing but throttles is borne
+    throttle_patience: float = 300.0  # seconds of nothing but throttles before giving up
     outage_patience: float | None = None  # default: 15 minutes for runs and ``map``, 0 for ``invoke``
     max_bytes_in_flight: int = 256 * MIB
     qualifier: str | None = None

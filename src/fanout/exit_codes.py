@@ -1,4 +1,4 @@
-"""Exit codes of the command: the one place that says which number means what."""
+"""Exit codes of the command: the meaning of each number. ``runs.result.ending`` chooses that of a run."""
 
 from __future__ import annotations
 

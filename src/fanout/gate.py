@@ -104,7 +104,7 @@ class Gate:
         kind: ThrottleKind = ThrottleKind.CONCURRENCY,
         retry_after_s: float | None = None,
     ) -> None:
-        """Give a permit and its bytes back, and tell the limit. ``kind`` matters for DROPPED only."""
+        """Give a permit and its bytes back; the limit learns from it. ``kind`` matters for DROPPED only."""
         self._used = used = self._used - 1
         self._bytes -= n_bytes
         if how is Release.SUCCESS:

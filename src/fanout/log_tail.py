@@ -71,7 +71,7 @@ def decode_tail(base64_text: str) -> str:
         sound = re.match(r"[A-Za-z0-9+/]*", text)
         length = len(sound[0]) if sound else 0
         raw = base64.b64decode(text[: length - length % 4])
-    # The 4 KB may begin in the midst of a character: its remaining bytes say nothing.
+    # The 4 KB may begin inside a character: its remaining bytes say nothing.
     start = 0
     while start < min(3, len(raw)) and 0x80 <= raw[start] < 0xC0:
         start += 1

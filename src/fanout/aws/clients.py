@@ -20,7 +20,7 @@ class ServiceClients:
 
     @classmethod
     def of(cls, options: Options) -> Self:
-        """The clients of whoever has these options."""
+        """The clients that these options ask for."""
         return cls(profile=options.profile, region=options.region, verify=options.verify)
 
     async def client(self, service: str) -> Any:

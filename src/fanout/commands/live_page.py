@@ -19,7 +19,7 @@ Begin = Callable[[Audience], "Coroutine[Any, Any, RunReport]"]
 async def with_live_page(begin: Begin, audience: Audience, *, port: int, title: str) -> RunReport:
     """Do the run that ``begin`` begins, with a page at ``port`` of this machine; 0 takes a free one.
 
-    The address is told through ``audience.say``. Raises ConfigError for a port that is taken.
+    The address goes to ``audience.say``. Raises ConfigError for a port that is taken.
     """
     from fanout.dashboard import Dashboard
 

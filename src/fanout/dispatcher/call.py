@@ -88,7 +88,7 @@ class Feed:
         self.is_closed = True
 
     def on_broken(self, error: BaseException) -> None:
-        """The engine cannot go on: a defect, or its task was cancelled."""
+        """The engine cannot go on: an unexpected error, or its task was cancelled."""
 
     def chunk_writer(self, call: Call) -> OnChunk | None:  # noqa: ARG002 - for those that want chunks
         """Where a streamed reply's chunks go; None joins them."""

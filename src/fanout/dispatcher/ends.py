@@ -9,7 +9,7 @@ from fanout.model import Classification, ErrorDetail, Verdict
 
 
 def end_by(error: Exception, log: EventLog) -> Classification:
-    """What it means: a failure that the transport names, credentials that are missing, or a defect."""
+    """Its class: a failure that the transport names, missing credentials, or an unexpected error."""
     if isinstance(error, TransportError):
         return classify_failure(error)
     if isinstance(error, FatalRefusal):

@@ -1,4 +1,4 @@
-"""What waits for the end of an outage: calls whose attempts failed in it, and feeds whose turn came."""
+"""The waiting room of an outage: calls whose attempts failed in it, and feeds whose turn came."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose turn is next: feeds by priority, in order of coming within one, and none starves.
+"""The turns of feeds: by priority, in order of arrival within one; none starves.
 
 Lower numbers go first. One turn in ten goes to the class that has waited longest for one, whatever its
 priority, so that a busy class slows the others and never stops them (aging, as schedulers of operating

@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the interface's name
-        """Forget the transport: the environment's exit is told elsewhere."""
+        """Forget the transport: the environment's exit is reported elsewhere."""
         self._transport = None
 
     def data_received(self, data: bytes) -> None:

@@ -72,7 +72,7 @@ class AppendFile:
 class Reserve:
     """A MiB of the disk kept aside: given up when the disk is full, it holds the last outcomes.
 
-    Without it, a full disk would make the calls in flight at that moment a riddle for the resume.
+    Without it, a full disk would leave a resume not knowing whether the calls in flight at that moment ran.
     """
 
     def __init__(self, directory: Path) -> None:

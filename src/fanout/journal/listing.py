@@ -38,7 +38,7 @@ def latest_run(parent: Path = DEFAULT_PARENT) -> Path:
 
 
 def live_state(run: RunDir) -> str:
-    """The state of a run; ``interrupted`` where run.json says that it is running, and nobody runs it."""
+    """The state of a run; ``interrupted`` where run.json says running but no process holds its lock."""
     state = str(run.state.get("state") or "")
     return "interrupted" if state == "running" and not is_locked(run.path) else state
 

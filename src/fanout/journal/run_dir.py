@@ -35,7 +35,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class RunDir:
-    """A directory that holds one run. ``state`` is what run.json says; members nobody knows are kept."""
+    """A directory that holds one run. ``state`` is what run.json says; unknown members are kept."""
 
     def __init__(self, path: Path, state: dict[str, Any]) -> None:
         self.path = path

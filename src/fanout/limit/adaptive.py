@@ -156,7 +156,7 @@ class AdaptiveLimit:
     ) -> None:
         """Cut the level, unless the call was sent before the last cut.
 
-        A kind that nobody knows cuts half as deep; a rate is the pacer's affair; a wait pauses admission.
+        An unknown kind cuts half as deep; rate throttles are left to the pacer; a wait pauses admission.
         With Retry-After the level does not grow until then.
         """
         if retry_after_s:

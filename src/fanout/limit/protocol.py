@@ -29,7 +29,7 @@ class Limit(Protocol):
         """The limit alone keeps a call back: the only time to grow. Returns the ceiling that follows."""
 
     def on_peak(self, in_flight: int, now_s: float) -> None:
-        """A permit was taken, and ``peak`` or ``peak_until_s`` asked to be told."""
+        """A permit was taken, and ``peak`` or ``peak_until_s`` asked for it."""
 
     def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:
         """A call ran. ``in_flight`` counts the permits in use without it."""

@@ -312,7 +312,7 @@ class SqsClient:
 
 
 def _refusal(status: int, headers: dict[str, str], body: bytes) -> SqsRefusal:
-    """The refusal that a reply tells: in its body, or in a header for clients of the older protocol."""
+    """The refusal in a reply: in its body, or in a header for clients of the older protocol."""
     try:
         members = _error.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

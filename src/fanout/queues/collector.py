@@ -208,7 +208,7 @@ class Collector:
         return Outcome(**{name: getattr(stored, name) for name in Outcome.__struct_fields__})
 
     def _put_back(self, at: int, number: int, message: Message) -> None:
-        """A stranger's message: it comes again later, for whoever it is for."""
+        """A stranger's message: it comes again later, for its own reader."""
         queue, hold = self._queues[at], self._holds[at]
         self.counts.strangers += 1
         delay_s = min(_STRANGER_FIRST_S << min(message.receive_count - 1, 10), _STRANGER_MOST_S)

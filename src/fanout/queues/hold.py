@@ -57,7 +57,7 @@ class Held(msgspec.Struct):
 class Hold:
     """Every message in hand, by its record's seq. ``clock`` is monotonic, in seconds.
 
-    ``run`` does the work until cancelled; ``finish`` deletes what is owed and releases what is kept.
+    ``run`` does the work until cancelled; ``finish`` does the deletes that are due and releases the rest.
     ``lost_s`` is when the last message that SQS took out of this run's hands can be seen again.
     ``failure`` is set when SQS refuses deletes or extensions for good.
     """
@@ -199,7 +199,7 @@ class Hold:
         return max(0.0, self._due[0][0] - now_s) if self._due else inf
 
     async def finish(self, within_s: float) -> None:
-        """Delete what is owed and make what is kept visible, for so long at the most."""
+        """Do the deletes that are due and make the rest visible, for so long at the most."""
         for seq in list(self._failed):
             self.release(seq)
         with anyio.move_on_after(within_s, shield=True):

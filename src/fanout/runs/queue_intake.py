@@ -244,7 +244,7 @@ class QueueIntake:
             self._hold.keep(seq)
 
     async def finish(self) -> int:
-        """Delete what is owed, and give back what failed or was never sent; returns how many were given back.
+        """Do the deletes that are due, and give back what failed or was never sent; returns how many.
 
         The journal is closed by now. What may still be running is left to reappear by itself.
         """

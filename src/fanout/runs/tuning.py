@@ -177,6 +177,6 @@ class TuneRequest:
         return answer
 
     def withdraw(self) -> None:
-        """Nobody answered: nobody is to find it later."""
+        """No answer came: remove the request, so that no later run finds it."""
         with suppress(OSError):
             (self._directory / ASK_FILE).unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 Metrics and attributes have the names of the semantic conventions for FaaS
 (https://opentelemetry.io/docs/specs/semconv/faas/); what those do not know is under ``fanout.``.
-Durations are those that the client saw: the function's own are not told to a caller.
+Durations are those that the client saw: a caller does not learn the function's own.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Telemetry:
 
     @property
     def is_enabled(self) -> bool:
-        """Whether anything is told to anybody."""
+        """Whether anything is recorded: OpenTelemetry is set up."""
         return self._instruments is not None or self._tracer is not None
 
     def on_outcome(self, outcome: Outcome, span: Span | None = None) -> None:

@@ -153,7 +153,7 @@ class SdkTransport:
         text = re.sub(r"//[^/\s]*@", "//", " ".join(str(cause).split())) or type(cause).__name__
         if isinstance(error, boto.ProxyConnectionError):
             return ConnectFailed(f"the proxy does not lead to {self._endpoint_url}: {text}")
-        # botocore calls a connection that broke in the midst EndpointConnectionError too.
+        # botocore calls a connection that broke halfway EndpointConnectionError too.
         if isinstance(cause, aiohttp.ClientSSLError) and "certificate" in text.lower():
             return ConnectFailed(
                 f"the certificate of {self._endpoint_url} is refused ({text}): "

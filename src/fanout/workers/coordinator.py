@@ -150,13 +150,13 @@ class Coordinator(IntakeDispatcher):
         return as_a_run_asks
 
     def say(self, text: str) -> None:
-        """What a person must hear of."""
+        """A message for people, always shown."""
         _log.warning(text)
         if self._say is not None:
             self._say(text)
 
     def note(self, text: str) -> None:
-        """What is good to know for whoever watches."""
+        """A message for those who watch the progress."""
         _log.info(text)
         if self._note is not None:
             self._note(text)

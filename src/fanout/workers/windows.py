@@ -1,4 +1,4 @@
-"""The windows of a worker: how many records it may send before it is heard of again.
+"""The windows of a worker: how many records it may send between two reports.
 
 A worker that dies makes suspects of its window. So a window is small, and is journaled before it is handed
 out; and it is large enough for a worker to stay busy until the next order.

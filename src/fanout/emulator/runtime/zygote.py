@@ -49,7 +49,7 @@ def _die_with(parent_pid: int) -> None:
 
 
 class Zygote:
-    """Forks on request, tells who left."""
+    """Forks on request, reports which children have exited."""
 
     def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
         self._control = control

@@ -13,7 +13,7 @@ from typing import Any
 # 350 s after which NAT gateways and load balancers forget a flow.
 KEEPALIVE_IDLE_S = 60
 KEEPALIVE_INTERVAL_S = 30
-# Idle connections are dropped by us before the other end closes them in the midst of a request.
+# Idle connections are dropped by us before the other end closes them during a request.
 POOL_IDLE_S = 20
 
 
