@@ -17,7 +17,7 @@ from fanout.dispatcher.intake_dispatcher import IntakeDispatcher, Load, WorkerLo
 from fanout.dispatcher.located import check_locations, open_locations
 from fanout.dispatcher.mapping import Mapping, MapReceiver, Outcomes
 from fanout.dispatcher.record import InputRecord, record_of
-from fanout.dispatcher.requests import RequestFeed, Requests
+from fanout.dispatcher.requests import Requests
 from fanout.dispatcher.streaming import ReplyStream, StreamFeed
 from fanout.dispatcher.supply import AsyncSupply, SyncSupply
 from fanout.errors import ConfigError, FanoutError
@@ -147,8 +147,8 @@ class Dispatcher(IntakeDispatcher):
         found = self._requests.get(priority)
         if found is None or found[1].is_closed:
             requests = Requests()
-            feed = self._start(RequestFeed, requests, requests, waits=False, priority=priority)
-            found = requests, feed
+            found = requests, self.start_feed(requests, requests, waits=False, priority=priority)
+            requests.feed = found[1]
             self._requests[priority] = found
         requests, feed = found
         engine = self.engine

@@ -13,6 +13,7 @@ from fanout.model import AttemptEnd, Classification, ErrorDetail, InvokeTemplate
 from fanout.stats import CallTrace
 
 HISTORY_KEPT = 5
+CLOSED = ErrorDetail("Stopped", "the dispatcher was closed before the call")
 
 
 class Feed:
@@ -33,6 +34,8 @@ class Feed:
     deadline_s: float | None = None  # of the engine's clock
     trace: CallTrace | None = None  # the caller's, where it asked to pass it on
     timer: asyncio.TimerHandle | None = None  # of the deadline
+    outage: OutageError | None = None  # what stopped it, if an outage did
+    stopped = CLOSED  # the error of calls that are given up unsent
 
     def __init__(self) -> None:
         self.is_queued = False
@@ -76,11 +79,12 @@ class Feed:
     def on_fatal(self, error: FatalRefusal) -> None:
         """Every record would be refused alike: stop pulling."""
         if self.fatal is None:
-            self.fatal = error
+            self.fatal, self.stopped = error, ErrorDetail("Stopped", str(error))
         self.close()
 
-    def on_outage(self, error: OutageError) -> None:  # noqa: ARG002 - for those that keep it
+    def on_outage(self, error: OutageError) -> None:
         """An outage lasted longer than the patience with it: stop pulling."""
+        self.outage, self.stopped = error, ErrorDetail("Stopped", str(error))
         self.close()
 
     def close(self) -> None:

@@ -430,6 +430,7 @@ class Engine:
                     reply = await send(template, call.body, call.feed.chunk_writer(call))
                 else:
                     reply = await send(template, call.body)
+                classification = classify(reply, template)
             except Exception as error:  # noqa: BLE001 - whatever is raised is this call's end
                 self._settle(attempt, None, end_by(error, self._log))
             except BaseException as error:
@@ -438,7 +439,7 @@ class Engine:
                 raise
             else:
                 self._has_answered = True
-                self._settle(attempt, reply, classify(reply, template))
+                self._settle(attempt, reply, classification)
             turns += 1
             if not turns & _TURNS_MASK:
                 await asyncio.sleep(0)  # a transport that never waits must not starve the loop
@@ -601,9 +602,13 @@ class Engine:
         assert self.batcher is not None
         count = len(call.records)
         results = [RecordResult()] * count
-        if call.template.invocation_type == "RequestResponse":
-            results = read_reply(self.batcher.plan.reads, reply.body, call.batch.identifiers, count)
-        outcomes = self.outcomes.of_batch(attempt, reply, results, now_s)
+        try:
+            if call.template.invocation_type == "RequestResponse":
+                results = read_reply(self.batcher.plan.reads, reply.body, call.batch.identifiers, count)
+            outcomes = self.outcomes.of_batch(attempt, reply, results, now_s)
+        except Exception as error:  # noqa: BLE001 - as for a single call
+            self._finish(call, self._unreadable(attempt, error, now_s), now_s, attempt)
+            return
         failed = [index for index, result in enumerate(results) if result.error is not None]
         if failed:
             end = Classification(Verdict.FUNCTION_ERROR, error=results[failed[0]].error)
@@ -843,10 +848,9 @@ class Engine:
     def expire(self, feed: Feed, record: InputRecord, error: ErrorDetail) -> None:
         """A record's own deadline has passed: its call, if it waits for another attempt, gets none."""
         now_s = self.clock()
-        if (call := self._retries.take_call_of(feed, record)) is not None:
+        call = self._retries.take_call_of(feed, record) or self._pause.take_call_of(feed, record)
+        if call is not None:
             self._give_up(call, now_s, error)
-        elif (call := self._pause.take_call_of(feed, record)) is not None:
-            self._give_up(call, now_s)
 
     def _give_up(self, call: Call, now_s: float, error: ErrorDetail | None = None) -> None:
         last = call.last_end

@@ -55,8 +55,10 @@ class CallFeed(Feed):
             self.future.set_result(outcomes[0])
 
     def give_up(self, call: Call) -> None:
-        stopped = ErrorDetail("Stopped", "the dispatcher was closed before the call")
-        self.deliver(call, self.engine.undelivered(call, stopped))
+        if self.fatal is None:
+            self.deliver(call, self.engine.undelivered(call, self.stopped))
+        elif not self.future.done():
+            self.future.set_exception(self.fatal)
 
     def close(self) -> None:
         super().close()
@@ -70,6 +72,7 @@ class CallFeed(Feed):
 
     def expire(self) -> None:
         """The deadline has passed: a call that is not out, or waits for another attempt, is undelivered."""
+        self.stopped = PAST_DEADLINE
         call = self.pull(self.engine.clock())
         if call is not None:
             self.deliver(call, self.engine.undelivered(call, PAST_DEADLINE))
@@ -167,7 +170,6 @@ class RecordFeed(Feed):
         self._batch_timer: asyncio.TimerHandle | None = None
         self._of_record = calls.of_record
         self.deliver = receiver.deliver  # type: ignore[method-assign]
-        self.outage: OutageError | None = None  # what stopped it, if an outage did
         self._filling: anyio.CancelScope | None = None
         self._is_finished = False
 
@@ -264,10 +266,6 @@ class RecordFeed(Feed):
         with anyio.CancelScope(shield=True):
             await self.intake.aclose()
 
-    def on_outage(self, error: OutageError) -> None:
-        self.outage = error
-        self.close()
-
     def wake(self) -> None:
         """Queue again, where the receiver held the feed back and does so no more."""
         if not self.is_queued and not self.is_closed and self.receiver.has_room:
@@ -275,6 +273,7 @@ class RecordFeed(Feed):
 
     def expire(self) -> None:
         """The deadline has passed: pull nothing more, and end what waits for another attempt."""
+        self.stopped = PAST_DEADLINE
         self.close()
         self.engine.give_up_retries(self, error=PAST_DEADLINE)
 

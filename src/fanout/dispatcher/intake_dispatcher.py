@@ -159,7 +159,7 @@ class IntakeDispatcher:
                 hooks = _Telling(hooks, telemetry)
                 listeners.append(telemetry.on_outcome)
             gate = Gate(budget.limit, max_bytes_in_flight=options.max_bytes_in_flight)
-            self._engine = engine = Engine(
+            engine = Engine(
                 transport=budget.transport,
                 limit=budget.limit,
                 gate=gate,
@@ -191,8 +191,16 @@ class IntakeDispatcher:
             if self.names_calls:
                 engine.renamed = self.calls.renamed
             started = asyncio.Event()
-            self._background = asyncio.create_task(self._work_in_background(budget, engine, started))
-            await started.wait()
+            background = asyncio.create_task(self._work_in_background(budget, engine, started))
+            try:
+                await started.wait()
+            except BaseException:
+                background.cancel()
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait([background])
+                raise
+            self._background = background
+            self._engine = engine  # from here on it is open
             self._stack = stack.pop_all()
         return self
 
@@ -322,24 +330,10 @@ class IntakeDispatcher:
         priority: int = 0,
     ) -> RecordFeed:
         """Let an intake take part, until it has ended or the dispatcher is left."""
-        return self._start(
-            RecordFeed, intake, receiver, deadline_s=deadline_s, waits=waits, priority=priority
-        )
-
-    def _start(
-        self,
-        kind: type[RecordFeed],
-        intake: Intake,
-        receiver: Receiver,
-        *,
-        deadline_s: float | None = None,
-        waits: bool,
-        priority: int,
-    ) -> RecordFeed:
         assert self._group is not None
         engine = self.engine
         patience_s = self.options.outage_patience
-        feed = kind(
+        feed = RecordFeed(
             engine,
             self.calls,
             intake,

@@ -62,7 +62,7 @@ class MapReceiver:
         self._wake()
 
     def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:
-        self.deliver(call, undelivered(ErrorDetail("Stopped", "stopped before another attempt")))
+        self.deliver(call, undelivered(call.feed.stopped))
 
     def end(self) -> None:
         self.is_ended = True
@@ -84,7 +84,7 @@ class MapReceiver:
     async def take(self) -> Outcome | None:
         """The next outcome; None when there will be no more."""
         while not self._finished:
-            if self.is_ended:
+            if self.is_ended or self.failure is not None:
                 return None
             waiter = self._engine.new_future()
             self._waiters.append(waiter)

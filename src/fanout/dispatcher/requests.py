@@ -6,13 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+import anyio
+
 from fanout.dispatcher.call import Call
 from fanout.dispatcher.feed import PAST_DEADLINE, RecordFeed
 from fanout.dispatcher.record import InputRecord
-from fanout.errors import FanoutError
+from fanout.errors import FanoutError, FatalRefusal
 from fanout.model import ErrorDetail, OnChunk, Outcome
-
-_CLOSED = ErrorDetail("Stopped", "the dispatcher was closed before the call")
 
 
 class Requests:
@@ -26,6 +26,7 @@ class Requests:
     is_abandoned = False
 
     def __init__(self) -> None:
+        self.feed: RecordFeed | None = None  # which they go out by, once it is made
         self.records_read = 0
         self._waiting: deque[InputRecord] = deque()
         self._futures: dict[int, asyncio.Future[Outcome]] = {}
@@ -60,14 +61,6 @@ class Requests:
         else:
             feed.engine.expire(feed, record, PAST_DEADLINE)
 
-    def give_up_waiting(self, feed: RecordFeed) -> None:
-        """No further call is made: whoever still waits for a turn reads that his record was not sent."""
-        while self._waiting:
-            record = self._waiting.popleft()
-            future = self._futures.pop(record.seq)
-            if not future.done():
-                future.set_result(feed.undelivered(record, _CLOSED))
-
     def is_wanted(self, record: InputRecord) -> bool:
         """Whether the caller still waits; otherwise the record is forgotten."""
         if not self._futures[record.seq].cancelled():
@@ -83,11 +76,12 @@ class Requests:
                 return record
         return None
 
-    async def fill(self, on_ready: Callable[[], None]) -> None:
-        """Nothing to read: callers queue the feed themselves."""
+    async def fill(self, on_ready: Callable[[], None]) -> None:  # noqa: ARG002 - for those that read
+        """Wait for the feed's end: callers queue it themselves."""
+        await anyio.sleep_forever()
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        self._turn_away()
 
     def admit(self, record: InputRecord) -> bool:  # noqa: ARG002 - nothing is kept of it
         return True
@@ -95,8 +89,8 @@ class Requests:
     def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
         fatal = call.feed.fatal
         for outcome in outcomes:
-            future = self._futures.pop(outcome.seq)
-            if future.done():
+            future = self._futures.pop(outcome.seq, None)
+            if future is None or future.done():
                 continue
             if fatal is not None and outcome.status == "rejected":
                 future.set_exception(fatal)
@@ -104,12 +98,31 @@ class Requests:
                 future.set_result(outcome)
 
     def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:
-        self.deliver(call, undelivered(_CLOSED))
+        if call.feed.fatal is None:
+            self.deliver(call, undelivered(call.feed.stopped))
+            return
+        for record in call.records:
+            self._refuse(record, call.feed.fatal)
 
     def end(self) -> None:
-        """The dispatcher was left: nobody waits for a turn any more."""
+        self._turn_away()
+
+    def _turn_away(self) -> None:
+        """The feed is closed: answer those who wait for a turn, as they get none."""
+        feed = self.feed
+        while feed is not None and (record := self.next(0.0)) is not None:
+            if feed.fatal is not None:
+                self._refuse(record, feed.fatal)
+            elif not (future := self._futures.pop(record.seq)).done():
+                future.set_result(feed.undelivered(record, feed.stopped))
+
+    def _refuse(self, record: InputRecord, fatal: FatalRefusal) -> None:
+        future = self._futures.pop(record.seq, None)
+        if future is not None and not future.done():
+            future.set_exception(fatal)
 
     def break_off(self, error: BaseException) -> None:
+        self._waiting.clear()
         for future in self._futures.values():
             if not future.done():
                 future.set_exception(FanoutError(f"the dispatcher stopped: {error!r}"))
@@ -117,12 +130,3 @@ class Requests:
 
     def chunk_writer(self, call: Call) -> OnChunk | None:  # noqa: ARG002 - replies are joined
         return None
-
-
-class RequestFeed(RecordFeed):
-    """The feed of requests. Closing answers those too whose turn has not come."""
-
-    def close(self) -> None:
-        super().close()
-        assert isinstance(self.intake, Requests)
-        self.intake.give_up_waiting(self)

@@ -59,11 +59,10 @@ class RunReceiver:
         return True
 
     def admit_window(self, ranges: Sequence[tuple[int, int]]) -> bool:
-        """Tell the ledger that a worker may send these records; if it cannot keep that, none is sent."""
+        """Tell the ledger that a worker may send these records; if it cannot keep that, none may be sent."""
         try:
             self.ledger.allow(ranges)
         except JournalError as error:
-            self.not_sent.extend(seq for first, end in ranges for seq in range(first, end))
             self._fail(error)
             return False
         return True
