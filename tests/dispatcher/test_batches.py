@@ -461,3 +461,33 @@ def test_a_record_of_a_lost_worker_keeps_its_doubt_in_a_batch() -> None:
     end = Classification(Verdict.TRANSIENT, error=ErrorDetail("ServiceException"))
     outcomes = OutcomeMaker(keeps_tail_of_successes=False).of_failure(call, None, None, end, 1.0)
     assert [outcome.status for outcome in outcomes] == ["undelivered", "unknown"]
+
+
+@pytest.mark.parametrize("latency_s", [0.1, 100])
+async def test_callers_who_wait_for_a_batch_are_answered_at_the_end(latency_s: float) -> None:
+    """At once when the dispatcher closes, however long the calls in flight take; nobody waits for ever."""
+    transport = Scripted(_doubled, latency_s=latency_s)
+    clock = asyncio.get_running_loop().time
+    async with Dispatcher(
+        "f", transport=transport, concurrency=1, batch=2, batch_shape="array"
+    ) as dispatcher:
+        asks = [asyncio.create_task(dispatcher.invoke(n)) for n in range(9)]
+        await asyncio.sleep(0.05)
+        closing = asyncio.create_task(dispatcher.aclose())
+        late = await asyncio.wait_for(asyncio.gather(*asks[2:]), 200)
+        assert clock() < 0.1
+        assert {(o.status, o.error and o.error.type) for o in late} == {("undelivered", "Stopped")}
+        await closing
+        assert [outcome.json() for outcome in await asyncio.gather(*asks[:2])] == [0, 2]
+
+
+async def test_callers_who_wait_for_a_batch_hear_of_a_refusal() -> None:
+    """Theirs would be refused alike: none is left without an answer, and none is sent."""
+    transport = Scripted(lambda _: refused(403, "AccessDeniedException"), latency_s=0.1)
+    async with Dispatcher(
+        "f", transport=transport, concurrency=1, batch=2, batch_shape="array"
+    ) as dispatcher:
+        asks = [dispatcher.invoke(n) for n in range(7)]
+        answers = await asyncio.wait_for(asyncio.gather(*asks, return_exceptions=True), 10)
+    assert {type(answer) for answer in answers} == {fanout.FatalRefusal}
+    assert transport.count == 1

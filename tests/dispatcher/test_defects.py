@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fanout
+from fanout.dispatcher import engine
 from fanout.dispatcher.calls import CallMaker
 from tests.scripted import Scripted, ok
 
@@ -47,3 +49,44 @@ def test_a_defect_ends_a_run(tmp_path: Path) -> None:
     report = fanout.run("f", [1, 2, 3, 4], transport=transport, concurrency=2, out=tmp_path / "run")
     assert (report.state, report.counts["succeeded"]) == ("halted", 2)
     assert "a defect" in (tmp_path / "run/run.json").read_text()
+
+
+@pytest.mark.looptime
+@pytest.mark.usefixtures("no_task_left")
+@pytest.mark.parametrize("where", ["classify", "read_reply"])
+async def test_a_reply_that_cannot_be_handled_is_the_outcome_of_its_records(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Of them alone: their permit comes back, the others go on, and nobody waits for ever."""
+    handle = getattr(engine, where)
+    count = 0
+
+    def handled(*arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise RuntimeError("a defect")
+        return handle(*arguments)
+
+    monkeypatch.setattr(engine, where, handled)
+    transport = Scripted(lambda _: ok(), latency_s=0.1)
+    async with fanout.Dispatcher(
+        "f", transport=transport, concurrency=1, batch=2, batch_reply="whole", function_timeout=1
+    ) as dispatcher:
+        outcomes = [outcome async for outcome in dispatcher.map([0, 1, 2, 4, 5, 6])]
+        await asyncio.sleep(2)
+        assert dispatcher.load().in_flight == dispatcher.load().lingering == 0
+    assert sorted(outcome.status for outcome in outcomes) == ["succeeded"] * 4 + ["unknown"] * 2
+
+
+@pytest.mark.looptime
+async def test_a_defect_after_a_reply_ends_a_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the record has no outcome, and so would be waited for."""
+
+    def finish(*_: Any) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(engine.Engine, "_finish", finish)
+    async with fanout.Dispatcher("f", transport=Scripted(lambda _: ok()), concurrency=2) as dispatcher:
+        with pytest.raises(fanout.FanoutError, match="a defect"):
+            _ = [outcome async for outcome in dispatcher.map([1, 2, 4])]

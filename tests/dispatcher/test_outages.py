@@ -221,3 +221,28 @@ async def test_a_probe_that_waits_for_a_lingering_permit_is_made_in_the_end() ->
     async with Dispatcher("f", transport=transport, concurrency=1) as dispatcher:
         outcomes = [outcome async for outcome in dispatcher.map(range(2))]
     assert [outcome.status for outcome in outcomes] == ["succeeded", "unknown"]
+
+
+@pytest.mark.parametrize("options", [{}, {"batch": 2, "batch_shape": "array"}], ids=["single", "batches"])
+async def test_an_invoke_in_an_outage_says_why_it_was_given_up(options: dict[str, Any]) -> None:
+    """The patience or its deadline was over, or a refusal was confirmed; the dispatcher was not closed."""
+
+    async def answers(failure: Callable[[], Any], **more: Any) -> set[Any]:
+        transport = Scripted(_away(0.5, 1e9, failure), latency_s=0.05)
+        async with Dispatcher("f", transport=transport, concurrency=4, **options, **more) as dispatcher:
+            assert (await dispatcher.invoke(0)).ok
+            await asyncio.sleep(1)
+            found = await asyncio.gather(*(dispatcher.invoke(n) for n in range(9)), return_exceptions=True)
+        return {
+            (each.status, each.error and each.error.type, each.error and each.error.message)
+            if isinstance(each, fanout.Outcome)
+            else type(each)
+            for each in found
+        }
+
+    down = await answers(lambda: UNAVAILABLE, outage_patience=60)
+    assert [(status, kind) for status, kind, _ in down] == [("undelivered", "Stopped")]
+    assert "nothing was answered for too long" in str(down)
+    late = await answers(lambda: UNAVAILABLE, outage_patience=60, deadline=9)
+    assert [(status, kind) for status, kind, _ in late] == [("undelivered", "DeadlineExceeded")]
+    assert await answers(lambda: MISSING, outage_patience=60) == {FatalRefusal}

@@ -283,3 +283,29 @@ async def test_what_is_logged_has_fields(caplog: pytest.LogCaptureFixture) -> No
     assert [event for event, _, _ in seen] == ["outage_began", "outage_ended"]
     assert {function for _, function, _ in seen} == {"f"}
     assert "ServiceException" in str(seen[0][2])
+
+
+@pytest.mark.looptime
+@pytest.mark.usefixtures("no_task_left")
+@pytest.mark.parametrize("turns", range(6))
+async def test_opening_is_whole_or_not_at_all(turns: int) -> None:
+    """A second task that opens while the first does can use it at once; one cancelled leaves no task."""
+    dispatcher = Dispatcher("f", transport=Scripted(lambda _: ok()), concurrency=2)
+    first = asyncio.create_task(dispatcher.open())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await dispatcher.open()
+    assert [outcome.ok async for outcome in dispatcher.map(range(3))] == [True] * 3
+    await first
+    await dispatcher.aclose()
+    entering = asyncio.create_task(_enter(Dispatcher("f", transport=Scripted(), concurrency=2)))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+
+
+async def _enter(dispatcher: Dispatcher) -> None:
+    async with dispatcher:
+        await asyncio.sleep(60)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -392,7 +392,6 @@ class CrewFeed:
         self.command: Command = "go"
         self.deadline_s: float | None = None
         self.outstanding = 0
-        self.forming = 0  # batches form at the workers
         self.is_finished = False
         self.is_queued = False  # of an engine's queue: there is none
         self.forming = 0  # batches form with the workers
@@ -495,6 +494,7 @@ class CrewFeed:
         self._mean_bytes = (MOST_BYTES - room_bytes) / len(handed_over)
         if not self._receiver.admit_window(ranges_of(sorted(handed_over))):
             order.records, order.handed_lines = [], []
+            self._receiver.not_sent.extend(_certainly_unsent(handed_over, handed_over))
             self.outstanding -= len(handed_over)
             self._check_finished()
             return
@@ -529,9 +529,11 @@ class CrewFeed:
             self.outage = OutageError(report.outage)
             self.close()
         if report.not_sent:
-            came_back = [seq for seq in report.not_sent if member.out.pop(seq, None) is not None]
+            came_back = [seq for seq in report.not_sent if seq in member.out]
+            self._receiver.not_sent.extend(_certainly_unsent(came_back, member.out))
+            for seq in came_back:
+                del member.out[seq]
             self.outstanding -= len(came_back)
-            self._receiver.not_sent.extend(came_back)
         self._receiver.refused.extend(report.refused)
         for block in blocks:
             outcomes, out = OutcomeBlock(block), member.out
@@ -580,6 +582,16 @@ class CrewFeed:
             self.command = "finish"
             self._hurry.set()
             self._receiver.end()
+
+
+def _certainly_unsent(seqs: Iterable[int], records: Mapping[int, InputRecord | Item]) -> list[int]:
+    """Those that no worker can have sent: a lost one may have sent what it had, whoever has it now."""
+    return [
+        seq
+        for seq in seqs
+        if isinstance(record := records[seq], Item)
+        or not (record.may_have_run or record.fault_verdict is Verdict.AMBIGUOUS)
+    ]
 
 
 __all__ = ["Coordinator", "CrewFeed"]

@@ -27,8 +27,6 @@ class Holding(msgspec.Struct):
     permits: int = 0  # the most that an earlier order or its report leaves it with
     rate_per_s: float | None = 0.0
     ends_s: float = -inf  # of its last lease, here
-    in_flight: int = 0
-    lingering: int = 0
     demand: int = 0
     rate_demand_per_s: float = 0.0
     is_lost: bool = False
@@ -97,7 +95,6 @@ class LeaseBook:
         """
         holding = self._workers[name]
         sent = holding.sent
-        holding.in_flight, holding.lingering = report.in_flight, report.lingering
         used = report.in_flight + report.lingering
         holding.permits = max(used, sent.permits if sent is not None else 0)
         holding.rate_per_s = 0.0 if sent is None else sent.rate_per_s

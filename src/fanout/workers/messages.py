@@ -107,7 +107,6 @@ class Report(msgspec.Struct):
     blocks: list[PackedBlock] = []  # outcomes, not acknowledged yet
     not_sent: list[int] = []
     refused: list[int] = []
-    is_finished: bool = False
     fatal: str | None = None
     fatal_code: str = ""
     failure: str | None = None

@@ -80,7 +80,6 @@ class LineReceiver:
     is_abandoned = False
 
     def __init__(self) -> None:
-        self.ended = asyncio.Event()
         self.failure: str | None = None
         self.not_sent: list[int] = []
         self.refused: list[int] = []
@@ -122,11 +121,10 @@ class LineReceiver:
         self.not_sent.extend(record.seq for record in call.records)
 
     def end(self) -> None:
-        self.ended.set()
+        """The coordinator knows from the reports."""
 
     def break_off(self, error: BaseException) -> None:
         self.failure = self.failure or f"{type(error).__name__}: {error}"
-        self.ended.set()
 
     def chunk_writer(self, call: Call) -> OnChunk | None:  # noqa: ARG002 - Receiver's
         return None

@@ -51,7 +51,6 @@ class Worker:
         self._reasons = _Reasons()
         self._not_sent: list[int] = []
         self._answer = Report(number=0)
-        self._orders = 0
         self._ordered = asyncio.Event()
         self._finish = asyncio.Event()
         self._opened: asyncio.Future[str] | None = None
@@ -81,11 +80,10 @@ class Worker:
         """Do what an order says, and report."""
         if order.number == self._answer.number:
             return self._answer
-        self._orders += 1
         self._ordered.set()
         feed, budget, dispatcher = self._feed, self._budget, self._dispatcher
         if feed is None or budget is None or dispatcher is None:
-            return Report(number=order.number, is_finished=True, failure="it has stopped")
+            return Report(number=order.number, failure="it has stopped")
         self._receiver.acknowledge(order.acknowledged)
         self._take(order, budget, dispatcher)
         await asyncio.sleep(0)  # what may go out now goes out first, so that the report counts it
@@ -151,7 +149,6 @@ class Worker:
             blocks=list(receiver.blocks),
             not_sent=[*self._not_sent, *receiver.not_sent],
             refused=list(receiver.refused),
-            is_finished=feed.is_closed and feed.outstanding == 0,
             fatal=None if feed.fatal is None else str(feed.fatal),
             fatal_code="" if feed.fatal is None or feed.fatal.code is None else feed.fatal.code,
             failure=receiver.failure,
