@@ -83,7 +83,7 @@ def test_response_size_is_exact() -> None:
         ("output={", "output is JSON"),
         ("alias=live", "alias=live:2"),
         ("status_200_rate=1", "known keys"),
-        ("response_size=big", "no size"),
+        ("response_size=big", "not a size"),
         ("outage=5s", "LENGTH@START"),
         ("durable=2000d", "1s to 366d"),
         ("retention=91d", "at most 90d"),

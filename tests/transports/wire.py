@@ -15,6 +15,7 @@ import pytest
 from botocore.loaders import JSONFileLoader
 
 from fanout.aws import AwsSession
+from fanout.aws.credentials import StaticCredentials
 from fanout.transports import Transport, open_transport
 
 REGION = "eu-west-1"
@@ -182,8 +183,10 @@ async def transport_to(
     )
     async with session:
         if token is not None:
-            session._session.set_credentials(*session._static_credentials, token)  # type: ignore[misc]
-            session._credentials = await session._session.get_credentials()
+            assert session._static_credentials is not None
+            session._credentials = StaticCredentials(*session._static_credentials, token)
+            if session._session is not None:
+                session._session._credentials = session._credentials
         transport = await open_transport(
             session,
             kind=kind,  # type: ignore[arg-type]
