@@ -109,6 +109,28 @@ async def test_a_stopped_run_goes_on_under_the_same_numbers(
     assert len(queue.deleted) == second.counts["succeeded"]
 
 
+async def test_a_run_is_called_finished_once_its_messages_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill in between leaves a run that a resume goes on with; no later verb would delete them."""
+    queue = filled(40)
+    out = tmp_path / "run"
+    states: list[str] = []
+    act = queue.act
+
+    def noted(action: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if action.startswith(("DeleteMessage", "ChangeMessageVisibility")) and (out / "run.json").exists():
+            states.append(json.loads((out / "run.json").read_text())["state"])
+        return act(action, asked)
+
+    monkeypatch.setattr(queue, "act", noted)
+    report = await run(queue, out, monkeypatch, transport=Scripted(failing))
+    assert report.state == "finished"
+    assert len(queue.deleted) == report.counts["succeeded"]
+    assert set(states) == {"running"}
+    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o600}
+
+
 async def test_take_leaves_the_rest_in_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten of them, and the others are visible."""
     queue = filled(35)

@@ -97,6 +97,8 @@ class RunSession:
                 if self._audience.attach is not None:
                     stack.callback(self._audience.attach(run))
                 result = await self._execute(run, intake)
+                with anyio.CancelScope(shield=True):
+                    await intake.settle(run.not_sent)
             finally:
                 await intake.aclose()
                 await self._close_checkpointer()

@@ -41,6 +41,7 @@ class MessageSpool:
                 size = os.fstat(self._file).st_size
                 os.ftruncate(self._file, size - size % _ENTRY_BYTES)
                 self._index_path.unlink(missing_ok=True)
+                os.close(os.open(self._index_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
                 self._index = sqlite3.connect(self._index_path, isolation_level=None, check_same_thread=False)
                 opened.callback(self._index.close)
                 for statement in (

@@ -51,6 +51,13 @@ class RunIntake(EngineIntake, Protocol):
 
     def finished_share(self, outstanding: int) -> float | None: ...
 
+    async def settle(self, not_sent: Sequence[int]) -> None:
+        """The run has stopped and its journal is closed: let go of where records came from.
+
+        It comes before run.json says how the run ended. ``not_sent`` certainly did not run.
+        """
+        ...
+
 
 class Intake:
     """The records of one run. Exactly one of ``source``, ``payloads`` and ``again`` is given.
@@ -167,6 +174,9 @@ class Intake:
     async def fill(self, on_ready: Callable[[], None]) -> None:
         """Read the input as its records are wanted."""
         await self._supply.fill(on_ready)
+
+    async def settle(self, not_sent: Sequence[int]) -> None:
+        """Files and iterables keep nothing for a run."""
 
     async def aclose(self) -> None:
         """Let go of the input. Harmless the second time."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from math import inf
 from typing import Protocol
 
@@ -90,6 +90,7 @@ class QueueIntake:
         settled: Settled | None = None,
     ) -> None:
         self.handed_out = 0
+        self._left: int | None = None  # messages given back, once the run has let go of the queue
         self._queue = queue
         self._hold = hold
         self._spool = spool
@@ -240,20 +241,29 @@ class QueueIntake:
 
     def release(self, seqs: Iterable[int]) -> None:
         """These records were handed out and certainly did not run: their messages are given back."""
-        for seq in seqs:
-            self._hold.keep(seq)
+        if self._left is None:
+            for seq in seqs:
+                self._hold.keep(seq)
+
+    async def settle(self, not_sent: Sequence[int]) -> None:
+        """Delete and give back before the run is called finished: no later verb would do it."""
+        self.release(not_sent)
+        await self.finish()
 
     async def finish(self) -> int:
         """Do the deletes that are due, and give back what failed or was never sent; returns how many.
 
-        The journal is closed by now. What may still be running is left to reappear by itself.
+        The journal is closed by now. What may still be running is left to reappear by itself. A second
+        call does nothing.
         """
+        if self._left is not None:
+            return self._left
         await self.aclose()
         with anyio.move_on_after(_LAST_RECEIVES_S, shield=True):
             while self._under_way:  # noqa: ASYNC110 - whichever of several ends last
                 await anyio.sleep(0.02)
         self.release(seq for seq, _ in self._waiting)
-        left = self._hold.failed
+        self._left = left = self._hold.failed
         await self._hold.finish(_FINISH_WITHIN_S)
         return left
 
