@@ -164,6 +164,7 @@ async def test_a_signal_before_the_first_receive_ends_a_collection(
     async with asyncio.timeout(20):
         report = await gather(out, monkeypatch, Queue("ok"), objects=wanted, attach=attach, wait_s=60.0)
     assert counted(report) == {"accepted": 3}
+    assert (report.exit_code, report.state) == (130, "finished")
 
 
 async def test_a_live_page_goes_on_into_the_collection() -> None:

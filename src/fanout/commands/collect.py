@@ -24,7 +24,7 @@ from fanout.queues.collector import Collector, Counts
 from fanout.queues.event_config import EventConfig
 from fanout.report.summary import RunReport
 from fanout.runs.audience import Audience
-from fanout.runs.result import ending
+from fanout.runs.result import Stop, ending
 
 _SAY_EVERY_S = 10.0
 
@@ -88,7 +88,7 @@ async def collect_into(
             with anyio.CancelScope(shield=True):
                 failure = await collector.finish() or failure
         said.at_the_end(collector)
-    report = await _report(run_dir, audience)
+    report = await _report(run_dir, audience, stop)
     if failure is not None:
         raise failure
     return report
@@ -111,12 +111,14 @@ async def _collect_executions(
             say=audience.say,
             should_stop=lambda: stop.is_stopping,
         )
-    return await _report(run_dir, audience)
+    return await _report(run_dir, audience, stop)
 
 
-async def _report(run_dir: RunDir, audience: Audience) -> RunReport:
-    """The report of the run as it is now, and its page."""
+async def _report(run_dir: RunDir, audience: Audience, stop: CollectionStop) -> RunReport:
+    """The report of the run as it is now, and its page. A signal gives the exit code, not the run's state."""
     report = await anyio.to_thread.run_sync(_settle, run_dir)
+    if stop.reason is not None:
+        report.exit_code = ending(Stop(stop.reason), {})[1]
     problem = write_page(report)
     if problem is not None:
         audience.say(problem)

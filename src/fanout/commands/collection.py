@@ -35,13 +35,17 @@ class Collection:
 
 
 class CollectionStop:
-    """Stops a collection soon, at a signal; it can be begun again."""
+    """Stops a collection soon, at a signal; it can be begun again. ``reason`` is the first one."""
+
+    draining = "the collection ends; what has come is kept, and another goes on"
 
     def __init__(self) -> None:
         self.is_stopping = False
+        self.reason: str | None = None
 
     def stop(self, reason: str, message: str = "") -> None:  # noqa: ARG002 - as a run's
         self.is_stopping = True
+        self.reason = self.reason or reason
 
     def cut(self) -> None:
         self.is_stopping = True

@@ -27,7 +27,7 @@ class TwoStepStop:
             self._say("stopping at once: records in flight may have run")
             self._run.cut()
             return
-        self._say(f"{name}: no new calls; waiting for those in flight (again to stop at once)")
+        self._say(f"{name}: {self._run.draining} (again to stop at once)")
         self._run.stop(_REASONS[name])
 
 

@@ -16,6 +16,11 @@ class Stoppable(Protocol):
     """Work that goes on: a run, or a collection of results."""
 
     @property
+    def draining(self) -> str:
+        """What a first signal brings about, in words."""
+        ...
+
+    @property
     def is_stopping(self) -> bool:
         """Whether ``stop`` was called, by whomever."""
         ...

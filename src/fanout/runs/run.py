@@ -62,6 +62,8 @@ class Run:
     and ``inbox`` are in it. ``deadline_s`` counts from the start of ``execute``.
     """
 
+    draining = "no new calls; waiting for those in flight"
+
     def __init__(
         self,
         dispatcher: IntakeDispatcher,
