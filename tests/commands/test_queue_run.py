@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,12 +144,14 @@ async def test_a_redrive_of_what_was_left_is_refused(tmp_path: Path, monkeypatch
     """The message is in the queue: it would be run twice. The command that runs it again is named."""
     queue = filled(11)
     out = tmp_path / "run"
-    await run(queue, out, monkeypatch, transport=Scripted(failing))
+    report = await run(queue, out, monkeypatch, transport=Scripted(failing), select="{n: n}", idempotent=True)
     from fanout.commands.changes import Changes
     from fanout.commands.redrive import redrive
     from fanout.runs.audience import Audience
 
-    with pytest.raises(ConfigError, match="fanout run f sqs://jobs"):
+    command = "fanout run f sqs://jobs --select '{n: n}' --idempotent"  # and not the records unselected
+    assert any(each.startswith(command) for each in report.next_commands)
+    with pytest.raises(ConfigError, match=re.escape(command)):
         await redrive(out, Changes(), Audience())
 
 

@@ -22,7 +22,7 @@ from fanout.commands.run_state import counts_of, records_read
 from fanout.commands.session import RunSession
 from fanout.cost import CostEstimate, Prices
 from fanout.errors import ConfigError, JournalError
-from fanout.journal import Replay, RunDir, SeqSet, replay, shell_word
+from fanout.journal import Replay, RunDir, SeqSet, command_of_same, replay, shell_word
 from fanout.journal.windows import ranges_of
 from fanout.model import Outcome
 from fanout.queues import is_queue
@@ -171,7 +171,7 @@ async def _redrivable(
     all_of_them = await anyio.to_thread.run_sync(find)
     left = len(all_of_them) - len(found)
     if left:
-        command = f"fanout run {run_dir.state.get('function')} {location}"
+        command = command_of_same(run_dir.state, location or "")
         message = f"the messages of {left:,} records were left in {location}: run it again with `{command}`"
         if not len(found):
             raise ConfigError(message)

@@ -14,6 +14,7 @@ from fanout.journal.run_dir import (
     SPOOL_FILE,
     STATE_FILE,
     RunDir,
+    command_of_same,
     shell_word,
 )
 from fanout.journal.samples import Samples, check_samples
@@ -46,6 +47,7 @@ __all__ = [
     "SyncListener",
     "Tally",
     "check_samples",
+    "command_of_same",
     "decode_line",
     "is_locked",
     "iter_lines",

@@ -6,6 +6,7 @@ import contextlib
 import json
 import secrets
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,29 @@ def _read_json(text: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise msgspec.DecodeError(str(error)) from error
     return state
+
+
+# Options that a run over the same queue must have, or it would send something else, or elsewhere.
+_SENT_ALIKE = (
+    *("key", "select", "format", "qualifier", "invocation_type", "client_context", "tenant_id", "stream"),
+    *("durable", "durable_expr", "batch", "batch_bytes", "batch_shape", "batch_input", "batch_reply"),
+    *("bisect", "idempotent", "local", "profile", "region", "endpoint_url"),
+)
+_OPTIONS = {"durable_expr": "--durable-name"}  # whose name on the command line is another
+
+
+def command_of_same(state: Mapping[str, Any], location: str) -> str:
+    """The ``fanout run`` that sends what this run sent, from the same input, into a directory of its own."""
+    words = ["fanout", "run", str(state.get("function")), location]
+    options = state.get("options") or {}
+    for name in _SENT_ALIKE:
+        value, option = options.get(name), _OPTIONS.get(name, f"--{name.replace('_', '-')}")
+        if value is True:
+            words.append(option)
+        elif value is not None and value is not False and value != ():
+            is_text = isinstance(value, str | int | float)
+            words += [option, str(value) if is_text else msgspec.json.encode(value).decode()]
+    return " ".join(shlex.quote(word) for word in words)
 
 
 def shell_word(directory: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import msgspec
 
 from fanout import exit_codes
 from fanout.cost import CostEstimate
-from fanout.journal import shell_word
+from fanout.journal import command_of_same, shell_word
 from fanout.model import STATUS_GROUPS
 from fanout.quantities import milliseconds, percent
 from fanout.stats import Execution, FailureCluster, Stats
@@ -181,7 +180,7 @@ class RunTotals:
                 if chosen == "failed":  # what may have run is sent again by name alone
                     commands.append(f"fanout redrive {quoted}")
             elif self.resume_command is None:  # what failed is in the queue again
-                commands.append(f"fanout run {shlex.quote(self.function)} {shlex.quote(location)}")
+                commands.append(command_of_same(self.run, location))
             commands.append(f"fanout export {quoted} --status {chosen}")
         return [*commands, f"fanout report {quoted} --html"]
 
