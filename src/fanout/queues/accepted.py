@@ -65,6 +65,8 @@ class AcceptedCalls:
                 self._remove()
                 self._database = self._open()
         except sqlite3.DatabaseError:  # damaged, or none of ours
+            with contextlib.suppress(AttributeError):  # it was not even opened
+                self._database.close()
             self._remove()
             try:
                 self._database = self._open()
@@ -181,18 +183,22 @@ class AcceptedCalls:
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        for statement in (
-            "PRAGMA journal_mode=WAL",
-            "PRAGMA synchronous=NORMAL",
-            "PRAGMA cache_size=-16000",
-            "CREATE TABLE IF NOT EXISTS state(name TEXT PRIMARY KEY, value)",
-            f"CREATE TABLE IF NOT EXISTS calls({_CALLS})",
-            "CREATE INDEX IF NOT EXISTS by_request ON calls(request_id)",
-            "CREATE TABLE IF NOT EXISTS stale(request_id TEXT)",
-            "CREATE INDEX IF NOT EXISTS stale_requests ON stale(request_id)",
-            "INSERT OR IGNORE INTO state VALUES('offset',0),('last_at',0),('last',x'')",
-        ):
-            database.execute(statement)
+        try:
+            for statement in (
+                "PRAGMA journal_mode=WAL",
+                "PRAGMA synchronous=NORMAL",
+                "PRAGMA cache_size=-16000",
+                "CREATE TABLE IF NOT EXISTS state(name TEXT PRIMARY KEY, value)",
+                f"CREATE TABLE IF NOT EXISTS calls({_CALLS})",
+                "CREATE INDEX IF NOT EXISTS by_request ON calls(request_id)",
+                "CREATE TABLE IF NOT EXISTS stale(request_id TEXT)",
+                "CREATE INDEX IF NOT EXISTS stale_requests ON stale(request_id)",
+                "INSERT OR IGNORE INTO state VALUES('offset',0),('last_at',0),('last',x'')",
+            ):
+                database.execute(statement)
+        except sqlite3.Error:
+            database.close()
+            raise
         return database
 
     def _remove(self) -> None:
