@@ -204,7 +204,8 @@ def _refuse_other_files(path: Path) -> None:
 def _refuse_a_run(path: Path) -> None:
     """Nothing of an earlier run is ever overwritten; one killed before its run.json was there is none."""
     if (path / STATE_FILE).exists():
-        how = f"go on with `fanout resume {shell_word(path)}`, or choose another --out"
+        command = f"`fanout resume {shell_word(path)}` (in a program: resume=True)"
+        how = f"go on with {command}, or choose another --out"
         raise JournalError(f"{path} holds a run already: {how}")
     outcomes = path / OUTCOMES_FILE
     if outcomes.exists() and outcomes.stat().st_size:
