@@ -8,6 +8,7 @@ from fanout.commands.options import RunOptions
 from fanout.commands.workers import check_workers
 from fanout.config import check_hedge
 from fanout.dispatcher.batcher import plan_of
+from fanout.dispatcher.budget import check_own_transport
 from fanout.dispatcher.calls import CallMaker
 from fanout.errors import ConfigError
 from fanout.function_name import split_qualifier
@@ -15,7 +16,11 @@ from fanout.invoke_request import build_template
 
 
 def check_options(options: RunOptions) -> None:
-    """Raise ConfigError for options that exclude one another, or that no call can have."""
+    """Raise ConfigError for options that exclude one another, or that no call can have.
+
+    It comes before run.json says that anything is running.
+    """
+    options.price_table()
     calls = options.calls
     check_hedge(is_hedged=calls.hedge, may_repeat=calls.idempotent or options.durable)
     if options.durable and options.is_batched:
@@ -32,6 +37,8 @@ def check_options(options: RunOptions) -> None:
             stream=calls.stream,
         )
     check_workers(options)
+    if options.own_transport is not None:
+        check_own_transport(calls)
     CallMaker(calls)
     plan_of(calls)
 

@@ -215,7 +215,10 @@ class _Resume:
         if run_dir.has_windows or self._options.uses_workers:
             run_dir.begin_windows(0, ranges_of(known.suspects()))
         is_planned = {"is_planned": False} if run_dir.state.get("is_planned") else {}  # a canary no more
-        run_dir.write_state({"state": "running", "finished_at": None, "options": kept, **is_planned})
+        named: dict[str, object] = {"name": given["name"]} if "name" in given else {}
+        if "label" in given:
+            named["labels"] = self._options.label_map()
+        run_dir.write_state({"state": "running", "finished_at": None, "options": kept, **is_planned, **named})
 
     def _session(self, history: History, intake: Any = None) -> RunSession:
         return RunSession(

@@ -32,6 +32,14 @@ TIMEOUT_SLACK_S = 15.0  # above the function's own: set-up of an environment, an
 _CONNECTIONS_AT_MOST = 100_000
 
 
+def check_own_transport(options: Options) -> None:
+    """Raise ConfigError for options that need Lambda's limits: a transport of the caller's own has none."""
+    if parse_concurrency(options.concurrency).fixed is None:
+        raise ConfigError("concurrency must be a number with a transport of your own")
+    if options.leave is not None:
+        raise ConfigError("leave needs Lambda's limits, and a transport of your own has none")
+
+
 class Budget:
     """An async context manager over the AWS session, the limits and the transport.
 
@@ -63,10 +71,7 @@ class Budget:
         options = self._options
         async with AsyncExitStack() as stack:
             if self._own_transport is not None:
-                if self._asked.fixed is None:
-                    raise ConfigError("concurrency must be a number with a transport of your own")
-                if options.leave is not None:
-                    raise ConfigError("leave needs Lambda's limits, and a transport of your own has none")
+                check_own_transport(options)
                 self.quotas = self._assumed()
             else:
                 self._session = await stack.enter_async_context(
@@ -239,8 +244,8 @@ class Budget:
         asked = parse_concurrency(options.concurrency)
         if concurrency is not None and asked.file is not None:
             raise ConfigError(f"concurrency is {concurrency!r}: give a number, a share or auto")
-        if self._own_transport is not None and asked.fixed is None:
-            raise ConfigError("concurrency must be a number with a transport of your own")
+        if self._own_transport is not None:
+            check_own_transport(options)
         self._options, self._asked = options, asked
         if concurrency is not None:
             replies = self.quotas.replies
