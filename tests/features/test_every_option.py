@@ -7,6 +7,7 @@ stand in ``ELSEWHERE`` with the file that tests them.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import Any, Literal
 import pytest
 
 import fanout
-from fanout.commands.options import KEPT_ON_RESUME, RunKeywords, RunOptions
+from fanout.commands.changes import Changes
+from fanout.commands.options import KEPT_ON_RESUME, OF_WHOLE_RUNS, RunKeywords, RunOptions
+from fanout.commands.redrive import redrive
 from fanout.commands.session import RunSession
 from fanout.model import Reply
-from tests.scripted import Scripted, ok
+from fanout.runs.audience import Audience
+from tests.scripted import Call, Scripted, function_error, ok
 
 Way = Literal["path", "list", "async generator"]
 RECORDS = [{"id": str(number)} for number in range(6)]
@@ -146,13 +150,14 @@ def test_the_table_has_every_option() -> None:
     assert all((root / place).exists() for place in ELSEWHERE.values())
 
 
-@pytest.mark.parametrize("way", ["path", "list", "async generator"])
-@pytest.mark.parametrize("verb", ["run", "resume"])
-@pytest.mark.parametrize("name", sorted(VALUES))
-def test_an_option_holds_or_is_refused(
-    name: str, verb: str, way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Never ignored."""
+def _answer(call: Call) -> Reply:
+    """A success of every kind of call, and of a batch of three."""
+    kinds = {"Event": Reply(202), "DryRun": Reply(204)}
+    return kinds.get(call.template.invocation_type) or ok(b"[1,2,3]")
+
+
+def _sessions(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
+    """The options that sessions begin with, from now on."""
     seen: list[RunOptions] = []
     init = RunSession.__init__
 
@@ -160,46 +165,79 @@ def test_an_option_holds_or_is_refused(
         seen.append(options)
         init(self, options, *arguments, **more)
 
-    out, options = (
-        tmp_path / "run",
-        {"concurrency": 1, "report": False, "max_cost": 1.0, **WITH.get(name, {})},
-    )
-    options[name] = VALUES[name]
+    monkeypatch.setattr(RunSession, "__init__", noted)
+    return seen
+
+
+def _reached(seen: list[RunOptions], name: str) -> Any:
+    (options,) = seen
+    if name == "invocation":  # stream, by another name
+        return "stream" if options.calls.stream else None
+    return getattr(options if name in RunOptions.__dataclass_fields__ else options.calls, name)
+
+
+@pytest.mark.parametrize("way", ["path", "list", "async generator"])
+@pytest.mark.parametrize("verb", ["run", "resume"])
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_an_option_holds_or_is_refused(
+    name: str, verb: str, way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never ignored; and what is refused leaves the run as it was."""
+    out = tmp_path / "run"
+    options = {"concurrency": 1, "report": False, "max_cost": 1.0, **WITH.get(name, {}), name: VALUES[name]}
     if verb == "resume":
         first = fanout.run(
             "f", _input(way, tmp_path), out=out, transport=Scripted(), concurrency=1, timeout=1, max_cost=1e-9
         )
         assert (first.state, first.records < len(RECORDS)) == ("halted", True)
-    monkeypatch.setattr(RunSession, "__init__", noted)
-    reply = Reply(202) if name == "invocation_type" else ok(b"[1,2,3]")
-    transport = Scripted(lambda _: reply)
-    is_refused = (
-        name in NOWHERE_HERE
-        or (way != "path" and name in OF_INPUTS)
-        or (verb == "resume" and name in KEPT_ON_RESUME | ALSO_KEPT)
-        or (verb == "resume" and "batch" in WITH.get(name, {}))
-    )
+    seen = _sessions(monkeypatch)
+    transport = Scripted(_answer)
 
     def execute() -> fanout.RunReport:
         return fanout.run(
             "f", _input(way, tmp_path), out=out, resume=verb == "resume", transport=transport, **options
         )
 
-    if is_refused:
+    if (
+        name in NOWHERE_HERE
+        or (way != "path" and name in OF_INPUTS)
+        or (verb == "resume" and (name in KEPT_ON_RESUME | ALSO_KEPT or "batch" in WITH.get(name, {})))
+    ):
         before = (out / "run.json").read_bytes() if verb == "resume" else None
         with pytest.raises((fanout.ConfigError, fanout.SourceError)) as refusal:
             execute()
-        assert before == ((out / "run.json").read_bytes() if out.exists() else None)
         assert "\n" not in str(refusal.value)
+        assert before == ((out / "run.json").read_bytes() if out.exists() else None)
         assert transport.count == 0
         return
-    execute()
+    assert execute().state in ("finished", "halted")
     assert transport.count > 0
-    (reached,) = seen
-    holder: Any = reached if name in RunOptions.__dataclass_fields__ else reached.calls
-    wanted = "stream" if name == "invocation" else name
-    found = getattr(reached.calls if name == "invocation" else holder, wanted)
-    assert found == (True if name == "invocation" else VALUES[name])
+    assert _reached(seen, name) == VALUES[name]
     if name in ("name", "label"):
         state = json.loads((out / "run.json").read_text())
         assert (state["name"], state["labels"]) == (("n", {}) if name == "name" else (None, {"a": "b"}))
+
+
+@pytest.mark.parametrize("name", sorted(set(VALUES) - {"invocation"}))  # a word of fanout.run alone
+async def test_an_option_of_a_redrive_holds_or_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A redrive reads no input and sends a part of a run: what speaks of either is refused."""
+    out = tmp_path / "run"
+    failing = Scripted(lambda _: function_error())
+    await asyncio.to_thread(fanout.run, "f", RECORDS, out=out, transport=failing, concurrency=1, report=False)
+    seen = _sessions(monkeypatch)
+    transport = Scripted(_answer)
+    more = WITH.get(name, {})
+    given: Any = {"concurrency": 1, "report": False, "transport": transport, **more, name: VALUES[name]}
+    refused = KEPT_ON_RESUME | OF_WHOLE_RUNS | ALSO_KEPT
+    if name in refused | {"leave", "prices"} or refused & set(more):
+        before = (out / "run.json").read_bytes()
+        with pytest.raises(fanout.ConfigError) as refusal:
+            await redrive(out, Changes(given=given), Audience())
+        assert "\n" not in str(refusal.value)
+        assert ((out / "run.json").read_bytes(), transport.count) == (before, 0)
+        return
+    assert (await redrive(out, Changes(given=given), Audience())).state == "finished"
+    assert transport.count > 0
+    assert _reached(seen, name) == VALUES[name]

@@ -134,7 +134,7 @@ class LaterCommand(SectionedCommand):
     """A verb on a run: its help leaves out what a run keeps, which is parsed to be refused in words."""
 
     def left_out(self) -> frozenset[str]:
-        """Options that change what is sent."""
-        from fanout.commands.options import KEPT_ON_RESUME
+        """Options that change what is sent; of a redrive those too that are said of a whole run."""
+        from fanout.commands.options import KEPT_ON_RESUME, OF_WHOLE_RUNS
 
-        return KEPT_ON_RESUME
+        return KEPT_ON_RESUME | OF_WHOLE_RUNS if self.name == "redrive" else KEPT_ON_RESUME

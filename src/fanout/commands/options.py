@@ -44,6 +44,7 @@ KEPT_ON_RESUME = frozenset(
         "batch_reply",
     }
 )
+OF_WHOLE_RUNS = frozenset({"take", "enough", "threshold", "threshold_abort"})  # and of no redrive
 _NOT_KEPT = frozenset({"scheduler"})  # the cluster of today is not the one of a later resume
 
 

@@ -16,7 +16,7 @@ from fanout.commands.checks import check_durable, check_options
 from fanout.commands.history import spent
 from fanout.commands.local import local_function
 from fanout.commands.on_finish import conclude
-from fanout.commands.options import RunOptions
+from fanout.commands.options import OF_WHOLE_RUNS, RunOptions
 from fanout.commands.recorded_input import location_of
 from fanout.commands.run_state import counts_of, records_read
 from fanout.commands.session import RunSession
@@ -47,6 +47,10 @@ async def redrive(
     ``statuses`` and ``error_types`` choose among them. Raises as ``resume`` does.
     """
     chosen = sorted(statuses_of(statuses))
+    if strange := sorted(OF_WHOLE_RUNS & set(changes.given)):
+        raise ConfigError(
+            f"{strange[0]} is said of a whole run, and a redrive sends a part of it: leave it out"
+        )
     run_dir = RunDir.open(path)
     with ExitStack() as stack:
         stack.enter_context(run_dir.lock())
