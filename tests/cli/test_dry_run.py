@@ -160,7 +160,7 @@ def test_the_library_counts_its_own_records() -> None:
     """Iterables, async ones, and their errors; nothing reaches the transport."""
     transport = Scripted(lambda call: pytest.fail(f"sent {call.body!r}"))
     records = [fanout.Record({"a": 1}, key="x"), fanout.Record(2, key="x"), {1, 2}, b"{"]
-    report = fanout.dry_run("f", records, transport=transport)
+    report = fanout.dry_run("f", records, concurrency=10, transport=transport)
     assert (report.records, report.calls, report.keys_duplicated, report.exit_code) == (4, 2, 1, 1)
     assert report.faults_by_kind == {"InvalidPayload": 1, "InvalidJson": 1}
 
@@ -168,7 +168,7 @@ def test_the_library_counts_its_own_records() -> None:
         for n in range(3000):
             yield n
 
-    found = fanout.dry_run("f", produce(), batch=1000, transport=transport)
+    found = fanout.dry_run("f", produce(), batch=1000, concurrency=10, transport=transport)
     assert (found.records, found.calls, found.ok) == (3000, 3, True)
 
     def breaks() -> Any:
@@ -176,7 +176,9 @@ def test_the_library_counts_its_own_records() -> None:
         raise LookupError("the database went away")
 
     with pytest.raises(LookupError, match="went away"):
-        fanout.dry_run("f", breaks(), transport=transport)
+        fanout.dry_run("f", breaks(), concurrency=10, transport=transport)
+    with pytest.raises(fanout.ConfigError, match="must be a number"):
+        fanout.dry_run("f", [1], transport=transport)
     with pytest.raises(fanout.ConfigError, match=r"fanout\.dry_run"):
         fanout.run("f", [1], dry_run=True, out="r")
     with pytest.raises(fanout.SourceError, match="No such file"):
