@@ -42,8 +42,8 @@ class PlainAIMD:
     def ceiling(self, now_s: float) -> int:
         return int(self._level)
 
-    def on_full(self, in_flight: int, now_s: float) -> int:
-        return int(self._level)
+    def on_full(self, in_flight: int, now_s: float) -> bool:
+        return False  # it grows by successes
 
     def on_peak(self, in_flight: int, now_s: float) -> None:
         pass

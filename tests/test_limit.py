@@ -128,7 +128,8 @@ def test_it_grows_only_while_it_holds_calls_back() -> None:
     for tenth in range(100):
         limit.on_success(tenth / 10, tenth / 10, 3)
     assert limit.ceiling(10.0) == cut
-    assert limit.on_full(cut, 10.0) <= cut + 4  # the time without demand does not count
+    assert limit.on_full(cut, 10.0)
+    assert limit.ceiling(10.0) <= cut + 4  # the time without demand does not count
 
 
 def test_it_stands_still_while_more_is_in_flight_than_it_says() -> None:
@@ -136,7 +137,8 @@ def test_it_stands_still_while_more_is_in_flight_than_it_says() -> None:
     limit = AdaptiveLimit(100)
     cut = throttle(limit, 0.0, accepted=60)
     for tick in range(500):
-        assert limit.on_full(60, tick / 100) == cut
+        assert not limit.on_full(60, tick / 100)
+        assert limit.ceiling(tick / 100) == cut
 
 
 def test_a_limit_that_accepts_nothing_is_asked_more_and_more_rarely() -> None:

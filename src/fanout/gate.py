@@ -80,7 +80,10 @@ class Gate:
         if self._bytes >= self._max_bytes:
             return False
         used = self._used
-        return used < self._limit.ceiling(now_s) or used < self._limit.on_full(used, now_s)
+        limit = self._limit
+        if used < limit.ceiling(now_s):
+            return True
+        return limit.on_full(used, now_s) and used < limit.ceiling(now_s)
 
     def acquire(self, now_s: float) -> None:
         """Take a permit. Only after ``has_room`` said yes for the same ``now_s``."""

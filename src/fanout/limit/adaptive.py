@@ -122,13 +122,15 @@ class AdaptiveLimit:
             return min(ceiling, self._ramp.ceiling(now_s))
         return ceiling
 
-    def on_full(self, in_flight: int, now_s: float) -> int:
-        """Grow, unless something else holds the calls back. Returns the ceiling that follows."""
-        if self._level < self._budget and (elapsed_s := now_s - self._tick_at_s) >= TICK_S:
-            self._tick_at_s = now_s
-            if in_flight == self._ceiling and now_s >= self._paused_until_s:
-                self._grow(min(elapsed_s, _LONGEST_TICK_S))
-        return self.ceiling(now_s)
+    def on_full(self, in_flight: int, now_s: float) -> bool:
+        """Grow, unless something else holds the calls back. Returns whether it has grown."""
+        if self._level >= self._budget or (elapsed_s := now_s - self._tick_at_s) < TICK_S:
+            return False
+        self._tick_at_s = now_s
+        if in_flight != self._ceiling or now_s < self._paused_until_s:
+            return False
+        self._grow(min(elapsed_s, _LONGEST_TICK_S))
+        return True
 
     def on_peak(self, in_flight: int, now_s: float) -> None:
         """New environments were taken."""

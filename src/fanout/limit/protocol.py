@@ -25,8 +25,8 @@ class Limit(Protocol):
     def ceiling(self, now_s: float) -> int:
         """Permits allowed in use now. Cheap; never negative."""
 
-    def on_full(self, in_flight: int, now_s: float) -> int:
-        """The limit alone keeps a call back: the only time to grow. Returns the ceiling that follows."""
+    def on_full(self, in_flight: int, now_s: float) -> bool:
+        """The limit alone keeps a call back: the only time to grow. Returns whether it has grown."""
 
     def on_peak(self, in_flight: int, now_s: float) -> None:
         """A permit was taken, and ``peak`` or ``peak_until_s`` asked for it."""

@@ -54,9 +54,9 @@ class LeasedLimit:
     def ceiling(self, now_s: float) -> int:
         return self._ceiling if now_s < self._until_s else 0
 
-    def on_full(self, in_flight: int, now_s: float) -> int:  # noqa: ARG002 - Limit's
+    def on_full(self, in_flight: int, now_s: float) -> bool:  # noqa: ARG002 - Limit's
         self.is_full = True
-        return self.ceiling(now_s)
+        return False
 
     def on_peak(self, in_flight: int, now_s: float) -> None:
         """Never: scaling is the coordinator's affair."""
