@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Sequence
 
 from fanout.dispatcher import Call, InputRecord
@@ -18,7 +17,7 @@ class RunReceiver:
 
     ``not_sent`` collects the seqs that were pulled and certainly did not run when the run stopped;
     ``refused`` those whose outcome is the refusal that stopped it. ``stop`` is called when the feed must
-    pull nothing more; ``calls_left`` says how many more calls may be out (the spending cap).
+    pull nothing more; ``calls_left`` says how many more calls may be out, where there is a spending cap.
     ``on_delivered`` hears of outcomes when their calls end, however long the ledger holds them.
     """
 
@@ -27,7 +26,7 @@ class RunReceiver:
         ledger: Ledger,
         outputs: OutputFiles | None,
         stop: Callable[[], None],
-        calls_left: Callable[[], int] = lambda: sys.maxsize,
+        calls_left: Callable[[], int] | None = None,
         on_delivered: Callable[[Sequence[Outcome]], None] | None = None,
     ) -> None:
         self.calls_left = calls_left
@@ -46,7 +45,7 @@ class RunReceiver:
 
     @property
     def has_room(self) -> bool:
-        return not self.ledger.is_backed_up and self.calls_left() > 0
+        return not self.ledger.is_backed_up and (self.calls_left is None or self.calls_left() > 0)
 
     def admit(self, record: InputRecord) -> bool:
         """Tell the ledger that a record may be sent now; if it cannot keep that, nothing is sent."""

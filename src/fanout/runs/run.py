@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from math import ceil, inf
 from typing import Any
 
@@ -48,6 +48,15 @@ class ThrottleCount(Hooks):
 
     def on_throttle(self, reason: str) -> None:
         self._stats.note_throttle(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Records that have an outcome, the calls that carried them, and how many did not succeed."""
+
+    records: int = 0
+    calls: int = 0
+    failed: int = 0
 
 
 class _CutOff(Exception):
@@ -103,11 +112,8 @@ class Run:
         self._is_cut = False
         self._timer: asyncio.TimerHandle | None = None
         self._done = anyio.Event()
-        self._committed = 0
-        self._not_ok = 0  # of those committed
-        self._finished = 0
-        self._calls = 0
-        self._failed = 0
+        self._before = Done()  # what earlier sessions had done
+        self._suspects = 0  # committed ones that may have run in an earlier session, and were not sent
         self._ended_well = 0  # records that have succeeded, committed or not
         self._listener_error: Exception | None = None  # of a callback: it ends the run
 
@@ -158,6 +164,8 @@ class Run:
             concurrency=tuning.concurrency, rate=tuning.rate, retries=tuning.retries, pause=tuning.pause
         )
         self._rules = tuning.apply_to(self._rules)
+        if self._receiver is not None:
+            self._receiver.calls_left = self._cap()
         if tuning.deadline is not None:
             self._deadline_s = tuning.deadline
             self._feed.deadline_s = dispatcher.engine.clock() + tuning.deadline
@@ -222,7 +230,18 @@ class Run:
     @property
     def session_counts(self) -> tuple[int, int]:
         """How many records have ended well in this session, and how many have not."""
-        return self._committed - self._not_ok, self._not_ok
+        done = self._of_session()
+        return done.records - done.failed, done.failed
+
+    def _of_session(self) -> Done:
+        """What is committed of this session."""
+        stats, before = self.stats, self._before
+        records = stats.done
+        return Done(
+            records=records - before.records,
+            calls=records - stats.carried - before.calls,
+            failed=stats.failed - before.failed,
+        )
 
     async def execute(self, intake: RunIntake) -> RunResult:
         """Run to the end, whichever it is.
@@ -233,6 +252,7 @@ class Run:
         self._intake = intake
         dispatcher = self._dispatcher
         meta: dict[str, object] = {}
+        self._before = self._of_session()
         self.stats.begin_session(self.started_s)  # a pause since an earlier session has no length
         try:
             with suppress(_CutOff):
@@ -269,12 +289,12 @@ class Run:
 
     async def _drive(self, dispatcher: IntakeDispatcher, intake: RunIntake) -> None:
         self._ledger = ledger = await self._open_ledger(self._on_commit, self._on_ledger_failure)
-        self._ended_well = self.stats.done - self.stats.failed  # of earlier sessions
+        self._ended_well = self._succeeded  # of earlier sessions
         self._receiver = receiver = RunReceiver(
             ledger,
             self._outputs,
             self._close_feed,
-            self._calls_left,
+            self._cap(),
             None if self._rules.enough is None else self._on_delivered,
         )
         receiver.is_cut = self._is_cut
@@ -317,11 +337,16 @@ class Run:
         if self._is_cut:
             raise _CutOff
 
+    def _cap(self) -> Callable[[], int] | None:
+        """What says how many more calls may start; None without a spending cap."""
+        return None if self._rules.max_cost_usd is None else self._calls_left
+
     def _calls_left(self) -> int:
-        if self._rules.max_cost_usd is None or self._intake is None:
-            return sys.maxsize
-        out = self._pending() - (0 if self._feed is None else self._feed.forming)
-        size = self._finished / self._calls if self._calls else self._dispatcher.options.batch or 1
+        assert self._intake is not None
+        done = self._of_session()
+        out = self._intake.handed_out - done.records - (0 if self._feed is None else self._feed.forming)
+        calls = done.calls - self._suspects
+        size = (done.records - self._suspects) / calls if calls else self._dispatcher.options.batch or 1
         return self._rules.calls_left(
             spent_usd=self._spending.usd or 0.0,
             in_flight=ceil(out / max(1.0, size)),
@@ -359,15 +384,14 @@ class Run:
             self._feed.wake()
 
     def _on_commit(self, outcomes: Sequence[Outcome]) -> None:
-        self._committed += len(outcomes)
         others = outcomes
+        failed = self.stats.failed
         if isinstance(outcomes, OutcomeBlock):
             others = outcomes.special()
             self.stats.add_plain(outcomes.plain, outcomes.durations_ms, outcomes.plain_at)
-            self._finished += len(outcomes.durations_ms)
-            self._calls += len(outcomes.durations_ms)
-        self._not_ok += sum(not outcome.ok for outcome in others)
         self.stats.add_many(others)
+        if self.stats.failed > failed:  # a suspect is unknown
+            self._suspects += sum(_is_suspect(outcome) for outcome in others)
         self._spending.add(outcomes)
         try:
             if self._listener_error is None:
@@ -375,7 +399,6 @@ class Run:
         except Exception as error:  # noqa: BLE001 - a callback's; the ledger must not break of it
             self._listener_error = error
             self._done.set()
-        self._count(others)  # needed or not: a rule may be tuned later
         if self._rules.is_needed and self._stop is None:
             self._check_rules()
         self._wake_feed()
@@ -391,21 +414,13 @@ class Run:
         if enough is not None and self._ended_well >= enough and self._stop is None:
             self.stop("enough", enough_said(enough))
 
-    def _count(self, outcomes: Sequence[Outcome]) -> None:
-        """Count what stop rules judge by."""
-        for outcome in outcomes:
-            if outcome.error is not None and outcome.error.type == MAY_HAVE_RUN.type:
-                continue  # left unknown by an earlier session: it says nothing of the function now
-            self._finished += 1
-            self._calls += outcome.batch is None or outcome.batch.index == 0
-            self._failed += outcome.status not in OK_STATUSES
-
     def _check_rules(self) -> None:
+        done, suspects = self._of_session(), self._suspects  # which say nothing of the function now
         broken = self._rules.broken_by(
-            failed=self._failed,
-            finished=self._finished,
+            failed=done.failed - suspects,
+            finished=done.records - suspects,
             cost_usd=self._spending.usd,
-            calls=self._calls,
+            calls=done.calls - suspects,
         )
         broken = broken or self._rules.stop_for(self.stats)
         if broken is not None:
@@ -486,7 +501,11 @@ class Run:
     def _pending(self) -> int:
         """How many records of this session were handed out and have no outcome in the ledger."""
         assert self._intake is not None
-        return self._intake.handed_out - self._committed
+        return self._intake.handed_out - self._of_session().records
+
+
+def _is_suspect(outcome: Outcome) -> bool:
+    return outcome.error is not None and outcome.error.type == MAY_HAVE_RUN.type
 
 
 def _only(error: BaseException) -> BaseException:

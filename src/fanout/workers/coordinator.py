@@ -474,8 +474,11 @@ class CrewFeed:
         room, room_bytes = member.window.room(member.report.held, permits), MOST_BYTES
         handed_over: dict[int, InputRecord | Item] = {}
         self._read_ahead()
+        calls_left = self._receiver.calls_left  # where there is a spending cap
         while len(handed_over) < room and room_bytes > 0:
-            most = min(room - len(handed_over), self._receiver.calls_left())
+            most = room - len(handed_over)
+            if calls_left is not None:
+                most = min(most, calls_left())
             if most <= 0:
                 break
             taken, n_bytes = self._take_plain(order, most, room_bytes)
