@@ -203,6 +203,26 @@ async def test_a_slow_input_waits_for_so_long_and_no_longer() -> None:
     assert [round(s - began_s, 1) for s in at] == [0.5, 1.1]
 
 
+async def test_of_batches_that_wait_the_oldest_goes_first() -> None:
+    """Records of several parameters fill several batches, and each waits no longer than asked."""
+    at: list[float] = []
+
+    def answer(call: Call) -> Reply:
+        at.append(asyncio.get_running_loop().time())
+        return _doubled(call)
+
+    async def slow() -> AsyncIterator[Record]:
+        for n in range(6):
+            yield Record(n, qualifier=f"v{n % 3}")
+            await asyncio.sleep(0.3)
+
+    transport = Scripted(answer)
+    began_s = asyncio.get_running_loop().time()
+    await _map(transport, slow(), batch=10, batch_shape="array", batch_wait=1.0)
+    assert transport.bodies == [[0, 3], [1, 4], [2, 5]]
+    assert [round(s - began_s, 1) for s in at] == [1.0, 1.3, 1.6]
+
+
 async def test_concurrent_invokes_share_a_call() -> None:
     """Full at once, else after batch_wait; a caller who was cancelled leaves the batch."""
     transport = Scripted(_doubled)

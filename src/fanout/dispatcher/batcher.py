@@ -79,7 +79,8 @@ class Batcher:
         self._has_names = plan.shape == "sqs"
         self._empty_bytes = self._shape.empty_bytes
         self._size = plan.size
-        self._forming: dict[int, _Forming] = {}  # by the identity of the template, which it keeps
+        # By the identity of the template, which it keeps; the oldest first, as they all wait equally long.
+        self._forming: dict[int, _Forming] = {}
 
     @property
     def count(self) -> int:
@@ -87,9 +88,18 @@ class Batcher:
         return sum(len(forming.records) for forming in self._forming.values())
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no record waits."""
+        return not self._forming
+
+    @property
     def due_s(self) -> float | None:
         """When the next unfilled batch goes out."""
-        return min((forming.due_s for forming in self._forming.values()), default=None)
+        oldest = self._oldest()
+        return None if oldest is None else oldest.due_s
+
+    def _oldest(self) -> _Forming | None:
+        return next(iter(self._forming.values()), None)
 
     def add(self, feed: Feed, record: InputRecord, now_s: float) -> Call | None:
         """Put a record into a batch. Returns a call that is complete: a full batch, or a fault by itself."""
@@ -147,10 +157,10 @@ class Batcher:
 
     def due(self, feed: Feed, now_s: float, *, is_last: bool) -> Call | None:
         """A batch that has waited long enough, or with ``is_last`` any."""
-        for forming in self._forming.values():
-            if is_last or forming.due_s <= now_s or len(forming.records) >= self.plan.size:
-                return self._complete(feed, forming, now_s)
-        return None
+        oldest = self._oldest()
+        if oldest is None or not (is_last or oldest.due_s <= now_s):
+            return None
+        return self._complete(feed, oldest, now_s)
 
     def part(self, call: Call, indexes: Sequence[int]) -> Call:
         """A call of some records of another, with what that one went through; its batch is a new one."""

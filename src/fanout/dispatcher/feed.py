@@ -201,7 +201,7 @@ class RecordFeed(Feed):
         return (
             self.outstanding == 0
             and (self.is_closed or self.intake.has_ended)
-            and (self.batcher is None or not self.batcher.count)
+            and (self.batcher is None or self.batcher.is_empty)
         )
 
     def pull(self, now_s: float) -> Call | None:

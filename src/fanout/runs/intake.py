@@ -8,6 +8,7 @@ passes over what is finished, applies the selection, marks suspects, and ends wi
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Container, Iterator, Sequence, Sized
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -91,6 +92,11 @@ class Intake:
         self._length = len(payloads) if source is None and isinstance(payloads, Sized) else None
         self._is_again = again is not None
         self._selector = None if selector is None or selector.is_identity else selector
+        self._record_of: Callable[[int, Any], InputRecord] = self._of_payload
+        if source is not None:
+            self._record_of = partial(record_of_item, self._selector)
+        elif again is not None:
+            self._record_of = _as_it_was
         self._take = take
         self._skip = skip
         self._suspects = suspects
@@ -194,11 +200,7 @@ class Intake:
             return False
         return True
 
-    def _record_of(self, seq: int, found: Any) -> InputRecord:
-        if isinstance(found, Item):
-            return record_of_item(self._selector, seq, found)
-        if isinstance(found, InputRecord):
-            return found
+    def _of_payload(self, seq: int, found: Any) -> InputRecord:
         record = record_of(seq, found)
         return record if self._selector is None else selected(self._selector, record)
 
@@ -244,6 +246,10 @@ class Intake:
     def _is_read(self) -> bool:
         supply = self._supply
         return supply.is_exhausted if isinstance(supply, BlockSupply) else supply.has_ended
+
+
+def _as_it_was(seq: int, record: InputRecord) -> InputRecord:  # noqa: ARG001 - it has its own
+    return record
 
 
 def selected(selector: Selector, record: InputRecord) -> InputRecord:
