@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -90,8 +91,8 @@ def test_what_a_redrive_may_choose() -> None:
 def test_a_spending_cap_holds_calls_back_before_it_is_passed() -> None:
     """Spent, and in flight at the mean, and one more; but one call may always be out."""
     rules = StopRules(max_cost_usd=1.0)
-    assert rules.may_start(spent_usd=0.0, in_flight=9, call_usd=0.1)
-    assert not rules.may_start(spent_usd=0.0, in_flight=10, call_usd=0.1)
-    assert not rules.may_start(spent_usd=0.95, in_flight=1, call_usd=0.1)
-    assert rules.may_start(spent_usd=0.95, in_flight=0, call_usd=5.0)
-    assert StopRules().may_start(spent_usd=99.0, in_flight=9, call_usd=9.0)
+    assert rules.calls_left(spent_usd=0.0, in_flight=9, call_usd=0.1) == 1
+    assert rules.calls_left(spent_usd=0.0, in_flight=10, call_usd=0.1) == 0
+    assert rules.calls_left(spent_usd=0.95, in_flight=1, call_usd=0.1) == 0
+    assert rules.calls_left(spent_usd=0.95, in_flight=0, call_usd=5.0) == 1
+    assert StopRules().calls_left(spent_usd=99.0, in_flight=9, call_usd=9.0) == sys.maxsize

@@ -81,10 +81,6 @@ class Shape:
         """The payload of a call that carries these elements, in their order."""
         return self._prefix + b",".join(elements) + self._suffix
 
-    def payload_bytes(self, elements_bytes: int, count: int) -> int:
-        """The size of such a payload, from the sum of its elements' sizes and their number."""
-        return self.empty_bytes + elements_bytes + max(0, count - 1)
-
 
 def shape_of(plan: BatchPlan, sqs: SqsAttributes | None = None) -> Shape:
     """The shape that a plan asks for. ``sqs`` is needed for shape ``sqs`` alone."""

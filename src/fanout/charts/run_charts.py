@@ -18,7 +18,6 @@ from fanout.stats.text import printable
 
 _MOST_POINTS = 300
 _MOST_BARS = 60
-_MOST_REASONS = 6
 _FEWEST_POINTS = 12
 _HUES = ("amber", "red", "violet", "teal", "blue", "grey")
 _LOOKS = {  # of an execution: the hue, and whether it is drawn as a square

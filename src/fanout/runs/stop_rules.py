@@ -54,15 +54,11 @@ class StopRules:
             or self.aborts_at_thresholds
         )
 
-    def may_start(self, *, spent_usd: float, in_flight: int, call_usd: float) -> bool:
-        """Whether one more call stays below the spending cap, with those in flight at ``call_usd`` each.
+    def calls_left(self, *, spent_usd: float, in_flight: int, call_usd: float) -> int:
+        """How many more calls stay below the spending cap, with those in flight at ``call_usd`` each.
 
         One call may always be out, so that a small cap cannot lock a run.
         """
-        return self.calls_left(spent_usd=spent_usd, in_flight=in_flight, call_usd=call_usd) > 0
-
-    def calls_left(self, *, spent_usd: float, in_flight: int, call_usd: float) -> int:
-        """As ``may_start``: how many more calls may start."""
         cap = self.max_cost_usd
         if cap is None:
             return sys.maxsize

@@ -21,7 +21,7 @@ from fanout.dispatcher.budget import Budget
 from fanout.errors import FanoutError
 from fanout.transports import Transport
 from fanout.version import version
-from fanout.workers.messages import Greeting, Lease, Order, Report, Settings, unpacked, unpacked_lines
+from fanout.workers.messages import Greeting, Order, Report, Settings, unpacked, unpacked_lines
 from fanout.workers.seams import HandedIntake, LeasedBudget, LineReceiver
 
 _ALONE_S = 30.0  # without an order for so long, the coordinator is gone
@@ -259,6 +259,3 @@ class WorkerActor:
         """See Worker."""
         assert self._worker is not None
         return encode(await self._worker.exchange(msgspec.msgpack.decode(order, type=Order)))
-
-
-__all__ = ["Lease", "Worker", "WorkerActor"]
