@@ -219,7 +219,7 @@ def _steady_per_s(outcomes: Path) -> float:
     """Records a second in the middle of the run: between its first and its last fifth."""
     import msgspec
 
-    from fanout.stats.replay import unix_s
+    from fanout.quantities import unix_s
 
     class Line(msgspec.Struct):
         started_at: str

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fanout.model import STATUSES, ErrorDetail, Outcome, Status
 from fanout.quantities import between, dollars, milliseconds, number, percent, seconds
-from fanout.stats import Sample, Stats, TimelineWriter, printable, read_timeline, replay
+from fanout.stats import Sample, Stats, TimelineWriter, printable, read_timeline, stats_of
 from fanout.stats.failures import MOST_CLUSTERS, OTHER, top_frame
 from fanout.stats.histogram import ERROR
 from fanout.stats.reservoir import MOST_EXECUTIONS, MOST_SLOWEST
@@ -303,7 +303,7 @@ def test_replay_equals_watching(tmp_path: Path) -> None:
                 outcomes.append(done)
             live.note_throttle("ReservedFunctionConcurrentInvocationLimitExceeded")
             writer.append(sample(live, START_S + second + 1, in_flight=second))
-    told = replay(outcomes, read_timeline(path), started_s=START_S)
+    told = stats_of(outcomes, read_timeline(path), started_s=START_S)
     assert told.counts == live.counts
     assert told.latency_ms() == live.latency_ms()
     assert told.throttles == live.throttles
@@ -319,7 +319,7 @@ def test_replay_of_a_resumed_run_leaves_the_pause_out(tmp_path: Path) -> None:
     for begun_s in (START_S, START_S + 1000):
         with TimelineWriter(path, begun_s=begun_s) as writer:
             writer.append(Sample(t=begun_s + 2, in_flight=1, limit=10, cause="account", throttles={"a": 3}))
-    told = replay([outcome(0)], read_timeline(path), started_s=START_S)
+    told = stats_of([outcome(0)], read_timeline(path), started_s=START_S)
     assert told.throttles == {"a": 6}
     assert told.elapsed_s == pytest.approx(4.0)
 
@@ -335,7 +335,7 @@ def test_throttles_of_a_resumed_run_count_once(tmp_path: Path) -> None:
                 live.note_throttle("a")
             writer.append(sample(live, begun_s + 1))
     assert live.throttles == {"a": 12}
-    assert replay([outcome(0)], read_timeline(path), started_s=START_S).throttles == {"a": 12}
+    assert stats_of([outcome(0)], read_timeline(path), started_s=START_S).throttles == {"a": 12}
 
 
 def test_replay_of_a_killed_session_counts_its_last_moment(tmp_path: Path) -> None:
@@ -345,11 +345,11 @@ def test_replay_of_a_killed_session_counts_its_last_moment(tmp_path: Path) -> No
         writer.append(Sample(t=START_S + 1))
     first = [outcome(0), outcome(1, started_at=stamp(1.5))]
     with TimelineWriter(path, begun_s=START_S + 3000) as writer:
-        resumed = replay(first, list(read_timeline(path))[:2], started_s=START_S)
+        resumed = stats_of(first, list(read_timeline(path))[:2], started_s=START_S)
         resumed.begin_session(START_S + 3000)
         resumed.add(outcome(2, started_at=stamp(3000.2)))
         writer.append(sample(resumed, START_S + 3002))
-    told = replay([*first, outcome(2, started_at=stamp(3000.2))], read_timeline(path), started_s=START_S)
+    told = stats_of([*first, outcome(2, started_at=stamp(3000.2))], read_timeline(path), started_s=START_S)
     assert resumed.elapsed_s == pytest.approx(3.6)
     assert told.elapsed_s == resumed.elapsed_s
 
@@ -367,7 +367,7 @@ def test_a_timeline_that_cannot_be_written_costs_the_timeline_only(tmp_path: Pat
 def test_replay_without_a_timeline() -> None:
     """Without one the course is made of the outcomes alone; gaps are one bin, nothing is known of limits."""
     outcomes = [outcome(seq, started_at=stamp(seq * 10), throttles=1) for seq in range(5)]
-    told = replay(outcomes, (), started_s=START_S)
+    told = stats_of(outcomes, (), started_s=START_S)
     assert told.done == 5
     assert told.elapsed_s == pytest.approx(40.1)
     assert told.throttles == {"unknown": 5}
@@ -378,14 +378,14 @@ def test_replay_without_a_timeline() -> None:
 
 def test_replay_of_nothing() -> None:
     """A run without outcomes has figures, all of them zero."""
-    told = replay((), (), started_s=START_S)
+    told = stats_of((), (), started_s=START_S)
     assert (told.done, told.elapsed_s, told.latency_ms()["p99"]) == (0, 0.0, 0.0)
 
 
 def test_replay_with_strange_times() -> None:
     """Times that are none, or from another century, cost no record."""
     outcomes = [outcome(0, started_at="yesterday"), outcome(1, started_at=None, duration_ms=None), outcome(2)]
-    assert replay(outcomes, (), started_s=START_S).done == 3
+    assert stats_of(outcomes, (), started_s=START_S).done == 3
 
 
 def test_a_torn_timeline_is_read_and_continued(tmp_path: Path) -> None:

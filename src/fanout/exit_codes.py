@@ -1,4 +1,7 @@
-"""Exit codes of the command: the meaning of each number. ``runs.result.ending`` chooses that of a run."""
+"""Exit codes of the command: the meaning of each number.
+
+``runs.result.state_and_exit_code`` chooses that of a run.
+"""
 
 from __future__ import annotations
 

@@ -6,9 +6,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 
-def iso(unix_s: float) -> str:
-    """A moment in UTC, as ISO 8601 with milliseconds."""
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def iso(at_s: float) -> str:
+    """A moment of Unix time in UTC, as ISO 8601 with milliseconds."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def unix_s(text: str) -> float:
+    """Unix time of an ISO 8601 time; 0 when it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def number(value: float) -> str:

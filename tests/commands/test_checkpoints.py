@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import fanout
 from fanout.commands import checkpointer
-from fanout.commands.checkpointer import checkpoint_of, figures_of
+from fanout.commands.checkpointer import checkpoint_of, restored_from
 from fanout.commands.history import History, read_history, spent
 from fanout.cost import meter_of
 from fanout.journal import JournalBlocks, RunDir, SeqSet, replay
@@ -29,8 +29,8 @@ from fanout.model import AttemptEnd, BatchPlace, ErrorDetail, Outcome
 from fanout.payload import append_line
 from fanout.runs import Redrive
 from fanout.stats import Stats
-from fanout.stats.replay import replay_blocks
 from fanout.stats.saved import restore_stats, save_stats
+from fanout.stats.story import stats_of_blocks
 from tests.journal.outcomes import succeeded
 
 _STATUSES = ("succeeded", "succeeded", "succeeded", "function_error", "rejected", "undelivered", "unknown")
@@ -187,7 +187,7 @@ def test_statistics_go_on_as_if_they_had_not_been_saved() -> None:
     """Everything that they know comes back, and what is added later counts alike."""
     pick = random.Random(7)
     outcomes = outcomes_of(pick, 3_000, sends_again=False, odd_key="odd")
-    stats = replay_blocks([outcomes[:500], outcomes[500:2_000]], [], started_s=1_795_248_000.0)
+    stats = stats_of_blocks([outcomes[:500], outcomes[500:2_000]], [], started_s=1_795_248_000.0)
     stats.note_throttle("ConcurrentInvocationLimitExceeded")
     data = msgspec.msgpack.encode(save_stats(stats))
     restored = restore_stats(msgspec.msgpack.decode(data, strict=False))
@@ -230,7 +230,7 @@ def test_a_large_run_leaves_a_checkpoint_that_a_resume_goes_on_from(
     assert (transport.calls, report.counts["succeeded"], report.pending) == (500, count, 0)
     assert reads == [found.position]
     assert report.latency_ms["count"] == count
-    last = figures_of(RunDir.open(out))
+    last = restored_from(RunDir.open(out))
     assert last is not None
     assert last.checkpoint.position == (out / "outcomes.jsonl").stat().st_size
     whole = fanout.RunReport.from_run_dir(out)

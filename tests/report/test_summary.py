@@ -15,7 +15,7 @@ from fanout.report import CostMeter, RunReport
 from fanout.report.html import page
 from fanout.report.totals import SessionTotals
 from fanout.stats import Stats
-from fanout.stats.replay import replay_blocks
+from fanout.stats.story import stats_of_blocks
 from tests.report.realistic import HOSTILE, write_run
 
 START_S = 1_795_248_000.0
@@ -435,5 +435,5 @@ def test_any_journal_is_told_as_it_was_watched(tmp_path: Path) -> None:
         one.started_at = None if seq % 7 == 0 else f"2026-11-21T08:{seq // 60 % 60:02}:{seq * 13 % 60:02}Z"
     for size in (1, 7, 3000):
         blocks = [outcomes[i : i + size] for i in range(0, 3000, size)]
-        told = replay_blocks(blocks, (), started_s=START_S)
+        told = stats_of_blocks(blocks, (), started_s=START_S)
         assert told.done == sum(bin_.finished for bin_ in told.series.bins) == 3000

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import fanout
 from fanout.cli import cli
 from fanout.model import Outcome
-from fanout.runs.result import ending
+from fanout.runs.result import state_and_exit_code
 from tests.scripted import UNAVAILABLE, Scripted, function_error, lost, ok
 
 DEEP = b"[" * 1_100 + b"]" * 1_100
@@ -46,8 +46,8 @@ def test_take_keeps_what_needs_a_second_attempt(
 
 def test_nothing_pending_is_called_finished() -> None:
     """Whatever else went well."""
-    assert ending(None, {"succeeded": 3}) == ("finished", 0)
-    assert ending(None, {"succeeded": 3}, 1) == ("halted", 5)
+    assert state_and_exit_code(None, {"succeeded": 3}) == ("finished", 0)
+    assert state_and_exit_code(None, {"succeeded": 3}, 1) == ("halted", 5)
 
 
 def test_a_selection_holds_for_records_of_a_program(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from fanout.errors import ConfigError
 from fanout.runs import Stop, StopRules, statuses_of
-from fanout.runs.result import ending
+from fanout.runs.result import state_and_exit_code
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_thresholds_that_make_no_sense_are_refused(rules: dict[str, Any]) -> Non
 def test_states_and_exit_codes(reason: str | None, expected: tuple[str, int]) -> None:
     """As the README's table has them."""
     stop = None if reason is None else Stop(reason)
-    assert ending(stop, {"succeeded": 2, "accepted": 1, "valid": 1}) == expected
+    assert state_and_exit_code(stop, {"succeeded": 2, "accepted": 1, "valid": 1}) == expected
 
 
 @pytest.mark.parametrize("status", ["function_error", "rejected", "undelivered", "unknown"])
 def test_a_finished_run_with_failures_exits_1(status: str) -> None:
     """Whatever kind of failure it is."""
-    assert ending(None, {"succeeded": 5, status: 1}) == ("finished", 1)
+    assert state_and_exit_code(None, {"succeeded": 5, status: 1}) == ("finished", 1)
 
 
 def test_what_a_redrive_may_choose() -> None:

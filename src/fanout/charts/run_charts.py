@@ -9,10 +9,9 @@ from itertools import pairwise
 
 from fanout.charts.axes import count_axis, latency_axis, time_axis
 from fanout.charts.drawing import Dots, Drawing, Line, Values
-from fanout.quantities import milliseconds, number, percent, seconds
+from fanout.quantities import milliseconds, number, percent, seconds, unix_s
 from fanout.stats import Stats
 from fanout.stats.histogram import bucket_ms, lower_ms
-from fanout.stats.replay import unix_s
 from fanout.stats.series import Bin, joined
 from fanout.stats.text import printable
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from fanout.commands.options import KEPT_ON_RESUME, Given, RunOptions, is_batched, kept_in
 from fanout.errors import ConfigError
-from fanout.stats.replay import unix_s
+from fanout.quantities import unix_s
 
 MayHaveRun = Literal["send", "skip"]
 Ask = Callable[[int], MayHaveRun]

@@ -106,7 +106,7 @@ def checkpoint_of(
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Restored:
     """The statistics and the cost that a checkpoint holds, to go on with."""
 
     checkpoint: Checkpoint
@@ -114,7 +114,7 @@ class Figures:
     meter: CostMeter
 
 
-def figures_of(run_dir: RunDir) -> Figures | None:
+def restored_from(run_dir: RunDir) -> Restored | None:
     """The figures of a run's checkpoint, where it has one that holds."""
     checkpoint = read_checkpoint(run_dir.path, run_dir.state.get("id"))
     if checkpoint is None:
@@ -126,4 +126,4 @@ def figures_of(run_dir: RunDir) -> Figures | None:
         meter.restore(found["meter"])
     except (KeyError, ValueError, TypeError, IndexError, AttributeError):
         return None
-    return Figures(checkpoint, stats, meter)
+    return Restored(checkpoint, stats, meter)

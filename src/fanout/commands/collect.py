@@ -24,7 +24,7 @@ from fanout.queues.collector import Collector, Counts
 from fanout.queues.event_config import EventConfig
 from fanout.report.summary import RunReport
 from fanout.runs.audience import Audience
-from fanout.runs.result import Stop, ending
+from fanout.runs.result import Stop, state_and_exit_code
 
 _SAY_EVERY_S = 10.0
 
@@ -118,7 +118,7 @@ async def _report(run_dir: RunDir, audience: Audience, stop: CollectionStop) -> 
     """The report of the run as it is now, and its page. A signal gives the exit code, not the run's state."""
     report = await anyio.to_thread.run_sync(_settle, run_dir)
     if stop.reason is not None:
-        report.exit_code = ending(Stop(stop.reason), {})[1]
+        report.exit_code = state_and_exit_code(Stop(stop.reason), {})[1]
     problem = write_page(report)
     if problem is not None:
         audience.say(problem)
@@ -143,7 +143,9 @@ def _settle(run_dir: RunDir) -> RunReport:
     known = replay(run_dir.path, accepts_lost_mark=True)
     counts = counts_of(known)
     is_finished = run_dir.state.get("state") == "finished"
-    run_dir.write_state({"counts": counts, **({"exit_code": ending(None, counts)[1]} if is_finished else {})})
+    run_dir.write_state(
+        {"counts": counts, **({"exit_code": state_and_exit_code(None, counts)[1]} if is_finished else {})}
+    )
     return RunReport.from_run_dir(run_dir.path, is_held_here=True)
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fanout.commands.checkpointer import Figures, figures_of
+from fanout.commands.checkpointer import Restored, restored_from
 from fanout.cost import CostMeter, meter_of
 from fanout.journal import Replay, RunDir, Tally, iter_outcomes, replay
 from fanout.model import Outcome
+from fanout.quantities import unix_s
 from fanout.report.outcomes import JournalTail, SentTwice
-from fanout.stats import Stats, read_timeline
-from fanout.stats import replay as replay_stats
-from fanout.stats.replay import Story, told, unix_s
+from fanout.stats import Stats, read_timeline, stats_of
+from fanout.stats.story import Story, told
 from fanout.stats.timeline import NAME as TIMELINE
 from fanout.stats.timeline import TimelineTail
 
@@ -47,7 +47,7 @@ def read_history(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
 
 def _in_one_pass(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
     refused, statuses = _refused(run_dir), dict[int, str]()
-    found = _figures(run_dir, refused)
+    found = _restored(run_dir, refused)
     started_s, timeline = _begun_s(run_dir), run_dir.path / TIMELINE
     if found is None:
         tally, meter, journal = Tally(), meter_of(run_dir.state), JournalTail(run_dir.path)
@@ -77,9 +77,9 @@ def _in_one_pass(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
     return History(known=known, stats=stats, meter=meter, refused=statuses, is_sent_once=is_sent_once)
 
 
-def _figures(run_dir: RunDir, refused: frozenset[int]) -> Figures | None:
+def _restored(run_dir: RunDir, refused: frozenset[int]) -> Restored | None:
     """What the checkpoint knows; nothing where it counts records that a refusal stopped."""
-    found = figures_of(run_dir)
+    found = restored_from(run_dir)
     if found is None or not refused:
         return found
     finished = found.checkpoint.seqs()
@@ -97,13 +97,13 @@ def _of_latest(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
             else:
                 yield outcome
 
-    stats = replay_stats(outcomes(), read_timeline(path / TIMELINE), started_s=_begun_s(run_dir))
+    stats = stats_of(outcomes(), read_timeline(path / TIMELINE), started_s=_begun_s(run_dir))
     return History(known=known, stats=stats, meter=spent(path, run_dir), refused=statuses, is_sent_once=False)
 
 
 def spent(path: Path, run_dir: RunDir) -> CostMeter:
     """What every outcome of a run cost, also those that others took the place of."""
-    found = figures_of(run_dir)
+    found = restored_from(run_dir)
     if found is None:
         meter, journal = meter_of(run_dir.state), JournalTail(path)
     else:

@@ -30,7 +30,7 @@ from fanout.report.summary import RunReport
 from fanout.report.totals import SessionTotals
 from fanout.runs import Intake, Redrive, Run, RunResult, Spending, statuses_of
 from fanout.runs.audience import Audience
-from fanout.runs.result import ending
+from fanout.runs.result import state_and_exit_code
 from fanout.stats import Stats
 
 
@@ -225,7 +225,7 @@ class _RedriveSession:
             result.counts, self._redone = counts_of(known), known.redone
         result.is_input_exhausted = bool(run_dir.state.get("is_input_exhausted"))
         if result.stop is None:
-            _, result.exit_code = ending(None, result.counts)
+            _, result.exit_code = state_and_exit_code(None, result.counts)
             result.state = "interrupted" if self._before == "running" else self._before
 
     def own_state(self, run: Run, result: RunResult) -> State:

@@ -44,7 +44,7 @@ from fanout.report.summary import RunReport
 from fanout.report.totals import SessionTotals
 from fanout.runs import Intake, Run, RunResult, Spending
 from fanout.runs.audience import Audience
-from fanout.runs.result import ending
+from fanout.runs.result import state_and_exit_code
 
 __all__ = ["Ask", "Changes", "MayHaveRun", "resume"]
 
@@ -257,7 +257,7 @@ class _ResumeSession:
         for status in self._refused_left.values():
             result.counts[status] = result.counts.get(status, 0) + 1
         if result.stop is None:
-            result.state, result.exit_code = ending(None, result.counts, 0, result.shortfalls)
+            result.state, result.exit_code = state_and_exit_code(None, result.counts, 0, result.shortfalls)
 
     def own_state(self, run: Run, result: RunResult) -> State:  # noqa: ARG002 - for redrives
         return {}

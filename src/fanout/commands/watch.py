@@ -9,10 +9,11 @@ from typing import Any
 from fanout.journal import RunDir, is_locked
 from fanout.journal.listing import live_state
 from fanout.model import STATUSES, Outcome
+from fanout.quantities import unix_s
 from fanout.report import RunReport
 from fanout.report.outcomes import JournalTail
 from fanout.stats import Snapshot
-from fanout.stats.replay import Story, unix_s
+from fanout.stats.story import Story
 from fanout.stats.timeline import NAME as TIMELINE
 from fanout.stats.timeline import TimelineTail
 

@@ -11,7 +11,7 @@ from fanout.config import OptionKeywords, Options
 from fanout.dispatcher.call import Call, Feed
 from fanout.dispatcher.engine import Hooks
 from fanout.dispatcher.feed import CallFeed, Receiver, RecordFeed
-from fanout.dispatcher.health import Health, Tally
+from fanout.dispatcher.health import Health, HealthCount
 from fanout.dispatcher.intake import Intake, PayloadIntake
 from fanout.dispatcher.intake_dispatcher import IntakeDispatcher, Load, WorkerLoad
 from fanout.dispatcher.located import check_locations, open_locations
@@ -66,7 +66,7 @@ class Dispatcher(IntakeDispatcher):
         grace: float | None = None,
         **options: Unpack[OptionKeywords],
     ) -> None:
-        self._tally = Tally()
+        self._tally = HealthCount()
         super().__init__(
             Options.of(function, options, transport=transport if isinstance(transport, str) else "direct"),
             transport=None if isinstance(transport, str) else transport,

@@ -20,13 +20,13 @@ from fanout.breaker import Breaker
 from fanout.classify import classify
 from fanout.dispatcher.batcher import Batcher
 from fanout.dispatcher.call import Attempt, Call, Feed
-from fanout.dispatcher.ends import end_by
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.hedges import Hedges, part
 from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.dispatcher.pause import Pause
 from fanout.dispatcher.record import InputRecord
 from fanout.dispatcher.retries import Retries
+from fanout.dispatcher.send_errors import classify_error
 from fanout.dispatcher.turns import Turns
 from fanout.errors import FatalRefusal, OutageError
 from fanout.gate import Gate, Release
@@ -432,7 +432,7 @@ class Engine:
                     reply = await send(template, call.body)
                 classification = classify(reply, template)
             except Exception as error:  # noqa: BLE001 - whatever is raised is this call's end
-                self._settle(attempt, None, end_by(error, self._log))
+                self._settle(attempt, None, classify_error(error, self._log))
             except BaseException as error:
                 if self._abandon(attempt, error):
                     return

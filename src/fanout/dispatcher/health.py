@@ -29,7 +29,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     throttles: int
 
 
-class Tally(Hooks):
+class HealthCount(Hooks):
     """Counts what became of a dispatcher's calls."""
 
     def __init__(self) -> None:

@@ -60,7 +60,7 @@ def _blocks(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
-    from fanout.stats.replay import unix_s
+    from fanout.quantities import unix_s
 
     started = outcome.started_at
     error = outcome.error

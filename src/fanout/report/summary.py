@@ -12,10 +12,11 @@ from fanout.errors import JournalError, RecordsFailed
 from fanout.journal import iter_outcomes
 from fanout.journal.lock import is_locked
 from fanout.model import Outcome
+from fanout.quantities import unix_s
 from fanout.report.outcomes import SentTwice, read_blocks, read_latest_blocks, read_run
 from fanout.report.totals import RunTotals, SessionTotals
 from fanout.stats import Stats, read_timeline
-from fanout.stats.replay import replay_blocks, unix_s
+from fanout.stats.story import stats_of_blocks
 from fanout.stats.timeline import NAME as TIMELINE
 
 if TYPE_CHECKING:
@@ -68,12 +69,12 @@ class RunReport(RunTotals):
             blocks = (
                 meter.watch(read_blocks(run_dir)) if is_first else read_latest_blocks(run_dir, meter.add_many)
             )
-            stats = replay_blocks(blocks, read_timeline(timeline), started_s=started_s)
+            stats = stats_of_blocks(blocks, read_timeline(timeline), started_s=started_s)
         except SentTwice:
             # What was sent again counts by its latest outcome, but was paid for each time.
             meter = meter_of(run, prices)
             blocks = read_latest_blocks(run_dir, meter.add_many)
-            stats = replay_blocks(blocks, read_timeline(timeline), started_s=started_s)
+            stats = stats_of_blocks(blocks, read_timeline(timeline), started_s=started_s)
         return cls(stats, run, run_dir=run_dir, cost=meter.estimate(), session=session)
 
     def render(self, width: int = 80, *, color: bool = False) -> str:

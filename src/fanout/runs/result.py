@@ -69,7 +69,7 @@ class RunResult:
     meta: dict[str, object] = field(default_factory=dict)  # of the function: memory, timeout, limit …
 
 
-def ending(
+def state_and_exit_code(
     stop: Stop | None, counts: Mapping[str, int], pending: int = 0, shortfalls: Sequence[Shortfall] = ()
 ) -> tuple[str, int]:
     """State and exit code of a run. Pure. No run with a pending record is finished, or exits 0.

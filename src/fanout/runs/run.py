@@ -26,7 +26,7 @@ from fanout.runs.intake import MAY_HAVE_RUN, RunIntake
 from fanout.runs.ledger import Ledger, OnCommit, OnFailure
 from fanout.runs.preflight import check_before_flight
 from fanout.runs.receiver import RunReceiver
-from fanout.runs.result import PENDING, RunResult, Shortfall, Stop, ending
+from fanout.runs.result import PENDING, RunResult, Shortfall, Stop, state_and_exit_code
 from fanout.runs.spending import Spending
 from fanout.runs.stop_rules import StopRules, enough_said
 from fanout.runs.tuning import TuneInbox, tuning_of
@@ -466,7 +466,7 @@ class Run:
         if self._stop is None and pending:
             self._stop = PENDING
         shortfalls = self._shortfalls()
-        state, exit_code = ending(self._stop, counts, pending, shortfalls)
+        state, exit_code = state_and_exit_code(self._stop, counts, pending, shortfalls)
         _log.info("%s: %s", state, ", ".join(f"{count} {status}" for status, count in counts.items()))
         return RunResult(
             state=state,

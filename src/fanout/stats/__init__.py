@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fanout.stats.collect import Stats
 from fanout.stats.failures import FailureCluster
-from fanout.stats.replay import replay
 from fanout.stats.reservoir import Execution
 from fanout.stats.snapshot import Snapshot, WorkerPace
+from fanout.stats.story import stats_of
 from fanout.stats.telemetry import CallTrace, Telemetry, inject_trace
 from fanout.stats.text import printable
 from fanout.stats.timeline import Sample, TimelineWriter, read_timeline
@@ -24,5 +24,5 @@ __all__ = [
     "inject_trace",
     "printable",
     "read_timeline",
-    "replay",
+    "stats_of",
 ]

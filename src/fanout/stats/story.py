@@ -1,31 +1,31 @@
-"""The replay of a run from its outcomes and its timeline, as if it were watched live."""
+"""The story of a run, told again from its outcomes and its timeline, as if it were watched live."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 
 from fanout.model import Outcome
+from fanout.quantities import unix_s
 from fanout.stats.collect import Stats
 from fanout.stats.timeline import Sample
 
 BIN_S = 1.0
 
 
-def replay(outcomes: Iterable[Outcome], samples: Iterable[Sample], *, started_s: float) -> Stats:
+def stats_of(outcomes: Iterable[Outcome], samples: Iterable[Sample], *, started_s: float) -> Stats:
     """Feed outcomes, in order of finishing, and samples into a new Stats, merged by time.
 
     An outcome finished at ``started_at`` plus ``duration_ms``; one that has no times finished when
     the one before it did. Without samples a bin is closed every second, with nothing known of the
     limit.
     """
-    return replay_blocks((tuple(outcomes),), samples, started_s=started_s)
+    return stats_of_blocks((tuple(outcomes),), samples, started_s=started_s)
 
 
-def replay_blocks(
+def stats_of_blocks(
     blocks: Iterable[Sequence[Outcome]], samples: Iterable[Sample], *, started_s: float
 ) -> Stats:
-    """As ``replay``, of outcomes that come some thousand at a time.
+    """As ``stats_of``, of outcomes that come some thousand at a time.
 
     Within a block, times are taken to rise, so that few of them need to be read: where the system's
     clock was set back, some outcomes are told a bin too early or too late, and each of them once.
@@ -179,12 +179,3 @@ class Story:
             cause=sample.cause,
             rate_per_s=sample.rate_per_s,
         )
-
-
-def unix_s(text: str) -> float:
-    """Unix time of an ISO 8601 time; 0 when it is none."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return 0.0
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

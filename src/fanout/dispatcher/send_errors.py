@@ -8,7 +8,7 @@ from fanout.errors import FatalRefusal, TransportError
 from fanout.model import Classification, ErrorDetail, Verdict
 
 
-def end_by(error: Exception, log: EventLog) -> Classification:
+def classify_error(error: Exception, log: EventLog) -> Classification:
     """Its class: a failure that the transport names, missing credentials, or an unexpected error."""
     if isinstance(error, TransportError):
         return classify_failure(error)
