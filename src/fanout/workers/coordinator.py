@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -18,58 +17,26 @@ import anyio
 import msgspec
 
 from fanout.config import Options
-from fanout.dispatcher import Hooks, InputRecord, Intake, IntakeDispatcher, Load, WorkerLoad
+from fanout.dispatcher import Hooks, Intake, IntakeDispatcher, Load, WorkerLoad
 from fanout.dispatcher.feed import RunFeed
-from fanout.errors import ConfigError, FatalRefusal, OutageError, WorkersLost
-from fanout.inputs import Item
-from fanout.journal import OutcomeBlock
-from fanout.journal.windows import ranges_of
-from fanout.limit import Limit
-from fanout.model import ErrorDetail, ThrottleKind, Verdict
-from fanout.pacer import Pacer
-from fanout.runs.intake import Intake as RunIntake
-from fanout.runs.intake import record_of_item
-from fanout.runs.receiver import RunReceiver
+from fanout.errors import ConfigError, FatalRefusal, WorkersLost
 from fanout.version import version
-from fanout.workers.crew import Crew, Link
+from fanout.workers.adaptation import adapt
+from fanout.workers.crew import Crew
+from fanout.workers.crew_feed import CrewFeed
+from fanout.workers.exchange import exchange
 from fanout.workers.lease_book import LeaseBook
-from fanout.workers.messages import Command, Greeting, Order, Report, Settings, handed, lines_of
-from fanout.workers.windows import MOST_BYTES, ORDER_EVERY_S, Window
+from fanout.workers.member import Member, shown
+from fanout.workers.messages import Greeting, Order, Report, Settings
+from fanout.workers.windows import ORDER_EVERY_S
 
 _log = logging.getLogger("fanout")
 
 LOOK_EVERY_S = 1.0  # for workers that join
 NO_WORKERS = "no worker came: start some, such as with `dask worker ADDRESS`"
 ALONE_S = 20.0  # without any worker for so long, the run stops
-SILENT_S = 25.0  # a worker that does not answer for so long is lost
-_TRY_AGAIN_S = 0.2
 _LEAVE_S = 2.0
 _PACE_S = 1.0  # over which a worker's rate is smoothed
-READ_AHEAD_BYTES = 32 * 1024 * 1024  # of payloads
-_ENOUGH_SUCCESSES = 64  # of one report: what more of them say to a limit
-WORKER_LOST = ErrorDetail(
-    "WorkerLost", "the worker that had it was lost: it may have run, and was not sent again"
-)
-
-
-def shown(name: str) -> str:
-    """A worker's name without the scheme of its address."""
-    return name.rpartition("://")[2]
-
-
-class Member:
-    """The coordinator's view of one worker."""
-
-    def __init__(self, name: str, link: Link, load: WorkerLoad, now_s: float) -> None:
-        self.name = name
-        self.load = load
-        self.link = link
-        self.window = Window()
-        self.out: dict[int, InputRecord | Item] = {}  # handed over, and without an outcome
-        self.report = Report(number=0)
-        self.reported_s = now_s
-        self.orders = 0
-        self.blocks = 0  # of outcomes that have arrived
 
 
 class Coordinator(IntakeDispatcher):
@@ -140,8 +107,14 @@ class Coordinator(IntakeDispatcher):
     ) -> Any:
         """Let an intake take part, its records made calls of by the workers."""
         assert self._group is not None
-        self._feed = feed = CrewFeed(self, intake, receiver)
-        feed.deadline_s = deadline_s
+        self._feed = feed = CrewFeed(
+            intake,
+            receiver,
+            members=self.members,
+            book=self.book,
+            is_idempotent=bool(self.options.idempotent),
+            deadline_s=deadline_s,
+        )
         self._group.start_soon(feed.fill)
         self._group.start_soon(self._look_for_members)
         for member in self.members.values():
@@ -293,7 +266,7 @@ class Coordinator(IntakeDispatcher):
                     retries=self._retries,
                 )
                 feed.hand_over(member, order, now_s)
-                report = await self._exchange(member, msgspec.msgpack.encode(order))
+                report = await exchange(member.name, member.link, order, self.engine.clock)
                 if report is None or report.failure is not None:
                     self._lose(member, feed, "" if report is None else report.failure or "")
                     return
@@ -309,24 +282,6 @@ class Coordinator(IntakeDispatcher):
             self._serving -= 1
             if not self._serving:
                 self._all_left.set()
-
-    async def _exchange(self, member: Member, order: bytes) -> Report | None:
-        """The report to an order; None when the worker is lost. Sent again, an order has one effect."""
-        deadline_s = self.engine.clock() + SILENT_S
-        tries = 0
-        while True:
-            try:
-                with anyio.fail_after(max(0.0, deadline_s - self.engine.clock())):
-                    answer = await member.link.exchange(order)
-                return msgspec.msgpack.decode(answer, type=Report)
-            except TimeoutError:
-                return None
-            except Exception as error:  # noqa: BLE001 - whatever the carrier raises
-                tries += 1
-                _log.info("worker %s: %s", member.name, error)
-                if tries >= 3:
-                    return None
-                await anyio.sleep(_TRY_AGAIN_S)
 
     def _lose(self, member: Member, feed: CrewFeed, why: str) -> None:
         load, lost = member.load, len(member.out)
@@ -354,247 +309,8 @@ class Coordinator(IntakeDispatcher):
         member.window.note(report.started, elapsed_s)
         wanted = member.window.records if feed.has_records else 0
         self.book.answered(member.name, report, elapsed_s=elapsed_s, wanted=wanted)
-        self._learn(report, now_s)
+        adapt(report, self.budget.limit, self.budget.pacer, self.book, in_use=self._in_use(), now_s=now_s)
         for reason, count in report.reasons.items():
             for _ in range(count):
                 self.hooks.on_throttle(reason)
         feed.take(member, report)
-
-    def _learn(self, report: Report, now_s: float) -> None:
-        """Let limit and pacer learn; throttles under one lease cut once, on whichever workers they were."""
-        limit: Limit = self.budget.limit
-        pacer: Pacer = self.budget.pacer
-        used = self._in_use()
-        if used > limit.peak or now_s >= limit.peak_until_s:
-            limit.on_peak(used, now_s)
-        if report.succeeded:
-            for _ in range(min(report.succeeded, _ENOUGH_SUCCESSES)):
-                limit.on_success(now_s, now_s, max(0, used - 1))
-            pacer.on_success(now_s, report.succeeded)
-        ceiling = limit.ceiling(now_s)
-        if report.is_full and self.book.committed(now_s) >= ceiling:
-            limit.on_full(ceiling, now_s)
-        if not report.throttles or report.cuts != self.book.cuts:
-            return
-        for throttle in report.throttles:
-            if throttle.kind == ThrottleKind.RATE.value:
-                pacer.on_throttle(now_s, throttle.retry_after_s, now_s)
-            else:
-                kind = ThrottleKind(throttle.kind)
-                limit.on_throttle(kind, now_s, now_s, throttle.retry_after_s, used)
-        self.book.cuts += 1
-
-
-class CrewFeed:
-    """The records of a run on their way to workers and back. ``fill`` reads the input."""
-
-    def __init__(self, coordinator: Coordinator, intake: Intake, receiver: RunReceiver) -> None:
-        self.command: Command = "go"
-        self.deadline_s: float | None = None
-        self.outstanding = 0
-        self.is_finished = False
-        self.is_queued = False  # of an engine's queue: there is none
-        self.forming = 0  # batches form with the workers
-        self.fatal: FatalRefusal | None = None
-        self.outage: OutageError | None = None
-        self._coordinator = coordinator
-        self._intake = intake
-        self._receiver = receiver
-        self._failure: BaseException | None = None
-        self._again: deque[InputRecord] = deque()  # of workers that were lost
-        self._filling: anyio.CancelScope | None = None
-        self._hurry = asyncio.Event()
-        self._mean_bytes = 0.0  # of a record
-        self.is_idempotent = bool(coordinator.options.idempotent)
-
-    # --- as a run's feed -----------------------------------------------------------------------
-
-    @property
-    def failure(self) -> BaseException | None:
-        """What ended the input, or the workers, before the end."""
-        return self._failure or self._intake.failure
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether no further record is handed out."""
-        return self.command != "go"
-
-    def close(self) -> None:
-        """Hand out nothing more; what workers hold unsent comes back."""
-        if self.command == "go":
-            self.command = "drain"
-        self._again.clear()  # they stay without an outcome: a resume finds that they may have run
-        if self._filling is not None:
-            self._filling.cancel()
-        self._hurry.set()
-        self._check_finished()
-
-    def expire(self) -> None:
-        """The deadline has passed: what waits for another attempt becomes undelivered."""
-        if self.command != "finish":
-            self.command = "expire"
-        self.close()
-
-    def give_up_retries(self) -> None:
-        """Part of ``close`` here: the workers do so when they drain."""
-
-    def wake(self) -> None:
-        """Nothing sleeps here for longer than an order takes."""
-
-    def fail(self, error: BaseException) -> None:
-        """Workers cannot go on."""
-        self._failure = self._failure or error
-        self.close()
-
-    async def fill(self) -> None:
-        """Run the intake, until it has ended or the feed is closed."""
-        with anyio.CancelScope() as self._filling:
-            if self.is_closed:
-                self._filling.cancel()
-            await self._intake.fill(self._on_ready)
-        with anyio.CancelScope(shield=True):
-            await self._intake.aclose()
-
-    def _on_ready(self) -> None:
-        self._hurry.set()
-        self._check_finished()
-
-    # --- records -------------------------------------------------------------------------------
-
-    @property
-    def has_records(self) -> bool:
-        """Whether more can come."""
-        return not self.is_closed and (bool(self._again) or not self._intake.has_ended)
-
-    def hand_over(self, member: Member, order: Order, now_s: float) -> None:
-        """Add the records that a worker may send from now on; the ledger has them before it does."""
-        if self.is_closed or not self._receiver.has_room:
-            return
-        permits = self._coordinator.book.permits_of(member.name)
-        room, room_bytes = member.window.room(member.report.held, permits), MOST_BYTES
-        handed_over: dict[int, InputRecord | Item] = {}
-        self._read_ahead()
-        calls_left = self._receiver.calls_left  # where there is a spending cap
-        while len(handed_over) < room and room_bytes > 0:
-            most = room - len(handed_over)
-            if calls_left is not None:
-                most = min(most, calls_left())
-            if most <= 0:
-                break
-            taken, n_bytes = self._take_plain(order, most, room_bytes)
-            if not taken:
-                record = self._again.popleft() if self._again else self._intake.next(now_s)
-                if record is None:
-                    break
-                order.records.append(handed(record))
-                taken, n_bytes = {record.seq: record}, len(record.body)
-            handed_over.update(taken)
-            self.outstanding += len(taken)
-            room_bytes -= n_bytes
-        if not handed_over:
-            self._check_finished()
-            return
-        self._mean_bytes = (MOST_BYTES - room_bytes) / len(handed_over)
-        if not self._receiver.admit_window(ranges_of(sorted(handed_over))):
-            order.records, order.handed_lines = [], []
-            self._receiver.not_sent.extend(_certainly_unsent(handed_over, handed_over))
-            self.outstanding -= len(handed_over)
-            self._check_finished()
-            return
-        member.out.update(handed_over)
-
-    def _take_plain(self, order: Order, most: int, most_bytes: int) -> tuple[dict[int, Any], int]:
-        if self._again or not isinstance(self._intake, RunIntake):
-            return {}, 0
-        seq, items = self._intake.next_plain(most, most_bytes)
-        if not items:
-            return {}, 0
-        if items[0].source == items[-1].source:
-            order.handed_lines.append(lines_of(seq, items))
-        else:
-            order.records += [handed(record_of_item(None, seq + at, item)) for at, item in enumerate(items)]
-        return dict(enumerate(items, seq)), sum(len(item.payload) for item in items)
-
-    def _read_ahead(self) -> None:
-        """Have ready what all workers take at once, within reason of memory."""
-        if isinstance(self._intake, RunIntake):
-            wanted = sum(each.window.records for each in self._coordinator.members.values())
-            self._intake.read_ahead(min(wanted, int(READ_AHEAD_BYTES / max(1.0, self._mean_bytes))))
-
-    def take(self, member: Member, report: Report) -> None:
-        """Hand on the outcomes of a report."""
-        blocks = report.blocks[max(0, member.blocks - report.first_block) :]
-        member.blocks = max(member.blocks, report.first_block + len(report.blocks))
-        if report.fatal is not None and self.fatal is None:
-            self.fatal = FatalRefusal(report.fatal, code=report.fatal_code)
-            self.close()
-        if report.outage is not None and self.outage is None:
-            self.outage = OutageError(report.outage)
-            self.close()
-        if report.not_sent:
-            came_back = [seq for seq in report.not_sent if seq in member.out]
-            self._receiver.not_sent.extend(_certainly_unsent(came_back, member.out))
-            for seq in came_back:
-                del member.out[seq]
-            self.outstanding -= len(came_back)
-        self._receiver.refused.extend(report.refused)
-        for block in blocks:
-            outcomes, out = OutcomeBlock(block), member.out
-            expected = {seq for seq in outcomes.seqs if out.pop(seq, None) is not None}
-            self.outstanding -= len(expected)
-            member.load.records += len(expected)
-            if len(expected) == len(outcomes):
-                self._receiver.deliver_block(outcomes)
-            else:  # some are of records that were taken back from it
-                self._receiver.deliver_block([each for each in outcomes if each.seq in expected])
-        self._check_finished()
-
-    def take_back(self, member: Member) -> None:
-        """A worker was lost: what it held may have run. It goes to others, to be sent or to be given up."""
-        records = [
-            record_of_item(None, seq, each) if isinstance(each, Item) else each
-            for seq, each in member.out.items()
-        ]
-        member.out.clear()
-        self.outstanding -= len(records)
-        if self.is_closed:
-            self._check_finished()
-            return
-        for record in records:
-            if record.fault is None:
-                if self.is_idempotent:
-                    record.may_have_run = True
-                else:
-                    record.fault, record.fault_verdict = WORKER_LOST, Verdict.AMBIGUOUS
-        self._again.extend(records)
-        self._hurry.set()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait for the next order's time, or until there is a reason to hurry."""
-        self._hurry.clear()
-        with anyio.move_on_after(max(0.02, seconds)):
-            if seconds > 0.05:
-                await anyio.sleep(0.05)
-            await self._hurry.wait()
-
-    def _check_finished(self) -> None:
-        if self.is_finished or self.outstanding or self._again:
-            return
-        if self.is_closed or self._intake.has_ended:
-            self.is_finished = True
-            self.command = "finish"
-            self._hurry.set()
-            self._receiver.end()
-
-
-def _certainly_unsent(seqs: Iterable[int], records: Mapping[int, InputRecord | Item]) -> list[int]:
-    """Those that no worker can have sent: a lost one may have sent what it had, whoever has it now."""
-    return [
-        seq
-        for seq in seqs
-        if isinstance(record := records[seq], Item)
-        or not (record.may_have_run or record.fault_verdict is Verdict.AMBIGUOUS)
-    ]
-
-
-__all__ = ["Coordinator", "CrewFeed"]

@@ -1,0 +1,251 @@
+"""The feed of a run with workers: its records on their way to them and back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import anyio
+
+from fanout.dispatcher import InputRecord, Intake
+from fanout.errors import FatalRefusal, OutageError
+from fanout.inputs import Item
+from fanout.journal import OutcomeBlock
+from fanout.journal.windows import ranges_of
+from fanout.model import ErrorDetail, Verdict
+from fanout.runs.intake import Intake as RunIntake
+from fanout.runs.intake import record_of_item
+from fanout.runs.receiver import RunReceiver
+from fanout.workers.lease_book import LeaseBook
+from fanout.workers.member import Member
+from fanout.workers.messages import Command, Order, Report, handed, lines_of
+from fanout.workers.windows import MOST_BYTES
+
+READ_AHEAD_BYTES = 32 * 1024 * 1024  # of payloads
+WORKER_LOST = ErrorDetail(
+    "WorkerLost", "the worker that had it was lost: it may have run, and was not sent again"
+)
+
+
+class CrewFeed:
+    """The records of a run on their way to workers and back. ``fill`` reads the input."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        receiver: RunReceiver,
+        *,
+        members: Mapping[str, Member],
+        book: LeaseBook,
+        is_idempotent: bool,
+        deadline_s: float | None = None,
+    ) -> None:
+        self.command: Command = "go"
+        self.deadline_s = deadline_s
+        self.outstanding = 0
+        self.is_finished = False
+        self.is_queued = False  # of an engine's queue: there is none
+        self.forming = 0  # batches form with the workers
+        self.fatal: FatalRefusal | None = None
+        self.outage: OutageError | None = None
+        self.is_idempotent = is_idempotent
+        self._intake = intake
+        self._receiver = receiver
+        self._members = members
+        self._book = book
+        self._failure: BaseException | None = None
+        self._again: deque[InputRecord] = deque()  # of workers that were lost
+        self._filling: anyio.CancelScope | None = None
+        self._hurry = asyncio.Event()
+        self._mean_bytes = 0.0  # of a record
+
+    # --- as a run's feed -----------------------------------------------------------------------
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the input, or the workers, before the end."""
+        return self._failure or self._intake.failure
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no further record is handed out."""
+        return self.command != "go"
+
+    def close(self) -> None:
+        """Hand out nothing more; what workers hold unsent comes back."""
+        if self.command == "go":
+            self.command = "drain"
+        self._again.clear()  # they stay without an outcome: a resume finds that they may have run
+        if self._filling is not None:
+            self._filling.cancel()
+        self._hurry.set()
+        self._check_finished()
+
+    def expire(self) -> None:
+        """The deadline has passed: what waits for another attempt becomes undelivered."""
+        if self.command != "finish":
+            self.command = "expire"
+        self.close()
+
+    def give_up_retries(self) -> None:
+        """Part of ``close`` here: the workers do so when they drain."""
+
+    def wake(self) -> None:
+        """Nothing sleeps here for longer than an order takes."""
+
+    def fail(self, error: BaseException) -> None:
+        """Workers cannot go on."""
+        self._failure = self._failure or error
+        self.close()
+
+    async def fill(self) -> None:
+        """Run the intake, until it has ended or the feed is closed."""
+        with anyio.CancelScope() as self._filling:
+            if self.is_closed:
+                self._filling.cancel()
+            await self._intake.fill(self._on_ready)
+        with anyio.CancelScope(shield=True):
+            await self._intake.aclose()
+
+    def _on_ready(self) -> None:
+        self._hurry.set()
+        self._check_finished()
+
+    # --- records -------------------------------------------------------------------------------
+
+    @property
+    def has_records(self) -> bool:
+        """Whether more can come."""
+        return not self.is_closed and (bool(self._again) or not self._intake.has_ended)
+
+    def hand_over(self, member: Member, order: Order, now_s: float) -> None:
+        """Add the records that a worker may send from now on; the ledger has them before it does."""
+        if self.is_closed or not self._receiver.has_room:
+            return
+        permits = self._book.permits_of(member.name)
+        room, room_bytes = member.window.room(member.report.held, permits), MOST_BYTES
+        handed_over: dict[int, InputRecord | Item] = {}
+        self._read_ahead()
+        calls_left = self._receiver.calls_left  # where there is a spending cap
+        while len(handed_over) < room and room_bytes > 0:
+            most = room - len(handed_over)
+            if calls_left is not None:
+                most = min(most, calls_left())
+            if most <= 0:
+                break
+            taken, n_bytes = self._take_plain(order, most, room_bytes)
+            if not taken:
+                record = self._again.popleft() if self._again else self._intake.next(now_s)
+                if record is None:
+                    break
+                order.records.append(handed(record))
+                taken, n_bytes = {record.seq: record}, len(record.body)
+            handed_over.update(taken)
+            self.outstanding += len(taken)
+            room_bytes -= n_bytes
+        if not handed_over:
+            self._check_finished()
+            return
+        self._mean_bytes = (MOST_BYTES - room_bytes) / len(handed_over)
+        if not self._receiver.admit_window(ranges_of(sorted(handed_over))):
+            order.records, order.handed_lines = [], []
+            self._receiver.not_sent.extend(_certainly_unsent(handed_over, handed_over))
+            self.outstanding -= len(handed_over)
+            self._check_finished()
+            return
+        member.out.update(handed_over)
+
+    def _take_plain(self, order: Order, most: int, most_bytes: int) -> tuple[dict[int, Any], int]:
+        if self._again or not isinstance(self._intake, RunIntake):
+            return {}, 0
+        seq, items = self._intake.next_plain(most, most_bytes)
+        if not items:
+            return {}, 0
+        if items[0].source == items[-1].source:
+            order.handed_lines.append(lines_of(seq, items))
+        else:
+            order.records += [handed(record_of_item(None, seq + at, item)) for at, item in enumerate(items)]
+        return dict(enumerate(items, seq)), sum(len(item.payload) for item in items)
+
+    def _read_ahead(self) -> None:
+        """Have ready what all workers take at once, within reason of memory."""
+        if isinstance(self._intake, RunIntake):
+            wanted = sum(each.window.records for each in self._members.values())
+            self._intake.read_ahead(min(wanted, int(READ_AHEAD_BYTES / max(1.0, self._mean_bytes))))
+
+    def take(self, member: Member, report: Report) -> None:
+        """Hand on the outcomes of a report."""
+        blocks = report.blocks[max(0, member.blocks - report.first_block) :]
+        member.blocks = max(member.blocks, report.first_block + len(report.blocks))
+        if report.fatal is not None and self.fatal is None:
+            self.fatal = FatalRefusal(report.fatal, code=report.fatal_code)
+            self.close()
+        if report.outage is not None and self.outage is None:
+            self.outage = OutageError(report.outage)
+            self.close()
+        if report.not_sent:
+            came_back = [seq for seq in report.not_sent if seq in member.out]
+            self._receiver.not_sent.extend(_certainly_unsent(came_back, member.out))
+            for seq in came_back:
+                del member.out[seq]
+            self.outstanding -= len(came_back)
+        self._receiver.refused.extend(report.refused)
+        for block in blocks:
+            outcomes, out = OutcomeBlock(block), member.out
+            expected = {seq for seq in outcomes.seqs if out.pop(seq, None) is not None}
+            self.outstanding -= len(expected)
+            member.load.records += len(expected)
+            if len(expected) == len(outcomes):
+                self._receiver.deliver_block(outcomes)
+            else:  # some are of records that were taken back from it
+                self._receiver.deliver_block([each for each in outcomes if each.seq in expected])
+        self._check_finished()
+
+    def take_back(self, member: Member) -> None:
+        """A worker was lost: what it held may have run. It goes to others, to be sent or to be given up."""
+        records = [
+            record_of_item(None, seq, each) if isinstance(each, Item) else each
+            for seq, each in member.out.items()
+        ]
+        member.out.clear()
+        self.outstanding -= len(records)
+        if self.is_closed:
+            self._check_finished()
+            return
+        for record in records:
+            if record.fault is None:
+                if self.is_idempotent:
+                    record.may_have_run = True
+                else:
+                    record.fault, record.fault_verdict = WORKER_LOST, Verdict.AMBIGUOUS
+        self._again.extend(records)
+        self._hurry.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for the next order's time, or until there is a reason to hurry."""
+        self._hurry.clear()
+        with anyio.move_on_after(max(0.02, seconds)):
+            if seconds > 0.05:
+                await anyio.sleep(0.05)
+            await self._hurry.wait()
+
+    def _check_finished(self) -> None:
+        if self.is_finished or self.outstanding or self._again:
+            return
+        if self.is_closed or self._intake.has_ended:
+            self.is_finished = True
+            self.command = "finish"
+            self._hurry.set()
+            self._receiver.end()
+
+
+def _certainly_unsent(seqs: Iterable[int], records: Mapping[int, InputRecord | Item]) -> list[int]:
+    """Those that no worker can have sent: a lost one may have sent what it had, whoever has it now."""
+    return [
+        seq
+        for seq in seqs
+        if isinstance(record := records[seq], Item)
+        or not (record.may_have_run or record.fault_verdict is Verdict.AMBIGUOUS)
+    ]

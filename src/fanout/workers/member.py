@@ -1,0 +1,29 @@
+"""A member of the crew: what the coordinator knows of one worker."""
+
+from __future__ import annotations
+
+from fanout.dispatcher import InputRecord, WorkerLoad
+from fanout.inputs import Item
+from fanout.workers.crew import Link
+from fanout.workers.messages import Report
+from fanout.workers.windows import Window
+
+
+def shown(name: str) -> str:
+    """A worker's name without the scheme of its address."""
+    return name.rpartition("://")[2]
+
+
+class Member:
+    """The coordinator's view of one worker."""
+
+    def __init__(self, name: str, link: Link, load: WorkerLoad, now_s: float) -> None:
+        self.name = name
+        self.load = load
+        self.link = link
+        self.window = Window()
+        self.out: dict[int, InputRecord | Item] = {}  # handed over, and without an outcome
+        self.report = Report(number=0)
+        self.reported_s = now_s
+        self.orders = 0
+        self.blocks = 0  # of outcomes that have arrived
