@@ -110,12 +110,12 @@ def command(
 def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]]) -> Plan:
     from fanout.commands.canary_plan import plan
     from fanout.commands.event_loop import run_blocking
-    from fanout.commands.signals import attach_signals
+    from fanout.commands.signals import Signals
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
-    audience = Audience(on_message=say, attach=lambda run: attach_signals(run, say))
+    audience = Audience(on_message=say, attach=Signals(say).attach)
     made, report = run_blocking(lambda: plan(request, canary, what_ifs, audience))
     if report.state == "interrupted" and report.exit_code >= exit_codes.SIGHUP:
         sys.exit(report.exit_code)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from fanout.commands.event_loop import run_blocking
-from fanout.commands.signals import attach_signals
+from fanout.commands.signals import Signals
 from fanout.progress import Progress
 from fanout.runs.audience import Audience
 
@@ -37,7 +37,7 @@ def watch(
         snapshot_every_s=progress.interval_s,
         on_message=progress.message,
         on_note=None if quiet else progress.message,
-        attach=lambda run: attach_signals(run, progress.message),
+        attach=Signals(progress.message).attach,
     )
     try:
         if dashboard is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from fanout.commands.signals import TwoStepStop, attach_signals
+from fanout.commands.signals import Signals
 from fanout.runs.audience import Stoppable
 from fanout.standard_streams import hold_standard_streams
 
@@ -24,28 +24,26 @@ class Interrupts:
     """The run that Ctrl-C stops, in whichever thread it works."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._stop: TwoStepStop | None = None
+        self._signals = Signals(say)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def attach(self, run: Stoppable) -> Callable[[], None]:
-        """The run begins, in its own event loop; returns what detaches."""
-        self._stop, self._loop = TwoStepStop(run, self._say), asyncio.get_running_loop()
-        detach = attach_signals(run, self._say)
+        """A work begins, in its own event loop; returns what tells its end."""
+        self._loop = asyncio.get_running_loop()
+        return self._signals.attach(run)
 
-        def forget() -> None:
-            self._stop = self._loop = None
-            detach()
-
-        return forget
+    def close(self) -> None:
+        """The last work has ended. In the event loop."""
+        self._loop = None
+        self._signals.close()
 
     def interrupt(self) -> bool:
         """Ctrl-C came in another thread. Returns whether there is a run that heeds it."""
-        stop, loop = self._stop, self._loop
-        if stop is None or loop is None:
+        loop = self._loop
+        if loop is None or not self._signals.is_listening:
             return False
         with suppress(RuntimeError):  # it has ended by itself
-            loop.call_soon_threadsafe(stop.on_signal, "SIGINT")
+            loop.call_soon_threadsafe(self._signals.on_signal, "SIGINT")
         return True
 
 

@@ -103,6 +103,8 @@ def run(
                 raise
             audience.say(str(error))
             return refused_report(function, error)
+        finally:
+            interrupts.close()
 
     async def watched() -> RunReport:
         if dashboard is None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
 
 from fanout import exit_codes
-from fanout.errors import FanoutError
+from fanout.errors import ConfigError, FanoutError
 from fanout.journal import shell_word
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ async def _upload(
 
     A signal ends the upload at once, and the exit code is the signal's.
     """
-    from fanout.commands.signals import on_signals
     from fanout.commands.upload import upload_results
     from fanout.journal import RunDir
 
@@ -61,15 +61,16 @@ async def _upload(
     with ExitStack() as stack:
         scope = anyio.CancelScope()
 
-        def stop(name: str) -> None:
-            signals.append(name)
+        def stop(reason: str) -> None:
+            signals.append(reason.upper())
             scope.cancel()
 
         try:
             if locked is None:
                 locked = RunDir.open(report.run_dir)
                 stack.enter_context(locked.lock())
-            stack.callback(on_signals(stop))
+            if audience.attach is not None:
+                stack.callback(audience.attach(_AtTheEnd("the upload ends", stop)))
             with scope:
                 manifest = await upload_results(locked, location, options.calls)
         except FanoutError as error:
@@ -85,6 +86,27 @@ async def _upload(
     assert report.run_dir is not None
     command = f"fanout export {shell_word(report.run_dir)} --results"
     audience.say(f"the results were not uploaded: {why}: do it again with `{command}`")
+
+
+class _AtTheEnd:
+    """Work after a run, as signals see it: ``heed`` gets the reason of each."""
+
+    def __init__(self, draining: str, heed: Callable[[str], None]) -> None:
+        self.draining = draining
+        self.is_stopping = False
+        self._heed = heed
+        self._reason = "sigint"
+
+    def stop(self, reason: str, message: str = "") -> None:  # noqa: ARG002 - as a run's
+        self.is_stopping = True
+        self._reason = reason
+        self._heed(reason)
+
+    def cut(self) -> None:
+        self._heed(self._reason)
+
+    def tune(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002 - as a run's
+        raise ConfigError("the run has ended: nothing can be changed")
 
 
 async def run_on_finish(command: str, report: RunReport) -> str | None:

@@ -31,18 +31,65 @@ class TwoStepStop:
         self._run.stop(_REASONS[name])
 
 
-def attach_signals(run: Stoppable, say: Callable[[str], None]) -> Callable[[], None]:
-    """Listen in the running event loop; returns what ends the listening.
+class Signals:
+    """The signals of one command, from the beginning of its first work to its end.
+
+    One that comes between two works, or after the last, cuts off nothing that the summary needs: it is the
+    next work's. Two in a row there end the listening, so that a third ends the process.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._work: TwoStepStop | None = None
+        self._between: list[str] = []
+        self._detach: Callable[[], None] | None = None
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether a signal is heeded here."""
+        return self._detach is not None
+
+    def attach(self, run: Stoppable) -> Callable[[], None]:
+        """A work begins, in the running event loop; returns what tells its end."""
+        if self._detach is None:
+            self._detach = on_signals(self.on_signal)
+        self._work = work = TwoStepStop(run, self._say)
+        between, self._between = self._between, []
+        for name in between:
+            work.on_signal(name)
+
+        def forget() -> None:
+            if self._work is work:
+                self._work = None
+
+        return forget
+
+    def on_signal(self, name: str) -> None:
+        """A signal came. In the event loop."""
+        if self._work is not None:
+            self._work.on_signal(name)
+            return
+        self._between.append(name)
+        if len(self._between) == 1:
+            self._say(f"{name}: no calls are out; the end of the run is written")
+        else:
+            self._say(f"{name}: the end of the run is still being written (again to leave without a summary)")
+            self.close()
+
+    def close(self) -> None:
+        """Listen no more."""
+        detach, self._detach = self._detach, None
+        if detach is not None:
+            detach()
+
+
+def on_signals(heed: Callable[[str], None]) -> Callable[[], None]:
+    """Call ``heed`` in the running event loop with the name of each signal; returns what ends that.
 
     A signal that was ignored when the process began stays ignored (``nohup``), and one that the program
     handles itself stays the program's. Where the platform has no such handlers (Windows), and in other
     threads than the main one, nothing is attached.
     """
-    return on_signals(TwoStepStop(run, say).on_signal)
-
-
-def on_signals(heed: Callable[[str], None]) -> Callable[[], None]:
-    """Call ``heed`` with the name of each signal that comes, as ``attach_signals`` says."""
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
     loop = asyncio.get_running_loop()
