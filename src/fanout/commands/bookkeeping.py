@@ -31,6 +31,10 @@ class Bookkeeping(Protocol):
     def hear(self, outcomes: Sequence[Outcome]) -> None:
         """Outcomes of this session were committed."""
 
+    def counts(self, run_dir: RunDir) -> dict[str, int]:
+        """The latest outcomes of the whole run by status, as its journal has them."""
+        ...
+
     def settle(self, run_dir: RunDir, result: RunResult) -> None:
         """Set state and counts right where the directory knows of more records than this session."""
 
@@ -58,6 +62,9 @@ class FirstSession:
     def hear(self, outcomes: Sequence[Outcome]) -> None:
         """Nothing is known of the run but what this session sees."""
 
+    def counts(self, run_dir: RunDir) -> dict[str, int]:  # noqa: ARG002 - all was watched
+        return counted(self.stats)
+
     def settle(self, run_dir: RunDir, result: RunResult) -> None:
         """Nothing is to be set right."""
 
@@ -77,6 +84,11 @@ class FirstSession:
         did: Did,  # noqa: ARG002 - all that was done
     ) -> RunReport:
         return report_of_stats(run_dir, state, result, cost)
+
+
+def counted(stats: Stats) -> dict[str, int]:
+    """Counts by status, without zeros."""
+    return {status: count for status, count in stats.counts.items() if count}
 
 
 def report_of_stats(

@@ -219,10 +219,14 @@ class _RedriveSession:
     def hear(self, outcomes: Sequence[Outcome]) -> None:
         pass  # the journal has them
 
+    def counts(self, run_dir: RunDir) -> dict[str, int]:
+        known = replay(run_dir.path)
+        self._redone = known.redone
+        return counts_of(known)
+
     def settle(self, run_dir: RunDir, result: RunResult) -> None:
         with suppress(JournalError):  # the directory has gone, and why has been told
-            known = replay(run_dir.path)
-            result.counts, self._redone = counts_of(known), known.redone
+            result.counts = self.counts(run_dir)
         result.is_input_exhausted = bool(run_dir.state.get("is_input_exhausted"))
         if result.stop is None:
             _, result.exit_code = state_and_exit_code(None, result.counts)

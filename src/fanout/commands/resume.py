@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio.to_thread
 
-from fanout.commands.bookkeeping import Did, State, report_of_stats
+from fanout.commands.bookkeeping import Did, State, counted, report_of_stats
 from fanout.commands.changes import Ask, Changes, MayHaveRun, changed_options
 from fanout.commands.checks import check_durable, check_options
 from fanout.commands.collect import collected
@@ -253,9 +253,14 @@ class _ResumeSession:
             for outcome in outcomes:
                 self._refused_left.pop(outcome.seq, None)
 
-    def settle(self, run_dir: RunDir, result: RunResult) -> None:  # noqa: ARG002 - for redrives
+    def counts(self, run_dir: RunDir) -> dict[str, int]:  # noqa: ARG002 - for redrives
+        counts = counted(self.stats)
         for status in self._refused_left.values():
-            result.counts[status] = result.counts.get(status, 0) + 1
+            counts[status] = counts.get(status, 0) + 1
+        return counts
+
+    def settle(self, run_dir: RunDir, result: RunResult) -> None:
+        result.counts = self.counts(run_dir)
         if result.stop is None:
             result.state, result.exit_code = state_and_exit_code(None, result.counts, 0, result.shortfalls)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from fanout.commands.options import RunOptions
 from fanout.commands.run_state import function_state, last_state, messages, write_page
 from fanout.commands.workers import make_dispatcher
 from fanout.dispatcher import IntakeDispatcher
-from fanout.errors import FanoutError, FatalRefusal, SourceError
+from fanout.errors import FanoutError, FatalRefusal, JournalError, SourceError
 from fanout.journal import Journal, RunDir, SyncListener
 from fanout.model import Outcome
 from fanout.outputs.stdout import StdoutSink
@@ -149,7 +149,15 @@ class RunSession:
         try:
             return await run.execute(intake)
         except BaseException as error:
-            state: State = {"state": "interrupted", "message": type(error).__name__}
+            state: State = {
+                "state": "interrupted",
+                "message": type(error).__name__,
+                "records_read": intake.records_read,
+                "finished_at": iso(time.time()),
+            }
+            if self._run_dir is not None:
+                with suppress(JournalError):  # it cannot be read: what raised is to be told
+                    state = {**state, "counts": self._bookkeeping.counts(self._run_dir)}
             if isinstance(error, FatalRefusal) and not self.has_read:
                 state = {"state": "fatal", "halted_by": "fatal", "message": str(error)}
                 state = {**state, "exit_code": exit_codes.FATAL}

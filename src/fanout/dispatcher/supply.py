@@ -93,7 +93,7 @@ class SyncSupply(Generic[T]):
             element = next(self._source)
         except StopIteration:
             self.has_ended = True
-        except Exception as error:  # noqa: BLE001 - whatever the user's iterator raises
+        except BaseException as error:  # noqa: BLE001 - whatever the user's iterator raises, an exit too
             self.failure = error
             self.has_ended = True
         else:
@@ -122,7 +122,9 @@ class SyncSupply(Generic[T]):
                 await self._wanted.wait()
                 try:
                     element = await reader.next()
-                except Exception as error:  # noqa: BLE001 - as above
+                except asyncio.CancelledError:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - as above
                     self.failure = error
                     self.has_ended = True
                 else:
@@ -182,10 +184,10 @@ def _settle(
         return
     if failure is None:
         future.set_result(element)
-    elif isinstance(failure, Exception):
-        future.set_exception(failure)
-    else:
+    elif isinstance(failure, asyncio.CancelledError):  # it would be taken for the end of who waits
         future.set_exception(RuntimeError(f"the iterator raised {type(failure).__name__}"))
+    else:
+        future.set_exception(failure)
 
 
 class AsyncSupply(Generic[T]):
@@ -223,7 +225,9 @@ class AsyncSupply(Generic[T]):
                 on_ready()
         except StopAsyncIteration:
             pass
-        except Exception as error:  # noqa: BLE001 - whatever the user's iterator raises
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever the user's iterator raises, an exit too
             self.failure = error
         self._is_exhausted = True
         on_ready()

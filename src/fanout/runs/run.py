@@ -115,7 +115,8 @@ class Run:
         self._before = Done()  # what earlier sessions had done
         self._suspects = 0  # committed ones that may have run in an earlier session, and were not sent
         self._ended_well = 0  # records that have succeeded, committed or not
-        self._listener_error: Exception | None = None  # of a callback: it ends the run
+        self._listener_error: BaseException | None = None  # of a callback: it ends the run
+        self._input_error: BaseException | None = None  # of an iterable: raised once all is written
 
     # --- from outside --------------------------------------------------------------------------
 
@@ -247,7 +248,8 @@ class Run:
         """Run to the end, whichever it is.
 
         Before the first call alone, raises FatalRefusal, and ConfigError for options that cannot hold:
-        durable names for a function that is not known to be durable, among them.
+        durable names for a function that is not known to be durable, among them. Once all is written it
+        raises what a callback raised, and what an iterable did if that is no Exception, as SystemExit.
         """
         self._intake = intake
         dispatcher = self._dispatcher
@@ -283,6 +285,8 @@ class Run:
                     await self._ledger.aclose()
         if self._listener_error is not None:
             raise self._listener_error
+        if self._input_error is not None:
+            raise self._input_error
         if self._gauges is not None and self._audience.on_snapshot is not None:
             self._audience.on_snapshot(self._gauges.snapshot(time.time(), draining=self.is_stopping))
         return self._result(meta)
@@ -373,7 +377,10 @@ class Run:
                 gauges.sample(now_s, draining=self.is_stopping)
             if audience.on_snapshot is not None and now_s >= next_snapshot_s:
                 next_snapshot_s = now_s + audience.snapshot_every_s
-                audience.on_snapshot(gauges.snapshot(now_s, draining=self.is_stopping))
+                try:
+                    audience.on_snapshot(gauges.snapshot(now_s, draining=self.is_stopping))
+                except BaseException as error:  # noqa: BLE001 - raised once the journal is closed
+                    self._heard_wrong(error)
             self._wake_feed()
             if self._inbox is not None:
                 self._inbox.poll(self.tune)
@@ -396,12 +403,16 @@ class Run:
         try:
             if self._listener_error is None:
                 self._audience.hear(outcomes)
-        except Exception as error:  # noqa: BLE001 - a callback's; the ledger must not break of it
-            self._listener_error = error
-            self._done.set()
+        except BaseException as error:  # noqa: BLE001 - a callback's; the ledger must not break of it
+            self._heard_wrong(error)
         if self._rules.is_needed and self._stop is None:
             self._check_rules()
         self._wake_feed()
+
+    def _heard_wrong(self, error: BaseException) -> None:
+        """A callback raised: that ends the run."""
+        self._listener_error = self._listener_error or error
+        self._done.set()
 
     def _on_delivered(self, outcomes: Sequence[Outcome]) -> None:
         """Stop when enough have succeeded: outcomes that wait to be committed count too."""
@@ -437,6 +448,8 @@ class Run:
         if feed is None:
             return
         failure = receiver.failure or feed.failure
+        if failure is not None and not isinstance(failure, Exception):
+            self._input_error = failure
         if feed.fatal is not None and (self._stop is None or self._stop.reason.startswith("sig")):
             self._stop = Stop("fatal", str(feed.fatal))
         elif feed.outage is not None and self._stop is None:
