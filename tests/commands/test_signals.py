@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ from typing import Any
 import pytest
 
 import fanout
-from fanout.commands import session
 from fanout.commands.collection import CollectionStop
+from fanout.commands.run_state import write_page
 from fanout.commands.signals import Signals
 from tests.cli.inside import inside
-from tests.cli.running import shared_emulator
+from tests.cli.running import Shell, end, interrupted, shared_emulator, shell, wait_until
 from tests.scripted import Scripted
 
-__all__ = ["inside", "shared_emulator"]
+__all__ = ["inside", "shared_emulator", "shell"]
 
 
 def raising(signum: signal.Signals, count: int, then: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,7 +40,7 @@ def test_one_while_the_end_is_written_leaves_the_report(
 ) -> None:
     """The calls are over: it has nothing to stop, and run.json and the page are written."""
     before = signal.getsignal(signum)
-    monkeypatch.setattr(session, "write_page", raising(signum, 1, session.write_page))
+    monkeypatch.setattr("fanout.commands.session.write_page", raising(signum, 1, write_page))
     report = fanout.run("f", range(5), transport=Scripted(), concurrency=5, out=tmp_path / "r")
     assert (report.exit_code, report.counts["succeeded"]) == (0, 5)
     assert json.loads((tmp_path / "r/run.json").read_text())["state"] == "finished"
@@ -49,7 +50,7 @@ def test_one_while_the_end_is_written_leaves_the_report(
 
 def test_the_command_prints_its_summary_too(inside: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was: "interrupted", without a word of what had become of the records."""
-    monkeypatch.setattr(session, "write_page", raising(signal.SIGINT, 1, session.write_page))
+    monkeypatch.setattr("fanout.commands.session.write_page", raising(signal.SIGINT, 1, write_page))
     inside.write("in.jsonl", 5)
     ended = inside.run("run", "fast", "in.jsonl", "--out", "run")
     assert ended.code == 0, ended
@@ -82,3 +83,57 @@ async def test_two_between_give_the_third_back_to_the_process() -> None:
         signals.on_signal("SIGINT")
     assert not signals.is_listening
     assert "again to leave" in said[-1]
+
+
+COMMAND = "echo $$ > pid; trap 'echo got-it >> heard; {then}' INT TERM; sleep 30; sleep 30"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_at_the_end_gets_it_and_what_it_started(shell: Shell, signum: signal.Signals) -> None:
+    """Its shell and the shell's children; fanout prints its summary and ends with the signal's code."""
+    shell.write("in.jsonl", 5)
+    process = shell.start(
+        "run", "fast", "in.jsonl", "--out", "run", "--on-finish", COMMAND.format(then="exit 7")
+    )
+    with interrupted(process):
+        pid = started(shell)
+        process.send_signal(signum)
+        ended = end(process, within_s=10)
+    assert ended.code == 128 + signum, ended
+    assert "fast: 5 records" in ended.err
+    assert f"--on-finish was ended by {signum.name}" in ended.err
+    assert (shell.directory / "heard").read_text() == "got-it\n"
+    assert not is_group_alive(pid)
+
+
+def test_a_second_one_kills_a_command_that_heeds_none(shell: Shell) -> None:
+    """A run must be able to end."""
+    shell.write("in.jsonl", 5)
+    process = shell.start("run", "fast", "in.jsonl", "--out", "run", "--on-finish", COMMAND.format(then=":"))
+    with interrupted(process):
+        pid = started(shell)
+        process.send_signal(signal.SIGINT)
+        wait_until((shell.directory / "heard").exists)
+        process.send_signal(signal.SIGINT)
+        ended = end(process, within_s=10)
+    assert (ended.code, "fast: 5 records" in ended.err) == (130, True), ended
+    assert not is_group_alive(pid)
+
+
+def started(shell: Shell) -> int:
+    """The process id of the command, which has set its trap."""
+    path = shell.directory / "pid"
+    wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
+    time.sleep(0.2)
+    return int(path.read_text())
+
+
+def is_group_alive(pid: int) -> bool:
+    """Whether any process of the group is left; a killed one may take a moment."""
+    for _ in range(50):
+        try:
+            os.killpg(pid, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.05)
+    return True

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
+from anyio.abc import Process
 
 from fanout import exit_codes
 from fanout.errors import ConfigError, FanoutError
@@ -32,7 +35,7 @@ async def conclude(
     if options.results is not None and report.run_dir is not None and not report.run.get("was_cut"):
         await _upload(report, options.results, audience, options, locked)
     if options.on_finish is not None:
-        problem = await run_on_finish(options.on_finish, report)
+        problem = await run_on_finish(options.on_finish, report, audience)
         if problem is not None:
             audience.say(problem)
     return report
@@ -109,22 +112,61 @@ class _AtTheEnd:
         raise ConfigError("the run has ended: nothing can be changed")
 
 
-async def run_on_finish(command: str, report: RunReport) -> str | None:
+async def run_on_finish(command: str, report: RunReport, audience: Audience) -> str | None:
     """Run ``command`` by the shell; returns what went wrong, in one line, or None.
 
     It gets the summary as JSON on stdin; what it prints goes to stderr, as stdout holds outcomes or
-    JSON. The run's own exit code stays as it is.
+    JSON. The run's own exit code stays as it is, unless a signal comes: the first is passed on to the
+    command and all that it started, a second kills them.
     """
     summary = msgspec.json.encode(report.to_dict())
-    try:
-        done = await anyio.run_process(
-            command, input=summary, stdout=_standard_error(), stderr=_standard_error(), check=False
-        )
-    except (OSError, anyio.BrokenResourceError) as error:
-        return f"--on-finish could not be run: {error}"
-    if done.returncode:
-        return f"--on-finish ended with exit code {done.returncode}: {command}"
+    process: Process | None = None
+    heard: list[str] = []
+
+    def pass_on(reason: str) -> None:
+        if process is None:
+            return  # it came before the command, which hears of the run's end nonetheless
+        _signal_group(process, "SIGKILL" if heard else reason.upper())
+        heard.append(reason.upper())
+
+    with ExitStack() as stack:
+        if audience.attach is not None:
+            stack.callback(audience.attach(_AtTheEnd("--on-finish gets it too", pass_on)))
+        try:
+            process = await anyio.open_process(
+                command, stdout=_standard_error(), stderr=_standard_error(), start_new_session=True
+            )
+            async with process:
+                try:
+                    await _feed(process, summary)
+                    code = await process.wait()
+                except BaseException:
+                    _signal_group(process, "SIGKILL")
+                    raise
+        except OSError as error:
+            return f"--on-finish could not be run: {error}"
+    if heard:
+        report.exit_code = getattr(exit_codes, heard[0])
+        return f"--on-finish was ended by {heard[0]}: {command}"
+    if code:
+        return f"--on-finish ended with exit code {code}: {command}"
     return None
+
+
+async def _feed(process: Process, summary: bytes) -> None:
+    assert process.stdin is not None
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # it need not read
+        await process.stdin.send(summary)
+    await process.stdin.aclose()
+
+
+def _signal_group(process: Process, name: str) -> None:
+    """Send a signal to a command and all that it started."""
+    with suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, getattr(signal, name))
+        else:
+            process.kill()
 
 
 def _standard_error() -> int:
