@@ -24,6 +24,26 @@ def local_shell(directory: Path) -> Shell:
     return shell
 
 
+@pytest.mark.parametrize("verb", [("report",), ("resume",)])
+def test_no_redrive_is_advised_where_all_that_failed_can_never_be_sent(
+    inside: Inside, verb: tuple[str, ...]
+) -> None:
+    """Neither it nor an export of inputs would find anything: the outcomes say what was wrong."""
+    Path("in.jsonl").write_text('{"n":0}\n{broken\n{"n":NaN}\n{"n":3}\n')
+    first = inside.run("run", "fast", "in.jsonl", "--out", "run")
+    then = inside.run(*verb, "run")
+    assert first.code == 1
+    command = f"fanout export {Path.cwd()}/run --outcomes --status failed"
+    for ended in (first, then):
+        assert command in ended.err + ended.out
+        assert "fanout redrive" not in ended.err + ended.out
+    assert len(inside.run(*command.split()[1:]).lines) == 2
+    Path("in.jsonl").write_text('{"n":0}\n{"n":1}\n{broken\n')
+    mixed = inside.run("run", "errors", "in.jsonl", "--out", "mixed")
+    assert "fanout redrive " in mixed.err
+    assert "mixed --status failed" in mixed.err
+
+
 def latest(shell: Shell) -> dict[int, dict[str, Any]]:
     """The last outcome of each record."""
     return {outcome["seq"]: outcome for outcome in shell.outcomes()}

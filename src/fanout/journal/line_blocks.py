@@ -42,6 +42,7 @@ class Figures(Head, kw_only=True, gc=False):
     collected_at: str | None = None
     batch: BatchPlace | None = None
     copies: int = 0
+    is_fault: bool = False
 
 
 class Sendable(Head, kw_only=True, gc=False):

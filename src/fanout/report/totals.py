@@ -175,13 +175,18 @@ class RunTotals:
             commands.append(f"fanout collect {quoted}")
         if self.stats.failed:
             location = str((self.run.get("input") or {}).get("location"))
-            chosen = "failed" if any(self.counts.get(each) for each in STATUS_GROUPS["failed"]) else "unknown"
+            faults = sum(each.faults for each in self.failures)
+            failed = sum(self.counts.get(each, 0) for each in STATUS_GROUPS["failed"])
+            chosen = "failed" if failed > faults else "unknown"
             if not location.startswith("sqs://"):
                 if chosen == "failed":  # what may have run is sent again by name alone
                     commands.append(f"fanout redrive {quoted}")
             elif self.resume_command is None:  # what failed is in the queue again
                 commands.append(command_of_same(self.run, location))
-            commands.append(f"fanout export {quoted} --status {chosen}")
+            if self.stats.failed > faults:
+                commands.append(f"fanout export {quoted} --status {chosen}")
+            else:  # a redrive would find nothing, and neither would an export of inputs
+                commands.append(f"fanout export {quoted} --outcomes --status failed")
         return [*commands, f"fanout report {quoted} --html"]
 
     @property

@@ -21,7 +21,10 @@ _NODE_FRAME = re.compile(r"\s*at\s+(.*)")
 
 
 class FailureCluster(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Failures alike, with the first of them as the sample. ``frame`` is "" where no trace was given."""
+    """Failures alike, with the first of them as the sample. ``frame`` is "" where no trace was given.
+
+    ``faults``: how many of them can never be sent.
+    """
 
     status: str
     type: str
@@ -33,6 +36,7 @@ class FailureCluster(msgspec.Struct, kw_only=True, omit_defaults=True):
     request_id: str | None = None
     stack_trace: list[str] | None = None
     log_tail: str | None = None
+    faults: int = 0
 
 
 class FailureClusters:
@@ -46,6 +50,7 @@ class FailureClusters:
         self._clusters: dict[tuple[str, str, str], FailureCluster] = {}
         self._frames: dict[tuple[str, ...], str] = {}
         self._other = 0
+        self._other_faults = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one failed outcome."""
@@ -62,24 +67,28 @@ class FailureClusters:
             if len(self._clusters) > MOST_CLUSTERS:
                 self._fold(key)
         cluster.count += 1
+        cluster.faults += outcome.is_fault
 
     def top(self, most: int | None = None) -> list[FailureCluster]:
         """The clusters, the largest first; ``(other)`` last when there is one."""
         ranked = sorted(self._clusters.values(), key=lambda cluster: -cluster.count)
         shown = ranked if most is None else ranked[:most]
-        rest = self._other + sum(cluster.count for cluster in ranked[len(shown) :])
-        if rest:
-            shown = [
-                *shown,
-                FailureCluster(status="", type=OTHER, count=rest, message="kinds too rare to list"),
-            ]
+        rest = ranked[len(shown) :]
+        count = self._other + sum(cluster.count for cluster in rest)
+        if count:
+            faults = self._other_faults + sum(cluster.faults for cluster in rest)
+            message = "kinds too rare to list"
+            others = FailureCluster(status="", type=OTHER, count=count, message=message, faults=faults)
+            shown = [*shown, others]
         return shown
 
     def _fold(self, newest: tuple[str, str, str]) -> None:
         ranked = sorted(self._clusters, key=lambda key: self._clusters[key].count)
         for key in ranked[: MOST_CLUSTERS // 2]:
             if key != newest:
-                self._other += self._clusters.pop(key).count
+                folded = self._clusters.pop(key)
+                self._other += folded.count
+                self._other_faults += folded.faults
 
     def _frame(self, trace: Sequence[str]) -> str:
         # Traces are few, while reading a frame takes longer than counting it.

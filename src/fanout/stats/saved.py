@@ -34,6 +34,7 @@ def save_stats(stats: Stats) -> dict[str, Any]:
         "series": [stats.series.width_s, [_saved_bin(each) for each in stats.series.bins]],
         "clusters": [[list(key), _struct(cluster)] for key, cluster in stats._clusters._clusters.items()],
         "other": stats._clusters._other,
+        "other_faults": stats._clusters._other_faults,
         "slowest": [stats._slowest.floor_ms, [_struct(item[2]) for item in stats._slowest._heap]],
         "clock": [stats.clock.now_s, [list(each) for each in stats.clock._sessions]],
     }
@@ -63,6 +64,7 @@ def restore_stats(saved: dict[str, Any]) -> Stats:
         status, kind, frame = key
         clusters._clusters[status, kind, frame] = msgspec.convert(cluster, FailureCluster)
     clusters._other = int(saved["other"])
+    clusters._other_faults = int(saved.get("other_faults", 0))
     stats._clusters = clusters
     slowest = Slowest()
     slowest.floor_ms = float(saved["slowest"][0])
