@@ -97,7 +97,7 @@ VALUES: dict[str, Any] = {
     "keep_order": True,
     "report": True,
     "preflight": True,
-    "on_finish": "cat",
+    "on_finish": "true",
 }
 # Options without which another means nothing.
 WITH: dict[str, dict[str, Any]] = {
