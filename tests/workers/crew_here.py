@@ -48,12 +48,18 @@ class Function:
 
 
 class Here(WorkerActor):
-    """A worker of this process; once it is lost, nothing reaches it."""
+    """A worker of this process; once it is lost, nothing reaches it. Silent: no answer to a greeting."""
 
     def __init__(self, function: Function) -> None:
         super().__init__()
         self._worker = Worker(transport=function)
         self.is_lost = False
+        self.is_silent = False
+
+    async def begin(self, settings: bytes) -> bytes:
+        if self.is_silent:
+            await asyncio.Event().wait()
+        return await super().begin(settings)
 
     async def exchange(self, order: bytes) -> bytes:
         if self.is_lost:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fanout.model import ThrottleKind
@@ -21,6 +21,7 @@ TICK_S = 0.05
 ORDER_S = 0.1
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 500), st.lists(st.integers(0, 300), max_size=20))
 def test_shares_add_up_and_are_fair(total: int, demands: list[int]) -> None:
     """Nobody has less than another while it could use more; nothing is left over."""

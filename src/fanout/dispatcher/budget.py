@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fanout.dispatcher.engine import Engine
 
 TIMEOUT_SLACK_S = 15.0  # above the function's own: set-up of an environment, and the way there and back
-_CONNECTIONS_AT_MOST = 100_000
+CONNECTIONS_AT_MOST = 100_000
 
 
 def check_own_transport(options: Options) -> None:
@@ -132,7 +132,7 @@ class Budget:
                 self.transport = await open_transport(
                     self._session,
                     kind=options.transport,
-                    max_connections=min(max(quotas.budget, 16), _CONNECTIONS_AT_MOST),
+                    max_connections=self.connections,
                     read_timeout_s=self.read_timeout_s,
                     call_timeout_s=options.timeout,
                     http=self._http if options.transport == "direct" else None,
@@ -151,6 +151,11 @@ class Budget:
     def region(self) -> str | None:
         """The Region that calls go to; None with a transport of the caller's own."""
         return None if self._session is None else self._session.region
+
+    @property
+    def connections(self) -> int:
+        """How many the transport keeps: one for each call in flight."""
+        return min(max(self.quotas.budget, 16), CONNECTIONS_AT_MOST)
 
     @property
     def read_timeout_s(self) -> float:
@@ -259,10 +264,10 @@ class Budget:
                     asked_by="fanout tune",
                     function_timeout_s=options.function_timeout,
                 )
-            make_room_for(self.quotas.budget)
+            make_room_for(self.connections)
             resize = getattr(self.transport, "set_max_connections", None)  # direct has it
             if resize is not None:
-                resize(min(max(self.quotas.budget, 16), _CONNECTIONS_AT_MOST))
+                resize(self.connections)
             self._apply(engine)
         self.pacer.set_rate(self._rate())
         engine.pump()

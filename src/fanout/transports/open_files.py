@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 
 from fanout.errors import ConfigError
 
 _OTHER_FILES = 64  # the journal, the input, libraries, the loop's own
+
+
+def most_connections() -> int:
+    """The connections that this process can open, with the soft limit raised to the hard one."""
+    try:
+        import resource
+    except ImportError:
+        return sys.maxsize
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return sys.maxsize if hard == resource.RLIM_INFINITY else max(0, hard - _OTHER_FILES)
 
 
 def make_room_for(connections: int) -> None:

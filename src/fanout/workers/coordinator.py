@@ -10,24 +10,26 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
-import msgspec
 
 from fanout.config import Options
-from fanout.dispatcher import Hooks, Intake, IntakeDispatcher, Load, WorkerLoad
+from fanout.dispatcher import Hooks, Intake, IntakeDispatcher, Load
 from fanout.dispatcher.feed import RunFeed
-from fanout.errors import ConfigError, FatalRefusal, WorkersLost
+from fanout.errors import WorkersLost
 from fanout.version import version
 from fanout.workers.adaptation import adapt
 from fanout.workers.crew import Crew
 from fanout.workers.crew_feed import CrewFeed
 from fanout.workers.exchange import exchange
 from fanout.workers.lease_book import LeaseBook
-from fanout.workers.member import Member, shown
-from fanout.workers.messages import Greeting, Order, Report, Settings
+from fanout.workers.member import Member
+from fanout.workers.messages import Order, Report, Settings
+from fanout.workers.roster import Roster
+from fanout.workers.seams import CoordinatorBudget
 from fanout.workers.windows import ORDER_EVERY_S
 
 _log = logging.getLogger("fanout")
@@ -54,15 +56,28 @@ class Coordinator(IntakeDispatcher):
         say: Callable[[str], None] | None = None,
         note: Callable[[str], None] | None = None,
     ) -> None:
-        super().__init__(options, hooks=hooks, run_id=run_id, generation=generation, names_calls=names_calls)
+        super().__init__(
+            options,
+            hooks=hooks,
+            run_id=run_id,
+            generation=generation,
+            names_calls=names_calls,
+            budget=partial(CoordinatorBudget, must_ask=names_calls),
+        )
         self.crew = crew
         self._say = say
         self._note = note
         self.hooks = hooks or Hooks()
         self.book = LeaseBook()
-        self.members: dict[str, Member] = {}
+        self.roster = Roster(
+            crew,
+            clock=self._now_s,
+            settings=self._settings,
+            say=self.say,
+            on_join=self._welcome,
+        )
+        self.members = self.roster.members
         self._feed: CrewFeed | None = None
-        self._known: set[str] = set()
         self._retries: int | None = None
         self._serving = 0
         self._all_left = asyncio.Event()
@@ -73,8 +88,9 @@ class Coordinator(IntakeDispatcher):
         try:
             self.note(self.crew.start_message)
             await self.crew.open()
-            await self._meet()
+            await self.roster.meet()
             if self.members:
+                self.roster.compare_files(self.budget.quotas.budget)
                 count = len(self.members)
                 self.note(f"{count} worker{'s' if count > 1 else ''} take{'' if count > 1 else 's'} work")
             else:
@@ -91,6 +107,7 @@ class Coordinator(IntakeDispatcher):
             if exc_type is None and self._serving:
                 with anyio.move_on_after(_LEAVE_S):
                     await self._all_left.wait()
+            await self.roster.aclose()
             try:
                 await super().__aexit__(exc_type, exc, traceback)
             finally:
@@ -163,6 +180,9 @@ class Coordinator(IntakeDispatcher):
             self._retries = changes["retries"]
         return in_force
 
+    def _now_s(self) -> float:
+        return self.engine.clock()
+
     def _in_use(self) -> int:
         return sum(each.report.in_flight + each.report.lingering for each in self.members.values())
 
@@ -171,54 +191,29 @@ class Coordinator(IntakeDispatcher):
 
     # --- members -------------------------------------------------------------------------------
 
-    async def _meet(self) -> None:
-        """Greet the workers that are there. Raises when every one of them refuses."""
-        names = await self.crew.members()
-        refusals: list[str] = []
-
-        async def greet(name: str) -> None:
-            refusal = await self._greet(name)
-            if refusal is not None:
-                refusals.append(f"worker {name}: {refusal}")
-
-        async with anyio.create_task_group() as group:
-            for name in names:
-                group.start_soon(greet, name)
-        if refusals and not self.members:
-            if "fanout" in refusals[0] and "coordinator" in refusals[0]:
-                raise ConfigError(f"{refusals[0]}: install the same version on all workers")
-            raise FatalRefusal(refusals[0], code="NoCredentials")
-
-    async def _greet(self, name: str) -> str | None:
-        """Place a worker; returns why it cannot work."""
-        self._known.add(name)
+    def _settings(self) -> Settings:
+        """Of a worker that is greeted now."""
         feed = self._feed
         deadline_s = None if feed is None else feed.deadline_s
-        settings = Settings(
+        return Settings(
             version=version(),
             options=replace(self.options, rate=None, deadline=None),
             generation=self._generation,
             function_timeout_s=self.budget.quotas.function_timeout_s,
-            max_connections=max(16, min(self.budget.quotas.budget, 10_000)),
             deadline_s=None if deadline_s is None else deadline_s - self.engine.clock(),
             run_id=self.run_id,
             names_calls=self.names_calls,
             is_child=self.crew.is_child,
         )
-        try:
-            link = await self.crew.link(name)
-            answer = await link.begin(msgspec.msgpack.encode(settings))
-        except Exception as error:  # noqa: BLE001 - the carrier's; the others go on
-            return f"it was lost: {error}"
-        greeting = msgspec.msgpack.decode(answer, type=Greeting)
-        if greeting.refusal is not None:
-            self.say(f"worker {shown(name)} takes no work: {greeting.refusal}")
-            return greeting.refusal
-        self.book.join(name)
-        load = WorkerLoad(name=shown(name))
-        self.workers.append(load)
-        self.members[name] = Member(name, link, load, self.engine.clock())
-        return None
+
+    def _welcome(self, member: Member) -> None:
+        """Take in a worker that has answered its greeting."""
+        self.book.join(member.name, member.connections)
+        self.workers.append(member.load)
+        if self._feed is not None and not self._feed.is_finished:
+            self.note(f"worker {member.load.name} joined")
+            self._start_serving(member)
+            self.roster.compare_files(self.budget.quotas.budget)
 
     async def _look_for_members(self) -> None:
         """Take in workers that join; stop the run when there has been none for long."""
@@ -228,14 +223,7 @@ class Coordinator(IntakeDispatcher):
             feed, now_s = self._feed, self.engine.clock()
             if feed is None or feed.is_finished:
                 return
-            try:
-                names = await self.crew.members()
-            except Exception:  # noqa: BLE001 - the scheduler is not reached: workers go on without it
-                names = []
-            for name in names:
-                if name not in self._known and await self._greet(name) is None:
-                    self.note(f"worker {shown(name)} joined")
-                    self._start_serving(self.members[name])
+            await self.roster.look()
             alone_since_s = None if self.members else alone_since_s or now_s
             if alone_since_s is not None and now_s - alone_since_s >= ALONE_S:
                 feed.fail(WorkersLost("all workers were lost" if self.workers else NO_WORKERS))
@@ -274,7 +262,7 @@ class Coordinator(IntakeDispatcher):
                 if command == "finish":
                     self.book.leave(member.name)
                     member.load.in_flight, member.load.per_s = 0, 0.0
-                    self.members.pop(member.name, None)
+                    self.roster.leave(member)
                     return
                 if feed.command != "finish":
                     await feed.pause(ORDER_EVERY_S - (self.engine.clock() - now_s))
@@ -292,7 +280,7 @@ class Coordinator(IntakeDispatcher):
             f"{lost:,} records may have run and {after}; its permits are free again in "
             f"{self.book.lease_s + self.book.linger_s:.0f} s"
         )
-        self.members.pop(member.name, None)
+        self.roster.lose(member)
         self.book.lose(member.name)
         feed.take_back(member)
 

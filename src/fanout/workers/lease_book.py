@@ -8,6 +8,7 @@ commitments never exceeds the ceiling by a grant. Pure: takes ``now_s``, seconds
 from __future__ import annotations
 
 from math import inf
+from sys import maxsize
 
 import msgspec
 
@@ -30,6 +31,7 @@ class Holding(msgspec.Struct):
     demand: int = 0
     rate_demand_per_s: float = 0.0
     is_lost: bool = False
+    most: int = maxsize  # permits that it can use
 
     def permits_committed(self, now_s: float, linger_s: float) -> int:
         """Calls that may run for this worker now: until its lease and what it started then have ended."""
@@ -61,9 +63,9 @@ class LeaseBook:
         self.cuts = 0
         self._workers: dict[str, Holding] = {}
 
-    def join(self, name: str) -> None:
-        """A worker that may have leases from now on."""
-        self._workers[name] = Holding(demand=_LEAST_RECORDS, rate_demand_per_s=inf)
+    def join(self, name: str, most: int = maxsize) -> None:
+        """A worker that may have leases from now on, of so many permits at most."""
+        self._workers[name] = Holding(demand=min(most, _LEAST_RECORDS), rate_demand_per_s=inf, most=most)
 
     def lose(self, name: str) -> None:
         """A worker does not answer any more: what it held is free when all it sent must have ended."""
@@ -100,9 +102,9 @@ class LeaseBook:
         holding.rate_per_s = 0.0 if sent is None else sent.rate_per_s
         could_use = used + report.held + wanted
         if report.is_full:
-            holding.demand = could_use
+            holding.demand = min(holding.most, could_use)
         else:
-            holding.demand = min(could_use, int(used * HEADROOM) + _ROOM_FOR_IDLE)
+            holding.demand = min(holding.most, could_use, int(used * HEADROOM) + _ROOM_FOR_IDLE)
         if report.is_paced:
             holding.rate_demand_per_s = inf
         else:
@@ -142,7 +144,7 @@ class LeaseBook:
         target = targets[[each for each, _ in live].index(name)]
         own = self._workers[name].permits_committed(now_s, self.linger_s)
         free = ceiling - self.committed(now_s)
-        return min(target, own + max(0, free))
+        return min(target, own + max(0, free), self._workers[name].most)
 
     def _rate(self, name: str, rate_per_s: float | None, now_s: float) -> float | None:
         if rate_per_s is None:

@@ -15,12 +15,14 @@ def shown(name: str) -> str:
 
 
 class Member:
-    """The coordinator's view of one worker."""
+    """The coordinator's view of one worker. ``name`` is its own in the run, ``address`` its crew's."""
 
-    def __init__(self, name: str, link: Link, load: WorkerLoad, now_s: float) -> None:
+    def __init__(self, name: str, address: str, link: Link, connections: int, now_s: float) -> None:
         self.name = name
-        self.load = load
+        self.address = address
+        self.load = WorkerLoad(name=shown(name))
         self.link = link
+        self.connections = connections  # that it can open
         self.window = Window()
         self.out: dict[int, InputRecord | Item] = {}  # handed over, and without an outcome
         self.report = Report(number=0)

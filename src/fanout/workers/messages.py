@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Literal
 
 import msgspec
@@ -22,7 +23,6 @@ class Settings(msgspec.Struct, frozen=True):
     options: Options
     generation: int = 0
     function_timeout_s: float = 900.0
-    max_connections: int = 1000
     deadline_s: float | None = None  # from now
     run_id: str = ""  # the names of records in batches are built on it
     names_calls: bool = False  # and those of durable executions
@@ -120,6 +120,7 @@ class Greeting(msgspec.Struct):
     version: str
     process: int
     refusal: str | None = None
+    connections: int = sys.maxsize  # that it can open: one for each call in flight
 
 
 def handed(record: InputRecord) -> HandedRecord:

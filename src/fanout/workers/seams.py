@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Self
 
 from fanout.dispatcher import Call, InputRecord
-from fanout.dispatcher.budget import Budget
+from fanout.dispatcher.budget import CONNECTIONS_AT_MOST, Budget
 from fanout.journal import BlockMaker, PackedBlock
 from fanout.model import ErrorDetail, OnChunk, Outcome
+from fanout.transports.open_files import most_connections
 from fanout.workers.leased_limit import LeasedLimit, LeasedPacer
 
 BACKED_UP_BYTES = 4 * 1024 * 1024  # of lines that the coordinator has not acknowledged
@@ -130,6 +131,15 @@ class LineReceiver:
         return None
 
 
+class CoordinatorBudget(Budget):
+    """The budget of the run; the calls, and so the connections, are the workers'."""
+
+    @property
+    def connections(self) -> int:
+        """For reading limits, and for a check of whether the function may be called."""
+        return 16
+
+
 class LeasedBudget(Budget):
     """A budget that asks Lambda nothing: a lease says what it is. The credentials are the worker's own."""
 
@@ -141,6 +151,11 @@ class LeasedBudget(Budget):
         self.limit = LeasedLimit()
         self.pacer = LeasedPacer(self.limit)
         return self
+
+    @property
+    def connections(self) -> int:
+        """As many as this machine allows: what a lease grants is not known yet."""
+        return max(16, min(CONNECTIONS_AT_MOST, most_connections()))
 
     @property
     def _is_told_all(self) -> bool:

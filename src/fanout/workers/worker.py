@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -74,7 +75,8 @@ class Worker:
         refusal = await asyncio.shield(self._opened)
         if self._budget is not None and not refusal:
             self._budget.limit.ask(self._now_s())
-        return Greeting(own_version, os.getpid(), refusal or None)
+        most = sys.maxsize if self._budget is None else self._budget.connections
+        return Greeting(own_version, os.getpid(), refusal or None, most)
 
     async def exchange(self, order: Order) -> Report:
         """Do what an order says, and report."""
@@ -177,7 +179,7 @@ class Worker:
             self._dispatcher = dispatcher = IntakeDispatcher(
                 replace(
                     settings.options,
-                    concurrency=settings.max_connections,
+                    concurrency=1000,  # the leases say how many
                     function_timeout=settings.function_timeout_s,
                 ),
                 hooks=self._reasons,
