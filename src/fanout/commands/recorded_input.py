@@ -14,11 +14,16 @@ ITERABLE = "(iterable)"  # the location of records that came from a program
 
 
 class RecordedInput(msgspec.Struct, frozen=True):
-    """``path`` and ``locations`` are absolute. ``fingerprint`` is for the module of that name alone."""
+    """``path`` and ``locations`` are absolute; ``given`` are the latter as they were given in ``directory``.
+
+    ``fingerprint`` is for the module of that name alone.
+    """
 
     location: str
     path: str | None = None
     locations: list[str] = []
+    given: list[str] = []
+    directory: str = ""
     fingerprint: dict[str, Any] = {}
     rules: int = 1  # of counting: those of 0.1 where it does not say
     dialect: Dialect | None = None  # None: it was never looked at

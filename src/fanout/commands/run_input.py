@@ -91,7 +91,8 @@ def first_input(request: Request) -> dict[str, Any]:
             "fingerprint": fingerprint(locations[0], format=name),
         }
     paths = [_path(each) or each for each in locations]
-    return {**kept, "locations": paths, "fingerprint": {"kind": "list", "format": name}}
+    kept |= {"locations": paths, "given": list(locations), "directory": str(Path.cwd())}
+    return {**kept, "fingerprint": {"kind": "list", "format": name}}
 
 
 def reopen_input(
@@ -165,8 +166,9 @@ def _reopened(
             run_dir.spool, input_options, location=recorded.location, dialect=dialect, on_dialect=note
         )
     return open_source(
-        recorded.places,
+        recorded.given or recorded.places,
         input_options,
+        directory=recorded.directory,
         listing=run_dir.path / LISTING_FILE,
         clients=lambda: ServiceClients.of(options.calls),
         on_notice=say,

@@ -33,11 +33,14 @@ def is_url(location: str) -> bool:
     return location.startswith(("http://", "https://"))
 
 
-def is_pattern(location: str) -> bool:
-    """Whether an INPUT stands for the files or objects whose names match it."""
+def is_pattern(location: str, directory: str = "") -> bool:
+    """Whether an INPUT stands for the files or objects whose names match it.
+
+    Here and below, ``directory`` is what a relative path is relative to, where it is not the current one.
+    """
     if location == "-" or is_url(location) or not any(each in location for each in "*?["):
         return False
-    return is_s3(location) or not _exists(location)
+    return is_s3(location) or not _exists(absolute(location, directory))
 
 
 def is_prefix(location: str) -> bool:
@@ -47,9 +50,9 @@ def is_prefix(location: str) -> bool:
     )
 
 
-def is_list(location: str) -> bool:
+def is_list(location: str, directory: str = "") -> bool:
     """Whether what an INPUT is made of is found by looking, and so must be kept."""
-    return is_s3(location) or is_pattern(location)
+    return is_s3(location) or is_pattern(location, directory)
 
 
 def check_text(location: str) -> None:
@@ -99,17 +102,18 @@ def _suffix(location: str, rules: int) -> tuple[str, str]:
     return path.suffix.lower(), ""
 
 
-def matching_files(pattern: str) -> list[tuple[str, int]]:
+def matching_files(pattern: str, directory: str = "") -> list[tuple[str, int]]:
     """The files that match and their sizes, in the order of their names. Raises SourceError for none."""
-    found = sorted(each for each in glob.glob(pattern, recursive=True) if not Path(each).is_dir())  # noqa: PTH207
+    names = sorted(glob.glob(pattern, root_dir=directory or None, recursive=True))  # noqa: PTH207
+    found = [(name, path) for name in names if not (path := Path(directory, name)).is_dir()]
     if not found:
         raise SourceError(f"{pattern}: no file matches")
-    return [(each, Path(each).stat().st_size) for each in found]
+    return [(name, path.stat().st_size) for name, path in found]
 
 
-def absolute(path: str) -> str:
+def absolute(path: str, directory: str = "") -> str:
     """The path from any directory."""
-    return str(Path(path).absolute())
+    return str(Path(directory, path).absolute())
 
 
 def key_pattern(location: str) -> tuple[str, re.Pattern[str]]:

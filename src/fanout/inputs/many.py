@@ -23,7 +23,8 @@ ReadInventory = Callable[[str, int], Awaitable[list[Entry]]]
 class ManySource:
     """The records of all locations. What they are made of is kept in ``listing`` before it is read.
 
-    ``open_entry`` opens one file or object, and returns with it what is known of it now.
+    ``open_entry`` opens one file or object, and returns with it what is known of it now. ``directory`` is
+    what relative paths are relative to, where it is not the current one.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class ManySource:
         *,
         s3: Callable[[], S3],
         listing: KeptListing,
+        directory: str = "",
         read_inventory: ReadInventory | None = None,
         on_notice: OnNotice | None = None,
     ) -> None:
@@ -43,13 +45,15 @@ class ManySource:
         self._open_entry = open_entry
         self._s3 = s3
         self._listing = listing
+        self._directory = directory
         self._read_inventory = read_inventory
         self._on_notice = on_notice
         self._current: Source | None = None
         self._opened: Source | None = None  # for its size and ETag, and read next
         self._bytes_before = 0
         self._objects = 0
-        self._is_single = len(locations) == 1 and not is_pattern(locations[0]) and read_inventory is None
+        is_one = len(locations) == 1 and not is_pattern(locations[0], directory)
+        self._is_single = is_one and read_inventory is None
 
     @property
     def place(self) -> Place | None:
@@ -164,13 +168,14 @@ class ManySource:
     async def _found(self, location: str, index: int, after: str | None) -> AsyncIterator[list[Entry]]:
         """What one location stands for; of S3 beyond the entry ``after``."""
         if self._read_inventory is not None:
-            yield await self._read_inventory(location, index)
+            here = not self._directory or is_s3(location)
+            yield await self._read_inventory(location if here else absolute(location, self._directory), index)
             return
-        if is_pattern(location) and not is_s3(location):
-            yield [Entry(each, path=absolute(each), size=size) for each, size in matching_files(location)]
+        if not is_s3(location) and is_pattern(location, self._directory):
+            files = matching_files(location, self._directory)
+            yield [Entry(each, path=absolute(each, self._directory), size=size) for each, size in files]
             return
-        is_listed = is_pattern(location) or is_prefix(location)
-        if not is_listed:
+        if not self._is_paged(location):
             if after is None:
                 yield [await self._known(Entry(location, input=index))]
             return
@@ -190,7 +195,7 @@ class ManySource:
         if is_url(entry.location):
             return entry
         if not is_s3(entry.location):
-            entry.path = absolute(entry.location)
+            entry.path = absolute(entry.location, self._directory)
         self._opened, known = await self._open_entry(entry)
         return known
 

@@ -18,7 +18,7 @@ from fanout.inputs.dialect import USUAL, Dialect
 from fanout.inputs.http import HttpReader
 from fanout.inputs.inventory import read_inventory
 from fanout.inputs.listing import Entry, KeptListing, Read
-from fanout.inputs.locations import check_text, compression_suffix, format_of, is_list, is_url
+from fanout.inputs.locations import absolute, check_text, compression_suffix, format_of, is_list, is_url
 from fanout.inputs.many import ManySource
 from fanout.inputs.options import InputOptions
 from fanout.inputs.parquet import ParquetSource
@@ -55,13 +55,19 @@ class Opener:
         self._max_record_bytes = max_record_bytes
 
     def open(
-        self, locations: str | Sequence[str], *, spool: Path | None = None, listing: Path | None = None
+        self,
+        locations: str | Sequence[str],
+        *,
+        directory: str = "",
+        spool: Path | None = None,
+        listing: Path | None = None,
     ) -> Source:
         """The source for one INPUT or several.
 
         ``spool``: a file, which must not exist, that gets the bytes as they are read (of one input that
         cannot be read twice; of a URL that cannot be taken up again, as they come). ``listing``: a file
-        that keeps what several, a pattern or a prefix are made of. Raises SourceError, in one line, for
+        that keeps what several, a pattern or a prefix are made of. ``directory``: what the relative paths
+        of such are relative to, where it is not the current one. Raises SourceError, in one line, for
         what cannot be read or has no known format; a URL, a pipe and an object are only opened when read.
         """
         locations = [locations] if isinstance(locations, str) else list(locations)
@@ -72,13 +78,13 @@ class Opener:
         for location in locations:
             check_text(location)
         is_inventory = self._options.format == "s3-inventory"
-        if len(locations) == 1 and not is_list(locations[0]) and not is_inventory:
+        if len(locations) == 1 and not is_list(locations[0], directory) and not is_inventory:
             return self._local(locations[0], spool)
         for location in locations:  # what is wrong with a name is said before anything is sent
-            if not is_list(location) and not is_inventory:
+            if not is_list(location, directory) and not is_inventory:
                 format_of(location, self._options)
                 if not is_url(location):
-                    _file_reader(location).close()
+                    _file_reader(absolute(location, directory) if directory else location).close()
         self._listing = KeptListing(listing)
         return _Closing(
             ManySource(
@@ -86,6 +92,7 @@ class Opener:
                 self._open_entry,
                 s3=self._s3,
                 listing=self._listing,
+                directory=directory,
                 read_inventory=self._read_inventory if is_inventory else None,
                 on_notice=self._on_notice,
             ),
@@ -261,6 +268,7 @@ def open_source(
     location: str | Sequence[str],
     options: InputOptions = DEFAULT,
     *,
+    directory: str = "",
     spool: Path | None = None,
     listing: Path | None = None,
     clients: Callable[[], Clients] | None = None,
@@ -282,7 +290,7 @@ def open_source(
         on_dialect=on_dialect,
         max_record_bytes=max_record_bytes,
     )
-    return opener.open(location, spool=spool, listing=listing)
+    return opener.open(location, directory=directory, spool=spool, listing=listing)
 
 
 def open_spool(
