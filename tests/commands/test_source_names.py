@@ -72,5 +72,8 @@ def test_a_source_is_named_alike_in_run_resume_and_redrive(
 
     expected = [(each and each.replace(HERE, str(here)), line) for each, line in expected]
     assert session("run", 1) == expected[:1]
+    (tmp_path / "run" / "inputs.gz").unlink(
+        missing_ok=True
+    )  # so a small input ends as a large one: not listed
     assert session("resume", 99) == expected
     assert session("redrive", 99) == expected
