@@ -56,6 +56,11 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["missing.jsonl"], ["missing.jsonl: No such file", "give a file"]),
     (["."], [". is a directory", "give a file"]),
     (["app.py"], ["app.py: unknown format", "--format"]),
+    (
+        ["in.jsonl", "--items", "/a"],
+        ["in.jsonl is no JSON document by its name (.jsonl)", "give format json"],
+    ),
+    (["--payload", "1", "--items", "/a"], ["items is for inputs that are read"]),
     (["in.jsonl", "--concurrency", "0"], ["concurrency is '0': give a whole number from 1"]),
     (["in.jsonl", "-j", "x"], ["concurrency is 'x': give a whole number from 1"]),
     (["in.jsonl", "-j", "200%"], ["concurrency is '200%'"]),

@@ -7,7 +7,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fanout.errors import SourceError
@@ -114,12 +114,31 @@ def test_an_element_that_is_given_up_ends_nothing_but_itself(size: int) -> None:
 
 @given(st.lists(st.integers(0, 60), max_size=4))
 def test_an_array_inside_an_object_is_found_by_its_pointer(places: list[int]) -> None:
-    """However the bytes come; what stands before it is passed over, and what follows is not looked at."""
-    data = b'{"x":[{"a~/b":"no"}], "q\\"":"}]", "n":-1.5e3,"y":[0, {"a~/b" : [1, {"z":[2]}] }]} trailing'
+    """However the bytes come; what stands before it and behind it is passed over."""
+    data = b'{"x":[{"a~/b":"no"}], "q\\"":"}]", "n":-1.5e3,"y":[0, {"a~/b" : [1, {"z":[2]}], "]}":0}]} \n'
     splitter = JsonArray(items="/y/1/a~0~1b")
     items = [item for chunk in cut(data, places) for batch in splitter.feed(chunk) for item in batch]
     items += [item for batch in splitter.finish() for item in batch]
     assert [item.payload for item in items] == [b"1", b'{"z":[2]}']
+
+
+@given(st.lists(st.integers(0, 30), max_size=4))
+@example([])
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b'{"a":[1,2],"b":{"}":"]"}', "ends in the middle of its JSON document, after the array"),
+        (b'{"a":[1,2]}\n{"a":[3]}', "has more after the end of its JSON document"),
+        (b'{"a":[1,2]}]', "has more after the end of its JSON document"),
+    ],
+)
+def test_no_second_document_is_passed_over(data: bytes, reason: str, places: list[int]) -> None:
+    """Its records would be lost without a word; so might be those of one that was cut short."""
+    splitter = JsonArray(items="/a")
+    with pytest.raises(SourceError, match=reason):
+        for chunk in cut(data, places):
+            list(splitter.feed(chunk))
+        list(splitter.finish())
 
 
 def test_an_element_that_is_no_json_is_an_error_of_the_record() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
 
-from fanout.inputs import Source, open_source
+from fanout.inputs import InputOptions, Source, open_source
 from fanout.inputs.listing import LISTING_FILE
-from tests.inputs.reading import read_all
+from tests.inputs.reading import read_all, read_until_failure
 
 
 def _source(tmp_path: Path) -> Source:
@@ -37,6 +38,30 @@ async def test_a_kill_among_the_records_of_a_pattern_doubles_none(tmp_path: Path
     assert [item.payload for item in await read_all(_source(tmp_path))] == [b"1", b"2", b"3"]
     assert (tmp_path / LISTING_FILE).read_bytes() == kept
     await killed.aclose()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("9.csv.gz", InputOptions(items="/a"), r"9\.csv\.gz is no JSON document by its name \(\.csv\)"),
+        ("9.parquet", InputOptions(items="/a"), r"\(\.parquet\), and items is for those alone"),
+        ("9.txt", InputOptions(), r"9\.txt: unknown format"),
+    ],
+)
+async def test_a_name_in_a_pattern_is_refused_before_the_first_record(
+    tmp_path: Path, name: str, options: InputOptions, reason: str
+) -> None:
+    """A file in the middle that nothing can be made of would stop the run halfway."""
+    directory = tmp_path / "mixed"
+    directory.mkdir()
+    (directory / "1.json").write_text('{"a":[1]}' if options.items else "[1]")
+    (directory / name).write_text("")
+    items, failure = await read_until_failure(open_source(str(directory / "*"), options))
+    assert items == []
+    assert re.search(reason, str(failure))
+    (directory / name).rename(directory / "9.json")
+    items, _ = await read_until_failure(open_source(str(directory / "*"), options))
+    assert [item.payload for item in items] == [b"1"]
 
 
 @pytest.mark.parametrize("whole", range(4))

@@ -38,8 +38,9 @@ class Request:
                 raise ConfigError(
                     f"payload and an input ({' '.join(self.locations)}) are both given: leave one out"
                 )
+            self._check_no_input_options("this run has one payload")
         elif not self.locations:
-            self._check_no_input_options()
+            self._check_no_input_options("these records come from a program")
 
     @property
     def location(self) -> str | None:
@@ -48,12 +49,10 @@ class Request:
             return REPEATED
         return " ".join(self.locations) if self.locations else None
 
-    def _check_no_input_options(self) -> None:
-        """Records of a program are read from nothing: an option of an input would be ignored."""
+    def _check_no_input_options(self, reason: str) -> None:
+        """Such records are read from nothing: an option of an input would be ignored."""
         for name in ("format", "items", "csv_delimiter", "csv_header", "encoding", "request_payer"):
             if getattr(self.options, name):
-                raise ConfigError(
-                    f"{name} is for inputs that are read, and these records come from a program"
-                )
+                raise ConfigError(f"{name} is for inputs that are read, and {reason}")
         if self.options.nan != "reject":
-            raise ConfigError("nan is for inputs that are read, and these records come from a program")
+            raise ConfigError(f"nan is for inputs that are read, and {reason}")

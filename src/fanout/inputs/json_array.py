@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from fanout.errors import SourceError
-from fanout.inputs.json_scan import PointerScan, ValueScan
+from fanout.inputs.json_scan import PointerScan, RestScan, ValueScan
 from fanout.inputs.source import BATCH_ITEMS, KEPT_BYTES, MAX_RECORD_BYTES, Item, Place
 from fanout.model import ErrorDetail
 from fanout.payload import json_fault
@@ -31,9 +31,9 @@ class _Unreadable(Exception):
 class JsonArray:
     """The elements of one array, each as its own bytes. Anything but one array raises SourceError.
 
-    ``items`` is a JSON Pointer to the array, where the document is no array itself; what follows the
-    array is not looked at then. An element longer than ``max_element_bytes``, or nested more deeply
-    than can be read, is an item with an error.
+    ``items`` is a JSON Pointer to the array, where the document is no array itself; of what follows the
+    array, only that it ends the one document is looked at then. An element longer than
+    ``max_element_bytes``, or nested more deeply than can be read, is an item with an error.
     """
 
     def __init__(
@@ -46,7 +46,8 @@ class JsonArray:
         self._state = "start" if at is None else "comma"  # start, first, element, comma, end
         self._found = 0 if at is None else int(at["elements"])
         self._at_eof = False
-        self._is_inside = bool(items)
+        self._rest = RestScan(items.count("/")) if items else None  # what follows an array inside
+        self._is_whole = not items
         self._pointer = PointerScan(items) if items and at is None else None
         self._passed: ValueScan | None = None  # an element that is given up, while its end is looked for
         self._kept = b""
@@ -61,7 +62,8 @@ class JsonArray:
             if rest is None:
                 return
             self._pointer, chunk = None, rest
-        if self._state == "end" and self._is_inside:
+        if self._state == "end":
+            self._pass_rest(chunk)
             return
         if self._passed is not None:
             after = self._passed.feed(chunk)
@@ -83,12 +85,24 @@ class JsonArray:
             self._pointer.finish()
         if self._passed is not None:
             raise SourceError("ends in the middle of its JSON array")
-        if not (self._state == "end" and self._is_inside):
+        if self._state != "end":
             yield from self._scan_buffer()
         if self._state == "start":
             raise SourceError("is empty: it holds no JSON array")
         if self._state != "end":
             raise SourceError("ends in the middle of its JSON array")
+        if not self._is_whole:
+            raise SourceError("ends in the middle of its JSON document, after the array")
+
+    def _pass_rest(self, data: bytes) -> None:
+        """Raise SourceError for what stands behind the end of the document."""
+        rest: bytes | None = data
+        if self._rest is not None and not self._is_whole:
+            rest = self._rest.feed(data)
+            self._is_whole = rest is not None
+        if rest is not None and rest.strip(b" \t\r\n"):
+            kind = "array" if self._rest is None else "document"
+            raise SourceError(f"has more after the end of its JSON {kind}")
 
     def _give_up(self, element: bytes, fault: str) -> bytes | None:
         """Look for the end of an element that is not kept. The bytes after it, where they are there."""
@@ -113,8 +127,7 @@ class JsonArray:
             at = _skip_space(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
             if at == len(text):
                 break
-            if self._state == "end" and self._is_inside:
-                at = len(text)
+            if self._state == "end":
                 break
             if self._state == "element" or (self._state == "first" and text[at] != "]"):
                 try:
@@ -140,6 +153,9 @@ class JsonArray:
                     break
                 self._state = self._punctuation(text[at])
                 at += 1
+        if self._state == "end":
+            self._pass_rest(buffer[at:])
+            at = len(buffer)
         self._buffer = buffer[at:]
         self._offset += at
         self.place = None
@@ -161,8 +177,6 @@ class JsonArray:
                 f"is not a JSON array: it begins with {character!r} "
                 "(for one value a line, --format jsonl; for an array inside an object, --items /pointer)"
             )
-        if self._state == "end":
-            raise SourceError("has more after the end of its JSON array")
         raise SourceError(f"is not a JSON array: {character!r} after element {self._found}, not a comma")
 
     def _element_end(self, text: str, at: int) -> int | None:

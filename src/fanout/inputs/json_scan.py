@@ -1,4 +1,4 @@
-"""Scans of JSON that keep nothing: the way to the value at a JSON Pointer, and the end of a value."""
+"""Scans of JSON that keep nothing: the way to the value at a JSON Pointer, and the ends of values."""
 
 from __future__ import annotations
 
@@ -75,7 +75,10 @@ class _Scan:
                 yield
             self._at = found.start()
             return
-        depth = 0
+        yield from self._containers_end(0)
+
+    def _containers_end(self, depth: int) -> _Steps:
+        """To behind the end of the containers that are open, or of the one that begins here."""
         while True:
             found = _in_container(self._buffer, self._at)
             if found is None:
@@ -98,6 +101,17 @@ class ValueScan(_Scan):
 
     def _run(self) -> _Steps:
         yield from self._value()
+
+
+class RestScan(_Scan):
+    """Passes what follows a value that stands inside ``depth`` containers, to the end of the outermost."""
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        super().__init__()
+
+    def _run(self) -> _Steps:
+        yield from self._containers_end(self._depth)
 
 
 class PointerScan(_Scan):

@@ -71,14 +71,23 @@ def check_text(location: str) -> None:
 
 
 def format_of(location: str, options: InputOptions) -> str:
-    """The format by the option, or else by the name. Raises SourceError for an unknown one."""
+    """The format by the option, or else by the name.
+
+    Raises SourceError for an unknown one, and for one that has no ``items``.
+    """
     if options.format is not None:
         return options.format
+    suffix = "" if location == "-" else _suffix(location, options.rules)[0]
+    known = _BY_SUFFIX.get(suffix)
     if options.items is not None:
+        if known not in (None, "json"):
+            raise SourceError(
+                f"{shown_location(location)} is no JSON document by its name ({suffix}), and items is for "
+                "those alone: leave items out, or give format json if it is one"
+            )
         return "json"
     if location == "-":
         return "jsonl"
-    known = _BY_SUFFIX.get(_suffix(location, options.rules)[0])
     if known is not None and (options.rules > 1 or known in ("jsonl", "json", "csv")):
         return known
     if not is_url(location) and not is_s3(location) and _is_pipe(location):

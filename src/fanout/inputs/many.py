@@ -16,6 +16,7 @@ from fanout.inputs.source import BATCH_ITEMS, Item, Place, Source
 
 _encode = msgspec.json.Encoder().encode
 PAGE_KEYS = 1000  # of a listing by S3, at the most
+CheckName = Callable[[str], object]
 OpenEntry = Callable[[Entry], Awaitable[tuple[Source, Entry]]]
 ReadInventory = Callable[[str, int], Awaitable[list[Entry]]]
 
@@ -23,7 +24,8 @@ ReadInventory = Callable[[str, int], Awaitable[list[Entry]]]
 class ManySource:
     """The records of all locations. What they are made of is kept in ``listing`` before it is read.
 
-    ``open_entry`` opens one file or object, and returns with it what is known of it now. ``directory`` is
+    ``open_entry`` opens one file or object, and returns with it what is known of it now; ``check_name``
+    raises SourceError for a name that it could make nothing of. ``directory`` is
     what relative paths are relative to, where it is not the current one.
     """
 
@@ -31,6 +33,7 @@ class ManySource:
         self,
         locations: Sequence[str],
         open_entry: OpenEntry,
+        check_name: CheckName,
         *,
         s3: Callable[[], S3],
         listing: KeptListing,
@@ -43,6 +46,7 @@ class ManySource:
         self.bytes_total: int | None = None
         self._locations = locations
         self._open_entry = open_entry
+        self._check_name = check_name
         self._s3 = s3
         self._listing = listing
         self._directory = directory
@@ -79,7 +83,7 @@ class ManySource:
                     self._bytes_before += entry.size or 0
                     await self._close_opened()
                     continue
-                if is_prefix(self._locations[entry.input]):
+                if not self._is_read(entry):
                     objects.append(Item(_object_of(entry)))
                     if len(objects) >= BATCH_ITEMS:
                         self._number = number
@@ -147,6 +151,8 @@ class ManySource:
                 page = [entry for entry in listed if entry.identity not in kept_of_last]
                 for entry in page:
                     entry.input = i
+                    if self._is_read(entry):
+                        self._check_name(entry.location)
                 count += len(page)
                 # A whole listing is kept as such before its records are read: a kill among them doubles none.
                 if page:
@@ -158,6 +164,10 @@ class ManySource:
             kept_of_last.clear()
             if is_paged or not count:
                 self._listing.append([Found(i)])
+
+    def _is_read(self, entry: Entry) -> bool:
+        """Say whether its records are those in it, and not one that names it."""
+        return entry.columns is not None or not is_prefix(self._locations[entry.input])
 
     def _is_paged(self, location: str) -> bool:
         """Say whether S3 lists it page by page; all else is listed whole."""

@@ -90,6 +90,7 @@ class Opener:
             ManySource(
                 locations,
                 self._open_entry,
+                lambda name: format_of(name, self._options),
                 s3=self._s3,
                 listing=self._listing,
                 directory=directory,
