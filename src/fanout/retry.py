@@ -78,6 +78,13 @@ class ThrottlePatience:
         """How long nothing but throttles may still come: no wait is longer."""
         return self._patience_s if self._since_s is None else self._since_s + self._patience_s - now_s
 
+    def bounded(self, wait_s: float | None, deadline_s: float | None, now_s: float) -> float | None:
+        """A wait, cut to what is left of patience and deadline, whatever a Retry-After says."""
+        if wait_s is None:
+            return None
+        wait_s = min(wait_s, max(0.0, self.left_s(now_s)))
+        return wait_s if deadline_s is None else min(wait_s, max(0.0, deadline_s - now_s))
+
     def is_exhausted(self, now_s: float) -> bool:
         """Whether nothing but throttles came for the whole patience."""
         return self._since_s is not None and now_s - self._since_s >= self._patience_s

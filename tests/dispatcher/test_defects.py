@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import fanout
-from fanout.dispatcher import engine
+from fanout.dispatcher import batch_settlement, senders
 from fanout.dispatcher.calls import CallMaker
+from fanout.dispatcher.completion import Completion
 from tests.scripted import Scripted, ok
 
 OF_RECORD = CallMaker.of_record
@@ -53,12 +55,16 @@ def test_a_defect_ends_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.looptime
 @pytest.mark.usefixtures("no_task_left")
-@pytest.mark.parametrize("where", ["classify", "read_reply"])
+@pytest.mark.parametrize(
+    ("module", "where"),
+    [(senders, "classify"), (batch_settlement, "read_reply")],
+    ids=["classify", "read_reply"],
+)
 async def test_a_reply_that_cannot_be_handled_is_the_outcome_of_its_records(
-    monkeypatch: pytest.MonkeyPatch, where: str
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, where: str
 ) -> None:
     """Of them alone: their permit comes back, the others go on, and nobody waits for ever."""
-    handle = getattr(engine, where)
+    handle = getattr(module, where)
     count = 0
 
     def handled(*arguments: Any) -> Any:
@@ -68,7 +74,7 @@ async def test_a_reply_that_cannot_be_handled_is_the_outcome_of_its_records(
             raise RuntimeError("a defect")
         return handle(*arguments)
 
-    monkeypatch.setattr(engine, where, handled)
+    monkeypatch.setattr(module, where, handled)
     transport = Scripted(lambda _: ok(), latency_s=0.1)
     async with fanout.Dispatcher(
         "f", transport=transport, concurrency=1, batch=2, batch_reply="whole", function_timeout=1
@@ -86,7 +92,7 @@ async def test_a_defect_after_a_reply_ends_a_map(monkeypatch: pytest.MonkeyPatch
     def finish(*_: Any) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(engine.Engine, "_finish", finish)
+    monkeypatch.setattr(Completion, "finish", finish)
     async with fanout.Dispatcher("f", transport=Scripted(lambda _: ok()), concurrency=2) as dispatcher:
         with pytest.raises(fanout.FanoutError, match="a defect"):
             _ = [outcome async for outcome in dispatcher.map([1, 2, 4])]

@@ -9,9 +9,9 @@ from typing import Any, Unpack, cast
 
 from fanout.config import OptionKeywords, Options
 from fanout.dispatcher.call import Call, Feed
-from fanout.dispatcher.engine import Hooks
 from fanout.dispatcher.feed import CallFeed, Receiver, RecordFeed
 from fanout.dispatcher.health import Health, HealthCount
+from fanout.dispatcher.hooks import Hooks
 from fanout.dispatcher.intake import Intake, PayloadIntake
 from fanout.dispatcher.intake_dispatcher import IntakeDispatcher, Load, WorkerLoad
 from fanout.dispatcher.located import check_locations, open_locations

@@ -204,7 +204,7 @@ class Budget:
             self._apply(engine)
             self.pacer.set_rate(self._rate())
             self.transport.set_read_timeout(self.read_timeout_s)
-            engine.linger_s = self.linger_s
+            engine.set_linger(self.linger_s)
             engine.pump()
 
         async with anyio.create_task_group() as group:

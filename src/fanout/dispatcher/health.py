@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fanout.dispatcher.engine import Hooks
+from fanout.dispatcher.hooks import Hooks
 from fanout.model import Outcome
 
 

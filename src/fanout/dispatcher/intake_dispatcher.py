@@ -6,10 +6,9 @@ import asyncio
 import os
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,9 +21,10 @@ from fanout.config import Options, check_hedge
 from fanout.dispatcher.batcher import Batcher, plan_of
 from fanout.dispatcher.budget import Budget
 from fanout.dispatcher.calls import CallMaker
-from fanout.dispatcher.engine import Engine, Hooks
+from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.feed import Receiver, RecordFeed
+from fanout.dispatcher.hooks import Hooks
 from fanout.dispatcher.intake import Intake
 from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.errors import ConfigError, FanoutError
@@ -182,14 +182,14 @@ class IntakeDispatcher:
                 breaker=None if options.breaker is None else Breaker(options.breaker),
                 hooks=hooks,
                 on_outcome=_joined(listeners),
+                on_refusal=lambda: self._start_soon(budget.reread_credentials),
                 linger_s=budget.linger_s,
                 hedges=options.hedge,
+                is_durable=budget.quotas.is_durable,
+                renamed=self.calls.renamed if self.names_calls else None,
                 function=options.function,
             )
             self._pid = os.getpid()
-            engine.is_durable = budget.quotas.is_durable
-            if self.names_calls:
-                engine.renamed = self.calls.renamed
             started = asyncio.Event()
             background = asyncio.create_task(self._work_in_background(budget, engine, started))
             try:
@@ -210,10 +210,13 @@ class IntakeDispatcher:
             self._group = group
             group.start_soon(budget.pacer.run, engine.pump)
             group.start_soon(budget.watch, engine)
-            engine.on_refusal = partial(group.start_soon, budget.reread_credentials)
             started.set()
             await self._leaving.wait()
             group.cancel_scope.cancel()
+
+    def _start_soon(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        assert self._group is not None
+        self._group.start_soon(work)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None

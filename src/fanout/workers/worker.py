@@ -100,7 +100,7 @@ class Worker:
             budget.limit.take(order.lease, engine.clock())
             budget.pacer.lease(order.lease.rate_per_s)
         if engine.linger_s:
-            engine.linger_s = order.function_timeout_s
+            engine.set_linger(order.function_timeout_s)
         if self._feed is not None and order.deadline_s is not None:
             self._feed.deadline_s = engine.clock() + order.deadline_s
         if order.retries is not None:
