@@ -155,9 +155,16 @@ def test_what_was_piped_in_resumes_from_its_copy(shell: Shell) -> None:
 def test_what_is_no_run_is_refused(inside: Inside) -> None:
     """A missing directory, an empty one, a damaged one, and one of a later version."""
     inside.run("resume", "none").assert_one_line(2, "none is not a run directory: there is no such directory")
+    (inside.directory / "file").touch()
+    inside.run("resume", "file").assert_one_line(
+        2, "file is not a run directory: it is a file, not a directory"
+    )
     (inside.directory / "empty").mkdir()
     inside.run("resume", "empty").assert_one_line(2, "empty is not a run directory: it has no run.json")
     _run(inside, "damaged")
+    inside.run("resume", "damaged/run.json").assert_one_line(
+        2, f"it is a file: give {inside.directory}/damaged"
+    )
     (inside.directory / "damaged" / "run.json").write_text("{")
     inside.run("resume", "damaged").assert_one_line(2, "run.json is damaged")
     _run(inside, "newer")

@@ -52,6 +52,10 @@ def test_runs_are_listed_as_text_and_as_data(tmp_path: Path) -> None:
     (row,) = json.loads(CliRunner().invoke(cli, ["runs", str(tmp_path), "--json"]).output)
     assert row["counts"] == {"succeeded": 3}
     assert row["size_bytes"] > 0
+    (tmp_path / "a" / "run.json").write_text('{"id":"i","state":"running"}')
+    assert CliRunner().invoke(cli, ["runs", str(tmp_path)]).output.split("\t")[:3] == ["a", "", "interrupted"]
+    with pytest.raises(JournalError, match="a is a run itself: give the directory above it"):
+        list_runs(tmp_path / "a")
 
 
 def test_a_resume_that_was_killed_has_outcomes_and_no_counts(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ def test_a_run_is_changed_from_another_process(shell: Shell) -> None:
         wait_until(lambda: shell.emulator is not None and shell.emulator.stats()["in_flight"] == 0)
         held = len(shell.outcomes())
         assert "in force now: concurrency 30, rate " in shell.run("tune", "run", "--continue").out
+        above = shell.run("tune", "run", "-j", "99999", "--rate", "1e9").out
+        assert "concurrency: fanout tune 99999, bounded by the " in above
+        assert "rate: 1e+09, bounded by the " in above
         shell.wait_for_outcomes(held + 1)
         shell.run("tune", "run", "-j", "@file").assert_one_line(2, "concurrency is '@file'")
         assert shell.run("tune", "run", "--deadline", "100ms").code == 0
@@ -44,9 +47,10 @@ def test_a_run_is_changed_from_another_process(shell: Shell) -> None:
         {"concurrency", "max_cost"},
         {"pause"},
         {"pause"},
+        {"concurrency", "rate"},
         {"deadline"},
     ]
-    assert (state["options"]["concurrency"], "pause" in state["options"]) == ("30", False)
+    assert (state["options"]["concurrency"], "pause" in state["options"]) == ("99999", False)
     shell.run("tune", "run", "-j", "5").assert_one_line(2, "the run in run has ended")
     assert not (shell.directory / "run" / "tune.json").exists()
 

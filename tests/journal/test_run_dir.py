@@ -68,7 +68,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     [
         (lambda path: None, "there is no such directory"),
         (lambda path: path.mkdir(), "it has no run.json"),
-        (lambda path: path.touch(), "there is no such directory"),
+        (lambda path: path.touch(), "it is a file, not a directory"),
         (lambda path: (new_run(path).path / "outcomes.jsonl").unlink(), "it has no outcomes.jsonl"),
         (lambda path: (new_run(path).path / "run.json").write_bytes(b'{"state"'), "is damaged"),
         (lambda path: (new_run(path).path / "run.json").write_bytes(b"[]"), "is damaged"),

@@ -77,7 +77,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     if row["outcomes"]:
         counts = f"{row['outcomes']:,} so far"
     size = f"{row['size_bytes'] / 1e6:,.1f} MB"
-    return [row["name"], str(row["function"]), row["state"], counts, _age(row["started_at"]), size]
+    return [row["name"], row["function"] or "", row["state"], counts, _age(row["started_at"]), size]
 
 
 def _age(started_at: str | None) -> str:

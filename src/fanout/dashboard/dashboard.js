@@ -53,11 +53,11 @@
       const text = await reply.text();
       if (!reply.ok) answer.textContent = `Not changed: ${text}`;
       else {
-        const { pause, ...inForce } = JSON.parse(text);
+        const { pause, bounded = [], ...inForce } = JSON.parse(text);
         const now = Object.entries(inForce).filter(([, value]) => value !== null)
           .map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
         if (pause) now.unshift("paused");
-        answer.textContent = `Now in force: ${now.join(", ")}`;
+        answer.textContent = `Now in force: ${[now.join(", "), ...bounded].join("; ")}`;
       }
     } catch {
       answer.textContent = "Not changed: the run does not answer";

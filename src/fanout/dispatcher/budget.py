@@ -293,6 +293,17 @@ class Budget:
             return self.used_elsewhere()
         return engine.gate.in_flight + engine.gate.lingering
 
+    def bounds(self) -> list[str]:
+        """Why the concurrency or the rate in force is less than was asked for; empty where it is not."""
+        quotas, asked = self.quotas, self._options.rate
+        bounds = [f"concurrency: {quotas.budget_source}"] if quotas.is_above_allowed else []
+        allowed = quotas.rate_per_s
+        if asked is not None and allowed is not None and quotas.is_rate_read and asked > allowed:
+            bounds.append(
+                f"rate: {asked:,g}, bounded by the {allowed:,g} that Lambda allows ({quotas.rate_source})"
+            )
+        return bounds
+
     def _rate(self) -> float | None:
         """The user's rate, bounded by one that was read; else what was read or assumed."""
         asked, allowed = self._options.rate, self.quotas.rate_per_s

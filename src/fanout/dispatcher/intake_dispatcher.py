@@ -296,6 +296,7 @@ class IntakeDispatcher:
     ) -> dict[str, Any]:
         """Change options while calls go on; returns what is in force. What is left out stays.
 
+        Where Lambda allows less than was asked for, ``bounded`` in what is returned says why.
         ``pause`` holds new attempts, ``pause=False`` lets them go on; calls in flight finish. Raises
         ConfigError for values that are wrong, and changes nothing then.
         """
@@ -314,12 +315,15 @@ class IntakeDispatcher:
             engine.set_retries(retries)
         if pause is not None:
             engine.set_paused(pause)
-        return {
+        in_force: dict[str, Any] = {
             "concurrency": self.budget.quotas.budget,
             "rate": self.budget.pacer.rate_now,
             "retries": options.retries,
             "pause": engine.is_paused,
         }
+        if bounded := self.budget.bounds():
+            in_force["bounded"] = bounded
+        return in_force
 
     # --- for feeds of other layers -----------------------------------------------------------
 

@@ -26,6 +26,8 @@ def list_runs(parent: Path) -> list[RunDir]:
         found = [path for path in parent.iterdir() if (path / STATE_FILE).is_file()]
     except OSError as error:
         raise JournalError(f"{parent} cannot be read: {error.strerror}: give a directory of runs") from error
+    if not found and (parent / STATE_FILE).is_file():
+        raise JournalError(f"{parent} is a run itself: give the directory above it")
     return sorted(_opened(found), key=_begun, reverse=True)
 
 

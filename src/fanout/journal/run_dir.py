@@ -212,6 +212,16 @@ def _refuse_a_run(path: Path) -> None:
         raise JournalError(f"{path} has outcomes but no {STATE_FILE}: choose another --out")
 
 
+def _lack(directory: Path, name: str) -> str:
+    if directory.is_dir():
+        return f"it has no {name}"
+    if not directory.exists():
+        return "there is no such directory"
+    parent = directory.parent
+    hint = f": give {shell_word(parent)}" if (parent / STATE_FILE).exists() else ", not a directory"
+    return f"it is a file{hint}"
+
+
 def _read_state(directory: Path) -> dict[str, Any]:
     for path in (directory / STATE_FILE, directory / OUTCOMES_FILE):
         try:
@@ -219,8 +229,7 @@ def _read_state(directory: Path) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             raise JournalError(f"{directory} cannot be read: {error}") from error
         if missing:
-            what = f"it has no {path.name}" if directory.is_dir() else "there is no such directory"
-            raise JournalError(f"{directory} is not a run directory: {what}")
+            raise JournalError(f"{directory} is not a run directory: {_lack(directory, path.name)}")
     path = directory / STATE_FILE
     try:
         state = _read_json(path.read_bytes())

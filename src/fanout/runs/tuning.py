@@ -94,9 +94,10 @@ def in_words(in_force: Mapping[str, Any]) -> str:
         if isinstance(value, float)
         else f"{name.replace('_', ' ')} {value}"
         for name, value in in_force.items()
-        if value is not None and name != "pause"
+        if value is not None and name not in ("pause", "bounded")
     ]
-    return ", ".join(["paused", *words] if in_force.get("pause") else words)
+    text = ", ".join(["paused", *words] if in_force.get("pause") else words)
+    return "; ".join([text, *in_force.get("bounded", ())])
 
 
 class _Ask(msgspec.Struct):
