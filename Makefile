@@ -1,4 +1,4 @@
-# make demo | test | check | test-all | coverage | docs | dist | bench | bench-report | format | clean
+# make demo | test | check | test-all | coverage | docs | workflows | dist | bench | bench-report | format | clean
 # Everything runs in .venv, made on first use with uv when it is there, else with venv and pip.
 
 PYTHON ?= python3
@@ -8,8 +8,20 @@ RUN_STAMP := $(VENV)/.installed-run
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
+WORKFLOWS_STAMP := $(VENV)/.installed-workflows
+DIST_STAMP := $(VENV)/.installed-dist
 
-.PHONY: demo test check test-all coverage docs dist bench bench-report format clean
+# Installs what a target needs beside the tests' packages: a dependency group.
+define install_group
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --python $(BIN)/python --group $(1); \
+	else \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --group $(1); \
+	fi
+	@touch $@
+endef
+
+.PHONY: demo test check test-all coverage docs workflows dist bench bench-report format clean
 
 # A virtual environment that was made halfway has no stamp, and is made again. The demo needs fanout alone.
 $(RUN_STAMP): pyproject.toml
@@ -60,31 +72,33 @@ coverage: $(STAMP)
 	$(BIN)/python -m coverage report
 
 $(DOCS_STAMP): $(STAMP)
-	@if command -v uv >/dev/null 2>&1; then \
-		uv pip install --quiet --python $(BIN)/python --group docs; \
-	else \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs; \
-	fi
-	@touch $@
+	$(call install_group,docs)
 
 # The site in site/; any broken link, anchor or reference is an error.
 docs: $(DOCS_STAMP)
 	$(BIN)/python -m mkdocs build --strict
 
+$(WORKFLOWS_STAMP): $(STAMP)
+	$(call install_group,workflows)
+
+# The workflows against their schema and for holes, and the Dockerfile.
+workflows: $(WORKFLOWS_STAMP)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --offline .github
+	$(BIN)/hadolint examples/Dockerfile
+
+$(DIST_STAMP): $(STAMP)
+	$(call install_group,dist)
+
 # Wheel and sdist in dist/, checked as a package index would.
-dist: $(STAMP)
+dist: $(DIST_STAMP)
 	rm -rf dist
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check build twine
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
 
 $(BENCH_STAMP): $(STAMP)
-	@if command -v uv >/dev/null 2>&1; then \
-		uv pip install --quiet --python $(BIN)/python --group bench; \
-	else \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench; \
-	fi
-	@touch $@
+	$(call install_group,bench)
 
 bench: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks

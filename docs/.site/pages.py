@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,7 +21,9 @@ _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
 def on_config(config: Any) -> Any:
-    """Put every guide into the navigation, by its title."""
+    """Put every guide into the navigation, by its title; link to the repository where there is an address."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    config.repo_url = project.get("urls", {}).get("Repository")
     guides = [
         {_TITLE.search(page.read_text("utf-8"))[1]: f"guides/{page.name}"}  # type: ignore[index]
         for page in sorted((ROOT / "docs" / "guides").glob("*.md"))

@@ -1,10 +1,15 @@
-"""What a release stands on: pinned actions, a changelog whose sections the workflow finds."""
+"""What a release stands on: pinned actions, the changelog's sections, README as a package index shows it."""
 
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import pytest
 
@@ -52,3 +57,41 @@ def test_the_changelog_begins_with_what_is_unreleased() -> None:
     sections = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert sections[0] == "Unreleased"
     assert all(re.fullmatch(r"\d+\.\d+\.\d+ \(\d{4}-\d\d-\d\d\)", section) for section in sections[1:])
+
+
+@pytest.fixture
+def readme_elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str | None, str], str]:
+    """The function of hatch_build.py, which is loaded here without the build system."""
+    interface = ModuleType("hatchling.metadata.plugin.interface")
+    interface.MetadataHookInterface = object  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, interface.__name__, interface)
+    names = runpy.run_path(str(ROOT / "hatch_build.py"))
+    return cast("Callable[[str, str | None, str], str]", names["readme_elsewhere"])
+
+
+def test_readme_elsewhere_leads_to_the_repository(
+    readme_elsewhere: Callable[[str, str | None, str], str],
+) -> None:
+    """At the tag of a release, at main between two; other sites, headings and the rest stay as they are."""
+    text = "![A picture](docs/a.svg)\n[guide](docs/g.md#top), [below](#end), [site](https://example.com/)"
+    shown = readme_elsewhere(text, "https://github.com/o/fanout/", "1.2.3")
+    at = "https://github.com/o/fanout"
+    assert shown.startswith(
+        f"![A picture]({at}/raw/v1.2.3/docs/a.svg)\n[guide]({at}/blob/v1.2.3/docs/g.md#top), "
+    )
+    assert "[below](#end), [site](https://example.com/)" in shown
+    assert f"{at}/blob/main/docs/g.md#top" in readme_elsewhere(text, at, "1.2.4.dev7")
+
+
+def test_readme_elsewhere_has_no_broken_link(
+    readme_elsewhere: Callable[[str, str | None, str], str],
+) -> None:
+    """Whole, with an address as without one: no image and no link is left that leads to a file beside it."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    for repository in (None, "https://github.com/o/fanout"):
+        shown = readme_elsewhere(text, repository, "1.2.3")
+        targets = re.findall(r"\]\(([^)\s]+)\)", shown)
+        assert all(re.match(r"https://|#", target) for target in targets)
+        assert ("![" in shown) == (repository is not None)
+        assert shown.count("\n## ") == text.count("\n## ")
+        assert "Performance: what was measured" in re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", shown)

@@ -15,9 +15,13 @@ import pytest
 
 from .pages import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # pip installs, from an index
 
-PROJECT = ("src", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "docs", "examples")
+PROJECT = (
+    *("src", "docs", "examples", "pyproject.toml", "hatch_build.py"),
+    *("README.md", "LICENSE", "CHANGELOG.md", "Makefile"),
+)
+COMMENTED = '# [project.urls]\n# Repository = "https://github.com/OWNER/fanout"\n'
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -85,3 +89,43 @@ def test_the_installed_command_runs(installed: Path, tmp_path: Path) -> None:
     assert run(installed / "fanout", "--version", cwd=tmp_path).startswith("fanout, version ")
     checked = "import fanout, sys; assert 'site-packages' in fanout.__file__; print(sys.version_info[:2])"
     assert run(installed / "python", "-c", checked, cwd=tmp_path).strip() == str(sys.version_info[:2])
+
+
+def readme_of(folder: Path) -> str:
+    """The description in the metadata of the wheel there."""
+    (wheel,) = folder.glob("lambda_fanout-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        return archive.read(name).decode()
+
+
+def test_a_package_index_shows_readme_whole(installed: Path) -> None:
+    """Without an address of the repository no picture and no dead link; with one they lead there."""
+    folder = installed.parent.parent
+    without = readme_of(folder / "dist")
+    assert "## Quick start" in without
+    assert "docs/images" not in without
+    assert "](docs/" not in without
+
+    project = folder / "project" / "pyproject.toml"
+    text = project.read_text("utf-8")
+    assert COMMENTED in text
+    project.write_text(
+        text.replace(COMMENTED, COMMENTED.replace("# ", "").replace("OWNER", "someone")), "utf-8"
+    )
+    run(
+        installed / "python",
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "-w",
+        "dist-2",
+        "./project",
+        cwd=folder,
+    )
+    with_address = readme_of(folder / "dist-2")
+    assert "Project-URL: Repository, https://github.com/someone/fanout" in with_address
+    assert "](https://github.com/someone/fanout/raw/v0.1.0/docs/images/terminal.svg)" in with_address
+    assert "](docs/" not in with_address
