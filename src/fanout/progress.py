@@ -214,13 +214,14 @@ def plain_line(snapshot: Snapshot) -> str:
 
 def _workers(snapshot: Snapshot) -> list[tuple[str, str]]:
     """What each worker does; of many the first ones."""
-    workers = snapshot.workers
+    workers = [each for each in snapshot.workers if each.lost_records is None]
     shown = [
         (f"{printable(each.name, 60)}: {number(each.in_flight)} in flight, {number(each.per_s)}/s", "dim")
         for each in workers[:_MOST_WORKERS]
     ]
-    if len(workers) > _MOST_WORKERS:
-        shown.append((f"{len(workers) - _MOST_WORKERS} more workers", "dim"))
+    more = len(workers) - len(shown) + snapshot.more_workers
+    if more:
+        shown.append((f"{more:,} more workers", "dim"))
     return shown
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from fanout.dashboard import Dashboard
 from fanout.errors import ConfigError
 from fanout.model import ErrorDetail, Outcome
-from fanout.stats import Stats
+from fanout.stats import Stats, WorkerPace
 from tests.dashboard.browser import CHROMIUM, opened
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\x1b[2J"
@@ -64,10 +64,12 @@ async def dashboard(watched: Watched) -> AsyncIterator[Dashboard]:
         yield made
 
 
-def show(dashboard: Dashboard, watched: Watched) -> None:
+def show(dashboard: Dashboard, watched: Watched, workers: Sequence[WorkerPace] = ()) -> None:
     """A snapshot."""
     stats = watched.stats
-    dashboard.update(stats.snapshot(now_s=1.0, in_flight=5, limit=10, cause="fixed", total=40))
+    dashboard.update(
+        stats.snapshot(now_s=1.0, in_flight=5, limit=10, cause="fixed", total=40, workers=workers)
+    )
 
 
 async def ask(
@@ -167,6 +169,26 @@ async def test_events_tell_the_run_and_end_with_it(watched: Watched) -> None:
         await ask(dashboard, "GET", "/")
 
 
+async def test_each_worker_has_a_row(dashboard: Dashboard, watched: Watched) -> None:
+    """Where a run has some: those at work before those that were lost, and names do nothing."""
+    show(
+        dashboard,
+        watched,
+        workers=[WorkerPace(HOSTILE, 0, 0.0, 3, 61), WorkerPace("10.0.0.2:9", 7, 51.5, 1234)],
+    )
+    reading = asyncio.create_task(ask(dashboard, "GET", "/events"))
+    await asyncio.sleep(0.2)
+    dashboard.finish("finished", "It is over.")
+    dashboard._app.publish(None)
+    found = re.search(r'data: (\{"id":"workers".*)\n', (await reading)[1])
+    assert found
+    rows = re.sub(r"<[^<>]*>", " ", json.loads(found[1])["html"]).split("10.0.0.2:9")
+    assert rows[1].split()[:3] == ["7", "52", "1,234"]
+    assert "lost; 61 records may have run" in rows[1]
+    assert "<img" not in found[1]
+    assert "\x1b" not in found[1]
+
+
 async def test_a_port_that_is_taken(dashboard: Dashboard) -> None:
     """One line that names it."""
     port = int(re.findall(r":(\d+)/", dashboard.address)[0])
@@ -188,6 +210,7 @@ async def test_in_a_browser(watched: Watched, tmp_path: Path) -> None:
                 "[...document.querySelectorAll('figure svg')].map((svg) => svg.closest('figure').id).join()"
             )
             assert await tab.value(drawn) == "plot-throughput,plot-latency,plot-flight"
+            assert await tab.value("document.querySelector('.workers').hidden")
             assert await tab.value("document.documentElement.scrollWidth <= innerWidth")
             for second in range(2, 4):
                 watched.stats.add(Outcome(seq=second + 50, status="succeeded", attempts=1, throttles=0))
@@ -217,11 +240,14 @@ async def test_in_a_browser_by_ear_on_a_phone_and_from_elsewhere(watched: Watche
     """What can be used has a name, a phone is wide enough, and another origin changes nothing."""
     async with Dashboard("resize", port=0) as dashboard:
         dashboard.attach(watched, watched.tune)
-        show(dashboard, watched)
+        show(
+            dashboard, watched, [WorkerPace("worker-of-a-very-long-name.internal:39993", 7, 51.5, 1_234_567)]
+        )
         async with opened(dashboard.address, tmp_path / "profile") as tab:
             phone = {"width": 360, "height": 740, "deviceScaleFactor": 3, "mobile": True}
             await tab.call("Emulation.setDeviceMetricsOverride", **phone)
             await tab.wait("Number(document.body.dataset.events) > 2")
+            assert await tab.value("document.getElementById('workers').textContent.includes('1,234,567')")
             assert await tab.value("document.documentElement.scrollWidth") <= 360
             small = "[...document.querySelectorAll('button, input')]"
             small += ".filter((each) => each.getBoundingClientRect().height < 24).map((each) => each.name)"

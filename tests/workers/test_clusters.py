@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
 
 from fanout.emulator import EmulatorProcess
+from tests.workers.dask_cluster import Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 FANOUT = Path(sys.executable).with_name("fanout")
-DASK = Path(sys.executable).with_name("dask")
 RECORDS = 400
 KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": "us-east-1"}
 OWN_CLUSTER = """
@@ -56,31 +53,6 @@ def records(tmp_path: Path) -> Path:
     path = tmp_path / "in.jsonl"
     path.write_text("".join(f'{{"id":"{tmp_path}-{number}"}}\n' for number in range(RECORDS)))
     return path
-
-
-class Cluster:
-    """A scheduler, and workers as they are asked for."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self._file = folder / "scheduler.json"
-        self._options = [*options, "--scheduler-file", str(self._file), "--no-dashboard"]
-        self._running: list[subprocess.Popen[bytes]] = []
-        self.start("scheduler", dict(os.environ), "--host", "127.0.0.1", "--port", "0")
-        end_s = time.monotonic() + 60
-        while not self._file.exists():
-            assert time.monotonic() < end_s
-            time.sleep(0.05)
-        self.address: str = json.loads(self._file.read_text())["address"]
-
-    def start(self, kind: str, environment: dict[str, str], *options: str) -> None:
-        words = [str(DASK), kind, *self._options, *options]
-        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._running.append(subprocess.Popen(words, env=environment, **quiet))
-
-    def close(self) -> None:
-        for process in reversed(self._running):
-            process.terminate()
-            process.wait()
 
 
 def _run(environment: dict[str, str], *words: object) -> subprocess.CompletedProcess[str]:

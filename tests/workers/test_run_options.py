@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from click.testing import CliRunner
 import fanout
 from fanout.cli import cli
 from fanout.commands.options import RunKeywords
+from fanout.commands.watch import Follower
+from fanout.progress import plain_line
 from fanout.stats import Snapshot
 from tests.workers.crew_here import CrewHere, Function, install
 
@@ -247,6 +250,20 @@ def test_all_but_one_are_lost(
     assert report.counts["unknown"] == (0 if idempotent else sum(each["lost_records"] for each in lost))
     assert function.most_in_flight <= 20
     assert idempotent or set(function.runs.values()) == {1}
+
+
+def test_each_worker_is_shown_here_and_elsewhere(
+    tmp_path: Path, crews: list[CrewHere], function: Function
+) -> None:
+    """In the display of the run, and in one that follows its directory."""
+    seen: list[Snapshot] = []
+    report = _run(tmp_path, on_progress=seen.append)
+    follower = Follower(tmp_path / "r")
+    elsewhere = follower.look(time.time())
+    for snapshot in (seen[-1], elsewhere):
+        assert [each.name for each in snapshot.workers] == ["w0", "w1"]
+        assert sum(each.records for each in snapshot.workers) == report.counts["succeeded"]
+        assert "w0: 0 in flight" in plain_line(snapshot)
 
 
 def test_throttles_on_one_cut_once_for_all(tmp_path: Path, crews: list[CrewHere], function: Function) -> None:

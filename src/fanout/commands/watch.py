@@ -57,6 +57,8 @@ class Follower:
             draining=latest.draining,
             lingering=latest.lingering,
             linger_until=latest.linger_until,
+            workers=latest.workers,
+            more_workers=latest.more_workers,
         )
 
     def final(self) -> Snapshot:

@@ -33,6 +33,7 @@
     const place = by(id);
     // What somebody reads stays as it is until they look elsewhere.
     if (place.matches(":hover") || place.contains(document.activeElement) || place.querySelector("[open]")) return;
+    if (id === "workers") place.closest("section").hidden = false;
     place.innerHTML = html;  // made by fanout, which escapes every text in it
   });
   source.addEventListener("end", (event) => {

@@ -87,7 +87,8 @@ class Dashboard:
         for part in itertools.cycle(_PARTS):
             await asyncio.sleep(BEAT_S)
             if self._app.has_readers and self._snapshot is not None and self._run is not None:
-                self._app.publish(view.now_event(self._snapshot))
+                for event in self._figures(self._snapshot):
+                    self._app.publish(event)
                 self._app.publish(view.chart_event(self._run.stats, part))
 
     def _page(self) -> str:
@@ -97,7 +98,11 @@ class Dashboard:
         if self._snapshot is None or self._run is None:
             return []
         charts = [view.chart_event(self._run.stats, part) for part in _PARTS]
-        return [view.now_event(self._snapshot), *charts]
+        return [*self._figures(self._snapshot), *charts]
+
+    def _figures(self, snapshot: Snapshot) -> list[bytes]:
+        events = [view.now_event(snapshot)]
+        return [*events, view.workers_event(snapshot.workers)] if snapshot.workers else events
 
     def _tune(self) -> Tune | None:
         return self._controls

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,11 +18,12 @@ from fanout.charts.markup import cluster_items, safe
 from fanout.charts.run_charts import chart
 from fanout.model import OK_STATUSES
 from fanout.quantities import dollars, milliseconds, number, percent, seconds
-from fanout.stats import Snapshot, Stats, printable
+from fanout.stats import Snapshot, Stats, WorkerPace, printable
 
 LIVE_CHARTS = ("throughput", "latency", "flight")
 _LIVE_POINTS = 120
 _MOST_KINDS = 10
+_MOST_WORKERS = 50
 _UNKNOWN = "not known"
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
@@ -105,6 +106,25 @@ def chart_event(stats: Stats, name: str) -> bytes:
     drawn = chart(stats, name, said, most_points=_LIVE_POINTS)
     html = f"<h2>{escape(TITLES[name])}</h2>{drawn}<figcaption>{safe(said)}</figcaption>"
     return _event("part", {"id": f"plot-{name}", "html": html})
+
+
+def workers_event(workers: Sequence[WorkerPace]) -> bytes:
+    """The event that renews the table of workers, those at work first."""
+    at_work_first = sorted(workers, key=lambda worker: worker.lost_records is not None)
+    rows = "".join(_worker_row(worker) for worker in at_work_first[:_MOST_WORKERS])
+    if len(workers) > _MOST_WORKERS:
+        rows += f'<tr><th scope="row" colspan="4">{len(workers) - _MOST_WORKERS:,} more</th></tr>'
+    return _event("part", {"id": "workers", "html": rows})
+
+
+def _worker_row(worker: WorkerPace) -> str:
+    name = f'<th scope="row">{safe(worker.name, 100)}</th>'
+    records = f'<td class="n">{worker.records:,}</td>'
+    if worker.lost_records is not None:
+        said = f"lost; {worker.lost_records:,} records may have run" if worker.lost_records else "lost"
+        return f'<tr>{name}<td class="n" colspan="2">{said}</td>{records}</tr>'
+    pace = f'<td class="n">{worker.in_flight:,}</td><td class="n">{number(worker.per_s)}</td>'
+    return f"<tr>{name}{pace}{records}</tr>"
 
 
 def end_event(state: str, said: str) -> bytes:

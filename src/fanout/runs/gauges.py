@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from fanout.dispatcher import IntakeDispatcher
+from fanout.dispatcher import IntakeDispatcher, WorkerLoad
 from fanout.dispatcher.feed import RunFeed
 from fanout.runs.intake import RunIntake
 from fanout.runs.ledger import Ledger
 from fanout.runs.spending import Spending
-from fanout.stats import Sample, Snapshot, Stats, TimelineWriter
+from fanout.stats import Sample, Snapshot, Stats, TimelineWriter, WorkerPace
+
+MOST_WORKERS = 8  # that a line of the timeline names
 
 
 class Gauges:
@@ -47,6 +49,7 @@ class Gauges:
             draining=draining,
             lingering=load.lingering,
             linger_until=None if lingers_s is None else now_s + lingers_s - self._dispatcher.engine.clock(),
+            workers=[_pace(each) for each in self._dispatcher.workers],
         )
 
     def sample(self, now_s: float, *, draining: bool) -> None:
@@ -85,3 +88,11 @@ def _add_progress(sample: Sample, seen: Snapshot) -> None:
     sample.total, sample.fraction, sample.cost_usd = seen.total, seen.fraction, seen.cost_usd
     sample.lingering, sample.linger_until = seen.lingering, seen.linger_until
     sample.draining = seen.draining
+    at_work = [each for each in seen.workers if each.lost_records is None]
+    sample.workers = at_work[:MOST_WORKERS]
+    sample.more_workers = len(at_work) - len(sample.workers)
+
+
+def _pace(worker: WorkerLoad) -> WorkerPace:
+    lost_records = worker.lost_records if worker.is_lost else None
+    return WorkerPace(worker.name, worker.in_flight, round(worker.per_s, 1), worker.records, lost_records)

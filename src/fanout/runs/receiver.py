@@ -17,7 +17,8 @@ class RunReceiver:
 
     ``not_sent`` collects the seqs that were pulled and certainly did not run when the run stopped;
     ``refused`` those whose outcome is the refusal that stopped it. ``stop`` is called when the feed must
-    pull nothing more; ``calls_left`` says how many more calls may be out, where there is a spending cap.
+    pull nothing more; ``calls_left`` says how many more calls may be out, where there is a spending cap,
+    and ``successes_left`` how many more successes are wanted, where so many are enough.
     ``on_delivered`` hears of outcomes when their calls end, however long the ledger holds them.
     """
 
@@ -27,9 +28,11 @@ class RunReceiver:
         outputs: OutputFiles | None,
         stop: Callable[[], None],
         calls_left: Callable[[], int] | None = None,
+        successes_left: Callable[[], int] | None = None,
         on_delivered: Callable[[Sequence[Outcome]], None] | None = None,
     ) -> None:
         self.calls_left = calls_left
+        self.successes_left = successes_left
         self._on_delivered = on_delivered
         self.ledger = ledger
         self.finished = asyncio.Event()

@@ -299,6 +299,7 @@ class Run:
             self._outputs,
             self._close_feed,
             self._cap(),
+            None if self._rules.enough is None else self._successes_left,
             None if self._rules.enough is None else self._on_delivered,
         )
         receiver.is_cut = self._is_cut
@@ -424,6 +425,10 @@ class Run:
         enough = self._rules.enough
         if enough is not None and self._ended_well >= enough and self._stop is None:
             self.stop("enough", enough_said(enough))
+
+    def _successes_left(self) -> int:
+        """How many more are wanted until there are enough."""
+        return (self._rules.enough or 0) - self._ended_well
 
     def _check_rules(self) -> None:
         done, suspects = self._of_session(), self._suspects  # which say nothing of the function now

@@ -18,7 +18,7 @@ from fanout.stats.reservoir import (
     execution,
 )
 from fanout.stats.series import Bin, Series
-from fanout.stats.snapshot import Pace, Snapshot
+from fanout.stats.snapshot import Pace, Snapshot, WorkerPace
 from fanout.stats.timeline import Sample
 
 _UNTIMED = frozenset({"rejected", "undelivered"})  # no function ran: their times say nothing of it
@@ -299,6 +299,8 @@ class Stats:
         draining: bool = False,
         lingering: int = 0,
         linger_until: float | None = None,
+        workers: Sequence[WorkerPace] = (),
+        more_workers: int = 0,
     ) -> Snapshot:
         """How the run stands now. ``fraction`` (0 … 1) is of use where the total is not known."""
         done, elapsed_s = self.done, self.clock.at(now_s)
@@ -329,6 +331,8 @@ class Stats:
             draining=draining,
             lingering=lingering,
             linger_until=linger_until,
+            workers=list(workers),
+            more_workers=more_workers,
         )
 
 

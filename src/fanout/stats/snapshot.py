@@ -10,12 +10,17 @@ _HORIZON_S = 60.0
 _STEP_S = 0.5
 
 
-class WorkerPace(msgspec.Struct, frozen=True):
-    """What one worker of a run has in flight, and how many calls it starts per second."""
+class WorkerPace(msgspec.Struct, frozen=True, array_like=True):
+    """What one worker of a run has in flight, and how many calls it starts per second.
+
+    ``records`` have an outcome by it. Of one that was lost, ``lost_records`` may have run without one.
+    """
 
     name: str
     in_flight: int
     per_s: float
+    records: int = 0
+    lost_records: int | None = None
 
 
 class Snapshot(msgspec.Struct, kw_only=True):
@@ -50,6 +55,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     draining: bool = False
     state: str = "running"
     workers: list[WorkerPace] = []  # of a run that has some
+    more_workers: int = 0  # beside those
 
 
 class Pace:

@@ -13,6 +13,7 @@ from typing import Self
 import msgspec
 
 from fanout.private_files import opener
+from fanout.stats.snapshot import WorkerPace
 
 NAME = "timeline.jsonl"
 _READ_BYTES = 1 << 20
@@ -39,6 +40,8 @@ class Sample(msgspec.Struct, kw_only=True, omit_defaults=True):
     linger_until: float | None = None
     draining: bool = False
     throttles: dict[str, int] = {}
+    workers: list[WorkerPace] = []
+    more_workers: int = 0
 
 
 _decode = msgspec.json.Decoder(Sample).decode

@@ -130,6 +130,7 @@ class Coordinator(IntakeDispatcher):
             members=self.members,
             book=self.book,
             is_idempotent=bool(self.options.idempotent),
+            records_per_call=self.options.batch or 1,
             deadline_s=deadline_s,
         )
         self._group.start_soon(feed.fill)

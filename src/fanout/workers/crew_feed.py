@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -40,6 +41,7 @@ class CrewFeed:
         members: Mapping[str, Member],
         book: LeaseBook,
         is_idempotent: bool,
+        records_per_call: int = 1,
         deadline_s: float | None = None,
     ) -> None:
         self.command: Command = "go"
@@ -51,6 +53,7 @@ class CrewFeed:
         self.fatal: FatalRefusal | None = None
         self.outage: OutageError | None = None
         self.is_idempotent = is_idempotent
+        self._records_per_call = records_per_call
         self._intake = intake
         self._receiver = receiver
         self._members = members
@@ -129,6 +132,7 @@ class CrewFeed:
         handed_over: dict[int, InputRecord | Item] = {}
         self._read_ahead()
         calls_left = self._receiver.calls_left  # where there is a spending cap
+        room = min(room, self._room_until_enough())
         while len(handed_over) < room and room_bytes > 0:
             most = room - len(handed_over)
             if calls_left is not None:
@@ -156,6 +160,16 @@ class CrewFeed:
             self._check_finished()
             return
         member.out.update(handed_over)
+
+    def _room_until_enough(self) -> int:
+        """Records that may still be out where so many successes are enough: as many as are wanted.
+
+        Or as many as one process would have in flight, if that is more.
+        """
+        if self._receiver.successes_left is None:
+            return sys.maxsize
+        permits = sum(self._book.permits_of(name) for name in self._members)
+        return max(self._receiver.successes_left(), permits * self._records_per_call) - self.outstanding
 
     def _take_plain(self, order: Order, most: int, most_bytes: int) -> tuple[dict[int, Any], int]:
         if self._again or not isinstance(self._intake, RunIntake):

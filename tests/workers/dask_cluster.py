@@ -1,0 +1,41 @@
+"""A Dask scheduler and workers on this machine, as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+DASK = Path(sys.executable).with_name("dask")
+
+
+class Cluster:
+    """A scheduler, and workers as they are asked for."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._file = folder / "scheduler.json"
+        self._options = [*options, "--scheduler-file", str(self._file), "--no-dashboard"]
+        self._running: list[subprocess.Popen[bytes]] = []
+        self.start("scheduler", dict(os.environ), "--host", "127.0.0.1", "--port", "0")
+        end_s = time.monotonic() + 60
+        while True:
+            with suppress(OSError, ValueError):  # not there yet, or not whole
+                self.address: str = json.loads(self._file.read_text())["address"]
+                return
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
+
+    def start(self, kind: str, environment: dict[str, str], *options: str) -> None:
+        words = [str(DASK), kind, *self._options, *options]
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._running.append(subprocess.Popen(words, env=environment, **quiet))
+
+    def close(self) -> None:
+        for process in reversed(self._running):
+            process.terminate()
+            process.wait()
