@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Iterable
+from functools import partial
 from typing import Any, Unpack, cast
 
 from fanout.config import OptionKeywords, Options
-from fanout.dispatcher.call import Call, Feed
+from fanout.dispatcher.call import Call
 from fanout.dispatcher.feed import CallFeed, Receiver, RecordFeed
 from fanout.dispatcher.health import Health, HealthCount
 from fanout.dispatcher.hooks import Hooks
 from fanout.dispatcher.intake import Intake, PayloadIntake
-from fanout.dispatcher.intake_dispatcher import IntakeDispatcher, Load, WorkerLoad
+from fanout.dispatcher.intake_dispatcher import IntakeDispatcher
+from fanout.dispatcher.load import Load, WorkerLoad
 from fanout.dispatcher.located import check_locations, open_locations
 from fanout.dispatcher.mapping import Mapping, MapReceiver, Outcomes
 from fanout.dispatcher.record import InputRecord, record_of
@@ -75,7 +77,7 @@ class Dispatcher(IntakeDispatcher):
             grace=grace,
         )
         self._call_count = 0
-        self._requests: dict[int, tuple[Requests, RecordFeed]] = {}  # single calls that share batches
+        self._requests: dict[int, Requests] = {}  # by priority: single calls that share batches
 
     # --- calls -------------------------------------------------------------------------------
 
@@ -89,14 +91,20 @@ class Dispatcher(IntakeDispatcher):
         engine = self._open_engine()
         seq = self._next_seq()
         if self._batch_plan is not None:
-            return await self._invoke_in_batch(record_of(seq, payload, key=key), priority)
-        feed = CallFeed(engine, self.calls, record_of(seq, payload, key=key))
-        feed.priority = priority
-        feed.waits_out_outages = bool(self.options.outage_patience)
+            record = record_of(seq, payload, key=key, deadline_s=self._deadline_s())
+            return await self._invoke_in_batch(record, priority)
+        feed = CallFeed(
+            engine,
+            self.calls,
+            record_of(seq, payload, key=key),
+            priority=priority,
+            waits_out_outages=bool(self.options.outage_patience),
+            trace=self._trace(),
+            deadline_s=self._deadline_s(),
+        )
         if feed.waits_out_outages:
             engine.register(feed)
-        feed.trace = self._trace()
-        self._expire_later(feed, feed.expire)
+        feed.expire_at_deadline(engine.loop)
         engine.queue(feed)
         try:
             return await feed.future
@@ -144,27 +152,23 @@ class Dispatcher(IntakeDispatcher):
 
     async def _invoke_in_batch(self, record: InputRecord, priority: int) -> Outcome:
         """One record, in a batch with those of other callers of its priority."""
-        found = self._requests.get(priority)
-        if found is None or found[1].is_closed:
-            requests = Requests()
-            found = requests, self.start_feed(requests, requests, waits=False, priority=priority)
-            requests.feed = found[1]
-            self._requests[priority] = found
-        requests, feed = found
+        requests = self._requests.get(priority)
+        if requests is None or requests.feed.is_closed:
+            requests = Requests(partial(self.start_feed, waits=False, priority=priority))
+            self._requests[priority] = requests
         engine = self.engine
         future = requests.ask(record)
         timer: asyncio.TimerHandle | None = None
-        if self.options.deadline is not None:
-            record.deadline_s = engine.clock() + self.options.deadline
-            timer = engine.loop.call_at(record.deadline_s, requests.expire, record, feed)
-        engine.queue(feed)
+        if record.deadline_s is not None:
+            timer = engine.loop.call_at(record.deadline_s, requests.expire, record)
+        engine.queue(requests.feed)
         try:
             return await future
         finally:
             if timer is not None:
                 timer.cancel()
             if future.cancelled():
-                requests.withdraw(record, feed)
+                requests.withdraw(record)
 
     def map(
         self,
@@ -201,8 +205,8 @@ class Dispatcher(IntakeDispatcher):
             engine = self._open_engine()
             intake = open_intake()
             receiver = MapReceiver(engine, intake, is_ordered=ordered)
-            feed = self.start_feed(intake, receiver, priority=priority)
-            self._expire_later(feed, feed.expire)
+            feed = self.start_feed(intake, receiver, priority=priority, deadline_s=self._deadline_s())
+            feed.expire_at_deadline(engine.loop)
             return Mapping(feed, receiver)
 
         return Outcomes(start)
@@ -215,19 +219,23 @@ class Dispatcher(IntakeDispatcher):
 
         def start() -> StreamFeed:
             engine = self._open_engine()
-            feed = StreamFeed(engine, self.calls, record_of(seq, payload, key=key))
-            feed.trace = self._trace()
-            self._expire_later(feed, feed.expire)
+            feed = StreamFeed(
+                engine,
+                self.calls,
+                record_of(seq, payload, key=key),
+                trace=self._trace(),
+                deadline_s=self._deadline_s(),
+            )
+            feed.expire_at_deadline(engine.loop)
             engine.register(feed)
             engine.queue(feed)
             return feed
 
         return ReplyStream(start)
 
-    def _expire_later(self, feed: Feed, expire: Callable[[], None]) -> None:
-        if self.options.deadline is not None:
-            feed.deadline_s = self.engine.clock() + self.options.deadline
-            feed.timer = asyncio.get_running_loop().call_at(feed.deadline_s, expire)
+    def _deadline_s(self) -> float | None:
+        """The deadline of a call that is asked for now, of the engine's clock."""
+        return None if self.options.deadline is None else self.engine.clock() + self.options.deadline
 
     def _next_seq(self) -> int:
         seq = self._call_count

@@ -14,10 +14,12 @@ from fanout.dispatcher.call import Batch, Call, Feed
 from fanout.dispatcher.calls import CallMaker
 from fanout.dispatcher.record import InputRecord
 from fanout.errors import ConfigError
+from fanout.function_name import parse_function_name
 from fanout.invoke_request import EVENT_PAYLOAD_BYTES, SYNC_PAYLOAD_BYTES
 from fanout.model import ErrorDetail, InvokeTemplate
 from fanout.payload import encode
 
+_NO_REGION = "us-east-1"  # in events of shape sqs, where the transport is the caller's own
 _BATCH_OPTIONS = ("batch_bytes", "batch_input", "batch_reply", "batch_shape", "bisect")
 
 
@@ -199,3 +201,21 @@ class Batcher:
     ) -> Call:
         batch = Batch(secrets.token_urlsafe(9), tuple(elements), tuple(identifiers))
         return Call(feed, tuple(records), self._shape.payload(elements), template, pulled_s, batch=batch)
+
+
+def batcher_of(
+    plan: BatchPlan | None, calls: CallMaker, run_id: str, function: str, region: str | None
+) -> Batcher | None:
+    """A batcher for calls of a function, named in any way that Lambda takes. None without a plan.
+
+    ``region``: where the name does not say.
+    """
+    if plan is None:
+        return None
+    parsed = parse_function_name(function)
+    sqs = SqsAttributes.of_function(
+        function if parsed is None else parsed["name"],
+        region=(parsed and parsed["region"]) or region or _NO_REGION,
+        account=parsed and parsed["account"],
+    )
+    return Batcher(plan, calls, run_id, sqs)

@@ -59,7 +59,6 @@ class Budget:
         self._control: ControlClient | None = None
         self._memory: Memory | None = None
         self._left_free: LeftFree | None = None
-        self.used_elsewhere: Callable[[], int] | None = None  # calls in flight, where others make them
         self._is_rereading = False
         self._stack = AsyncExitStack()
         self.quotas: Quotas
@@ -213,7 +212,7 @@ class Budget:
                 keep = partial(
                     self._left_free.keep,
                     self._session,
-                    own_calls=lambda: self._own_calls(engine),
+                    own_calls=lambda: self.own_calls(engine),
                     account=lambda: self.quotas.account,
                     on_read=lambda: self._apply(engine),
                 )
@@ -288,9 +287,8 @@ class Budget:
         """How many calls at once are left of the account; None where nothing is to be left."""
         return None if self._left_free is None else self._left_free.ceiling
 
-    def _own_calls(self, engine: Engine) -> int:
-        if self.used_elsewhere is not None:
-            return self.used_elsewhere()
+    def own_calls(self, engine: Engine) -> int:
+        """Calls of this client that run, or may run on."""
         return engine.gate.in_flight + engine.gate.lingering
 
     def bounds(self) -> list[str]:

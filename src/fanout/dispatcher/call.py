@@ -21,23 +21,34 @@ class Feed:
 
     The engine calls ``pull`` only with a permit in hand, and then exactly one of ``deliver`` (an outcome
     for each record of the call) and ``give_up`` (stopped first: no outcome, the records stay pending).
+
+    Lower numbers of ``priority`` go first. ``waits_out_outages``: its calls wait while nothing is
+    answered, and spend no attempts. ``trace`` is the caller's, where it asked to pass it on.
+    ``deadline_s`` is of the engine's clock: no attempt is made that would begin later.
     """
 
     is_single = False  # has one call: it need not be asked for another
-    priority = 0  # lower numbers go first
     is_abandoned = False  # nobody waits for outcomes any more: nothing of this feed is sent again
     may_repeat = True  # another attempt may still be made
     has_input_ended = False  # no record follows those that are out
     records_read = 0  # of its input
     copies = 0  # that were sent of late calls
-    waits_out_outages = False  # its calls wait while nothing is answered, and spend no attempts
-    deadline_s: float | None = None  # of the engine's clock
-    trace: CallTrace | None = None  # the caller's, where it asked to pass it on
-    timer: asyncio.TimerHandle | None = None  # of the deadline
     outage: OutageError | None = None  # what stopped it, if an outage did
     stopped = CLOSED  # the error of calls that are given up unsent
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        priority: int = 0,
+        waits_out_outages: bool = False,
+        trace: CallTrace | None = None,
+        deadline_s: float | None = None,
+    ) -> None:
+        self.priority = priority
+        self.waits_out_outages = waits_out_outages
+        self.trace = trace
+        self.deadline_s = deadline_s
+        self._timer: asyncio.TimerHandle | None = None  # of the deadline
         self.is_queued = False
         self.is_closed = False  # pulls nothing more
         self.outstanding = 0  # records pulled, and without an outcome yet
@@ -59,11 +70,24 @@ class Feed:
     def settled(self) -> None:
         """The last call that was out came to its end (after ``deliver`` or ``give_up``)."""
 
+    def set_deadline(self, deadline_s: float) -> None:
+        """Another deadline, for attempts from now on. Whoever set it expires the feed."""
+        self.deadline_s = deadline_s
+
+    def expire(self) -> None:
+        """The deadline has passed: pull nothing more, and end what is not out as undelivered."""
+        raise NotImplementedError
+
+    def expire_at_deadline(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Expire when the deadline comes, if there is one, unless disarmed before."""
+        if self.deadline_s is not None:
+            self._timer = loop.call_at(self.deadline_s, self.expire)
+
     def disarm(self) -> None:
         """Nothing waits for the deadline any more."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def traced(self, call: Call, template: InvokeTemplate, trace: CallTrace) -> InvokeTemplate:
         """The template with the call's span, or with the caller's: that one is kept, for many records."""

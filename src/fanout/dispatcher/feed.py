@@ -16,6 +16,7 @@ from fanout.dispatcher.intake import Intake
 from fanout.dispatcher.record import InputRecord
 from fanout.errors import FanoutError, FatalRefusal, OutageError
 from fanout.model import ErrorDetail, InvokeTemplate, OnChunk, Outcome
+from fanout.stats import CallTrace
 
 _TIMER_SLACK_S = 0.001  # so that no rounding makes a batch due a moment after its timer
 PAST_DEADLINE = ErrorDetail("DeadlineExceeded", "the deadline passed before the record was delivered")
@@ -27,9 +28,20 @@ class CallFeed(Feed):
     is_single = True
 
     def __init__(
-        self, engine: Engine, calls: CallMaker, record: InputRecord, template: InvokeTemplate | None = None
+        self,
+        engine: Engine,
+        calls: CallMaker,
+        record: InputRecord,
+        template: InvokeTemplate | None = None,
+        *,
+        priority: int = 0,
+        waits_out_outages: bool = False,
+        trace: CallTrace | None = None,
+        deadline_s: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            priority=priority, waits_out_outages=waits_out_outages, trace=trace, deadline_s=deadline_s
+        )
         self.engine = engine
         self._calls = calls
         self._record: InputRecord | None = record  # until its turn has come
@@ -123,8 +135,14 @@ class RunFeed(Protocol):
     fatal: FatalRefusal | None
     outstanding: int
     is_queued: bool
-    deadline_s: float | None
     outage: OutageError | None
+
+    @property
+    def deadline_s(self) -> float | None:
+        """Of the engine's clock."""
+        ...
+
+    def set_deadline(self, deadline_s: float) -> None: ...
 
     @property
     def failure(self) -> BaseException | None: ...
@@ -160,9 +178,13 @@ class RecordFeed(Feed):
         *,
         waits_out_outages: bool = True,
         batcher: Batcher | None = None,
+        priority: int = 0,
+        trace: CallTrace | None = None,
+        deadline_s: float | None = None,
     ) -> None:
-        super().__init__()
-        self.waits_out_outages = waits_out_outages
+        super().__init__(
+            priority=priority, waits_out_outages=waits_out_outages, trace=trace, deadline_s=deadline_s
+        )
         self.engine = engine
         self.intake = intake
         self.receiver = receiver

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
 
-from fanout.batching import SqsAttributes
-from fanout.breaker import Breaker
 from fanout.config import Options, check_hedge
-from fanout.dispatcher.batcher import Batcher, plan_of
+from fanout.dispatcher.assembly import OnOutcome, assemble
+from fanout.dispatcher.batcher import Batcher, batcher_of, plan_of
 from fanout.dispatcher.budget import Budget
 from fanout.dispatcher.calls import CallMaker
 from fanout.dispatcher.engine import Engine
@@ -26,50 +24,11 @@ from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.feed import Receiver, RecordFeed
 from fanout.dispatcher.hooks import Hooks
 from fanout.dispatcher.intake import Intake
-from fanout.dispatcher.outcomes import OutcomeMaker
+from fanout.dispatcher.load import Load, WorkerLoad
+from fanout.dispatcher.ownership import check_loop, check_process
 from fanout.errors import ConfigError, FanoutError
-from fanout.function_name import parse_function_name
-from fanout.gate import Gate
-from fanout.limit.protocol import Cause
-from fanout.model import Outcome
-from fanout.outage import DEFAULT_PATIENCE_S, Outage
-from fanout.retry import RetryPolicy, ThrottlePatience
 from fanout.stats.telemetry import CallTrace, Telemetry
 from fanout.transports import Transport
-
-_NO_REGION = "us-east-1"  # in events of shape sqs, where the transport is the caller's own
-
-OnOutcome = Callable[[Outcome, Any], None]
-
-
-@dataclass(slots=True, kw_only=True)
-class WorkerLoad:
-    """One worker of many: what it has in flight and starts per second, and what became of it."""
-
-    name: str
-    in_flight: int = 0
-    per_s: float = 0.0
-    records: int = 0  # with an outcome by it
-    lost_records: int = 0  # that may have run when it was lost
-    is_lost: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """The calls in flight of a dispatcher, and what holds it back.
-
-    ``linger_until_s``: of the engine's clock.
-    """
-
-    in_flight: int
-    lingering: int
-    linger_until_s: float | None
-    ceiling: int
-    cause: Cause
-    rate_per_s: float | None
-    is_outage: bool = False
-    workers: tuple[WorkerLoad, ...] = ()  # where there are some
-    is_paced: bool | None = None  # the rate holds calls back, where the feed itself does not say
 
 
 class IntakeDispatcher:
@@ -150,45 +109,18 @@ class IntakeDispatcher:
             )
             await stack.enter_async_context(budget)
             self._budget = budget
-            self._telemetry = telemetry = Telemetry(
-                options.function, region=budget.region, in_flight=lambda: gate.in_flight
-            )
-            hooks = self._hooks
-            listeners = [] if self._on_outcome is None else [self._on_outcome]
-            if telemetry.is_enabled:
-                hooks = _Telling(hooks, telemetry)
-                listeners.append(telemetry.on_outcome)
-            gate = Gate(budget.limit, max_bytes_in_flight=options.max_bytes_in_flight)
-            engine = Engine(
-                transport=budget.transport,
-                limit=budget.limit,
-                gate=gate,
-                pacer=budget.pacer,
-                policy=RetryPolicy(
-                    retries=options.retries,
-                    # To name error types is to ask for their retry.
-                    retry_function_errors=options.retry_function_errors or int(bool(options.retry_on)),
-                    retry_on=options.retry_on,
-                    idempotent=options.idempotent,
-                    throttle_patience_s=options.throttle_patience,
-                    rng=random.Random(options.seed),  # noqa: S311 - jitter, no secret
-                ),
-                patience=ThrottlePatience(options.throttle_patience),
-                outcomes=OutcomeMaker(
-                    keeps_tail_of_successes=options.log_type == "Tail", generation=self._generation
-                ),
-                outage=self._outage(budget),
+            assembled = assemble(
+                options,
+                budget,
+                calls=self.calls,
                 batcher=self._batcher(),
-                breaker=None if options.breaker is None else Breaker(options.breaker),
-                hooks=hooks,
-                on_outcome=_joined(listeners),
+                hooks=self._hooks,
+                on_outcome=self._on_outcome,
                 on_refusal=lambda: self._start_soon(budget.reread_credentials),
-                linger_s=budget.linger_s,
-                hedges=options.hedge,
-                is_durable=budget.quotas.is_durable,
-                renamed=self.calls.renamed if self.names_calls else None,
-                function=options.function,
+                generation=self._generation,
+                names_calls=self.names_calls,
             )
+            engine, self._telemetry = assembled.engine, assembled.telemetry
             self._pid = os.getpid()
             started = asyncio.Event()
             background = asyncio.create_task(self._work_in_background(budget, engine, started))
@@ -347,10 +279,10 @@ class IntakeDispatcher:
             receiver,
             waits_out_outages=waits if patience_s is None else patience_s > 0,
             batcher=self._batcher(),
+            trace=self._trace(),
+            deadline_s=deadline_s,
+            priority=priority,
         )
-        feed.trace = self._trace()
-        feed.deadline_s = deadline_s
-        feed.priority = priority
         engine.register(feed)
         self._group.start_soon(feed.fill)
         engine.queue(feed)
@@ -382,45 +314,16 @@ class IntakeDispatcher:
             raise FanoutError("this dispatcher is closed: make a new one")
 
     def _check_process(self) -> None:
-        if self._pid != os.getpid():
-            raise FanoutError(
-                "this dispatcher was opened before the process forked, and is its parent's: "
-                "open one in each process, after the fork"
-            )
+        check_process(self._pid)
 
     def _check_place(self) -> None:
         self._check_process()
-        try:
-            is_here = asyncio.get_running_loop() is self.engine.loop
-        except RuntimeError:  # a thread without any
-            is_here = False
-        if not is_here:
-            raise FanoutError("this dispatcher belongs to another event loop: use it where it was opened")
+        check_loop(self.engine.loop)
 
     def _batcher(self) -> Batcher | None:
-        plan = self._batch_plan
-        if plan is None:
-            return None
-        function = self.options.function
-        parsed = parse_function_name(function)
-        sqs = SqsAttributes.of_function(
-            function if parsed is None else parsed["name"],
-            region=(parsed and parsed["region"]) or (self._budget and self._budget.region) or _NO_REGION,
-            account=parsed and parsed["account"],
-        )
-        return Batcher(plan, self.calls, self.run_id, sqs)
-
-    def _outage(self, budget: Budget) -> Outage:
-        patience_s = self.options.outage_patience
-        outage = Outage(DEFAULT_PATIENCE_S if patience_s is None else patience_s)
-        if budget.quotas.state in ("Pending", "Inactive"):
-            text = "%s is %s: waiting for it"
-            state = budget.quotas.state
-            self._events.warning("function_pending", text, self.options.function, state, state=state)
-            now_s = asyncio.get_running_loop().time()
-            outage.begin(f"the function is {budget.quotas.state}", now_s, wait_s=0.0)
-            outage.announces_pause(now_s)  # done
-        return outage
+        """One of its own for each feed; None where a call carries one record."""
+        region = None if self._budget is None else self._budget.region
+        return batcher_of(self._batch_plan, self.calls, self.run_id, self.options.function, region)
 
     def _trace(self) -> CallTrace | None:
         """The current trace, if the option asks to pass it on."""
@@ -433,26 +336,3 @@ def _checked_seconds(name: str, value: Any) -> float | None:
     ):
         raise ConfigError(f"{name} is {value!r}: give seconds, 0 or more")
     return None if value is None else float(value)
-
-
-def _joined(listeners: Sequence[OnOutcome]) -> OnOutcome | None:
-    if len(listeners) < 2:
-        return listeners[0] if listeners else None
-
-    def call(outcome: Outcome, span: Any) -> None:
-        for listener in listeners:
-            listener(outcome, span)
-
-    return call
-
-
-class _Telling(Hooks):
-    """The caller's hooks, and OpenTelemetry's."""
-
-    def __init__(self, hooks: Hooks, telemetry: Telemetry) -> None:
-        self._hooks = hooks
-        self._telemetry = telemetry
-
-    def on_throttle(self, reason: str) -> None:
-        self._hooks.on_throttle(reason)
-        self._telemetry.on_throttle(reason)

@@ -32,7 +32,9 @@ class InputRecord(msgspec.Struct):
     deadline_s: float | None = None  # of its own, where the feed's is not for all; of the engine's clock
 
 
-def record_of(seq: int, payload: Any, *, key: str | None = None) -> InputRecord:
+def record_of(
+    seq: int, payload: Any, *, key: str | None = None, deadline_s: float | None = None
+) -> InputRecord:
     """The record of anything a caller may hand in. Never raises: what is wrong becomes ``fault``."""
     own: Record | None = None
     fault: ErrorDetail | None = None
@@ -52,12 +54,12 @@ def record_of(seq: int, payload: Any, *, key: str | None = None) -> InputRecord:
     except Exception as error:  # noqa: BLE001 - the payload's own code may run, and raise anything
         reason = _text_of(error)[0]
         fault = ErrorDetail("InvalidPayload", f"{type(payload).__name__} has no JSON form: {reason}")
-        return InputRecord(seq, _excerpt(payload), key, own=own, fault=fault)
+        return InputRecord(seq, _excerpt(payload), key, own=own, fault=fault, deadline_s=deadline_s)
     if fault is None and body and isinstance(payload, (bytes, bytearray, memoryview)):
         problem = json_fault(body)
         if problem is not None:
             fault = ErrorDetail("InvalidJson", problem)
-    return InputRecord(seq, body, key, own=own, fault=fault)
+    return InputRecord(seq, body, key, own=own, fault=fault, deadline_s=deadline_s)
 
 
 def _text_of(value: object) -> tuple[str | None, ErrorDetail | None]:

@@ -18,19 +18,20 @@ from fanout.model import ErrorDetail, OnChunk, Outcome
 class Requests:
     """Records of callers who wait, in order of asking: both the intake and the receiver of one feed.
 
-    A caller who was cancelled before the batch is formed leaves it.
+    A caller who was cancelled before the batch is formed leaves it. ``start_feed`` starts the feed of an
+    intake and a receiver.
     """
 
     failure = None
     has_room = True
     is_abandoned = False
 
-    def __init__(self) -> None:
-        self.feed: RecordFeed | None = None  # which they go out by, once it is made
+    def __init__(self, start_feed: Callable[[Requests, Requests], RecordFeed]) -> None:
         self.records_read = 0
         self._waiting: deque[InputRecord] = deque()
         self._futures: dict[int, asyncio.Future[Outcome]] = {}
         self.has_ended = False
+        self.feed = start_feed(self, self)
 
     def ask(self, record: InputRecord) -> asyncio.Future[Outcome]:
         """Queue a record; the future gets its outcome."""
@@ -39,23 +40,24 @@ class Requests:
         self._waiting.append(record)
         return future
 
-    def withdraw(self, record: InputRecord, feed: RecordFeed) -> bool:
+    def withdraw(self, record: InputRecord) -> bool:
         """Take a record back whose call is not made. False: it is out, or has its outcome."""
         if record.seq not in self._futures:
             return False
         if record in self._waiting:
             self._waiting.remove(record)
-        elif not feed.withdraw(record):
+        elif not self.feed.withdraw(record):
             return False
         del self._futures[record.seq]
         return True
 
-    def expire(self, record: InputRecord, feed: RecordFeed) -> None:
+    def expire(self, record: InputRecord) -> None:
         """Its deadline has passed: what is not out, or waits for another attempt, is sent no more."""
         future = self._futures.get(record.seq)
         if future is None:
             return
-        if self.withdraw(record, feed):
+        feed = self.feed
+        if self.withdraw(record):
             if not future.done():
                 future.set_result(feed.undelivered(record, PAST_DEADLINE))
         else:
@@ -110,7 +112,7 @@ class Requests:
     def _turn_away(self) -> None:
         """The feed is closed: answer those who wait for a turn, as they get none."""
         feed = self.feed
-        while feed is not None and (record := self.next(0.0)) is not None:
+        while (record := self.next(0.0)) is not None:
             if feed.fatal is not None:
                 self._refuse(record, feed.fatal)
             elif not (future := self._futures.pop(record.seq)).done():

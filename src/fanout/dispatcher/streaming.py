@@ -13,13 +13,22 @@ from fanout.dispatcher.feed import CallFeed
 from fanout.dispatcher.record import InputRecord
 from fanout.errors import FanoutError
 from fanout.model import OnChunk, Outcome
+from fanout.stats import CallTrace
 
 
 class StreamFeed(CallFeed):
     """One call of ``Dispatcher.stream``. A slow consumer holds the reply back, chunk by chunk."""
 
-    def __init__(self, engine: Engine, calls: CallMaker, record: InputRecord) -> None:
-        super().__init__(engine, calls, record, calls.stream_template())
+    def __init__(
+        self,
+        engine: Engine,
+        calls: CallMaker,
+        record: InputRecord,
+        *,
+        trace: CallTrace | None = None,
+        deadline_s: float | None = None,
+    ) -> None:
+        super().__init__(engine, calls, record, calls.stream_template(), trace=trace, deadline_s=deadline_s)
         self.is_cut = False  # the dispatcher was left before the consumer had taken every chunk
         self._has_begun = False
         self._chunks = _Channel()

@@ -30,6 +30,8 @@ class RunReceiver:
         calls_left: Callable[[], int] | None = None,
         successes_left: Callable[[], int] | None = None,
         on_delivered: Callable[[Sequence[Outcome]], None] | None = None,
+        *,
+        is_cut: bool = False,
     ) -> None:
         self.calls_left = calls_left
         self.successes_left = successes_left
@@ -42,9 +44,17 @@ class RunReceiver:
         self.cut_off = 0
         self.failure: BaseException | None = None
         self.is_abandoned = False
-        self.is_cut = False  # what is in flight stays without a line, as records that may have run
+        self._is_cut = is_cut  # what is in flight stays without a line, as records that may have run
         self._outputs = outputs
         self._stop = stop
+
+    def cut(self) -> None:
+        """What is in flight stays without a line from now on, as records that may have run."""
+        self._is_cut = True
+
+    def cap_calls(self, calls_left: Callable[[], int] | None) -> None:
+        """Another spending cap, or none."""
+        self.calls_left = calls_left
 
     @property
     def has_room(self) -> bool:
@@ -79,7 +89,7 @@ class RunReceiver:
     def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
         error = outcomes[0].error
         if error is not None:
-            if self.is_cut and error.type == "Cancelled":
+            if self._is_cut and error.type == "Cancelled":
                 self.cut_off += len(outcomes)
                 return  # cut off by the user: it stays without a line
             fatal = call.feed.fatal

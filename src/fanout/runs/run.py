@@ -147,7 +147,7 @@ class Run:
         """End at once: records in flight stay without an outcome, as ones that may have run."""
         self._is_cut = True
         if self._receiver is not None:
-            self._receiver.is_cut = True
+            self._receiver.cut()
         self._done.set()
 
     def tune(self, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,11 +166,12 @@ class Run:
         )
         self._rules = tuning.apply_to(self._rules)
         if self._receiver is not None:
-            self._receiver.calls_left = self._cap()
+            self._receiver.cap_calls(self._cap())
         if tuning.deadline is not None:
             self._deadline_s = tuning.deadline
-            self._feed.deadline_s = dispatcher.engine.clock() + tuning.deadline
-            self._set_timer(self._feed.deadline_s)
+            deadline_s = dispatcher.engine.clock() + tuning.deadline
+            self._feed.set_deadline(deadline_s)
+            self._set_timer(deadline_s)
         if self._rules.is_needed:
             self._check_rules()
         ends_at_s = self._feed.deadline_s
@@ -301,8 +302,8 @@ class Run:
             self._cap(),
             None if self._rules.enough is None else self._successes_left,
             None if self._rules.enough is None else self._on_delivered,
+            is_cut=self._is_cut,
         )
-        receiver.is_cut = self._is_cut
         deadline_s: float | None = None
         if self._deadline_s is not None:
             deadline_s = dispatcher.engine.clock() + self._deadline_s
@@ -329,7 +330,7 @@ class Run:
                     await self._done.wait()
                 group.cancel_scope.cancel()
         except BaseException as error:  # noqa: BLE001 - raised again
-            receiver.is_cut = True  # cancelled, or a listener's error: what is in flight may have run
+            receiver.cut()  # cancelled, or a listener's error: what is in flight may have run
             raise _only(error) from None
         finally:
             if self._timer is not None:
@@ -337,7 +338,7 @@ class Run:
         gauges.sample(time.time(), draining=self.is_stopping)
         self._note_failures(receiver)
         if self._listener_error is not None:
-            receiver.is_cut = True
+            receiver.cut()
             raise self._listener_error
         if self._is_cut:
             raise _CutOff

@@ -62,7 +62,7 @@ class Coordinator(IntakeDispatcher):
             run_id=run_id,
             generation=generation,
             names_calls=names_calls,
-            budget=partial(CoordinatorBudget, must_ask=names_calls),
+            budget=partial(CoordinatorBudget, must_ask=names_calls, in_use=self._in_use),
         )
         self.crew = crew
         self._say = say
@@ -84,7 +84,6 @@ class Coordinator(IntakeDispatcher):
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
-        self.budget.used_elsewhere = self._in_use
         try:
             self.note(self.crew.start_message)
             await self.crew.open()

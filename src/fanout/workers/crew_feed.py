@@ -86,6 +86,10 @@ class CrewFeed:
         self._hurry.set()
         self._check_finished()
 
+    def set_deadline(self, deadline_s: float) -> None:
+        """Another deadline; the workers hear of it with their next orders."""
+        self.deadline_s = deadline_s
+
     def expire(self) -> None:
         """The deadline has passed: what waits for another attempt becomes undelivered."""
         if self.command != "finish":

@@ -12,8 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
+from fanout.config import Options
 from fanout.dispatcher import Call, InputRecord
 from fanout.dispatcher.budget import CONNECTIONS_AT_MOST, Budget
+from fanout.dispatcher.engine import Engine
 from fanout.journal import BlockMaker, PackedBlock
 from fanout.model import ErrorDetail, OnChunk, Outcome
 from fanout.transports.open_files import most_connections
@@ -132,7 +134,18 @@ class LineReceiver:
 
 
 class CoordinatorBudget(Budget):
-    """The budget of the run; the calls, and so the connections, are the workers'."""
+    """The budget of the run; the calls, and so the connections, are the workers'.
+
+    ``in_use``: permits in use on all of them.
+    """
+
+    def __init__(self, options: Options, *, must_ask: bool, in_use: Callable[[], int]) -> None:
+        super().__init__(options, must_ask=must_ask)
+        self._in_use = in_use
+
+    def own_calls(self, engine: Engine) -> int:  # noqa: ARG002 - it makes none itself
+        """Calls of the workers that run, or may run on."""
+        return self._in_use()
 
     @property
     def connections(self) -> int:

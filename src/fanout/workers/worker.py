@@ -102,7 +102,7 @@ class Worker:
         if engine.linger_s:
             engine.set_linger(order.function_timeout_s)
         if self._feed is not None and order.deadline_s is not None:
-            self._feed.deadline_s = engine.clock() + order.deadline_s
+            self._feed.set_deadline(engine.clock() + order.deadline_s)
         if order.retries is not None:
             engine.set_retries(order.retries)
         self._intake.add([unpacked(record) for record in order.records])
