@@ -14,9 +14,8 @@ from typing import Any, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from fanout.transports.http.plain_reply import Answer, read_plain_reply
 from fanout.transports.http.tls import TlsLayer, in_words
-
-Answer = tuple[int, dict[str, str], bytes]  # status, headers by lower-case names, body
 
 _PIECE_BYTES = 65_536  # a larger body is written as fast as it is taken off, and the timeout waits for it
 _STREAM_BUFFER_BYTES = 1_048_576
@@ -372,6 +371,11 @@ class Connection(asyncio.Protocol):
         if waiter is None or (self._is_streamed and self._has_reply()):
             self._break_off(ConnectionError("the endpoint sent more than its reply"))
             return
+        if not self._received_bytes and not self._is_streamed:
+            answer = read_plain_reply(data, _NAMES)
+            if answer is not None:
+                self._answer(waiter, answer)
+                return
         self._received_bytes += len(data)
         try:
             parser.feed_data(data)
@@ -393,6 +397,18 @@ class Connection(asyncio.Protocol):
             self._finish()
         elif not waiter.done():
             self._set_deadline()
+
+    def _answer(self, waiter: asyncio.Future[Any], answer: Answer) -> None:
+        """End a request whose reply came past the parser, which stands between two messages still."""
+        if waiter.done():  # cancelled, and its caller has not yet heard of it
+            self.abort()
+            return
+        waiter.set_result(answer)
+        self.deadline_s = self._waiter = None
+        if self.is_open and self._unsent is None:
+            self._keeper.release(self)
+        else:
+            self.close()
 
     def _is_too_large(self) -> bool:
         """Break off a reply that is larger than any of Lambda's."""

@@ -1,0 +1,124 @@
+"""The quick reading of replies, beside the parser whose word counts."""
+
+from __future__ import annotations
+
+import pytest
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fanout.transports.http import plain_reply
+from fanout.transports.http.plain_reply import read_plain_reply
+from tests.example_counts import examples
+
+NAMES = {
+    name: name.decode().lower()
+    for name in (
+        b"Content-Length",
+        b"content-length",
+        b"Connection",
+        b"Transfer-Encoding",
+        b"Upgrade",
+        b"x-amzn-RequestId",
+        b"X-Amz-Executed-Version",
+        b"Date",
+    )
+}
+PLAIN = (
+    b"HTTP/1.1 200 OK\r\nDate: Sat, 28 Nov 2026 00:00:00 GMT\r\nx-amzn-RequestId: r-1\r\n"
+    b'Connection: keep-alive\r\nContent-Length: 11\r\n\r\n{"ok":true}'
+)
+
+
+class Parsed:
+    """What the parser says of some bytes: ``messages`` are whole ones."""
+
+    def __init__(self, data: bytes) -> None:
+        self.messages = 0
+        self.keeps_alive = False
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self._parser = HttpResponseParser(self)
+        self._parser.feed_data(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data
+
+    def on_message_complete(self) -> None:
+        self.messages += 1
+        self.status = self._parser.get_status_code()
+        self.keeps_alive = self._parser.should_keep_alive()
+
+
+def test_a_plain_reply_is_read_without_the_parser() -> None:
+    """What Lambda sends, as it sends it, is taken: else nothing would be saved."""
+    answer = read_plain_reply(PLAIN, NAMES)
+    assert answer is not None
+    assert answer[0] == 200
+    assert answer[1]["x-amzn-requestid"] == "r-1"
+    assert answer[2] == b'{"ok":true}'
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PLAIN[:-1],
+        PLAIN + b"x",
+        PLAIN.replace(b"keep-alive", b"close"),
+        PLAIN.replace(b"Content-Length: 11", b"Content-Length: +11"),
+        PLAIN.replace(b"Content-Length: 11", b"Content-Length: 11\r\nContent-Length: 11"),
+        PLAIN.replace(b"Content-Length: 11", b"Transfer-Encoding: chunked"),
+        PLAIN.replace(b"Date", b"Unknown"),
+        PLAIN.replace(b"r-1", b"r\x01"),
+        PLAIN.replace(b"r-1", b"r\n1"),
+        PLAIN.replace(b"200 OK", b"500 No"),
+        PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+)
+def test_whatever_differs_is_left_to_the_parser(data: bytes) -> None:
+    """Pieces, surplus, another framing, unknown names, control characters, other statuses."""
+    assert read_plain_reply(data, NAMES) is None
+
+
+LINES = st.one_of(
+    st.tuples(
+        st.sampled_from([*NAMES, b"Other", b"bad name", b""]),
+        st.sampled_from([b": ", b":", b" : ", b":  ", b"", b":\t"]),
+        st.one_of(
+            st.sampled_from([b"2", b"0", b"02", b"close", b"keep-alive", b"Keep-Alive, x", b"chunked", b""]),
+            st.binary(max_size=6),
+        ),
+    ).map(b"".join),
+    st.binary(max_size=12),
+)
+
+
+@given(
+    st.sampled_from(
+        [b"HTTP/1.1 200 OK", b"HTTP/1.1 202 Accepted", b"HTTP/1.1 204 No Content", b"HTTP/1.1  200 OK"]
+    ),
+    st.lists(LINES, max_size=4),
+    st.sampled_from([b"Content-Length: 2", b"content-length: 2", b"Content-Length: 0", b"X: y"]),
+    st.sampled_from([b"", b"{}", b"{}{}", b"\r\n"]),
+)
+@example(b"HTTP/1.1 200 OK", [b"Date: a\r\n b"], b"Content-Length: 2", b"{}")
+@settings(max_examples=examples(300), deadline=None)
+def test_what_is_read_quickly_is_what_the_parser_reads(
+    status: bytes, lines: list[bytes], length: bytes, body: bytes
+) -> None:
+    """Never another status, header or body, and never a connection kept that the parser would not keep."""
+    plain_reply._LINES.clear()
+    data = b"\r\n".join([status, *lines, length, b"", body])
+    for _ in range(2):  # lines that are known, too
+        answer = read_plain_reply(data, NAMES)
+        if answer is None:
+            continue
+        try:
+            parsed = Parsed(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            pytest.fail(f"the parser refuses {data!r}: {error}")
+        assert (parsed.messages, parsed.keeps_alive) == (1, True), data
+        assert answer == (parsed.status, parsed.headers, parsed.body), data
