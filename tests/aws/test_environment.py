@@ -19,7 +19,7 @@ from fanout.aws.environment import PlainSettings, plain_settings
 from fanout.errors import FanoutError
 from fanout.transports.endpoint import resolve_endpoint
 from tests.example_counts import examples
-from tests.transports.wire import share_service_models
+from tests.service_models import share_service_models
 
 REGIONS = ["us-east-1", "eu-west-3", "us-gov-west-1", "cn-north-1", "us-iso-east-1", "eusc-de-east-1",
            "aws-global", "fips-us-east-1", "us-east-1-fips", "nowhere", "us-esat-1"]  # fmt: skip

@@ -76,8 +76,10 @@ def _serve(orders: IO[str]) -> None:
     import importlib
 
     import fanout
+    from tests.service_models import read_ahead
 
     fanout.preload()
+    read_ahead()
     for name in _NEEDED:
         importlib.import_module(name)
     sys.path.pop(0)  # the tests' own directory, which the command has not

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from fanout.cli import main
-from tests.transports.wire import Wire, share_service_models, wire
+from tests.service_models import share_service_models
+from tests.transports.wire import Wire, wire
 
 # On Python 3.11 pytest-asyncio's first question makes a loop, which asyncio.run would leave unclosed.
 asyncio.set_event_loop(None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.transports.wire import share_service_models
+from tests.service_models import share_service_models
 
 # On Python 3.11 asyncio makes a loop when the main thread is first asked for one, and pytest-asyncio
 # would never close it; after this none is made.

@@ -11,16 +11,11 @@ import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
-import pytest
-from botocore.loaders import JSONFileLoader
-
 from fanout.aws import AwsSession
 from fanout.aws.credentials import StaticCredentials
 from fanout.transports import Transport, open_transport
 
 REGION = "eu-west-1"
-_READ: dict[str, object] = {}
-_LOAD_FILE = JSONFileLoader.load_file
 
 
 @dataclass(frozen=True)
@@ -198,17 +193,6 @@ async def transport_to(
             yield transport
         finally:
             await transport.aclose()
-
-
-def share_service_models(patch: pytest.MonkeyPatch) -> None:
-    """Let all sessions of this process share what botocore reads from its files: 50 ms a session."""
-
-    def load_file(loader: JSONFileLoader, file_path: str) -> object:
-        if file_path not in _READ:
-            _READ[file_path] = _LOAD_FILE(loader, file_path)
-        return _READ[file_path]
-
-    patch.setattr(JSONFileLoader, "load_file", load_file)
 
 
 def http(status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
