@@ -50,15 +50,16 @@ $(STAMP): $(RUN_STAMP)
 demo: $(RUN_STAMP)
 	@$(BIN)/python examples/demo.py
 
+# Those of tests/docs, which hold the pages to the code, are part of check.
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile --ignore=tests/docs
 
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not slow" tests/docs
+	$(BIN)/python -m pytest -q -m "not slow" -n auto tests/docs
 
 # The whole suite, slow tests too, on every Python from 3.11 to 3.14 that this machine has.
 test-all:
@@ -67,7 +68,7 @@ test-all:
 # The fast tests with coverage, in subprocesses too; fails below the figure in pyproject.toml.
 coverage: $(STAMP)
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m coverage run -m pytest -q -m "not slow" -n auto --dist loadfile
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report
 

@@ -25,6 +25,11 @@ def pytest_configure(config: pytest.Config) -> None:
         example_counts.share = 3
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, four at most: many tests wait for servers and for signals."""
+    return min(4, (os.cpu_count() or 1) + 1)
+
+
 # looptime asks each test for the current event loop; before 3.14 that makes one in a test that has none,
 # and nobody closes it: some later test would be blamed for the warning. Set once, it is not made.
 asyncio.set_event_loop(None)

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 # What they measure at length is slow even at its smallest.
-_SLOW = frozenset({"batches", "inputs", "journals", "littles_law", "memory", "startup", "throughput"})
+_SLOW = frozenset(
+    {"batches", "inputs", "journals", "littles_law", "memory", "overhead", "startup", "throughput"}
+)
 
 
 @pytest.mark.parametrize(

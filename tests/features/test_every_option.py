@@ -176,8 +176,17 @@ def _reached(seen: list[RunOptions], name: str) -> Any:
     return getattr(options if name in RunOptions.__dataclass_fields__ else options.calls, name)
 
 
-@pytest.mark.parametrize("way", ["path", "list", "async generator"])
-@pytest.mark.parametrize("verb", ["run", "resume"])
+@pytest.mark.parametrize(
+    ("verb", "way"),
+    [
+        ("run", "path"),
+        ("run", "async generator"),
+        ("resume", "list"),
+        pytest.param("run", "list", marks=pytest.mark.slow),
+        pytest.param("resume", "path", marks=pytest.mark.slow),
+        pytest.param("resume", "async generator", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("name", sorted(VALUES))
 def test_an_option_holds_or_is_refused(
     name: str, verb: str, way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -227,7 +227,7 @@ def test_the_page_is_light(run: Run) -> None:
     """Under 300 kB, drawings and all, however many points a course has."""
     assert run.path.stat().st_size < 300_000
     stats = Stats(started_s=0.0)
-    for second in range(20_000):
+    for second in range(6_000):
         stats.note_throttle("CallerRateLimitExceeded")
         stats.add(
             Outcome(

@@ -24,6 +24,12 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return factories
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What aiobotocore sends, it sends alike on both loops: the fast tests try it on one."""
+    if item.name.endswith("sdk]") and "[uvloop" in item.name:
+        item.add_marker(pytest.mark.slow)
+
+
 def _uvloop() -> Any:
     try:
         import uvloop
