@@ -29,7 +29,7 @@ class Gate:
     is admitted until enough have been released. ``now_s``: seconds of one monotonic clock.
     """
 
-    __slots__ = ("_bytes", "_expiries", "_limit", "_max_bytes", "_peak", "_used")
+    __slots__ = ("_bytes", "_ceiling", "_expiries", "_limit", "_max_bytes", "_peak", "_used")
 
     def __init__(self, limit: Limit, *, max_bytes_in_flight: int) -> None:
         if max_bytes_in_flight < 1:
@@ -40,6 +40,7 @@ class Gate:
         self._max_bytes = max_bytes_in_flight
         self._used = 0
         self._bytes = 0
+        self._ceiling = 0  # what the limit said last
         self._peak = 0
         self._expiries: list[float] = []  # a heap: when each lingering permit ends
 
@@ -81,9 +82,13 @@ class Gate:
             return False
         used = self._used
         limit = self._limit
-        if used < limit.ceiling(now_s):
+        self._ceiling = ceiling = limit.ceiling(now_s)
+        if used < ceiling:
             return True
-        return limit.on_full(used, now_s) and used < limit.ceiling(now_s)
+        if not limit.on_full(used, now_s):
+            return False
+        self._ceiling = ceiling = limit.ceiling(now_s)
+        return used < ceiling
 
     def acquire(self, now_s: float) -> None:
         """Take a permit. Only after ``has_room`` said yes for the same ``now_s``."""
@@ -94,9 +99,13 @@ class Gate:
         if used > limit.peak or now_s >= limit.peak_until_s:
             limit.on_peak(used, now_s)
 
-    def add_bytes(self, n: int) -> None:
-        """Count a payload, once its size is known. One payload may exceed the bound by itself."""
+    def add_bytes(self, n: int) -> bool:
+        """Count a payload, once its size is known. One payload may exceed the bound by itself.
+
+        Whether there may be more room, by what the limit said when this permit was asked for.
+        """
         self._bytes += n
+        return self._used < self._ceiling
 
     def release(
         self,

@@ -258,7 +258,7 @@ async def test_a_refresh_that_fails_sends_nothing(
     """The function did not run; the fault is one line, and no library prints a traceback of its own."""
     process_profile(tmp_path, [60.0])
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.setattr("fanout.transports.signed_http._CREDENTIALS_READ_EVERY_S", 0)
+    monkeypatch.setattr("fanout.transports.signed_http.CREDENTIALS_READ_EVERY_S", 0)
     async with (
         wire() as endpoint,
         AwsSession(function="f", profile="p", region=REGION, endpoint_url=endpoint.url) as session,

@@ -277,7 +277,7 @@ async def play(story: Story) -> None:  # noqa: C901 - one story, told in one pla
 @pytest.fixture
 def checked_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every permit taken in this test is checked."""
-    monkeypatch.setattr("fanout.dispatcher.intake_dispatcher.Gate", CheckedGate)
+    monkeypatch.setattr("fanout.dispatcher.assembly.Gate", CheckedGate)
 
 
 @pytest.mark.usefixtures("checked_gate")

@@ -159,7 +159,6 @@ class Engine:
             settlement=settlement,
             completion=completion,
             hedges=copies,
-            gate=gate,
             retry_budget=policy.budget,
             clock=clock,
             loop=loop,

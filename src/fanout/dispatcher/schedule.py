@@ -46,7 +46,7 @@ class Schedule:
         log: EventLog,
     ) -> None:
         self.is_held = False  # no new attempt goes out
-        self.taken_s = 0.0  # when a call was looked for last
+        self.has_more_room = False  # there was, when the last call was taken: its sender pumps
         self._queue: deque[Feed] | Turns = deque()  # Turns once a feed has a priority
         self._gate = gate
         self._pacer = pacer
@@ -102,7 +102,7 @@ class Schedule:
 
     def take(self) -> Attempt | None:
         """An attempt of the next call that may go out now, with its permit and its token; else None."""
-        now_s = self.taken_s = self._clock()
+        now_s = self._clock()
         if self.is_held:
             return None
         faults = 0
@@ -138,7 +138,7 @@ class Schedule:
                     return None
                 continue
             n_bytes = len(call.body)
-            gate.add_bytes(n_bytes)
+            self.has_more_room = gate.add_bytes(n_bytes)
             if is_probing:
                 outage.on_probe_sent()
                 self._pause.on_probe_sent(call)
@@ -152,7 +152,7 @@ class Schedule:
         if not self._gate.has_room(now_s) or not self._pacer.try_take():
             return None
         self._gate.acquire(now_s)
-        self._gate.add_bytes(late.n_bytes)
+        self.has_more_room = self._gate.add_bytes(late.n_bytes)
         return hedges.copy(late)
 
     def _due_retry(self) -> Call | None:

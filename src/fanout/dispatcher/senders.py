@@ -19,7 +19,6 @@ from fanout.dispatcher.hedges import Hedges
 from fanout.dispatcher.schedule import Schedule
 from fanout.dispatcher.send_errors import classify_error
 from fanout.dispatcher.settlement import Settlement
-from fanout.gate import Gate
 from fanout.retry import RetryBudget
 from fanout.transports import Transport
 
@@ -38,7 +37,6 @@ class Senders:
         settlement: Settlement,
         completion: Completion,
         hedges: Hedges | None,
-        gate: Gate,
         retry_budget: RetryBudget,
         clock: Callable[[], float],
         loop: asyncio.AbstractEventLoop,
@@ -51,7 +49,6 @@ class Senders:
         self._settlement = settlement
         self._completion = completion
         self._hedges = hedges
-        self._gate = gate
         self._retry_budget = retry_budget
         self._clock = clock
         self._loop = loop
@@ -101,7 +98,7 @@ class Senders:
         sender = asyncio.current_task()
         assert sender is not None
         self._starting.pop(sender, None)
-        send, clock, gate, schedule = self._transport.send, self._clock, self._gate, self._schedule
+        send, clock, schedule = self._transport.send, self._clock, self._schedule
         take, settle = schedule.take, self._settlement.settle
         turns = 0
         while attempt is not None:
@@ -136,7 +133,7 @@ class Senders:
                 await asyncio.sleep(0)  # a transport that never waits must not starve the loop
             attempt = take()
             if attempt is not None:
-                if gate.has_room(schedule.taken_s):
+                if schedule.has_more_room:
                     self._pump()
             elif len(self._parked) < _PARKED_MOST and not self._completion.is_closing:
                 future: asyncio.Future[Attempt | None] = self._loop.create_future()

@@ -7,6 +7,7 @@ sequence number below which records may have been sent in it. Written in place, 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from fanout.errors import JournalError
@@ -25,6 +26,7 @@ class MarkFile:
         self._generation = generation
         try:
             self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, FILE_MODE), "r+b", buffering=0)
+            self._descriptor = self._file.fileno()
         except OSError as error:
             raise JournalError(f"{self._path} cannot be written: {error.strerror}") from error
         self.mark = 0
@@ -54,8 +56,11 @@ class MarkFile:
 
     def _write_line(self, generation: int, mark: int) -> None:
         try:
-            self._file.seek(generation * _LINE_BYTES)
-            self._file.write(_line(generation, mark))
+            if sys.platform != "win32":
+                os.pwrite(self._descriptor, _line(generation, mark), generation * _LINE_BYTES)
+            else:
+                self._file.seek(generation * _LINE_BYTES)
+                self._file.write(_line(generation, mark))
         except OSError as error:
             raise JournalError(f"{self._path} cannot be written: {error.strerror}") from error
 

@@ -140,6 +140,8 @@ class Intake:
                     record.fault, record.fault_verdict = MAY_HAVE_RUN, Verdict.AMBIGUOUS
                 return record
             self.handed_out += 1
+            if type(found) is Item and self._selector is None:
+                return InputRecord(seq, found.payload, None, found.line, found.source, None, found.error)
             return self._record_of(seq, found)
         return None
 

@@ -31,9 +31,9 @@ def lower_ms(index: int) -> float:
     return exp((index - OFFSET) / SCALE)
 
 
-def compact(buckets: Sequence[int]) -> Compact:
-    """Only what is not empty: a second's worth of latencies takes about a kilobyte."""
-    held = [index for index, count in enumerate(buckets) if count]
+def compact(buckets: Sequence[int], first: int, end: int) -> Compact:
+    """Those from ``first`` to before ``end`` that are not empty: a kilobyte for a second of a run."""
+    held = [index for index in range(first, end) if buckets[index]]
     return array("H", held), array("I", [buckets[index] for index in held])
 
 

@@ -16,20 +16,35 @@ class Latencies:
     ``count``, ``sum_ms``, ``least_ms``, ``most_ms`` are exact.
     """
 
-    __slots__ = ("_closed", "_open", "count", "least_ms", "most_ms", "sum_ms")
+    __slots__ = (
+        "_closed",
+        "_open",
+        "_open_least_ms",
+        "_open_most_ms",
+        "count",
+        "least_ms",
+        "most_ms",
+        "sum_ms",
+    )
 
     def __init__(self) -> None:
         self.count = 0
         self.sum_ms = 0.0
         self.least_ms = float("inf")
         self.most_ms = 0.0
-        self._closed = list(_EMPTY)
-        self._open = list(_EMPTY)
+        self.restore(list(_EMPTY), list(_EMPTY))
+
+    def restore(self, closed: list[int], opened: list[int]) -> None:
+        """Go on with these counts: of all before the last look, and of those since."""
+        self._closed, self._open = closed, opened
+        is_empty = not any(opened)
+        self._open_least_ms = float("inf") if is_empty else 0.0
+        self._open_most_ms = 0.0 if is_empty else float("inf")
 
     def add_many(self, latencies_ms: Iterable[float]) -> None:
         """Take several; the same as taking each, in less time."""
         buckets = self._open
-        count, sum_ms, least_ms, most_ms = self.count, self.sum_ms, self.least_ms, self.most_ms
+        count, sum_ms, least_ms, most_ms = self.count, self.sum_ms, self._open_least_ms, self._open_most_ms
         for ms in latencies_ms:
             count += 1
             sum_ms += ms
@@ -41,20 +56,29 @@ class Latencies:
                 buckets[int(log(ms) * SCALE + OFFSET) if ms > LEAST_MS else 0] += 1
             except (IndexError, OverflowError):
                 buckets[-1] += 1
-        self.count, self.sum_ms, self.least_ms, self.most_ms = count, sum_ms, least_ms, most_ms
+        self.count, self.sum_ms, self._open_least_ms, self._open_most_ms = count, sum_ms, least_ms, most_ms
+        if least_ms < self.least_ms:
+            self.least_ms = least_ms
+        if most_ms > self.most_ms:
+            self.most_ms = most_ms
 
     def close_bin(self) -> Compact:
         """Those since the last time this was called."""
-        latest = compact(self._open)
-        self._closed = self._all()
-        self._open[:] = _EMPTY
+        first, end = self._open_range()
+        latest = compact(self._open, first, end)
+        closed = self._closed
+        for bucket, count in zip(*latest, strict=True):
+            closed[bucket] += count
+            self._open[bucket] = 0
+        self._open_least_ms, self._open_most_ms = float("inf"), 0.0
         return latest
 
     def quantiles_ms(self, shares: Sequence[float]) -> list[float]:
         """Latencies at rising ``shares`` (0 … 1), each within 0.5 % of the exact one; zeros for none."""
         if not self.count:
             return [0.0] * len(shares)
-        found = quantiles(enumerate(self._all()), self.count, shares)
+        first = _bucket(self.least_ms)
+        found = quantiles(enumerate(self._all()[first:], first), self.count, shares)
         return [min(max(value, self.least_ms), self.most_ms) for value in found]
 
     def summary(self) -> dict[str, float]:
@@ -76,4 +100,20 @@ class Latencies:
         return [(index, count) for index, count in enumerate(self._all()) if count]
 
     def _all(self) -> list[int]:
-        return [closed + fresh for closed, fresh in zip(self._closed, self._open, strict=True)]
+        counts = self._closed.copy()
+        first, end = self._open_range()
+        for bucket in range(first, end):
+            counts[bucket] += self._open[bucket]
+        return counts
+
+    def _open_range(self) -> tuple[int, int]:
+        """The buckets outside of which nothing was counted since the last look."""
+        if self._open_most_ms < self._open_least_ms:
+            return 0, 0
+        return _bucket(self._open_least_ms), _bucket(self._open_most_ms) + 1
+
+
+def _bucket(ms: float) -> int:
+    if not ms > LEAST_MS:
+        return 0
+    return SIZE - 1 if ms == float("inf") else min(int(log(ms) * SCALE + OFFSET), SIZE - 1)

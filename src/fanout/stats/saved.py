@@ -54,7 +54,8 @@ def restore_stats(saved: dict[str, Any]) -> Stats:
     latencies = Latencies()
     for name in _LATENCIES:
         setattr(latencies, name, saved["latencies"][name])
-    latencies._closed, latencies._open = (_numbers(packed) for packed in saved["buckets"])
+    closed, opened = (_numbers(packed) for packed in saved["buckets"])
+    latencies.restore(closed, opened)
     stats.latencies = latencies
     stats.series = Series()
     stats.series.width_s = float(saved["series"][0])

@@ -14,7 +14,7 @@ from fanout.errors import ReplyLost
 from fanout.model import InvokeTemplate, OnChunk, Reply
 from fanout.transports.http.http1 import MAX_REPLY_BYTES, Connection
 from fanout.transports.replies import StreamedReply, make_reply
-from fanout.transports.signed_http import SignedHttp, host_header
+from fanout.transports.signed_http import CREDENTIALS_READ_EVERY_S, SignedHttp, host_header
 from fanout.transports.sigv4 import Credentials, RequestSigner
 from fanout.version import version
 
@@ -26,7 +26,7 @@ _USER_AGENT = f"lambda-fanout/{version()}"
 class _Prepared:
     """The part that all calls of one template share: their signer, and the head of their request."""
 
-    __slots__ = ("_begin", "_headers", "_lines", "_signer", "template")
+    __slots__ = ("_begin", "_headers", "_lines", "_signer", "asked_at_s", "credentials", "template")
 
     def __init__(self, template: InvokeTemplate, http: SignedHttp) -> None:
         base_url, pool = http.endpoint.base_url, http.pool
@@ -44,10 +44,12 @@ class _Prepared:
         )
         self._headers: dict[str, str] = {}
         self._lines = ""
+        self.credentials = Credentials("", "")
+        self.asked_at_s = float("-inf")  # when the session was asked for them
 
-    def head(self, body: bytes, now_s: float, credentials: Credentials, trace_id: str | None) -> bytes:
+    def head(self, body: bytes, now_s: float, trace_id: str | None) -> bytes:
         """The request's head for this body, signed."""
-        headers, authorization = self._signer.sign(body, now_s, credentials)
+        headers, authorization = self._signer.sign(body, now_s, self.credentials)
         if headers is not self._headers:
             self._headers = headers
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -82,11 +84,13 @@ class DirectTransport:
         if prepared is None or prepared.template is not template:
             prepared = self._prepare(template)
         now_s = time.time()
-        credentials = self._http.kept_credentials(now_s) or await self._http.credentials(now_s)
+        if not 0 <= now_s - prepared.asked_at_s < CREDENTIALS_READ_EVERY_S:
+            prepared.credentials = await self._http.credentials(now_s)
+            prepared.asked_at_s = self._http.read_at_s
         trace_id = template.trace_id
         if trace_id is None and self._in_lambda:
             trace_id = _trace_id()
-        head = prepared.head(body, now_s, credentials, trace_id)
+        head = prepared.head(body, now_s, trace_id)
         if template.streaming:
             return await self._stream(head, body, on_chunk)
         pool = self._pool

@@ -14,18 +14,18 @@ from fanout.transports.endpoint import Endpoint, proxy_for, resolve_endpoint
 from fanout.transports.http.connections import ConnectionPool
 from fanout.transports.sigv4 import Credentials, SigningKeys
 
-_CREDENTIALS_READ_EVERY_S = 1.0
+CREDENTIALS_READ_EVERY_S = 1.0
 
 
 class SignedHttp:
     """An endpoint with its connections, its signing keys and the credentials that are good now."""
 
-    __slots__ = ("_credentials", "_read_at_s", "_session", "endpoint", "keys", "pool")
+    __slots__ = ("_credentials", "_session", "endpoint", "keys", "pool", "read_at_s")
 
     def __init__(self, session: AwsSession, endpoint: Endpoint, *, max_idle: int = 64) -> None:
         self._session = session
         self._credentials: Credentials | None = None
-        self._read_at_s = 0.0
+        self.read_at_s = 0.0  # when the session was asked last, since the epoch
         self.endpoint = endpoint
         self.keys = SigningKeys(endpoint.region, endpoint.service)
         self.pool = ConnectionPool(
@@ -47,7 +47,7 @@ class SignedHttp:
     def kept_credentials(self, now_s: float) -> Credentials | None:
         """The credentials of less than a second ago; None when the session must be asked."""
         # A clock that was set back has it asked too.
-        return self._credentials if 0 <= now_s - self._read_at_s < _CREDENTIALS_READ_EVERY_S else None
+        return self._credentials if 0 <= now_s - self.read_at_s < CREDENTIALS_READ_EVERY_S else None
 
     async def credentials(self, now_s: float) -> Credentials:
         """Credentials good for a call now; the same object as long as they are the same.
@@ -61,7 +61,7 @@ class SignedHttp:
         fresh = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
         if kept is None or fresh != kept:
             self._credentials = kept = fresh
-        self._read_at_s = now_s
+        self.read_at_s = now_s
         return kept
 
     async def aclose(self) -> None:

@@ -257,15 +257,23 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._layers:
-            try:
-                for layer in self._layers:
-                    data = layer.receive(data)
-            except ssl.SSLError as error:
-                self._break_off(ConnectionError(in_words(error)))
-                return
-            if self._has_new_session:  # TLS 1.3 sends what resumes it right after the handshake
-                self._has_new_session = False
-                self._keeper.remember(self._layers[-1].session)
+            self._receive_encrypted(data)
+        elif self._parser is None:
+            self._received += data
+            self._wake()
+        else:
+            self._feed(self._parser, data)
+
+    def _receive_encrypted(self, data: bytes) -> None:
+        try:
+            for layer in self._layers:
+                data = layer.receive(data)
+        except ssl.SSLError as error:
+            self._break_off(ConnectionError(in_words(error)))
+            return
+        if self._has_new_session:  # TLS 1.3 sends what resumes it right after the handshake
+            self._has_new_session = False
+            self._keeper.remember(self._layers[-1].session)
         parser = self._parser
         if parser is None:
             self._received += data
@@ -372,9 +380,14 @@ class Connection(asyncio.Protocol):
             self._break_off(ConnectionError("the endpoint sent more than its reply"))
             return
         if not self._received_bytes and not self._is_streamed:
-            answer = read_plain_reply(data, _NAMES)
-            if answer is not None:
-                self._answer(waiter, answer)
+            answer = read_plain_reply(data, _NAMES)  # the parser stands between two messages still
+            if answer is not None and not waiter.done():
+                waiter.set_result(answer)
+                self.deadline_s = self._waiter = None
+                if self.is_open and self._unsent is None:
+                    self._keeper.release(self)
+                else:
+                    self.close()
                 return
         self._received_bytes += len(data)
         try:
@@ -397,18 +410,6 @@ class Connection(asyncio.Protocol):
             self._finish()
         elif not waiter.done():
             self._set_deadline()
-
-    def _answer(self, waiter: asyncio.Future[Any], answer: Answer) -> None:
-        """End a request whose reply came past the parser, which stands between two messages still."""
-        if waiter.done():  # cancelled, and its caller has not yet heard of it
-            self.abort()
-            return
-        waiter.set_result(answer)
-        self.deadline_s = self._waiter = None
-        if self.is_open and self._unsent is None:
-            self._keeper.release(self)
-        else:
-            self.close()
 
     def _is_too_large(self) -> bool:
         """Break off a reply that is larger than any of Lambda's."""
