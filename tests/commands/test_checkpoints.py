@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import fanout
 from fanout.commands import checkpointer
 from fanout.commands.checkpointer import checkpoint_of, restored_from
-from fanout.commands.history import History, read_history, spent
+from fanout.commands.history import History, read_history, search, spent
 from fanout.cost import meter_of
 from fanout.journal import JournalBlocks, RunDir, SeqSet, replay
 from fanout.journal.checkpoint import read_checkpoint, write_checkpoint
@@ -27,7 +27,7 @@ from fanout.journal.line_blocks import Figures
 from fanout.journal.lines import StoredOutcome, decode_line
 from fanout.model import AttemptEnd, BatchPlace, ErrorDetail, Outcome
 from fanout.payload import append_line
-from fanout.runs import Redrive
+from fanout.runs import RedriveSearch
 from fanout.stats import Stats
 from fanout.stats.saved import restore_stats, save_stats
 from fanout.stats.story import stats_of_blocks
@@ -172,7 +172,9 @@ def test_with_any_checkpoint_and_with_none_the_same_is_known(tmp_path: Path, dat
             path.write_bytes(pick.randbytes(pick.randrange(200)))
     with_it = said(read_history(run_dir, accepts_lost_mark=True))
     restart, paid = replay(run_dir.path, accepts_lost_mark=True), plain(spent(run_dir.path, run_dir))
+    to_send = redrivable(run_dir)
     path.unlink(missing_ok=True)
+    assert to_send == redrivable(run_dir)
     without = said(read_history(run_dir, accepts_lost_mark=True))
     assert with_it == without
     fresh = replay(run_dir.path, accepts_lost_mark=True)
@@ -181,6 +183,14 @@ def test_with_any_checkpoint_and_with_none_the_same_is_known(tmp_path: Path, dat
     assert restart.finished.pages() == fresh.finished.pages()
     assert restart.redone.pages() == fresh.redone.pages()
     assert paid == plain(spent(run_dir.path, run_dir))
+
+
+def redrivable(run_dir: RunDir) -> Any:
+    """What a redrive reads of a journal: the records to send again, what is known, and the cost."""
+    wanted = RedriveSearch(run_dir.path, statuses={"function_error", "rejected"}, before_generation=1)
+    known, meter = search(run_dir, [wanted], accepts_lost_mark=True)
+    again = [(record.seq, record.body, record.key) for record in wanted.found().records()]
+    return again, known.counts, known.marks, known.finished.pages(), plain(meter)
 
 
 def test_statistics_go_on_as_if_they_had_not_been_saved() -> None:
@@ -278,7 +288,9 @@ def test_blocks_are_the_lines_one_by_one(tmp_path: Path, seed: int) -> None:
         patch.setattr("fanout.journal.line_blocks.BLOCK_BYTES", pick.choice((64, 700, 4096)))
         journal = JournalBlocks(run_dir.path, Figures, position=position, lines_before=skipped)
         blocks = list(journal.read())
-        redrive = Redrive(run_dir.path, statuses={"function_error", "unknown"}, before_generation=2)
+        wanted = RedriveSearch(run_dir.path, statuses={"function_error", "unknown"}, before_generation=2)
+        search(run_dir, [wanted], accepts_lost_mark=True)
+        redrive = wanted.found()
     decoder = msgspec.json.Decoder(StoredOutcome)
     read = [outcome for block in blocks for outcome in block.outcomes]
     assert [line + b"\n" for block in blocks for line in block.split()] == lines[skipped:]
@@ -294,3 +306,24 @@ def test_blocks_are_the_lines_one_by_one(tmp_path: Path, seed: int) -> None:
         if outcome.generation < 2 and outcome.status in ("function_error", "unknown")
     )
     assert [record.seq for record in redrive.records()] == list(redrive.seqs)
+
+
+@pytest.mark.parametrize(("before_generation", "expected"), [(2, [1, 2]), (1, [2])])
+def test_the_latest_outcome_says_whether_a_record_is_sent_again(
+    tmp_path: Path, before_generation: int, expected: list[int]
+) -> None:
+    """Also where an earlier one was of a wanted status, in one pass over the journal."""
+    rows: list[tuple[int, Any, int]] = [
+        (0, "function_error", 0),
+        (1, "function_error", 0),
+        (0, "succeeded", 1),
+        (2, "function_error", 0),
+        (1, "function_error", 1),
+    ]
+    outcomes = [
+        Outcome(seq=seq, status=status, attempts=1, throttles=0, generation=generation)
+        for seq, status, generation in rows
+    ]
+    wanted = RedriveSearch(tmp_path / "run", statuses={"function_error"}, before_generation=before_generation)
+    search(new_run(tmp_path / "run", outcomes), [wanted], accepts_lost_mark=True)
+    assert list(wanted.found().seqs) == expected

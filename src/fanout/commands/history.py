@@ -1,17 +1,18 @@
-"""The history of a run: all that a resume must know of its journal, read in one pass."""
+"""The history of a run: all that a resume or a redrive must know of its journal, read in one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fanout.commands.checkpointer import Restored, restored_from
 from fanout.cost import CostMeter, meter_of
-from fanout.journal import Replay, RunDir, Tally, iter_outcomes, replay
+from fanout.journal import Figures, Head, JournalBlocks, Replay, RunDir, SeqSet, Tally, iter_outcomes, replay
 from fanout.model import Outcome
 from fanout.quantities import unix_s
-from fanout.report.outcomes import JournalTail, SentTwice
+from fanout.report.outcomes import JournalTail, SentTwice, counted
+from fanout.runs import RedriveSearch
 from fanout.stats import Stats, read_timeline, stats_of
 from fanout.stats.story import Story, told
 from fanout.stats.timeline import NAME as TIMELINE
@@ -61,7 +62,7 @@ def _in_one_pass(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
 
     def blocks() -> Iterator[list[Outcome]]:
         for block in journal.read():
-            if not tally.add(block):
+            if tally.add(block):
                 raise SentTwice
             meter.add_many(block)
             if refused:
@@ -99,6 +100,32 @@ def _of_latest(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
 
     stats = stats_of(outcomes(), read_timeline(path / TIMELINE), started_s=_begun_s(run_dir))
     return History(known=known, stats=stats, meter=spent(path, run_dir), refused=statuses, is_sent_once=False)
+
+
+def search(
+    run_dir: RunDir, searches: Sequence[RedriveSearch], *, accepts_lost_mark: bool
+) -> tuple[Replay, CostMeter]:
+    """Let ``searches`` see the whole journal. Returns what is known of the run, and what it cost so far.
+
+    One pass; with a checkpoint one that decodes little, and what came after the checkpoint once more.
+    Blocking. Raises JournalError.
+    """
+    path = run_dir.path
+    if restored_from(run_dir) is not None:
+        seen = SeqSet()
+        for heads in JournalBlocks(path, Head).read():
+            repeated = seen.add_many([head.seq for head in heads.outcomes])
+            for each in searches:
+                each.add(heads, repeated)
+        return replay(path, accepts_lost_mark=accepts_lost_mark), spent(path, run_dir)
+    tally, meter, journal = Tally(), meter_of(run_dir.state), JournalBlocks(path, Figures)
+    for block in journal.read():
+        repeated = tally.add(block.outcomes)
+        meter.add_many(counted(block))
+        for each in searches:
+            each.add(block, repeated)
+    tally.whole_bytes = journal.position
+    return tally.replay(path, accepts_lost_mark=accepts_lost_mark), meter
 
 
 def spent(path: Path, run_dir: RunDir) -> CostMeter:

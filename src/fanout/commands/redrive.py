@@ -13,14 +13,14 @@ import anyio.to_thread
 from fanout.commands.bookkeeping import Did, State, report_of_stats
 from fanout.commands.changes import Changes, changed_options
 from fanout.commands.checks import check_durable, check_options
-from fanout.commands.history import spent
+from fanout.commands.history import search
 from fanout.commands.local import local_function
 from fanout.commands.on_finish import conclude
 from fanout.commands.options import OF_WHOLE_RUNS, RunOptions
 from fanout.commands.recorded_input import location_of
 from fanout.commands.run_state import counts_of, records_read
 from fanout.commands.session import RunSession
-from fanout.cost import CostEstimate, Prices
+from fanout.cost import CostEstimate, CostMeter, Prices
 from fanout.errors import ConfigError, JournalError
 from fanout.journal import Replay, RunDir, SeqSet, command_of_same, replay, shell_word
 from fanout.journal.windows import ranges_of
@@ -28,7 +28,7 @@ from fanout.model import Outcome
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 from fanout.report.totals import SessionTotals
-from fanout.runs import Intake, Redrive, Run, RunResult, Spending, statuses_of
+from fanout.runs import Intake, Redrive, RedriveSearch, Run, RunResult, Spending, statuses_of
 from fanout.runs.audience import Audience
 from fanout.runs.result import state_and_exit_code
 from fanout.stats import Stats
@@ -54,10 +54,16 @@ async def redrive(
     run_dir = RunDir.open(path)
     with ExitStack() as stack:
         stack.enter_context(run_dir.lock())
-        known = await _replayed(run_dir, changes)
         state = run_dir.state
         cut_off = state.get("redrive") or {}
         generation = int(state.get("generation", 0)) + 1
+        find = partial(
+            RedriveSearch, path, statuses=chosen, error_types=error_types, before_generation=generation
+        )
+        searches = [find()]
+        if is_queue(location_of(state)):
+            searches.append(find(collected_only=True))
+        known, meter = await _search(run_dir, searches, changes)
         if cut_off:
             if _has_sent(known, generation - 1):
                 command = f"fanout resume {shell_word(path)}"
@@ -75,19 +81,21 @@ async def redrive(
             "refused": state.get("refused") or [],
             **{name: cut_off[name] for name in ("before", "not_sent", "refused") if name in cut_off},
         }
-        found = await _redrivable(run_dir, known, chosen, error_types, generation, audience)
+        found = _redrivable(run_dir, [each.found() for each in searches], audience)
         if not len(found):
             audience.say(f"{path}: no record to send again among {', '.join(chosen)}")
             return RunReport.from_run_dir(path, is_held_here=True)
         local = stack.enter_context(local_function(options))
         run_dir.begin_generation(generation, {"redrive": filters, "state": "running"})
-        report = await _send_again(run_dir, known, filters, found, options, local, changes, audience)
+        report = await _send_again(run_dir, known, meter, filters, found, options, local, changes, audience)
         return await conclude(report, options, audience, run_dir)
 
 
-async def _replayed(run_dir: RunDir, changes: Changes) -> Replay:
+async def _search(
+    run_dir: RunDir, searches: Sequence[RedriveSearch], changes: Changes
+) -> tuple[Replay, CostMeter]:
     return await anyio.to_thread.run_sync(
-        partial(replay, run_dir.path, accepts_lost_mark=changes.accepts_lost_mark)
+        partial(search, run_dir, searches, accepts_lost_mark=changes.accepts_lost_mark)
     )
 
 
@@ -98,25 +106,24 @@ async def go_on_redriving(
 
     ``local`` are the options with the emulator of ``--local``.
     """
-    known = await _replayed(run_dir, changes)
     filters = run_dir.state["redrive"]
-    found = await anyio.to_thread.run_sync(
-        partial(
-            Redrive,
-            run_dir.path,
-            statuses=filters["statuses"],
-            error_types=filters["error_types"],
-            before_generation=int(run_dir.state.get("generation", 0)),
-            collected_only=is_queue(location_of(run_dir.state)),
-            is_sent_once=known.is_sent_once,
-        )
+    wanted = RedriveSearch(
+        run_dir.path,
+        statuses=filters["statuses"],
+        error_types=filters["error_types"],
+        before_generation=int(run_dir.state.get("generation", 0)),
+        collected_only=is_queue(location_of(run_dir.state)),
     )
-    return await _send_again(run_dir, known, filters, found, options, local, changes, audience)
+    known, meter = await _search(run_dir, [wanted], changes)
+    return await _send_again(
+        run_dir, known, meter, filters, wanted.found(), options, local, changes, audience
+    )
 
 
 async def _send_again(
     run_dir: RunDir,
     known: Replay,
+    meter: CostMeter,
     filters: State,
     found: Redrive,
     options: RunOptions,
@@ -133,7 +140,6 @@ async def _send_again(
     if run_dir.has_windows or options.uses_workers:
         run_dir.begin_windows(generation, ranges_of(sent_before))
     run_dir.write_state({"state": "running", "finished_at": None})
-    meter = await anyio.to_thread.run_sync(spent, run_dir.path, run_dir)
     prices = options.price_table()
     session = RunSession(
         # What is enough, or slow, is said of a whole run, not of what is sent again.
@@ -148,39 +154,21 @@ async def _send_again(
     )
 
 
-async def _redrivable(
-    run_dir: RunDir,
-    known: Replay,
-    statuses: Collection[str],
-    error_types: Collection[str],
-    generation: int,
-    audience: Audience,
-) -> Redrive:
+def _redrivable(run_dir: RunDir, found: Sequence[Redrive], audience: Audience) -> Redrive:
     """The records to send again. Of a queue only those whose message was deleted, when it was accepted.
 
-    Raises ConfigError where all of them were left in their queue: there they are sent again.
+    ``found``: all of them, and where the input is a queue those of deleted messages. Raises ConfigError
+    where all of them were left in their queue: there they are sent again.
     """
-    location = location_of(run_dir.state)
-    find = partial(
-        Redrive,
-        run_dir.path,
-        statuses=statuses,
-        error_types=error_types,
-        before_generation=generation,
-        is_sent_once=known.is_sent_once,
-    )
-    found = await anyio.to_thread.run_sync(partial(find, collected_only=is_queue(location)))
-    if not is_queue(location):
-        return found
-    all_of_them = await anyio.to_thread.run_sync(find)
-    left = len(all_of_them) - len(found)
+    left = len(found[0]) - len(found[-1])
     if left:
+        location = location_of(run_dir.state)
         command = command_of_same(run_dir.state, location or "")
         message = f"the messages of {left:,} records were left in {location}: run it again with `{command}`"
-        if not len(found):
+        if not len(found[-1]):
             raise ConfigError(message)
         audience.say(message)
-    return found
+    return found[-1]
 
 
 def _has_sent(known: Replay, generation: int) -> bool:

@@ -139,14 +139,14 @@ class Tally:
             self._counts.update(checkpoint.counts)
         self._generation = 0
 
-    def add(self, outcomes: Sequence[_HasHead]) -> bool:
-        """Take the next outcomes. Returns whether none is of a record that had one before."""
+    def add(self, outcomes: Sequence[_HasHead]) -> list[int]:
+        """Take the next outcomes. Returns the records that had one before, or have two among them."""
         self._counts.update([outcome.status for outcome in outcomes])
         repeated = self._finished.add_many([outcome.seq for outcome in outcomes])
         self._repeated.add_many(repeated)
         if any([outcome.generation for outcome in outcomes]):  # noqa: C419 - a list is twice as fast
             self._add_generations(outcomes)
-        return not repeated
+        return repeated
 
     def _add_generations(self, outcomes: Sequence[_HasHead]) -> None:
         for outcome in outcomes:

@@ -41,7 +41,7 @@ def read_latest_blocks(
     ``on_block`` is called with all outcomes of each block, superseded ones too.
     """
     for block, places in latest_blocks(run_dir, Figures):
-        outcomes = _counted(block)
+        outcomes = counted(block)
         if on_block is not None:
             on_block(outcomes)
         yield outcomes if places is None else [outcomes[place] for place in places]
@@ -61,12 +61,12 @@ class JournalTail:
     def read(self) -> Iterator[list[Outcome]]:
         """The outcomes of all whole lines that were not read yet, in blocks. Raises JournalError."""
         for block in self._blocks.read():
-            yield _counted(block)
+            yield counted(block)
 
 
-def _counted(block: LineBlock[Figures]) -> list[Outcome]:
+def counted(block: LineBlock[Figures]) -> list[Outcome]:
     """Figures have the members of an outcome that counting reads, and no others."""
     return cast("list[Outcome]", block.outcomes)
 
 
-__all__ = ["JournalTail", "SentTwice", "read_blocks", "read_latest_blocks", "read_run"]
+__all__ = ["JournalTail", "SentTwice", "counted", "read_blocks", "read_latest_blocks", "read_run"]

@@ -6,7 +6,7 @@ from fanout.outputs.files import OutputFiles
 from fanout.runs.audience import Audience, Stoppable
 from fanout.runs.intake import Intake, RunIntake
 from fanout.runs.ledger import Ledger, OnCommit, PassingLedger
-from fanout.runs.redrive import Redrive, statuses_of
+from fanout.runs.redrive import Redrive, RedriveSearch, statuses_of
 from fanout.runs.result import (
     RunResult,
     Stop,
@@ -23,6 +23,7 @@ __all__ = [
     "OutputFiles",
     "PassingLedger",
     "Redrive",
+    "RedriveSearch",
     "Run",
     "RunIntake",
     "RunResult",

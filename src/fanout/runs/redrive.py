@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Container, Iterable, Iterator
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from fanout.dispatcher import InputRecord
 from fanout.errors import ConfigError, JournalError
-from fanout.journal import OUTCOMES_FILE, Head, Sendable, StoredOutcome, decode_line, read_blocks
+from fanout.journal import OUTCOMES_FILE, Figures, Head, LineBlock, Sendable, StoredOutcome, decode_line
 from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, ErrorDetail, Record, Verdict
 from fanout.payload import unembed
 from fanout.runs.intake import MAY_HAVE_RUN
@@ -21,6 +21,8 @@ from fanout.runs.intake import MAY_HAVE_RUN
 FAULT_TYPES = frozenset(
     {"InvalidJson", "InvalidCsv", "InvalidPayload", "InvalidParameter", "SelectionFailed"}
 )
+H = TypeVar("H", bound=Head)
+_NOWHERE = (1 << 64) - 1  # the place of an outcome that is not sent again
 _NO_PAYLOAD = frozenset({"MessageGone", "ResultMissing"})  # nothing is known that could be sent
 DEFAULT_STATUSES = STATUS_GROUPS["failed"]  # ``unknown`` only by name: it may have run
 
@@ -63,12 +65,12 @@ def is_fault(outcome: Rejected) -> bool:
     )
 
 
-class Redrive:
-    """The records to send again, by their latest outcomes; 16 bytes of memory each.
+class RedriveSearch:
+    """Finds the records to send again while a journal is read, from its first block on.
 
-    ``before_generation``: only outcomes of earlier generations count, so that a redrive that was cut
-    off goes on with the rest. ``collected_only``: of a queue's records those whose message is deleted.
-    ``is_sent_once``: no record has two outcomes, which saves a pass.
+    Only the latest outcome of a record counts, and only where it is of a generation before
+    ``before_generation``, so that a redrive that was cut off goes on with the rest. ``collected_only``: of
+    a queue's records those whose message is deleted. 16 bytes of memory for each record that is found.
     """
 
     def __init__(
@@ -79,36 +81,67 @@ class Redrive:
         error_types: Collection[str] = (),
         before_generation: int,
         collected_only: bool = False,
-        is_sent_once: bool = False,
     ) -> None:
-        self._path = directory / OUTCOMES_FILE
         self._directory = directory
+        self._statuses = frozenset(statuses)
+        self._error_types = frozenset(error_types)
+        self._before_generation = before_generation
         self._collected_only = collected_only
-        self._decoder = msgspec.json.Decoder(StoredOutcome)
         self._sendable = msgspec.json.Decoder(Sendable)
-        self._is_sent_once = is_sent_once
-        self._find(frozenset(statuses), frozenset(error_types), before_generation)
+        self._seqs, self._places = array("Q"), array("Q")
 
-    def _find(self, statuses: frozenset[str], error_types: frozenset[str], before_generation: int) -> None:
-        seqs, places = array("Q"), array("Q")
-        for block, counting in read_blocks(self._directory, Head, latest=not self._is_sent_once):
-            heads = block.outcomes
-            if statuses.isdisjoint([head.status for head in heads]):
-                continue
-            lines = block.split()
-            begins = list(accumulate([len(line) + 1 for line in lines], initial=block.begins_at))
-            for place in range(len(heads)) if counting is None else counting:
-                head = heads[place]
-                if (
-                    head.status in statuses
-                    and head.generation < before_generation
-                    and self._is_wanted(head, lines[place], error_types)
-                ):
-                    seqs.append(head.seq)
-                    places.append(begins[place])
-        order = sorted(range(len(seqs)), key=seqs.__getitem__)
-        self._seqs = array("Q", [seqs[at] for at in order])
-        self._places = array("Q", [places[at] for at in order])
+    def add(self, block: LineBlock[H], repeated: Collection[int]) -> None:
+        """Take the next block. ``repeated``: its records that had an outcome before, or have two in it."""
+        heads, statuses, superseding = block.outcomes, self._statuses, frozenset(repeated)
+        if not superseding and statuses.isdisjoint([head.status for head in heads]):
+            return
+        lines = block.split()
+        begins = accumulate([len(line) + 1 for line in lines], initial=block.begins_at)
+        for head, line, at in zip(heads, lines, begins, strict=False):
+            if (
+                head.status in statuses
+                and head.generation < self._before_generation
+                and self._is_wanted(head, line)
+            ):
+                self._seqs.append(head.seq)
+                self._places.append(at)
+            elif head.seq in superseding:  # an outcome before it may have been wanted
+                self._seqs.append(head.seq)
+                self._places.append(_NOWHERE)
+
+    def found(self) -> Redrive:
+        """The records that were found, once the whole journal was read."""
+        seqs, places = self._seqs, self._places
+        order = array("Q", sorted(range(len(seqs)), key=seqs.__getitem__))  # stable: the latest comes last
+        last = [
+            at
+            for at, following in zip_longest(order, order[1:])
+            if places[at] != _NOWHERE and (following is None or seqs[following] != seqs[at])
+        ]
+        return Redrive(
+            self._directory, array("Q", [seqs[at] for at in last]), array("Q", [places[at] for at in last])
+        )
+
+    def _is_wanted(self, head: Head, line: bytes) -> bool:
+        if head.status == "function_error" and not self._error_types and not self._collected_only:
+            return True
+        outcome = head if isinstance(head, Figures) else decode_line(line, self._sendable)
+        if self._collected_only and outcome.collected_at is None:
+            return False
+        error = outcome.error
+        if is_fault(outcome) or (error is not None and error.type in _NO_PAYLOAD):
+            return False
+        return not self._error_types or (error is not None and error.type in self._error_types)
+
+
+class Redrive:
+    """The records to send again: their numbers, and where their latest outcomes stand in the journal."""
+
+    def __init__(self, directory: Path, seqs: array[int], places: array[int]) -> None:
+        self._path = directory / OUTCOMES_FILE
+        self._decoder = msgspec.json.Decoder(StoredOutcome)
+        self._seqs = seqs
+        self._places = places
 
     def __len__(self) -> int:
         return len(self._seqs)
@@ -127,16 +160,6 @@ class Redrive:
                     yield self._again(file.readline(), is_suspect=seq in suspects)
         except OSError as error:
             raise JournalError(f"{self._path} cannot be read: {error.strerror}") from error
-
-    def _is_wanted(self, head: Head, line: bytes, error_types: Collection[str]) -> bool:
-        if head.status == "function_error" and not error_types and not self._collected_only:
-            return True
-        outcome = decode_line(line, self._sendable)
-        if self._collected_only and outcome.collected_at is None:
-            return False
-        if is_fault(outcome) or (outcome.error is not None and outcome.error.type in _NO_PAYLOAD):
-            return False
-        return not error_types or (outcome.error is not None and outcome.error.type in error_types)
 
     def _again(self, line: bytes, *, is_suspect: bool) -> InputRecord:
         outcome = decode_line(line, self._decoder)
