@@ -1,4 +1,4 @@
-"""A small server that speaks as much of S3 as a reader needs, and misbehaves as it is told."""
+"""A small server that speaks as much of S3 as a reader and a writer need, and misbehaves as it is told."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class ObjectServer(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.objects: dict[str, bytes] = {}
+        self.parts: dict[str, bytes] = {}  # of an upload that goes on
         self.cuts: list[int] = []
         self.answers: list[int] = []
         self.stalls: list[int] = []
@@ -89,9 +90,66 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_HEAD(self) -> None:
-        """The Region of a bucket, where ``behave`` says it."""
-        if self.server.behave is None or not self.server.behave(self):
+        """The Region of a bucket, where ``behave`` says it; the size of an object."""
+        if self.server.behave is not None and self.server.behave(self):
+            return
+        data = self.server.objects.get(self.path)
+        if data is None:
             self.fail(404, "")
+        else:
+            self.reply(bytes(len(data)))
+
+    def do_PUT(self) -> None:
+        """An object, or a part of one: kept by the whole path until the parts are put together."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append((self.path, None))
+        if self.server.behave is None or not self.server.behave(self):
+            (self.server.parts if "partNumber=" in self.path else self.server.objects)[self.path] = body
+            self.reply()
+
+    def do_POST(self) -> None:
+        """The beginning and the end of an upload in parts, which are all of one upload."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append((self.path, None))
+        if self.server.behave is not None and self.server.behave(self):
+            return
+        key, _, query = self.path.partition("?")
+        if query.startswith("uploads"):
+            self.reply(
+                b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+            )
+        elif not self.server.parts:
+            self.fail(404, "NoSuchUpload")
+        else:
+            self.put_together(key)
+            self.reply(b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>")
+
+    def do_DELETE(self) -> None:
+        """The end of an upload that is given up."""
+        self.server.requests.append((self.path, None))
+        self.server.parts.clear()
+        self.send_response(204)
+        self.end_headers()
+
+    def put_together(self, key: str) -> None:
+        """Make one object of the parts."""
+        parts, self.server.parts = self.server.parts, {}
+        numbered = {int(path.partition("partNumber=")[2].partition("&")[0]): parts[path] for path in parts}
+        self.server.objects[key] = b"".join(numbered[number] for number in sorted(numbered))
+
+    def reply(self, body: bytes = b"") -> None:
+        """Answer that all is well."""
+        self.send_response(200)
+        self.send_header("ETag", '"e"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def cut(self) -> None:
+        """Hang up without an answer."""
+        self.close_connection = True
+        self.connection.shutdown(2)
 
     def fail(self, status: int, code: str, *, region: str | None = None) -> None:
         """Answer with an error of S3, which may say the bucket's Region."""

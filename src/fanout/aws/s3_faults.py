@@ -15,6 +15,8 @@ _CREDENTIALS = {
     "InvalidToken": "the session token is wrong: sign in again",
 }
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
+# Of status 400 or even 200: bytes that came too slowly or were damaged on their way.
+_PASSING_CODES = frozenset({"RequestTimeout", "BadDigest", "InternalError", "SlowDown"})
 
 
 def is_s3(location: str) -> bool:
@@ -34,7 +36,7 @@ def fault_of(error: Exception, permission: str) -> tuple[str, bool]:
     """What an answer of S3, or none, means in words; and whether it may pass."""
     reply = getattr(error, "response", None)
     if not isinstance(reply, dict):
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         return f"S3 cannot be reached: {text}", True
     code = str(reply.get("Error", {}).get("Code", ""))
     status = int(reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -52,4 +54,4 @@ def fault_of(error: Exception, permission: str) -> tuple[str, bool]:
     if code in ("AccessDenied", "403", "AllAccessDisabled"):
         and_key = " (and a key that is there)" if permission == "s3:GetObject" else ""
         return f"access denied: the credentials need {permission}{and_key}", False
-    return f"S3 answers {code} ({status}): {text}", status in _PASSING
+    return f"S3 answers {code} ({status}): {text}", status in _PASSING or code in _PASSING_CODES

@@ -88,7 +88,7 @@ async def _upload(
         report.exit_code = exit_codes.BOUND
     assert report.run_dir is not None
     command = f"fanout export {shell_word(report.run_dir)} --results"
-    audience.say(f"the results were not uploaded: {why}: do it again with `{command}`")
+    audience.say(f"the results were not uploaded: {why}; do it again with `{command}`")
 
 
 class _AtTheEnd:
