@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import json
 import lzma
 import sys
@@ -247,6 +248,49 @@ async def test_an_inventory_is_the_rows_of_its_parts(bucket: Any) -> None:
         {"Bucket": "lake", "Key": "in/a bé.txt", "Size": "17"},
         {"Bucket": "lake", "Key": "c", "Size": "0"},
     ]
+
+
+async def test_a_part_of_an_inventory_that_has_changed_is_refused(bucket: Any, tmp_path: Path) -> None:
+    """Before its first reading by the MD5 of the manifest, after that by its ETag."""
+
+    def put(key: str, text: str) -> str:
+        packed = gzip.compress(text.encode())
+        bucket.put_object(Key=f"inv/data/{key}.csv.gz", Body=packed)
+        return hashlib.md5(packed).hexdigest()
+
+    def put_manifest(**files: str) -> None:
+        parts = [
+            {"key": f"inv/data/{key}.csv.gz", "size": 1, "MD5checksum": md5} for key, md5 in files.items()
+        ]
+        manifest = {
+            "destinationBucket": "lake",
+            "fileFormat": "CSV",
+            "fileSchema": "Bucket, Key",
+            "files": parts,
+        }
+        bucket.put_object(Key="inv/manifest.json", Body=json.dumps(manifest).encode())
+
+    async def read(*, kept: bool = False) -> tuple[list[str], str]:
+        listing = tmp_path / "inputs.gz" if kept else None
+        location = "s3://lake/inv/manifest.json"
+        items, failure = await read_until_failure(opened(location, listing=listing, format="s3-inventory"))
+        return [json.loads(item.payload)["Key"] for item in items], str(failure or "")
+
+    first = put("1", "lake,a\n")
+    put_manifest(**{"1": first, "2": put("2", "lake,b\n")})
+    assert await read() == (["a", "b"], "")
+    put("2", "lake,c\n")
+    keys, failure = await read()
+    assert keys == ["a"]
+    assert failure.startswith(
+        "s3://lake/inv/data/2.csv.gz is not the part that the inventory's manifest names"
+    )
+    put_manifest(**{"1": first, "2": "unknown"})
+    assert await read(kept=True) == (["a", "c"], "")
+    put("2", "lake,d\n")
+    keys, failure = await read(kept=True)
+    assert keys == ["a"]
+    assert "s3://lake/inv/data/2.csv.gz: is not the object that the run began with" in failure
 
 
 async def test_an_inventory_in_parquet_is_the_rows_of_its_parts(bucket: Any, tmp_path: Path) -> None:

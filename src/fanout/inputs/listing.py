@@ -36,6 +36,7 @@ class Entry(msgspec.Struct, omit_defaults=True):
     etag: str | None = None
     modified: str | None = None
     columns: list[str] | None = None  # of a part of an inventory
+    md5: str | None = None  # of such a part, as the inventory's manifest has it
     dialect: Dialect | None = None  # as it was found when the entry was first read
 
     @property
@@ -50,11 +51,12 @@ class Found(msgspec.Struct):
     found: int
 
 
-class Read(msgspec.Struct):
-    """The entry with this identity was read, and is written in this dialect."""
+class Read(msgspec.Struct, omit_defaults=True):
+    """The entry with this identity was read: it has this ETag, or is written in this dialect."""
 
     read: str
-    dialect: Dialect
+    dialect: Dialect | None = None
+    etag: str | None = None
 
 
 _decode = msgspec.json.Decoder().decode
@@ -71,18 +73,22 @@ class KeptListing:
 
     def pages(self) -> Iterator[list[Entry | Found]]:
         """What is kept, page by page; a page cut short by a crash is cut off. Raises SourceError."""
-        dialects: dict[str, Dialect] = {}
+        dialects: dict[str, Dialect | None] = {}
+        etags: dict[str, str] = {}
         try:
             for lines in self._lines():
                 for line in lines:
                     if line.startswith(_READ):
                         read = _decode_read(line)
-                        dialects[read.read] = read.dialect
+                        dialects[read.read] = read.dialect or dialects.get(read.read)
+                        if read.etag is not None:
+                            etags[read.read] = read.etag
             for lines in self._lines():
                 page = [_entry(line) for line in lines if not line.startswith(_READ)]
                 for each in page:
                     if isinstance(each, Entry):
                         each.dialect = dialects.get(each.identity)
+                        each.etag = each.etag or etags.get(each.identity)
                 if page:
                     yield page
         except msgspec.MsgspecError as error:

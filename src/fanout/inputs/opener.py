@@ -23,7 +23,7 @@ from fanout.inputs.many import ManySource
 from fanout.inputs.options import InputOptions
 from fanout.inputs.parquet import ParquetSource
 from fanout.inputs.readers import ByteReader, CutReader, FileReader, SpooledReader, TextReader, end_mark
-from fanout.inputs.s3 import S3, Clients, ObjectReader
+from fanout.inputs.s3 import S3, Clients, ObjectReader, ObjectStream
 from fanout.inputs.shown import shown_location
 from fanout.inputs.source import MAX_RECORD_BYTES, Place, Source, WrappedSource
 
@@ -209,6 +209,8 @@ class Opener:
                 )
             return source, Entry(location, input=entry.input, path=entry.path, size=size)
         stream = await self._s3().stream(location, etag=entry.etag)
+        if entry.columns is not None:
+            self._check_part(entry, stream)
         known = Entry(
             location, input=entry.input, size=stream.size, etag=stream.etag, modified=stream.modified
         )
@@ -228,6 +230,17 @@ class Opener:
             return BytesSource(location, unpacked, make_rows, on_notice=self._on_notice), known
         suffix = compression_suffix(location)
         return self._bytes(location, reader, name, suffix, entry.dialect, self._keeps(entry)), known
+
+    def _check_part(self, entry: Entry, stream: ObjectStream) -> None:
+        """Refuse a part that is not the one its manifest names, and keep the ETag for a resume."""
+        if None not in (entry.md5, stream.md5) and entry.md5 != stream.md5:
+            stream.drop()
+            raise SourceError(
+                f"{entry.location} is not the part that the inventory's manifest names: "
+                f"its MD5 is {stream.md5}, not {entry.md5}"
+            )
+        if entry.etag is None:
+            self._listing.append([Read(entry.identity, etag=stream.etag)])
 
     async def _read_inventory(self, location: str, index: int) -> list[Entry]:
         if is_s3(location):

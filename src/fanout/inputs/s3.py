@@ -82,6 +82,9 @@ class S3:
 class ObjectStream:
     """The bytes of one object, from any offset. ``size`` and ``etag`` are known once it is open.
 
+    So is ``md5``, in hexadecimal, where the ETag is that of the bytes: not of an object that was uploaded
+    in parts, or is encrypted with a key of KMS or of the customer.
+
     A reply that breaks off is followed by another, from there on and only while the object is the same.
     """
 
@@ -89,6 +92,7 @@ class ObjectStream:
         self.etag = etag
         self.size = 0
         self.modified: str | None = None
+        self.md5: str | None = None
         self.offset = 0  # of the byte that comes next
         self._end: int | None = None  # of the range that is read, where it is not all of it
         self._client = client
@@ -104,6 +108,11 @@ class ObjectStream:
             raise SourceError(fault_of(error, "s3:GetObject")[0]) from error
         self.etag = reply["ETag"]
         self.modified = _iso(reply["LastModified"])
+        is_plain = reply.get("ServerSideEncryption", "AES256") == "AES256" and not reply.get(
+            "SSECustomerAlgorithm"
+        )
+        if is_plain and "-" not in reply["ETag"]:
+            self.md5 = reply["ETag"].strip('"')
         self.size = self.offset + int(reply["ContentLength"])
         self._take(reply)
 
