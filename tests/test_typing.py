@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
@@ -19,6 +23,7 @@ async def service() -> None:
     async with fanout.Dispatcher("f", concurrency="50%", retries=2, timeout=3.0, stream=True) as dispatcher:
         outcome: fanout.Outcome = await dispatcher.invoke({"a": 1})
         outcomes: fanout.Outcomes = dispatcher.map([1, 2], ordered=True)
+        print(outcome.ok, outcome.output, [each.key async for each in outcomes])
 
 report: fanout.RunReport = fanout.run("f", [1], concurrency=5, take=3, threshold=["p95<1s"], key="id")
 report = fanout.run("f", "in.jsonl", out="runs/x", resume=True, on_progress=lambda seen: print(seen.done))
@@ -51,15 +56,44 @@ def test_the_keywords_are_the_options() -> None:
     assert set(run_keywords) == set(keywords) | OWN_OPTIONS
 
 
+WRONG_LINES = [number for number, line in enumerate(WRONG.splitlines(), 1) if line.startswith("fanout.")]
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> tuple[Path, Path]:
+    """A file of right calls and one of wrong ones."""
+    right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
+    right.write_text(RIGHT)
+    wrong.write_text(WRONG)
+    return right, wrong
+
+
 @pytest.mark.slow
-def test_a_type_checker_knows_right_from_wrong(tmp_path: Path) -> None:
-    """mypy passes the right calls, and has an error for each wrong one."""
-    root = Path(__file__).parents[1]
-    for name, text in (("right.py", RIGHT), ("wrong.py", WRONG)):
-        (tmp_path / name).write_text(text)
-    shared = ["--strict", "--config-file", str(root / "pyproject.toml"), "--no-incremental"]
-    out, _, code = api.run([*shared, str(tmp_path / "right.py")])
+def test_mypy_knows_right_from_wrong(calls: tuple[Path, Path]) -> None:
+    """It passes the right calls, and has an error for each wrong one."""
+    right, wrong = calls
+    config = Path(__file__).parents[1] / "pyproject.toml"
+    shared = ["--strict", "--config-file", str(config), "--no-incremental"]
+    out, _, code = api.run([*shared, str(right)])
     assert code == 0, out
-    out, _, code = api.run([*shared, str(tmp_path / "wrong.py")])
-    wrong_lines = [number for number, line in enumerate(WRONG.splitlines(), 1) if line.startswith("fanout.")]
-    assert [f"wrong.py:{number}: error" in out for number in wrong_lines] == [True] * len(wrong_lines), out
+    out, _, code = api.run([*shared, str(wrong)])
+    lines = {int(number) for number in re.findall(r"^.*wrong\.py:(\d+): error", out, re.MULTILINE)}
+    assert sorted(lines) == WRONG_LINES, out
+
+
+@pytest.mark.slow
+def test_pyright_knows_right_from_wrong(calls: tuple[Path, Path]) -> None:
+    """So does the checker of many editors, strictly. It is fetched from npm on first use."""
+    pytest.importorskip("pyright")
+    right, wrong = calls
+    right.write_text(f"# pyright: strict\n{RIGHT}")
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
+    done = subprocess.run([*command, right, wrong], capture_output=True, text=True, check=False)
+    if not done.stdout.startswith("{"):
+        pytest.skip(f"pyright does not run here: {done.stderr.strip()[-200:]}")
+    found = [
+        (Path(each["file"]).name, each["range"]["start"]["line"] + 1)
+        for each in json.loads(done.stdout)["generalDiagnostics"]
+        if each["severity"] == "error"
+    ]
+    assert sorted(set(found)) == [("wrong.py", number) for number in WRONG_LINES], done.stdout
