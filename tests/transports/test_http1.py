@@ -12,6 +12,7 @@ import trustme
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fanout.transports.http.gathered_writes import GatheredWrites
 from fanout.transports.http.http1 import Connection
 from tests.example_counts import examples
 
@@ -46,7 +47,8 @@ class Kept:
 
     watch_at_s = float("inf")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.writes = GatheredWrites(loop)
         self.released: list[Connection] = []
         self.forgotten: list[Connection] = []
         self.deadlines_s: list[float] = []
@@ -69,7 +71,7 @@ class Line:
     """A connection, both its ends in the test's hand."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.kept, self.socket = Kept(), Socket()
+        self.kept, self.socket = Kept(loop), Socket()
         self.connection = Connection(self.kept, loop)
         self.connection.connection_made(self.socket)
         self.connection.begin()
@@ -341,7 +343,7 @@ async def test_tls_survives_every_cut() -> None:
     ours = ssl.create_default_context()
     authority.configure_trust(ours)
     for is_polite in (True, False):
-        server, kept, socket = Server(theirs), Kept(), Socket()
+        server, kept, socket = Server(theirs), Kept(asyncio.get_running_loop()), Socket()
         connection = Connection(kept, asyncio.get_running_loop())
         connection.connection_made(socket)
         shaking = asyncio.ensure_future(connection.shake_hands(ours, "example.com"))
@@ -413,3 +415,16 @@ async def test_a_reply_that_drips_ends_with_the_whole_calls_timeout() -> None:
     line.connection.give_up()  # as the pool does at the deadline
     with pytest.raises(TimeoutError, match="the call timed out as a whole"):
         await task
+
+
+async def test_a_request_that_is_awaited_no_longer_is_not_written() -> None:
+    """It waits for the end of the turn when its caller is cancelled: the function need not run."""
+    line = Line(loop := asyncio.get_running_loop())
+    line.kept.writes.add(line.connection, b"first of the turn", loop.time())
+    waiter = line.connection._loop.create_future()
+    line.kept.writes._turn_s = now_s = 1.0
+    line.kept.writes.add(line.connection, b"second", now_s)
+    waiter.cancel()
+    line.connection.leave(waiter)
+    await asyncio.sleep(0)
+    assert line.socket.written == b"first of the turn"

@@ -18,6 +18,7 @@ from aiohappyeyeballs import start_connection
 
 from fanout.errors import ConnectFailed
 from fanout.transports.endpoint import without_password
+from fanout.transports.http.gathered_writes import GatheredWrites
 from fanout.transports.http.http1 import MAX_HEAD_BYTES, Connection
 from fanout.transports.http.sockets import POOL_IDLE_S, keep_alive, look_up, make_socket
 from fanout.transports.http.tls import client_context, in_words
@@ -63,6 +64,7 @@ class ConnectionPool:
         is_tls = "https" in (self._endpoint.scheme, self._proxy and self._proxy.scheme)
         self._context = client_context(verify) if is_tls else None
         self._session: ssl.SSLSession | None = None
+        self.writes = GatheredWrites(self._loop)
         self._idle: list[Connection] = []  # by when they were last used, the latest at the end
         self._all: set[Connection] = set()
         self._openings = asyncio.Semaphore(_OPENINGS)

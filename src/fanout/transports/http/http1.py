@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from fanout.transports.http.gathered_writes import GatheredWrites
 from fanout.transports.http.plain_reply import Answer, read_plain_reply
 from fanout.transports.http.tls import TlsLayer, in_words
 
@@ -33,6 +34,7 @@ class Keeper(Protocol):
     """
 
     watch_at_s: float
+    writes: GatheredWrites
 
     def release(self, connection: Connection) -> None: ...
 
@@ -177,10 +179,10 @@ class Connection(asyncio.Protocol):
         self.deadline_s = deadline_s
         if deadline_s < self._keeper.watch_at_s:
             self._keeper.expect_within(deadline_s)
+        if len(body) <= _PIECE_BYTES:
+            self._keeper.writes.add(self, head + body, now_s)
+            return waiter
         try:
-            if len(body) <= _PIECE_BYTES:
-                self._write(head + body)
-                return waiter
             self._write(head)
         except ssl.SSLError as error:
             self._break_off(ConnectionError(in_words(error)))
@@ -188,6 +190,14 @@ class Connection(asyncio.Protocol):
         self._unsent = memoryview(body)
         self._pump()
         return waiter
+
+    def write_request(self, data: bytes) -> None:
+        """Write a request that ``start`` handed on; one that is awaited no longer is not written."""
+        if self.is_open:
+            try:
+                self._write(data)
+            except ssl.SSLError as error:
+                self._break_off(ConnectionError(in_words(error)))
 
     def leave(self, waiter: asyncio.Future[Any]) -> None:
         """The reply is awaited no longer: close, unless it has come."""

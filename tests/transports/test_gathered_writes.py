@@ -1,0 +1,51 @@
+"""Requests of one turn of the event loop, written together."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fanout.transports.http.gathered_writes import GatheredWrites
+
+
+class Noted:
+    """What would be a connection: notes what is written, in order."""
+
+    def __init__(self, written: list[bytes]) -> None:
+        self.written = written
+
+    def write_request(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+async def test_the_first_request_of_a_turn_is_written_at_once_and_the_others_at_its_end() -> None:
+    """One call alone waits for nothing; in a busy turn the other end is woken after the work is done."""
+    written: list[bytes] = []
+    writes, connection = GatheredWrites(asyncio.get_running_loop()), Noted(written)
+    for number in range(3):
+        writes.add(connection, b"%d" % number, 1.0)
+    assert written == [b"0"]
+    await asyncio.sleep(0)
+    assert written == [b"0", b"1", b"2"]
+    writes.add(connection, b"3", 2.0)
+    assert written[-1] == b"3"
+
+
+async def test_requests_wait_by_the_dozen_at_the_most() -> None:
+    """A turn may be long: the bound is how long the first of them waits. None is written twice."""
+    written: list[bytes] = []
+    writes, connection = GatheredWrites(asyncio.get_running_loop()), Noted(written)
+    for number in range(100):
+        writes.add(connection, b"%d" % number, 1.0)
+    assert 100 - len(written) < 32
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert written == [b"%d" % number for number in range(100)]
+
+
+async def test_a_loop_whose_clock_goes_on_has_each_request_written_at_once() -> None:
+    """As asyncio's own does: its calls wait for nothing either."""
+    written: list[bytes] = []
+    writes, connection = GatheredWrites(asyncio.get_running_loop()), Noted(written)
+    for number in range(3):
+        writes.add(connection, b"%d" % number, number / 1e6)
+    assert len(written) == 3
