@@ -41,6 +41,31 @@ async def test_a_kill_among_the_records_of_a_pattern_doubles_none(tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("names", "first", "second"),
+    [
+        (["*.jsonl"], 6, 6),
+        (["1.jsonl", "[23].jsonl", "3.jsonl"], 8, 8),
+        (["1.jsonl", "/dev/null"], None, None),
+        (["1.jsonl", "no*.jsonl"], None, None),
+    ],
+)
+async def test_the_size_is_known_from_the_first_record_on(
+    tmp_path: Path, names: list[str], first: int | None, second: int | None
+) -> None:
+    """Of files, whatever is listed yet; in a resume, too. Where one has none, it is not guessed."""
+    locations = [str(tmp_path / "in" / name) for name in names]
+    for expected in (first, second):
+        source = open_source(locations, InputOptions(format="jsonl"), listing=tmp_path / LISTING_FILE)
+        async for _ in source.batches():
+            assert source.bytes_total == expected
+            break
+        await source.aclose()
+    source = open_source(locations, InputOptions(format="jsonl"))
+    items, _ = await read_until_failure(source)
+    assert (first is None) or (source.bytes_read, len(items)) == (first, first // 2)
+
+
+@pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
         ("9.csv.gz", InputOptions(items="/a"), r"9\.csv\.gz is no JSON document by its name \(\.csv\)"),

@@ -250,6 +250,27 @@ async def test_an_inventory_is_the_rows_of_its_parts(bucket: Any) -> None:
     ]
 
 
+async def test_the_size_is_known_once_all_is_listed(bucket: Any, tmp_path: Path) -> None:
+    """Of a pattern with its last page; of what has files behind it, with them; of a prefix never."""
+    for i in range(3):
+        bucket.put_object(Key=f"in/{i}.jsonl", Body=b"1\n2\n")
+    (tmp_path / "a.jsonl").write_text("1\n")
+    file = str(tmp_path / "a.jsonl")
+
+    async def sizes(*locations: str) -> list[int | None]:
+        source = opened(*locations)
+        found = [source.bytes_total async for _ in source.batches()]
+        assert found[-1] in (None, source.bytes_read)
+        await source.aclose()
+        return found
+
+    assert await sizes("s3://lake/in/*.jsonl") == [12, 12, 12]
+    assert await sizes("s3://lake/in/0.jsonl", file) == [6, 6]
+    assert await sizes("s3://lake/in/0.jsonl") == [4]
+    assert await sizes(file, "s3://lake/in/1.jsonl") == [None, 6]
+    assert await sizes("s3://lake/in/") == [None]
+
+
 async def test_a_part_of_an_inventory_that_has_changed_is_refused(bucket: Any, tmp_path: Path) -> None:
     """Before its first reading by the MD5 of the manifest, after that by its ETag."""
 

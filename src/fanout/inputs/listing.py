@@ -21,6 +21,7 @@ from fanout.private_files import opener
 
 LISTING_FILE = "inputs.gz"
 _PAGE_ENTRIES = 1000
+_SHORT_BYTES = 1 << 19  # some 20,000 entries
 
 
 class Entry(msgspec.Struct, omit_defaults=True):
@@ -70,6 +71,14 @@ class KeptListing:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+
+    @property
+    def is_short(self) -> bool:
+        """Whether all of it is quickly read."""
+        try:
+            return self._path is not None and self._path.stat().st_size <= _SHORT_BYTES
+        except OSError:
+            return False
 
     def pages(self) -> Iterator[list[Entry | Found]]:
         """What is kept, page by page; a page cut short by a crash is cut off. Raises SourceError."""

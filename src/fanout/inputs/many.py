@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from fanout.inputs.listing import Entry, Found, KeptListing
 from fanout.inputs.locations import absolute, is_pattern, is_prefix, is_url, key_pattern, matching_files
 from fanout.inputs.s3 import S3
 from fanout.inputs.source import BATCH_ITEMS, Item, Place, Source
+from fanout.inputs.total_size import TotalSize
 
 _encode = msgspec.json.Encoder().encode
 PAGE_KEYS = 1000  # of a listing by S3, at the most
@@ -43,7 +44,6 @@ class ManySource:
     ) -> None:
         self.location = " ".join(locations)
         self._number = 0  # of the entry that is read, from 1
-        self.bytes_total: int | None = None
         self._locations = locations
         self._open_entry = open_entry
         self._check_name = check_name
@@ -58,6 +58,7 @@ class ManySource:
         self._objects = 0
         is_one = len(locations) == 1 and not is_pattern(locations[0], directory)
         self._is_single = is_one and read_inventory is None
+        self._total = TotalSize(locations, directory, is_inventory=read_inventory is not None)
 
     @property
     def place(self) -> Place | None:
@@ -69,6 +70,10 @@ class ManySource:
     @property
     def bytes_read(self) -> int:
         return self._bytes_before + (0 if self._current is None else self._current.bytes_read)
+
+    @property
+    def bytes_total(self) -> int | None:
+        return self._total.bytes
 
     async def batches(self, at: Place | None = None) -> AsyncIterator[list[Item]]:
         """The records of one entry after the other."""
@@ -102,16 +107,16 @@ class ManySource:
         if source is None:
             source, _ = await self._open_entry(entry)
         self._current, self._number = source, number
-        if self._is_single:
-            self.bytes_total = source.bytes_total
+        size = None
         try:
             async for batch in source.batches(at):
                 if not self._is_single:
                     for item in batch:
                         item.source = entry.location
                 yield batch
+            size = entry.size
         finally:
-            self._bytes_before += source.bytes_read
+            self._bytes_before += source.bytes_read if size is None else size
             self._current = None
             await source.aclose()
 
@@ -132,7 +137,7 @@ class ManySource:
         """What is kept, then what is found beyond it."""
         found, last = -1, None
         kept_of_last: set[str] = set()  # of the location whose listing a kill cut short
-        for kept in self._listing.pages():
+        for kept in self._kept():
             entries: list[Entry] = []
             for each in kept:
                 if isinstance(each, Found):
@@ -147,8 +152,9 @@ class ManySource:
                 yield entries
         for i in range(found + 1, len(self._locations)):
             count, is_paged = 0, self._is_paged(self._locations[i])
-            async for listed in self._found(self._locations[i], i, last):
+            async for listed, is_last in self._found(self._locations[i], i, last):
                 page = [entry for entry in listed if entry.identity not in kept_of_last]
+                self._total.add([*page, Found(i)] if is_last else page)
                 for entry in page:
                     entry.input = i
                     if self._is_read(entry):
@@ -165,6 +171,17 @@ class ManySource:
             if is_paged or not count:
                 self._listing.append([Found(i)])
 
+    def _kept(self) -> Iterable[list[Entry | Found]]:
+        """The pages that are kept; those of a short listing are added up first, as its end is near."""
+        if self._listing.is_short:
+            pages = [*self._listing.pages()]
+            self._total.add(each for page in pages for each in page)
+            yield from pages
+            return
+        for page in self._listing.pages():
+            self._total.add(page)
+            yield page
+
     def _is_read(self, entry: Entry) -> bool:
         """Say whether its records are those in it, and not one that names it."""
         return entry.columns is not None or not is_prefix(self._locations[entry.input])
@@ -175,30 +192,33 @@ class ManySource:
             self._read_inventory is None and is_s3(location) and (is_pattern(location) or is_prefix(location))
         )
 
-    async def _found(self, location: str, index: int, after: str | None) -> AsyncIterator[list[Entry]]:
-        """What one location stands for; of S3 beyond the entry ``after``."""
+    async def _found(
+        self, location: str, index: int, after: str | None
+    ) -> AsyncIterator[tuple[list[Entry], bool]]:
+        """What one location stands for, and whether that is all; of S3 beyond the entry ``after``."""
         if self._read_inventory is not None:
             here = not self._directory or is_s3(location)
-            yield await self._read_inventory(location if here else absolute(location, self._directory), index)
+            location = location if here else absolute(location, self._directory)
+            yield await self._read_inventory(location, index), True
             return
         if not is_s3(location) and is_pattern(location, self._directory):
             files = matching_files(location, self._directory)
-            yield [Entry(each, path=absolute(each, self._directory), size=size) for each, size in files]
+            yield [Entry(each, path=absolute(each, self._directory), size=size) for each, size in files], True
             return
         if not self._is_paged(location):
             if after is None:
-                yield [await self._known(Entry(location, input=index))]
+                yield [await self._known(Entry(location, input=index))], True
             return
         pattern = None
         prefix = split_location(location)[1]
         if is_pattern(location):
             prefix, pattern = key_pattern(location)
         key = None if after is None else split_location(after)[1]
-        async for page in self._s3().pages(location, prefix, key):
+        async for page, is_last in self._s3().pages(location, prefix, key):
             if pattern is not None:
                 page = [entry for entry in page if pattern.fullmatch(split_location(entry.location)[1])]
             self._tell_count(location, page)
-            yield page
+            yield page, is_last
 
     async def _known(self, entry: Entry) -> Entry:
         """The entry of one file or object, with the size and ETag that it has now."""

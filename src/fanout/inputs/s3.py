@@ -45,8 +45,13 @@ class S3:
             raise SourceError(f"{location}: {error}") from error
         return stream
 
-    async def pages(self, location: str, prefix: str, after: str | None) -> AsyncIterator[list[Entry]]:
-        """The keys that begin with ``prefix``, by the thousand, in order. Raises SourceError."""
+    async def pages(
+        self, location: str, prefix: str, after: str | None
+    ) -> AsyncIterator[tuple[list[Entry], bool]]:
+        """The keys that begin with ``prefix``, by the thousand, in order; and whether they are the last.
+
+        Raises SourceError.
+        """
         bucket, _ = split_location(location)
         client = await self._client(location)
         request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, **self._request}
@@ -57,7 +62,8 @@ class S3:
                 page = await client.list_objects_v2(**request)
             except Exception as error:
                 raise SourceError(f"{location}: {fault_of(error, 's3:ListBucket')[0]}") from error
-            yield [
+            is_last = not page.get("IsTruncated")
+            entries = [
                 Entry(
                     f"s3://{bucket}/{found['Key']}",
                     size=found["Size"],
@@ -67,7 +73,8 @@ class S3:
                 for found in page.get("Contents", ())
                 if found["Size"] or not found["Key"].endswith("/")
             ]
-            if not page.get("IsTruncated"):
+            yield entries, is_last
+            if is_last:
                 return
             request["ContinuationToken"] = page["NextContinuationToken"]
             request.pop("StartAfter", None)
