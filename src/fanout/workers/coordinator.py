@@ -30,7 +30,6 @@ from fanout.workers.member import Member
 from fanout.workers.messages import Order, Report, Settings
 from fanout.workers.roster import Roster
 from fanout.workers.seams import CoordinatorBudget
-from fanout.workers.windows import ORDER_EVERY_S
 
 _log = logging.getLogger("fanout")
 
@@ -265,7 +264,11 @@ class Coordinator(IntakeDispatcher):
                     self.roster.leave(member)
                     return
                 if feed.command != "finish":
-                    await feed.pause(ORDER_EVERY_S - (self.engine.clock() - now_s))
+                    await feed.pause(member.window.order_every_s - (self.engine.clock() - now_s))
+        except Exception as error:  # noqa: BLE001 - the run must not wait for ever
+            _log.exception("worker %s", member.name)
+            if member.name in self.members:
+                self._lose(member, feed, f"unexpected error: {type(error).__name__}: {error}")
         finally:
             self._serving -= 1
             if not self._serving:

@@ -156,6 +156,7 @@ class CrewFeed:
         if not handed_over:
             self._check_finished()
             return
+        member.window.is_cut_short = room_bytes <= 0
         self._mean_bytes = (MOST_BYTES - room_bytes) / len(handed_over)
         if not self._receiver.admit_window(ranges_of(sorted(handed_over))):
             order.records, order.handed_lines = [], []

@@ -31,6 +31,10 @@ _CONFIG = {
     "distributed.admin.event-loop": "uvloop",
     "distributed.scheduler.active-memory-manager.start": False,
     "distributed.logging.distributed": "error",
+    # Dask's own 64 KiB gives the memory of each message back to the system, and page faults take it again:
+    # 300 µs for 100 kB received, where this takes 75.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 * 1024 * 1024,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 64 * 1024 * 1024,
 }
 
 
