@@ -26,16 +26,16 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether admission is paused but for probes."""
+        """True while only probes are admitted."""
         return self._probe_at_s is not None
 
     @property
     def probe_at_s(self) -> float | None:
-        """When the next probe may go out; None while closed or while a probe is on its way."""
+        """The moment of the next probe, in seconds; None while closed, or while a probe is out."""
         return None if self._is_probing else self._probe_at_s
 
     def admits(self, now_s: float) -> bool:
-        """Whether one more call may go out now."""
+        """True if one more call may go out now."""
         if self._probe_at_s is None:
             return True
         return not self._is_probing and now_s >= self._probe_at_s

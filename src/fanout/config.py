@@ -236,7 +236,7 @@ class Leave:
     percent: float = 0.0
 
     def of(self, account: int) -> int:
-        """How many calls at once stay free."""
+        """The number of calls at once that stays free."""
         return self.fixed if self.fixed is not None else math.ceil(account * self.percent / 100)
 
 

@@ -166,7 +166,7 @@ class CostMeter:
             self._unpriced = self._unpriced_ms = 0
 
     def saved(self) -> dict[str, int]:
-        """What was added up, as numbers; ``restore`` takes them into another meter for the same function."""
+        """The sums as numbers; ``restore`` takes them into another meter for the same function."""
         return {name: getattr(self, f"_{name}") for name in _SUMS}
 
     def restore(self, saved: dict[str, int]) -> None:
@@ -234,7 +234,7 @@ class CostMeter:
 
     @property
     def usd(self) -> float:
-        """What the outcomes added so far cost."""
+        """The cost of the outcomes added so far, in US dollars."""
         return (
             self._requests * self._request_usd
             + self._mb_ms * self._mb_ms_usd
@@ -243,11 +243,11 @@ class CostMeter:
 
     @property
     def mean_usd(self) -> float | None:
-        """What one execution cost so far; None before the first."""
+        """The mean cost of an execution so far, in US dollars; None before the first."""
         return self.usd / self._requests if self._requests else None
 
     def most_usd(self, duration_s: float) -> float:
-        """What one execution of so many seconds costs, with all the memory there is where it is not known."""
+        """US dollars of one execution of so many seconds; where its memory is not known, of the largest."""
         ms = duration_s * 1000
         mb_ms = ms * (self._memory_mb or MOST_MEMORY_MB)
         return self._request_usd + mb_ms * self._mb_ms_usd + ms * self._storage_ms_usd
@@ -288,7 +288,7 @@ class CostMeter:
 
 
 def _is_missing(outcome: Outcome) -> bool:
-    """Whether an Event call was accepted, and its result never came."""
+    """True if an Event call was accepted, and its result never came."""
     return outcome.error is not None and outcome.error.type == "ResultMissing"
 
 

@@ -76,7 +76,7 @@ class EmulatorError(FanoutError):
 
 
 def is_short_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or what it was raised from, says that the process may have no more memory or threads.
+    """True if an error, or its cause, says that the process may have no more memory or threads.
 
     Python itself says MemoryError; the loader, OpenSSL and the system have words of their own.
     """

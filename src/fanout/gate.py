@@ -61,7 +61,7 @@ class Gate:
 
     @property
     def linger_until_s(self) -> float | None:
-        """When the last lingering permit ends; None when there is none."""
+        """The moment at which the last lingering permit ends, in seconds; None without one."""
         return max(self._expiries, default=None)
 
     @property
@@ -75,7 +75,7 @@ class Gate:
         return self._peak
 
     def has_room(self, now_s: float) -> bool:
-        """Whether one more call may start. Asking when the limit alone says no is what lets it grow."""
+        """True if one more call may start. Asking while the limit alone forbids it lets the limit grow."""
         if self._expiries and self._expiries[0] <= now_s:
             self._expire(now_s)
         if self._bytes >= self._max_bytes:
@@ -133,7 +133,7 @@ class Gate:
             heappush(self._expiries, until_s)
 
     def next_change_s(self, now_s: float) -> float | None:
-        """When ``has_room`` may turn true with no call finishing; None when it is, or never will."""
+        """The moment at which ``has_room`` may turn true with no call finishing; None if it is, or never."""
         ceiling = self._limit.ceiling(now_s)
         if self._bytes >= self._max_bytes or self._used < ceiling:
             return None

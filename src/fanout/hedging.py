@@ -32,7 +32,7 @@ class Hedging:
 
     @property
     def late_after_s(self) -> float | None:
-        """How long a call may be in flight before it is late; None while too few have finished."""
+        """The time in flight, in seconds, after which a call is late; None while too few have finished."""
         if self._count >= self._learns_at:
             ranked = sorted(self._durations_s)
             median_s = ranked[(len(ranked) - 1) // 2]
@@ -42,11 +42,11 @@ class Hedging:
         return self._late_after_s
 
     def is_late(self, sent_s: float, now_s: float) -> bool:
-        """Whether a call that was sent then, and is still in flight, is late."""
+        """True if a call that was sent at ``sent_s``, and is still in flight, is late."""
         after_s = self.late_after_s
         return after_s is not None and now_s - sent_s > after_s
 
     @staticmethod
     def may_copy(*, records: int, copies: int) -> bool:
-        """Whether one more copy keeps within one in a hundred records; one is always within it."""
+        """True if one more copy keeps within one in a hundred records; one always does."""
         return copies < max(1, records // _RECORDS_PER_COPY)

@@ -92,7 +92,7 @@ def build_template(
 
 
 def payload_fault(template: InvokeTemplate, body: bytes) -> ErrorDetail | None:
-    """Why Lambda would refuse the payload for its size, or None. Does not look inside."""
+    """The error with which Lambda would refuse a payload of this size, or None. Does not look inside."""
     size = len(body)
     if size <= EVENT_PAYLOAD_BYTES:
         return None

@@ -141,7 +141,7 @@ def _record_around(tail: str, position: int) -> dict[str, Any] | None:
 
 
 def _end_of_object(text: str, start: int) -> int | None:
-    """Where the object that begins at ``start`` ends; None when it is cut."""
+    """The end of the object that begins at ``start``; None if it is cut."""
     depth = 0
     quoted = escaped = False
     for index in range(start, len(text)):

@@ -155,7 +155,7 @@ class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether the record succeeded (or was accepted, or is valid)."""
+        """True if the record succeeded (or was accepted, or is valid)."""
         return self.status in OK_STATUSES
 
     @property

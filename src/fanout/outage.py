@@ -62,11 +62,11 @@ class Outage:
 
     @property
     def probe_at_s(self) -> float | None:
-        """When the next probe may go out; None outside of an outage and while one is out."""
+        """The moment of the next probe, in seconds; None outside of an outage, and while a probe is out."""
         return None if self._began_s is None or self._is_probing else self._probe_at_s
 
     def admits(self, now_s: float) -> bool:
-        """Whether a probe may go out now."""
+        """True if a probe may go out now."""
         return self._began_s is not None and not self._is_probing and now_s >= self._probe_at_s
 
     def begin(self, cause: str, now_s: float, *, wait_s: float = FIRST_WAIT_S) -> None:
@@ -132,7 +132,7 @@ class Outage:
         return True
 
     def announces_pause(self, now_s: float) -> bool:
-        """Whether to say now that calls wait: once for a stretch of outages, and for one that lasts."""
+        """True if it is time to say that calls wait: once for a stretch of outages, and for a long one."""
         began_s = self._began_s
         if began_s is None or self._is_announced:
             return False
@@ -142,7 +142,7 @@ class Outage:
         return True
 
     def announces_end(self, now_s: float) -> bool:
-        """Whether to say now that calls go on: the end of a pause that was announced."""
+        """True if it is to be said now that calls go on: at the end of a pause that was announced."""
         self._ended_s = now_s
         was_announced, self._is_announced = self._is_announced, False
         return was_announced
@@ -159,14 +159,14 @@ class Outage:
             self._probe_at_s = now_s + min(self._wait_s, self._left_s(now_s))
 
     def is_exhausted(self, now_s: float) -> bool:
-        """Whether it is time to stop: the patience is used up, or a refusal was confirmed."""
+        """True when it is time to stop: the patience is used up, or a refusal was confirmed."""
         if self._began_s is None or self._since_s is None:
             return False
         return self._is_confirmed or now_s - self._since_s >= self._patience_s
 
     @property
     def stops_by_refusal(self) -> bool:
-        """Whether stopping now is for a refusal: a confirmed one, or one that nothing else came between."""
+        """True if stopping now is for a refusal: a confirmed one, or one that nothing else came between."""
         return self.is_refusal and (self._is_confirmed or not self._is_mixed)
 
     @property
@@ -174,6 +174,6 @@ class Outage:
         return self.is_refusal and self._refusals >= CONFIRMATIONS
 
     def _left_s(self, now_s: float) -> float:
-        """What is left of the patience, and at the least a moment."""
+        """The seconds left of the patience, at the least a moment."""
         since_s = now_s if self._since_s is None else self._since_s
         return max(since_s + self._patience_s - now_s, _MOMENT_S)

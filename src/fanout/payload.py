@@ -23,7 +23,7 @@ _PLAIN = frozenset({str, int, bool, type(None)})  # nothing to check
 
 
 def _plain_value(value: Any) -> Any:
-    """What msgspec does not know: scalars of numpy, and subclasses of numbers and strings."""
+    """The plain value of what msgspec does not know: numpy's scalars, subclasses of numbers and strings."""
     if hasattr(value, "dtype") and getattr(value, "ndim", None) == 0:
         plain = value.item()
         if isinstance(plain, float) and not math.isfinite(plain):
@@ -41,7 +41,7 @@ _SHALLOW_BYTES = 2 * MAX_NESTING  # nothing as short as this is nested deeper
 
 
 def is_too_deep(body: bytes) -> bool:
-    """Whether valid JSON is nested deeper than ``MAX_NESTING``, on every Python alike.
+    """True if valid JSON is nested deeper than ``MAX_NESTING``, on every Python alike.
 
     Each Python version reads to another depth, and what one has written another must be able to read.
     """
@@ -69,7 +69,7 @@ def _count(body: bytes, character: bytes) -> int:
 
 @functools.cache
 def _deepest() -> int:
-    """How many levels this Python's JSON reader takes; below 3.12 it depends on the caller's own depth."""
+    """The levels that this Python's JSON reader takes; below 3.12 they depend on the caller's own depth."""
     if sys.hexversion < 0x030C0000:
         return 0
     least, most = 1, 100_000
@@ -84,7 +84,7 @@ def _deepest() -> int:
 
 
 def json_fault(body: bytes) -> str | None:
-    """Why ``body`` is not one JSON value in UTF-8, or None when it is. About 0.2 µs when it is."""
+    """The reason why ``body`` is not one JSON value in UTF-8; None if it is, after about 0.2 µs."""
     try:
         _validate(body)
         if not body.isascii():

@@ -59,7 +59,7 @@ class Progress:
 
     @property
     def interval_s(self) -> float:
-        """How often ``update`` is worth calling, in seconds."""
+        """The seconds between two calls of ``update`` that are worth making."""
         return LIVE_INTERVAL_S if self._is_live else 1.0
 
     def update(self, snapshot: Snapshot) -> None:
@@ -213,7 +213,7 @@ def plain_line(snapshot: Snapshot) -> str:
 
 
 def _workers(snapshot: Snapshot) -> list[tuple[str, str]]:
-    """What each worker does; of many the first ones."""
+    """A line for each worker; of many for the first ones."""
     workers = [each for each in snapshot.workers if each.lost_records is None]
     shown = [
         (f"{printable(each.name, 60)}: {number(each.in_flight)} in flight, {number(each.per_s)}/s", "dim")

@@ -62,7 +62,7 @@ class ThrottlePatience:
 
     @property
     def since_s(self) -> float | None:
-        """When the present stretch of nothing but throttles began; None outside one."""
+        """The beginning of the present stretch of nothing but throttles; None outside one."""
         return self._since_s
 
     def note_progress(self) -> None:
@@ -75,7 +75,7 @@ class ThrottlePatience:
             self._since_s = now_s
 
     def left_s(self, now_s: float) -> float:
-        """How long nothing but throttles may still come: no wait is longer."""
+        """The time for which nothing but throttles may still come: no wait is longer."""
         return self._patience_s if self._since_s is None else self._since_s + self._patience_s - now_s
 
     def bounded(self, wait_s: float | None, deadline_s: float | None, now_s: float) -> float | None:
@@ -86,7 +86,7 @@ class ThrottlePatience:
         return wait_s if deadline_s is None else min(wait_s, max(0.0, deadline_s - now_s))
 
     def is_exhausted(self, now_s: float) -> bool:
-        """Whether nothing but throttles came for the whole patience."""
+        """True if nothing but throttles came for the whole patience."""
         return self._since_s is not None and now_s - self._since_s >= self._patience_s
 
 

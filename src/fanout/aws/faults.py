@@ -13,7 +13,7 @@ NO_CREDENTIALS = (
 
 
 def credentials_fault(error: Exception) -> FanoutError:
-    """What a failure of the credential chain means: can waiting help, or only a person?"""
+    """A failure of the credential chain as an error: one that may pass, or one that needs a person."""
     from botocore import exceptions as boto
 
     if isinstance(error, FanoutError):

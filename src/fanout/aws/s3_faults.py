@@ -20,7 +20,7 @@ _PASSING_CODES = frozenset({"RequestTimeout", "BadDigest", "InternalError", "Slo
 
 
 def is_s3(location: str) -> bool:
-    """Whether a location lies in S3."""
+    """True for a location that lies in S3."""
     return location.startswith("s3://")
 
 
@@ -33,7 +33,7 @@ def split_location(location: str) -> tuple[str, str]:
 
 
 def fault_of(error: Exception, permission: str) -> tuple[str, bool]:
-    """What an answer of S3, or none, means in words; and whether it may pass."""
+    """An answer of S3, or its absence, in words; and True where it may pass."""
     reply = getattr(error, "response", None)
     if not isinstance(reply, dict):
         text = " ".join(str(error).split()).rstrip(".") or type(error).__name__

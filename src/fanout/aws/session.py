@@ -150,7 +150,7 @@ class AwsSession:
             raise settings_fault(error, f"no client for {service}") from error
 
     async def endpoint_of(self, service: str, region: str | None = None) -> str:
-        """Where another service of AWS is: by its own settings, for ``endpoint_url`` is Lambda's alone.
+        """The endpoint of another AWS service, by its own settings: ``endpoint_url`` is Lambda's alone.
 
         Raises ConfigError.
         """
@@ -235,7 +235,7 @@ class AwsSession:
 
     @property
     def plain_base_url(self) -> str | None:
-        """Where Lambda is, when the environment alone says so; None when botocore's rules must be asked."""
+        """Lambda's address, where the environment alone gives it; None where botocore's rules are needed."""
         return None if self._plain is None else self._plain.base_url
 
     async def _open_session(self) -> None:

@@ -65,7 +65,7 @@ class BatchPlan:
 
     @property
     def reads(self) -> BatchReply:
-        """How a reply is read: as asked, else as the shape's own functions answer."""
+        """The way a reply is read: as asked, else as functions that take this shape answer."""
         return self.reply or _REPLY_OF_SHAPE[self.shape]
 
 

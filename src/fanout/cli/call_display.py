@@ -65,7 +65,7 @@ class Display:
 
     @property
     def on_chunk(self) -> OnChunk | None:
-        """What takes a stream's chunks; None when the reply is shown at its end."""
+        """The taker of a stream's chunks; None where the reply is shown at its end."""
         return self._show_chunk if self._template.streaming and not self._as_json else None
 
     def start(self) -> None:

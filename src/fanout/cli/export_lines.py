@@ -21,7 +21,7 @@ class OutputLine(Head, kw_only=True, omit_defaults=True):
 
     @property
     def has_output(self) -> bool:
-        """Whether the function returned anything."""
+        """True if the function returned anything."""
         return self.output_file is not None or self.output is not None
 
     def bare(self) -> Self:

@@ -110,7 +110,7 @@ async def _discover(
 
 
 async def _left(session: AwsSession, quotas: Quotas, leave: Leave) -> list[Figure]:
-    """What others and this function use by CloudWatch, and what would be left for a run that begins now."""
+    """Concurrency in use by CloudWatch, and what would be left for a run that begins now."""
     from fanout.aws.metrics import claimed_concurrency
     from fanout.quotas.leave import Claimed, OwnUse, leave_ceiling
 
@@ -138,7 +138,7 @@ async def _left(session: AwsSession, quotas: Quotas, leave: Leave) -> list[Figur
 
 
 def _event_figures(quotas: Quotas, events: Answer) -> list[Figure]:
-    """What becomes of Event calls: tries, age, where results and failures go."""
+    """The figures of Event calls: tries, age, and where results and failures go."""
     api = "GetFunctionEventInvokeConfig"
     if isinstance(events, str):
         return [Figure("Event calls", None, f"unknown: {events}")]

@@ -301,7 +301,7 @@ def given_options(chosen: Mapping[str, Any]) -> Given:
 
 
 def given_on_later_run(chosen: Mapping[str, Any]) -> tuple[Given, Given]:
-    """What a verb on a run was given: on the command line, and by environment or ``--config``.
+    """The options that a verb on a run was given: on the command line, and by environment or ``--config``.
 
     What run.json has comes between the two.
     """

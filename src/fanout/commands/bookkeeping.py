@@ -39,7 +39,7 @@ class Bookkeeping(Protocol):
         """Set state and counts right where the directory knows of more records than this session."""
 
     def own_state(self, run: Run, result: RunResult) -> State:
-        """What else run.json says at the end."""
+        """Further members of run.json at the end."""
         ...
 
     def report(

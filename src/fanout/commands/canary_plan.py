@@ -46,7 +46,7 @@ class Plan(msgspec.Struct, kw_only=True):
 
 
 async def count_records(request: Request) -> int:
-    """How many records an input has, bad lines included. Reads all of it, and raises SourceError."""
+    """The number of records of an input, bad lines included. Reads all of it; raises SourceError."""
     source = open_input(request, None)
     count = 0
     try:

@@ -31,11 +31,11 @@ class Changes:
 
     @property
     def accepts_lost_mark(self) -> bool:
-        """Whether the person has said what to take a damaged mark for."""
+        """True if the person has said what to take a damaged mark for."""
         return self.may_have_run is not None
 
     def decide(self, count: int, options: RunOptions, state: Mapping[str, Any]) -> MayHaveRun:
-        """What becomes of ``count`` records that may have run."""
+        """The decision on ``count`` records that may have run."""
         if self.may_have_run is not None:
             return self.may_have_run
         if options.calls.idempotent or not count or _starts_once(options, state):
@@ -74,7 +74,7 @@ def changed_options(state: Mapping[str, Any], changes: Changes) -> RunOptions:
 
 
 def _starts_once(options: RunOptions, state: Mapping[str, Any]) -> bool:
-    """Whether what may have run has a name that brings it back: not after the retention."""
+    """True if a call that may have run has a name that brings it back: not after the retention."""
     days, started = state.get("durable_retention_days"), state.get("started_at")
     if not options.durable or not isinstance(days, int):
         return False

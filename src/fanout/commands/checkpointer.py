@@ -87,7 +87,7 @@ class Checkpointer:
 def checkpoint_of(
     run_dir: RunDir, position: int, finished: SeqSet, *, stats: Stats, meter: CostMeter
 ) -> Checkpoint:
-    """What is known of a run when its journal is ``position`` bytes long."""
+    """The knowledge of a run whose journal is ``position`` bytes long."""
     try:
         timeline_bytes = (run_dir.path / TIMELINE).stat().st_size
     except OSError:

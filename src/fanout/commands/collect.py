@@ -126,7 +126,7 @@ async def _report(run_dir: RunDir, audience: Audience, stop: CollectionStop) -> 
 
 
 def _wait_s(calls: AcceptedCalls, config: EventConfig, wait_s: float | None) -> float:
-    """How long to wait from now: as asked, or until the newest call's result must have come."""
+    """The seconds to wait from now: as asked, or until the newest call's result must have come."""
     if wait_s is not None:
         return wait_s
     newest = calls.newest_line()

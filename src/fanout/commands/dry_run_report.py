@@ -93,7 +93,7 @@ class DryRunReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every record can be sent."""
+        """True if every record can be sent."""
         return not self.faults
 
     @property

@@ -79,7 +79,7 @@ def _in_one_pass(run_dir: RunDir, *, accepts_lost_mark: bool) -> History:
 
 
 def _restored(run_dir: RunDir, refused: frozenset[int]) -> Restored | None:
-    """What the checkpoint knows; nothing where it counts records that a refusal stopped."""
+    """The knowledge of the checkpoint; None where it counts records that a refusal stopped."""
     found = restored_from(run_dir)
     if found is None or not refused:
         return found
@@ -129,7 +129,7 @@ def search(
 
 
 def spent(path: Path, run_dir: RunDir) -> CostMeter:
-    """What every outcome of a run cost, also those that others took the place of."""
+    """The cost of every outcome of a run, superseded ones included."""
     found = restored_from(run_dir)
     if found is None:
         meter, journal = meter_of(run_dir.state), JournalTail(path)

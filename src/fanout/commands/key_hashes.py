@@ -26,7 +26,7 @@ class KeyHashes:
             self._write()
 
     def duplicates(self) -> int:
-        """How many keys are those of an earlier record."""
+        """The number of keys that an earlier record had."""
         if self._database is None:
             return len(self._held) - len(set(self._held))
         self._write()

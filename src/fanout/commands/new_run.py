@@ -26,7 +26,7 @@ async def run(request: Request, audience: Audience) -> RunReport:
 
 
 def is_planned(request: Request) -> bool:
-    """Whether the directory holds the canary of just this run. Raises ConfigError for another's."""
+    """True if the directory holds the canary of just this run. Raises ConfigError for another's."""
     assert request.out is not None
     if not (request.out / STATE_FILE).exists():
         return False

@@ -199,16 +199,16 @@ class RunOptions:
 
     @property
     def is_batched(self) -> bool:
-        """Whether records are sent in the shape of a batch. What changes that changes what is sent."""
+        """True if records are sent in the shape of a batch. What changes that changes what is sent."""
         return self.calls.batch not in (None, 1) or self.calls.batch_shape is not None
 
     @property
     def uses_workers(self) -> bool:
-        """Whether workers make the calls."""
+        """True if workers make the calls."""
         return bool(self.workers) or self.scheduler is not None
 
     def input_options(self, *, rules: int = RULES) -> InputOptions:
-        """How the input is read. Raises ConfigError for options that are wrong."""
+        """The options by which the input is read. Raises ConfigError for wrong ones."""
         header = self.csv_header
         if isinstance(header, str):
             header = next(csv.reader([header]), [])
@@ -298,7 +298,7 @@ def options_of(state: Mapping[str, Any]) -> RunOptions:
 
 
 def is_batched(given: Given) -> bool:
-    """Whether records are sent in the shape of a batch, by options as they were given."""
+    """True if options, as they were given, send records in the shape of a batch."""
     return given.get("batch") not in (None, 1) or given.get("batch_shape") is not None
 
 

@@ -73,14 +73,14 @@ def check_no_queue(options: RunOptions) -> None:
 
 
 def noted_messages(directory: Path, known: Replay) -> int:
-    """How many messages of a run have a number, by its spool and by its journal."""
+    """The number of messages of a run that have a seq, by its spool and by its journal."""
     return max(count_messages(directory), known.finished.max + 1)
 
 
 async def known_of(
     directory: Path, known: Replay, noted: int, *, skips_suspects: bool, refused: frozenset[int]
 ) -> Settled:
-    """What the journal of a run knows of its first ``noted`` records. ``refused`` are sent again."""
+    """The knowledge that the journal has of the first ``noted`` records. ``refused`` are sent again."""
     settled = Settled()
 
     def read() -> None:

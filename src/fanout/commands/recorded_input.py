@@ -30,7 +30,7 @@ class RecordedInput(msgspec.Struct, frozen=True):
 
     @property
     def places(self) -> list[str]:
-        """Where it is: files by their absolute paths, where they are known."""
+        """Its locations; files by their absolute paths, where these are known."""
         return self.locations or [self.path or self.location]
 
     @property

@@ -172,7 +172,7 @@ def _redrivable(run_dir: RunDir, found: Sequence[Redrive], audience: Audience) -
 
 
 def _has_sent(known: Replay, generation: int) -> bool:
-    """Whether anything may have been sent in this generation."""
+    """True if anything may have been sent in this generation."""
     windows = known.windows or ()
     marked = generation < len(known.marks) and known.marks[generation] > 0
     marked = marked or (generation < len(windows) and bool(windows[generation]))

@@ -136,7 +136,7 @@ class _Count:
             self._call_bytes += len(call.body)
 
     def report(self, location: str | None) -> DryRunReport:
-        """What was counted. Blocking: duplicates are looked for on the disk."""
+        """The counts so far. Blocks: duplicates are looked for on the disk."""
         if self._batcher is not None:
             while (call := self._batcher.due(self._feed, 0.0, is_last=True)) is not None:
                 self._count_call(call)

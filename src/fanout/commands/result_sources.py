@@ -29,7 +29,7 @@ class Sources:
 
     @property
     def carries_successes(self) -> bool:
-        """Whether successes are known to reach one of the queues."""
+        """True if successes are known to reach one of the queues."""
         return self.config.carries_successes([queue.arn for queue in self.queues])
 
 
@@ -83,7 +83,7 @@ async def open_sources(
 async def sources_of(
     stack: AsyncExitStack, options: RunOptions, *, out: Path | None, audience: Audience
 ) -> Sources | None:
-    """What a run that collects needs to have found before its first call; None for any other run."""
+    """The result queues that a collecting run needs before its first call; None for any other run."""
     if not options.collect:
         return None
     if options.calls.invocation_type != "Event":

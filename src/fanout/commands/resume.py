@@ -83,7 +83,7 @@ async def resume(path: Path, changes: Changes, audience: Audience, *, payloads: 
 
 
 def _takes_more(state: State, changes: Changes) -> bool:
-    """Whether a finished run ended by its ``take``, and more is asked for now."""
+    """True if a finished run ended by its ``take``, and more is asked for now."""
     before, now = kept_in(state)[1].get("take"), changes.given.get("take")
     is_more = isinstance(before, int) and isinstance(now, int) and now > before
     return is_more and not state.get("is_input_exhausted")
@@ -195,7 +195,7 @@ class _Resume:
         return frozenset(self._run_dir.state.get("refused") or ())
 
     def _skips_suspects(self, known: Replay, count: int) -> bool:
-        """Whether records that may have run are given up; says what becomes of them."""
+        """Decide whether records that may have run are given up, and say so."""
         skips = self._changes.decide(count, self._options, self._run_dir.state) == "skip"
         if count and not (known.is_mark_lost and skips):
             verb = "not sent again: they become unknown" if skips else "sent again"

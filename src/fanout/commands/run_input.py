@@ -77,7 +77,7 @@ def open_input(
 
 
 def first_input(request: Request) -> dict[str, Any]:
-    """What run.json says of the input of a run that begins."""
+    """The entry ``input`` of run.json for a run that begins."""
     locations = request.locations
     name = request.options.format
     kept: dict[str, Any] = {"location": request.location, "rules": RULES}
@@ -178,7 +178,7 @@ def _reopened(
 
 
 def _is_spooled(run_dir: RunDir, recorded: RecordedInput) -> bool:
-    """Whether the run's own copy is what is read; one of a URL only where it is whole."""
+    """True if the run's own copy is read; one of a URL only where it is whole."""
     if is_url(recorded.location):
         return end_mark(run_dir.spool).exists()
     return run_dir.spool.exists()
@@ -194,20 +194,20 @@ def _repeated(options: RunOptions) -> Source:
 
 
 def _path(location: str) -> str | None:
-    """Where a file lies, for a resume from another directory."""
+    """The absolute path of a file, for a resume from another directory."""
     if location == "-" or is_url(location) or "://" in location:
         return None
     return str(Path(location).absolute())
 
 
 def recorded_place(state: Mapping[str, Any]) -> str | None:
-    """Where run.json says that the input is, files by their absolute paths; None of a program's records."""
+    """The location in run.json, files by their absolute paths; None for records of a program."""
     recorded = recorded_input(state)
     return None if recorded is None or recorded.location == ITERABLE else " ".join(recorded.places)
 
 
 def place_of(request: Request) -> str | None:
-    """Where a request's input is, in the same words."""
+    """The location of a request's input, in the same form."""
     if request.options.payload is not None or request.location is None:
         return request.location
     return " ".join(map(absolute_location, request.locations))

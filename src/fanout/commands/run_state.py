@@ -65,7 +65,7 @@ def _input(request: Request) -> dict[str, Any]:
 
 
 def last_state(result: RunResult, run: Run) -> dict[str, Any]:
-    """What run.json says when the run has ended, whichever way."""
+    """The members of run.json once the run has ended, in whatever way."""
     stop = result.stop
     return {
         "state": result.state,
@@ -86,13 +86,13 @@ def last_state(result: RunResult, run: Run) -> dict[str, Any]:
 
 
 def messages(result: RunResult) -> list[str]:
-    """Why it stopped, and what it fell short of."""
+    """The reasons why it stopped, and what it fell short of, in words."""
     stop = [] if result.stop is None or not result.stop.message else [result.stop.message]
     return list(dict.fromkeys([*stop, *(shortfall.message for shortfall in result.shortfalls)]))
 
 
 def function_state(meta: dict[str, Any]) -> dict[str, Any]:
-    """What run.json keeps of the function, for the cost and the report."""
+    """The members of run.json that describe the function, for cost and report."""
     return {
         "region": meta.get("region"),
         "function_configuration": {
@@ -116,7 +116,7 @@ def counts_of(replay: Replay) -> dict[str, int]:
 
 
 def records_read(state: Mapping[str, Any], known: Replay) -> int:
-    """How many records a run has read: by run.json, or by the journal, which a kill leaves further on."""
+    """The number of records read: by run.json, or by the journal where a kill left that further on."""
     return max(int(state.get("records_read") or 0), known.finished.max + 1)
 
 

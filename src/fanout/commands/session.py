@@ -75,7 +75,7 @@ class RunSession:
 
     @property
     def has_read(self) -> bool:
-        """Whether any record was read: what is raised from then on comes from a callback."""
+        """True once a record was read: what is raised from then on comes from a callback."""
         return self._intake is not None and self._intake.records_read > 0
 
     @property

@@ -46,7 +46,7 @@ class Signals:
 
     @property
     def is_listening(self) -> bool:
-        """Whether a signal is heeded here."""
+        """True if a signal is heeded here."""
         return self._detach is not None
 
     def attach(self, run: Stoppable) -> Callable[[], None]:
@@ -112,7 +112,7 @@ def on_signals(heed: Callable[[str], None]) -> Callable[[], None]:
 
 
 def _is_free(handler: Any) -> bool:
-    """Whether nobody but Python, asyncio or this module has asked for the signal."""
+    """True if nobody but Python, asyncio or this module has asked for the signal."""
     if handler in (signal.SIG_DFL, signal.default_int_handler):
         return True
     function = getattr(handler, "func", handler)

@@ -38,7 +38,7 @@ class Follower:
         self._probed_at_s = 0.0
 
     def look(self, now_s: float) -> Snapshot:
-        """How the run stands. Unix time."""
+        """The state of the run at a moment of Unix time."""
         for block in self._tail.read():
             self._take_back(block)
             self._story.tell(block)
@@ -62,7 +62,7 @@ class Follower:
         )
 
     def final(self) -> Snapshot:
-        """How a run ended, or was left, with the figures of its report."""
+        """The state in which a run ended, or was left, with the figures of its report."""
         report = RunReport.from_run_dir(self.path)
         snapshot = report.stats.snapshot(
             now_s=0.0,
@@ -83,7 +83,7 @@ class Follower:
         return live_state(RunDir.open(self.path))
 
     def has_ended(self, now_s: float) -> bool:
-        """Whether nothing more will come: the run ended, or its process is gone."""
+        """True if nothing more will come: the run ended, or its process is gone."""
         self.state = RunDir.open(self.path).state
         if self.state.get("state") != "running":
             return True
@@ -95,7 +95,7 @@ class Follower:
         return not is_locked(self.path)
 
     def _take_back(self, block: Sequence[Outcome]) -> None:
-        """What counted for a record before it was sent again counts no more."""
+        """Uncount the outcome that a record had before it was sent again."""
         counts, statuses = self._story.stats.counts, self._statuses
         highest = max((outcome.seq for outcome in block), default=-1)
         if len(statuses) <= highest < _MOST_RECORDS:

@@ -52,7 +52,7 @@ class App:
 
     @property
     def has_readers(self) -> bool:
-        """Whether anybody has the page open."""
+        """True while anybody has the page open."""
         return bool(self._readers)
 
     def publish(self, event: bytes | None) -> None:

@@ -40,7 +40,7 @@ class Watched(Protocol):
 
     @property
     def stats(self) -> Stats:
-        """What is counted of it."""
+        """Its statistics."""
 
 
 def page(function: str, *, has_controls: bool) -> str:

@@ -86,17 +86,17 @@ class Batcher:
 
     @property
     def count(self) -> int:
-        """How many records wait in batches that are not full."""
+        """The number of records in batches that are not full."""
         return sum(len(forming.records) for forming in self._forming.values())
 
     @property
     def is_empty(self) -> bool:
-        """Whether no record waits."""
+        """True if no record waits."""
         return not self._forming
 
     @property
     def due_s(self) -> float | None:
-        """When the next unfilled batch goes out."""
+        """The moment at which the next unfilled batch goes out, of the engine's clock; None without one."""
         oldest = self._oldest()
         return None if oldest is None else oldest.due_s
 

@@ -153,22 +153,22 @@ class Budget:
 
     @property
     def connections(self) -> int:
-        """How many the transport keeps: one for each call in flight."""
+        """The connections that the transport keeps: one for each call in flight."""
         return min(max(self.quotas.budget, 16), CONNECTIONS_AT_MOST)
 
     @property
     def read_timeout_s(self) -> float:
-        """How long a call may be silent: the function's own timeout plus slack."""
+        """The longest silence of a call: the function's own timeout plus slack."""
         return self.quotas.function_timeout_s + TIMEOUT_SLACK_S
 
     @property
     def call_timeout_s(self) -> float:
-        """How long a call can take at the most before it ends for the client: the option, else the above."""
+        """The longest time before a call ends for the client: the option, at the most ``read_timeout_s``."""
         return min(self._options.timeout or self.read_timeout_s, self.read_timeout_s)
 
     @property
     def linger_s(self) -> float:
-        """How long after its sending a call whose reply was lost may still run."""
+        """Seconds from its sending for which a lost call may still run; 0 unless it is synchronous."""
         if self._options.invocation_type != "RequestResponse":
             return 0.0
         return self.quotas.function_timeout_s
@@ -284,7 +284,7 @@ class Budget:
 
     @property
     def _left(self) -> int | None:
-        """How many calls at once are left of the account; None where nothing is to be left."""
+        """The calls at once that are left of the account; None where nothing is to be left."""
         return None if self._left_free is None else self._left_free.ceiling
 
     def own_calls(self, engine: Engine) -> int:
@@ -292,7 +292,7 @@ class Budget:
         return engine.gate.in_flight + engine.gate.lingering
 
     def bounds(self) -> list[str]:
-        """Why the concurrency or the rate in force is less than was asked for; empty where it is not."""
+        """The reasons why concurrency or rate is less than was asked for, in words; empty where it is not."""
         quotas, asked = self.quotas, self._options.rate
         bounds = [f"concurrency: {quotas.budget_source}"] if quotas.is_above_allowed else []
         allowed = quotas.rate_per_s
@@ -318,7 +318,7 @@ class Budget:
 
     @property
     def _is_told_all(self) -> bool:
-        """Whether the options say whatever Lambda would be asked."""
+        """True if the options say whatever Lambda would be asked."""
         options = self._options
         if self._must_ask:
             return False
@@ -327,7 +327,7 @@ class Budget:
         return self._asked.fixed is not None and options.rate is not None and options.timeout is not None
 
     async def _open_control(self, stack: AsyncExitStack) -> None:
-        """What the limits are read by, unless nothing is asked; ``direct`` goes on with its connections."""
+        """Open what reads the limits, unless nothing is asked; ``direct`` goes on with its connections."""
         assert self._session is not None
         if self._is_told_all and self._options.transport == "sdk":
             return
@@ -361,7 +361,7 @@ class Budget:
 
 
 def _reason_of(quotas: Quotas) -> str:
-    """Why a function failed, as GetFunction says."""
+    """The reason why a function failed, as GetFunction says."""
     found = None if quotas.replies is None else quotas.replies.function
     configuration = found.get("Configuration") if isinstance(found, Mapping) else None
     reason = configuration.get("StateReason") if isinstance(configuration, Mapping) else None

@@ -119,7 +119,7 @@ class Feed:
         """The engine cannot go on: an unexpected error, or its task was cancelled."""
 
     def chunk_writer(self, call: Call) -> OnChunk | None:  # noqa: ARG002 - for those that want chunks
-        """Where a streamed reply's chunks go; None joins them."""
+        """The writer of a streamed reply's chunks; None joins them."""
         return None
 
 
@@ -169,7 +169,7 @@ class Call(msgspec.Struct):
 
     @property
     def has_own_target(self) -> bool:
-        """Whether a refusal may be of parameters that a record has of its own: its fault, not the run's."""
+        """True if a refusal may be of a record's own parameters: its fault, not the run's."""
         own = self.records[0].own
         return own is not None and bool(own.qualifier or own.tenant_id)
 

@@ -241,7 +241,7 @@ class Engine:
 
     @property
     def linger_s(self) -> float:
-        """How long a function whose reply was lost may run on, from the sending of its call."""
+        """The time for which a function whose reply was lost may run on, from the sending of its call."""
         return self._feedback.linger_s
 
     def set_linger(self, seconds: float) -> None:

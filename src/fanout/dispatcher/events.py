@@ -19,11 +19,11 @@ class EventLog:
         self._function = function
 
     def info(self, event: str, message: str, *args: object, **fields: Any) -> None:
-        """What is good to know."""
+        """Log an event that is good to know."""
         self._write(logging.INFO, event, message, args, None, fields)
 
     def warning(self, event: str, message: str, *args: object, **fields: Any) -> None:
-        """What holds calls up, or cuts them off."""
+        """Log an event that holds calls up, or cuts them off."""
         self._write(logging.WARNING, event, message, args, None, fields)
 
     def unexpected(self, message: str, error: BaseException) -> None:

@@ -96,12 +96,12 @@ class Receiver(Protocol):
 
     @property
     def has_room(self) -> bool:
-        """Whether the consumer keeps up; without room nothing is pulled."""
+        """True while the consumer keeps up; without room nothing is pulled."""
         ...
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether nobody waits for outcomes any more."""
+        """True once nobody waits for outcomes."""
         ...
 
     def admit(self, record: InputRecord) -> bool:
@@ -125,7 +125,7 @@ class Receiver(Protocol):
         ...
 
     def chunk_writer(self, call: Call) -> OnChunk | None:
-        """Where a streamed reply's chunks go; None joins them."""
+        """The writer of a streamed reply's chunks; None joins them."""
         ...
 
 
@@ -201,7 +201,7 @@ class RecordFeed(Feed):
 
     @property
     def failure(self) -> BaseException | None:
-        """What ended the input before its end."""
+        """The error that ended the input before its end, if any did."""
         return self.intake.failure
 
     @property

@@ -24,7 +24,7 @@ class Feedback:
         self.linger_s = linger_s
 
     def set_linger(self, seconds: float) -> None:
-        """How long a function whose reply was lost may run on, from its sending."""
+        """Another ``linger_s``: the time from its sending for which a lost call may run on."""
         self.linger_s = seconds
 
     def forget_trouble(self) -> None:

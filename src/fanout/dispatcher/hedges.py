@@ -42,7 +42,7 @@ class Hedges:
         return None
 
     def late_at_s(self) -> float | None:
-        """When to look for a late attempt again; None where another event comes first."""
+        """The moment to look for a late attempt again; None where another event comes first."""
         after_s, oldest = self._policy.late_after_s, self._oldest()
         if after_s is None or oldest is None or not oldest.call.feed.has_input_ended:
             return None

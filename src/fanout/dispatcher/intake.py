@@ -23,12 +23,12 @@ class Intake(Protocol):
 
     @property
     def failure(self) -> BaseException | None:
-        """What ended the input before its end, if anything did."""
+        """The error that ended the input before its end, if any did."""
         ...
 
     @property
     def records_read(self) -> int:
-        """How many records were handed out or passed over: one more than the highest seq so far."""
+        """The number of records handed out or passed over: one more than the highest seq so far."""
         ...
 
     def next(self, now_s: float) -> InputRecord | None:

@@ -213,7 +213,7 @@ class IntakeDispatcher:
 
     @property
     def budget(self) -> Budget:
-        """What the limits allow, and where each figure came from."""
+        """The budget: limits, their sources, and the transport."""
         self.engine  # noqa: B018 - raises outside of ``async with``
         assert self._budget is not None
         return self._budget
@@ -289,7 +289,7 @@ class IntakeDispatcher:
         return feed
 
     def load(self) -> Load:
-        """What is in flight now, and what holds calls back."""
+        """The calls in flight now, and the cause that holds others back."""
         engine = self.engine
         gate, limit, now_s = engine.gate, engine.limit, engine.clock()
         return Load(

@@ -113,7 +113,7 @@ class Mapping:
         return outcome
 
     def failure(self) -> BaseException | None:
-        """Why it ended before its input did, if it did."""
+        """The error by which it ended before its input did, if it did."""
         return self._receiver.failure or self.feed.failure or self.feed.fatal or self.feed.outage
 
     def abandon(self) -> None:

@@ -64,7 +64,7 @@ class Requests:
             feed.engine.expire(feed, record, PAST_DEADLINE)
 
     def is_wanted(self, record: InputRecord) -> bool:
-        """Whether the caller still waits; otherwise the record is forgotten."""
+        """True if the caller still waits; otherwise the record is forgotten."""
         if not self._futures[record.seq].cancelled():
             return True
         del self._futures[record.seq]

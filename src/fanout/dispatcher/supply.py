@@ -48,7 +48,7 @@ class Supply(Protocol[T_co]):
 
     @property
     def ready(self) -> int:
-        """How many elements ``next`` has for certain."""
+        """The number of elements that ``next`` has for certain."""
         ...
 
     def next(self) -> T_co | Literal[Nothing.NOTHING]:

@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether a reply would still reach the client."""
+        """True while a reply would still reach the client."""
         return self._transport is not None and not self._transport.is_closing()
 
     def _acknowledge(self, *, known: bool) -> None:

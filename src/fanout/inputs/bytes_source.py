@@ -33,7 +33,7 @@ class Splitter(Protocol):
         ...
 
     def finish(self) -> Iterator[list[Item]]:
-        """What the end of the input completes."""
+        """The items that the end of the input completes."""
         ...
 
 

@@ -76,7 +76,7 @@ class Compression:
         self.make: Callable[[], _Decompressor] = make
 
     def begins(self, data: bytes) -> bool:
-        """Whether a member begins here."""
+        """True if a member begins here."""
         if self.name == "zstd":  # a skippable frame may come first
             return data.startswith(self.magic) or (data[1:4] == _SKIPPABLE[1:] and data[0] & 0xF0 == 0x50)
         return data.startswith(self.magic)
@@ -97,7 +97,7 @@ SUFFIXES = {each.suffix: each for each in COMPRESSIONS}
 
 
 def _may_go_on(first: bytes) -> bool:
-    """Whether more bytes could make this the beginning of something compressed: a pipe may be slow."""
+    """True if more bytes could make this the beginning of something compressed: a pipe may be slow."""
     if len(first) < len(_SKIPPABLE) and first[0] & 0xF0 == 0x50 and _SKIPPABLE[1:].startswith(first[1:]):
         return True
     return any(len(first) < len(each.magic) and each.magic.startswith(first) for each in COMPRESSIONS)

@@ -21,7 +21,7 @@ _WORDS = {
 
 
 def fingerprint(location: str, *, format: str | None = None) -> dict[str, Any]:  # noqa: A002
-    """What tells one input from another. Only a regular file has more than its kind and format.
+    """The marks by which an input is known again. Only a regular file has more than its kind and format.
 
     Reads 2 MiB at most. Raises SourceError when the file cannot be read.
     """

@@ -180,7 +180,7 @@ class JsonArray:
         raise SourceError(f"is not a JSON array: {character!r} after element {self._found}, not a comma")
 
     def _element_end(self, text: str, at: int) -> int | None:
-        """Where the element that starts at ``at`` ends, or None when the buffer may end before it does."""
+        """The end of the element that starts at ``at``; None if the buffer may end before it does."""
         try:
             end = _scan(text, at)[1]
         except json.JSONDecodeError as error:

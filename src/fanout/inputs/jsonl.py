@@ -31,7 +31,7 @@ class _Lines:
 
     @property
     def place(self) -> Place | None:
-        """Where the batch that comes next begins. Worked out when it is asked for, which is seldom."""
+        """The place where the next batch begins. Worked out on demand, which is seldom."""
         if not self._fed:
             return None
         lines = self._ended - len(self._fed) + self._at

@@ -65,7 +65,7 @@ class LineSplitter:
 
     @property
     def is_regular(self) -> bool:
-        """Whether the lines returned last are as long as they are in the input."""
+        """True if the lines returned last are as long as they are in the input."""
         return not self.cut and self.offset != 0
 
     def _keep(self, part: bytes) -> None:

@@ -42,7 +42,7 @@ class Entry(msgspec.Struct, omit_defaults=True):
 
     @property
     def identity(self) -> str:
-        """What tells it from other entries."""
+        """The values that tell it from other entries."""
         return self.path or self.location
 
 
@@ -81,7 +81,7 @@ class KeptListing:
             return False
 
     def pages(self) -> Iterator[list[Entry | Found]]:
-        """What is kept, page by page; a page cut short by a crash is cut off. Raises SourceError."""
+        """The kept entries, page by page; a page cut short by a crash is cut off. Raises SourceError."""
         dialects: dict[str, Dialect | None] = {}
         etags: dict[str, str] = {}
         try:

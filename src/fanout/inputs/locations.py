@@ -29,12 +29,12 @@ _KNOWN = ".jsonl, .ndjson, .json, .csv, .tsv or .parquet"
 
 
 def is_url(location: str) -> bool:
-    """Whether an INPUT is read over HTTP."""
+    """True for an INPUT that is read over HTTP."""
     return location.startswith(("http://", "https://"))
 
 
 def is_pattern(location: str, directory: str = "") -> bool:
-    """Whether an INPUT stands for the files or objects whose names match it.
+    """True for an INPUT that stands for the files or objects whose names match it.
 
     Here and below, ``directory`` is what a relative path is relative to, where it is not the current one.
     """
@@ -44,14 +44,14 @@ def is_pattern(location: str, directory: str = "") -> bool:
 
 
 def is_prefix(location: str) -> bool:
-    """Whether an INPUT stands for a list of objects, one record for each."""
+    """True for an INPUT that stands for a list of objects, one record for each."""
     return (
         is_s3(location) and not is_pattern(location) and (location.endswith("/") or location.count("/") == 2)
     )
 
 
 def is_list(location: str, directory: str = "") -> bool:
-    """Whether what an INPUT is made of is found by looking, and so must be kept."""
+    """True for an INPUT whose members are found by listing, and so must be kept."""
     return is_s3(location) or is_pattern(location, directory)
 
 
@@ -229,7 +229,7 @@ def _looks_like_input(text: str) -> bool:
 
 
 def _is_there(text: str) -> bool:
-    """Whether it is a file, or a pattern that one matches."""
+    """True for a file, or a pattern that one matches."""
     try:
         if Path(text).is_file():
             return True

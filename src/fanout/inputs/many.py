@@ -134,7 +134,7 @@ class ManySource:
     # --- what the input is made of ---------------------------------------------------------------
 
     async def _pages(self) -> AsyncIterator[list[Entry]]:
-        """What is kept, then what is found beyond it."""
+        """The kept entries, then those found beyond them."""
         found, last = -1, None
         kept_of_last: set[str] = set()  # of the location whose listing a kill cut short
         for kept in self._kept():
@@ -195,7 +195,7 @@ class ManySource:
     async def _found(
         self, location: str, index: int, after: str | None
     ) -> AsyncIterator[tuple[list[Entry], bool]]:
-        """What one location stands for, and whether that is all; of S3 beyond the entry ``after``."""
+        """The entries that one location stands for, and True where they are all; of S3 beyond ``after``."""
         if self._read_inventory is not None:
             here = not self._directory or is_s3(location)
             location = location if here else absolute(location, self._directory)

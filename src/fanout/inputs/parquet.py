@@ -223,7 +223,7 @@ def _may_be_nan(pa: Any, schema: Any) -> bool:
 
 
 def _is_finite(pa: Any, batch: Any) -> bool:
-    """Whether no column holds NaN or an infinity, by a look at whole columns."""
+    """True if no column holds NaN or an infinity, by a look at whole columns."""
     import pyarrow.compute as pc
 
     for column in batch.columns:

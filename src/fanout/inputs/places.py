@@ -54,7 +54,7 @@ class Places:
         return None if i < 0 else (self._seqs[i], self._places[i])
 
     def is_due(self, seq: int) -> bool:
-        """Whether ``note`` would keep the place of this record."""
+        """True if ``note`` would keep the place of this record."""
         return self._path is not None and not self._has_failed and seq >= self._noted + EVERY_RECORDS
 
     def note(self, seq: int, place: Place) -> None:

@@ -30,7 +30,7 @@ class DirectStream(Protocol):
 
 
 class BlockingReader(Protocol[T_co]):
-    """What is read in the thread: bytes, or lists of items. Empty at the end."""
+    """A reader for the thread: of bytes, or of lists of items. Empty at the end."""
 
     @property
     def bytes_read(self) -> int: ...
@@ -40,7 +40,7 @@ class BlockingReader(Protocol[T_co]):
         ...
 
     def direct(self) -> DirectStream | None:
-        """What takes the place of ``read`` from here on, if it can. Asked between two reads."""
+        """A reader that replaces ``read`` from here on, if there is one. Asked between two reads."""
         ...
 
     def interrupt(self) -> None:

@@ -52,7 +52,7 @@ class Source(Protocol):
 
     @property
     def place(self) -> Place | None:
-        """Where the batch that comes next begins: ``batches(at=place)`` enters there. None: nowhere."""
+        """The place where the next batch begins: ``batches(at=place)`` enters there. None: nowhere."""
         ...
 
     def batches(self, at: Place | None = None) -> AsyncIterator[list[Item]]:

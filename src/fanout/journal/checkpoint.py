@@ -24,7 +24,7 @@ _TAIL_BYTES = 1 << 16
 
 
 class Checkpoint(msgspec.Struct, kw_only=True):
-    """What was known after the first ``position`` bytes of a journal, in which no record stands twice.
+    """The knowledge after the first ``position`` bytes of a journal, in which no record stands twice.
 
     ``figures`` are statistics and cost, in the form of those who wrote them. ``timeline_bytes``: how long
     the timeline was.

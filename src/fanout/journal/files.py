@@ -67,7 +67,7 @@ class JournalFiles:
 
     @property
     def mark(self) -> int:
-        """What the mark on disk says."""
+        """The mark on disk."""
         return self._mark_file.mark
 
     def allow(self, ranges: Sequence[tuple[int, int]]) -> None:

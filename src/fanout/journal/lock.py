@@ -88,7 +88,7 @@ class RunLock:
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a process holds this run directory now. Changes nothing."""
+    """True if a process holds this run directory now. Changes nothing."""
     try:
         descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY)
     except OSError:

@@ -51,7 +51,7 @@ class Replay:
 
     @property
     def records(self) -> int:
-        """How many records have an outcome."""
+        """The number of records that have an outcome."""
         return len(self.finished)
 
     @property
@@ -60,7 +60,7 @@ class Replay:
         return max(self.marks[0] if self.marks else 0, self.finished.max + 1)
 
     def was_allowed(self, generation: int, seq: int) -> bool:
-        """Whether a mark or a window of a generation says that a record may have been sent in it."""
+        """True if a mark or a window of a generation says that a record may have been sent in it."""
         if generation < len(self.marks) and seq < self.marks[generation]:
             return True
         if self.windows is None or generation >= len(self.windows):
@@ -78,7 +78,7 @@ class Replay:
             yield from (seq for seq in self.finished.missing(first, end) if seq not in self.not_sent)
 
     def may_have_run(self, seq: int) -> bool:
-        """Whether a record has no outcome, but may have been sent."""
+        """True if a record has no outcome, but may have been sent."""
         is_marked = self.is_mark_lost or (
             seq < self.mark if self.windows is None else self.was_allowed(0, seq)
         )
@@ -86,7 +86,7 @@ class Replay:
 
     @property
     def may_have_run_count(self) -> int:
-        """How many records may have been sent and have no outcome."""
+        """The number of records that may have been sent and have no outcome."""
         if self.windows is not None:
             return sum(1 for _ in self.suspects())
         known = sum(1 for seq in self.not_sent if seq < self.mark and seq not in self.finished)
@@ -156,7 +156,7 @@ class Tally:
                 self._redone.add(outcome.seq)
 
     def replay(self, directory: Path, *, accepts_lost_mark: bool = False) -> Replay:
-        """What is known now. Raises JournalError, as the function of this name does."""
+        """The knowledge so far. Raises JournalError, as the function of this name does."""
         run_dir = RunDir.open(directory)
         state = run_dir.state
         marks = read_marks(directory)

@@ -90,7 +90,7 @@ class RunDir:
 
     @property
     def spool(self) -> Path:
-        """Where standard input is kept, for a resume."""
+        """The copy of standard input, for a resume."""
         return self.path / SPOOL_FILE
 
     def lock(self) -> RunLock:
@@ -115,7 +115,7 @@ class RunDir:
 
     @property
     def has_windows(self) -> bool:
-        """Whether windows say which records may have been sent."""
+        """True if windows, not a mark alone, say which records may have been sent."""
         return self.state.get("format") == FORMAT_WITH_WINDOWS
 
     def begin_windows(self, generation: int, suspects: Ranges) -> None:

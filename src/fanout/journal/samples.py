@@ -20,7 +20,7 @@ ENTRY_BYTES = _pack.size
 
 
 def is_sampled(seq: int) -> bool:
-    """Whether a record's hash is kept."""
+    """True if the record's hash is kept."""
     return seq % EVERY == 0 or seq < ALL_BELOW
 
 
@@ -36,7 +36,7 @@ class Samples:
         self._hashes = hashes
 
     def differs(self, seq: int, payload: bytes) -> bool:
-        """Whether this record was sampled before and was another then."""
+        """True if this record was sampled before and was another then."""
         kept = self._hashes.get(seq)
         return kept is not None and kept != _hash(payload)
 

@@ -106,7 +106,7 @@ class SeqSet:
             seq = page_end
 
     def count_below(self, bound: int) -> int:
-        """How many are less than ``bound``."""
+        """The number of members less than ``bound``."""
         count = 0
         for number, page in self._pages.items():
             seqs = bound - number * _PAGE_SEQS

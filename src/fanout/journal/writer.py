@@ -149,12 +149,12 @@ class Journal:
 
     @property
     def is_backed_up(self) -> bool:
-        """Whether so much waits for the disk that no new record should be pulled."""
+        """True while so much waits for the disk that no new record should be pulled."""
         return len(self._lines) + self._batches_bytes > BACKED_UP_BYTES
 
     @property
     def unwritten(self) -> int:
-        """How many outcomes are not wholly in the file."""
+        """The number of outcomes that are not wholly in the file."""
         return self._lines.count(b"\n") + sum(
             batch.lines.count(b"\n", batch.written_bytes) for batch in self._batches
         )
@@ -196,7 +196,7 @@ class Journal:
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
-        """What cannot be written is the journal's failure, and a JournalError."""
+        """Make a failed write the journal's failure, and a JournalError."""
         try:
             yield
         except OSError as error:

@@ -197,7 +197,7 @@ class AdaptiveLimit:
         self._set_level(self._level)
 
     def cause(self, now_s: float) -> Cause:
-        """What sets the ceiling now."""
+        """The cause that sets the ceiling now."""
         if now_s < self._paused_until_s:
             return "throttles"
         if self._ramp is not None and self._ramp.ceiling(now_s) < self._ceiling:
@@ -207,7 +207,7 @@ class AdaptiveLimit:
         return self._cause
 
     def next_growth_s(self, now_s: float) -> float | None:
-        """When the ceiling may grow with no further event, while it keeps calls back."""
+        """The moment at which the ceiling may grow with no event, while it keeps calls back; None: never."""
         if now_s < self._paused_until_s:
             return self._paused_until_s
         if self._ramp is not None and self._ramp.ceiling(now_s) < self._ceiling:
@@ -232,7 +232,7 @@ class AdaptiveLimit:
         self._paid = 0
 
     def _is_stray(self, now_s: float) -> bool:
-        """Whether a refusal is so rare that it says nothing; takes what paid for it."""
+        """True for a refusal so rare that it says nothing; takes what paid for it."""
         if self._is_assumed:
             return False
         if self._paid:

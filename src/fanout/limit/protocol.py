@@ -48,7 +48,7 @@ class Limit(Protocol):
         """The most that may ever be in flight has changed."""
 
     def cause(self, now_s: float) -> Cause:
-        """What sets the ceiling now."""
+        """The cause that sets the ceiling now."""
 
     def next_growth_s(self, now_s: float) -> float | None:
-        """When the ceiling may grow with no further event, while it keeps calls back."""
+        """The moment at which the ceiling may grow with no event, while it keeps calls back; None: never."""

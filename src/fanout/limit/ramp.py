@@ -29,7 +29,7 @@ class Scaling(Protocol):
         """More than ``peak`` are in flight, or ``peak_until_s`` has come."""
 
     def next_growth_s(self, now_s: float) -> float:
-        """When the ceiling is one higher."""
+        """The moment at which the ceiling is one higher, in seconds; None: never."""
 
 
 class ManagedRamp:
@@ -65,7 +65,7 @@ class ManagedRamp:
         self.peak = max(self.peak, in_flight)
 
     def next_growth_s(self, now_s: float) -> float:
-        """When the ceiling may be higher."""
+        """The moment at which the ceiling may be higher, in seconds; None: never."""
         return now_s + WARM_FOR_S if self.peak_until_s == float("-inf") else self.peak_until_s
 
     def _turn(self, now_s: float) -> None:
@@ -122,7 +122,7 @@ class Ramp:
             self._tokens -= new  # may be below zero for a moment; growth waits until it is paid back
 
     def next_growth_s(self, now_s: float) -> float:
-        """When the ceiling is one higher."""
+        """The moment at which the ceiling is one higher, in seconds; None: never."""
         self._refill(now_s)
         if self._tokens >= AT_ONCE:
             return now_s

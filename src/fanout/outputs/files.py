@@ -26,7 +26,7 @@ class OutputFiles:
         self._open: dict[int, IO[bytes]] = {}
 
     def open(self, seq: int) -> OnChunk:
-        """Where the chunks of one attempt go. Each is written in a thread before the next is read."""
+        """A writer for the chunks of one attempt. Each is written in a thread before the next is read."""
         self._remove(seq)
 
         async def write(chunk: bytes) -> None:

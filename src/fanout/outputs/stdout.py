@@ -53,12 +53,12 @@ class StdoutSink:
 
     @property
     def closed(self) -> bool:
-        """Whether the reader has gone away."""
+        """True once the reader has gone away."""
         return isinstance(self.failure, BrokenPipeError)
 
     @property
     def is_backed_up(self) -> bool:
-        """Whether the reader is so far behind that no new record should be pulled."""
+        """True while the reader is so far behind that no new record should be pulled."""
         return len(self._lines) + self._sent_bytes > BACKED_UP_BYTES or len(self._held) > BACKED_UP_HELD
 
     def write(self, outcomes: Sequence[Outcome]) -> None:

@@ -169,7 +169,7 @@ class AcceptedCalls:
         return self._database.execute(query, (seq,)).rowcount
 
     def _is_of_this_journal(self) -> bool:
-        """Whether the line that was read last stands where it stood."""
+        """True if the line that was read last stands where it stood."""
         kept = dict(self._rows("SELECT name, value FROM state WHERE name<>?", ""))
         offset, last_at = int(kept["offset"]), int(kept["last_at"])
         if not offset:

@@ -59,7 +59,7 @@ class SqsRefusal(SourceError):
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same request may work later."""
+        """True if the same request may work later."""
         return self.http_status >= 500 or self.http_status == 429 or self.code in _THROTTLES
 
 

@@ -122,7 +122,7 @@ class Collector:
             self._completing.pop(outcome.seq, None)
 
     def _is_awaited(self, queue: int, number: int, but: int) -> bool:
-        """Whether a message has outcomes that are not synced yet, as one of a batch may have."""
+        """True if a message has outcomes that are not synced yet, as one of a batch may have."""
         return any((queue, number) in waiting for seq, waiting in self._completing.items() if seq != but)
 
     def before_sync(self) -> None:
@@ -223,7 +223,7 @@ class Collector:
         hold.give_back(message.receipt_handle, after_s=delay_s)
 
     def _give_up_missing(self) -> None:
-        """What a success queue should have brought has not come in time."""
+        """End as unknown what a success queue should have brought in time."""
         if not self.carries_successes:
             return
         for call in self._calls.open_calls():

@@ -29,7 +29,7 @@ class EventConfig:
 
     @property
     def latest_s(self) -> float:
-        """How long after the call its result can come. The age bounds the waiting, not the tries."""
+        """The longest time from a call to its result. The age bounds the waiting, not the tries."""
         waits_s = sum(_RETRY_WAITS_S[: self.retries])
         return self.max_age_s + (self.retries + 1) * self.timeout_s + waits_s + _MARGIN_S
 
@@ -41,7 +41,7 @@ class EventConfig:
         return [f"{SCHEME}{arn}" for arn in found]
 
     def carries_successes(self, queue_arns: Iterable[str]) -> bool:
-        """Whether successes reach one of these queues: directly, or maybe through a topic or a bus."""
+        """True if successes reach one of these queues: directly, or maybe through a topic or a bus."""
         if self.on_success is None:
             return False
         return self.on_success in set(queue_arns) or ":sqs:" not in self.on_success

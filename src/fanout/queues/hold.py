@@ -87,12 +87,12 @@ class Hold:
         self.failure: FanoutError | None = None
 
     def __len__(self) -> int:
-        """How many messages are in hand."""
+        """The number of messages that are held."""
         return len(self._held)
 
     @property
     def failed(self) -> int:
-        """How many of them are kept for the end."""
+        """The number of them that are kept for the end."""
         return len(self._failed)
 
     def __contains__(self, seq: object) -> bool:
@@ -110,7 +110,7 @@ class Hold:
         self._wake.set()
 
     def is_mine(self, seq: int) -> bool:
-        """Whether the message is certainly hidden from others for a while yet."""
+        """True if the message is certainly hidden from others for a while yet."""
         held = self._held.get(seq)
         return held is not None and not held.is_lost and self._clock() < held.visible_s - 1.0
 
@@ -193,7 +193,7 @@ class Hold:
                 await anyio.sleep(_TICK_S)
 
     def _pause_s(self, now_s: float) -> float:
-        """How long there is nothing to do, if nothing is asked for meanwhile."""
+        """The seconds for which there is nothing to do, if nothing is asked for meanwhile."""
         if self._deletes or self._releases:
             return 0.0
         return max(0.0, self._due[0][0] - now_s) if self._due else inf

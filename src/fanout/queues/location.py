@@ -28,7 +28,7 @@ class QueueLocation:
 
 
 def is_queue(location: object) -> bool:
-    """Whether a location is a queue's."""
+    """True for the location of a queue."""
     return isinstance(location, str) and location.startswith(SCHEME)
 
 

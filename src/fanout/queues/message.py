@@ -19,7 +19,7 @@ class Message(msgspec.Struct, rename="pascal"):
 
     @property
     def receive_count(self) -> int:
-        """How often SQS has handed it out, this time included; 1 where it is not known."""
+        """The number of times that SQS has handed it out, this one included; 1 where it is not known."""
         try:
             return int(self.attributes.get("ApproximateReceiveCount", "1"))
         except ValueError:

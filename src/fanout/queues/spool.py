@@ -62,7 +62,7 @@ class MessageSpool:
             opened.pop_all()
 
     def __len__(self) -> int:
-        """How many messages have a number: the next one gets this."""
+        """The number of messages that have a seq; the next one gets this."""
         return self._count
 
     def find(self, message_ids: Sequence[str]) -> dict[str, int]:
@@ -133,7 +133,7 @@ class MessageSpool:
 
 
 def count_messages(directory: Path) -> int:
-    """How many messages of a run have a number; 0 where there is no spool."""
+    """The number of messages of a run that have a seq; 0 without a spool."""
     try:
         return (directory / MESSAGES_FILE).stat().st_size // _ENTRY_BYTES
     except OSError:

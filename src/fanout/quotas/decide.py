@@ -66,7 +66,7 @@ class Quotas:
 
     @property
     def is_assumed(self) -> bool:
-        """Whether the budget is a guess: a limit on it starts low."""
+        """True if the budget is a guess: a limit on it starts low."""
         return self.cause == "assumed"
 
 
@@ -164,7 +164,7 @@ def decide(
 
 
 def _allow(replies: Replies, found: Found) -> tuple[int, Cause, str]:
-    """What ``auto`` takes for synchronous calls: the number, and why in a word and in a phrase."""
+    """The number that ``auto`` takes for synchronous calls, and why in a word and in a phrase."""
     if found.is_managed:
         if found.environments:
             most = found.environments * found.per_environment

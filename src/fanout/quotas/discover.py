@@ -150,7 +150,7 @@ async def _read(
 async def read_event_config(
     control: ControlApi, function: str, qualifier: str | None = None, timeout_s: float = 3.0
 ) -> Answer:
-    """What becomes of Event calls: retries, greatest age, destinations. ``{}`` where nothing is set."""
+    """The settings of Event calls: retries, greatest age, destinations. ``{}`` where nothing is set."""
     answer, code = await _get(
         control,
         "GetFunctionEventInvokeConfig",

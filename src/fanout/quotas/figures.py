@@ -20,7 +20,7 @@ class Figure(NamedTuple):
 
 
 def call_timeout(replies: Replies, found: Found, given_s: float | None) -> tuple[float, str]:
-    """How long one call can last, and why."""
+    """The longest time that one call can last, in seconds, and why."""
     if found.is_durable:
         # A synchronous call waits for the whole execution, which may outlast one invocation by far.
         execution_s = found.execution_timeout_s or LONGEST_CALL_S

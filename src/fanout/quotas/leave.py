@@ -43,7 +43,7 @@ class OwnUse:
 
 
 def leave_ceiling(account: int, leave: Leave, claimed: Claimed | None, own: OwnUse) -> int:
-    """What is left of the account for this run, at least 1.
+    """The calls at once that the account has left for this run, at least 1.
 
     What others use is the metric without this run's own share of the same minute: else the run would
     take itself for others, and fall minute by minute. Without a metric nobody else is assumed to be there.

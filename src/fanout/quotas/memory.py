@@ -49,7 +49,7 @@ class Recollections:
         self._kept.clear()
 
     async def recall(self, key: Hashable, ask: Callable[[], Awaitable[Replies]]) -> Replies:
-        """What was answered less than a minute ago, else what ``ask`` brings; asked once for all who wait."""
+        """Replies of less than a minute ago, else those that ``ask`` brings; asked once for all who wait."""
         kept = self._kept.get(key)
         if kept is not None and self.clock() - kept.asked_at_s < KEPT_S:
             return kept.replies

@@ -29,7 +29,7 @@ class Replies:
 
     @property
     def is_worth_keeping(self) -> bool:
-        """Whether asking again within a minute would bring nothing new: each API answered, or denied."""
+        """True if asking again within a minute would bring nothing new: each API answered, or denied."""
         if self.function_missing or self.refusal is not None or self.unreachable is not None:
             return False
         answers = (self.function, self.account, self.provisioned, self.scaling)
@@ -96,7 +96,7 @@ def read(replies: Replies) -> Found:
 
 
 def why(answer: Answer, otherwise: str) -> str:
-    """Why there is no figure."""
+    """The reason why there is no figure."""
     return answer if isinstance(answer, str) else otherwise
 
 

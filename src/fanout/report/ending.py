@@ -32,7 +32,7 @@ VALID_NOTE = "dry run: nothing was executed"
 
 
 def ending(report: RunTotals) -> str:
-    """Why a run did not go to its end, in words; "" when it did. Printable."""
+    """The reason why a run did not go to its end, in words; "" if it did. Printable."""
     text = _STATES.get(report.state, "")
     if not text:
         return ""

@@ -37,7 +37,7 @@ def badge(report: RunTotals) -> str:
 
 
 def facts(report: RunTotals) -> str:
-    """When, of what, by which version."""
+    """The facts of a run: its times, its input, the version that made it."""
     run = report.run
     given = run.get("input") or {}
     location = given.get("location") if isinstance(given, dict) else None
@@ -53,7 +53,7 @@ def facts(report: RunTotals) -> str:
 
 
 def notes(report: RunTotals) -> str:
-    """What must not be overlooked."""
+    """The notes that must not be overlooked."""
     said = []
     if why := ending(report):
         said.append(escape(f"{why[:1].upper()}{why[1:]}."))
@@ -201,7 +201,7 @@ def _slow_row(slow: Execution) -> str:
 
 
 def option_rows(report: RunTotals) -> str:
-    """What was asked, one row for each option that was given."""
+    """The options that were given, a row for each."""
     options = report.run.get("options")
     pairs = options.items() if isinstance(options, dict) else []
     return "".join(
@@ -212,5 +212,5 @@ def option_rows(report: RunTotals) -> str:
 
 
 def command_items(report: RunTotals) -> str:
-    """What to do next."""
+    """The commands to go on with."""
     return "".join(f"<li><code>{safe(command, 4000)}</code></li>" for command in report.next_commands)

@@ -16,7 +16,7 @@ class SentTwice(Exception):
 
 
 def read_run(run_dir: Path) -> dict[str, Any]:
-    """What ``run.json`` says. Raises JournalError, in one line, where there is no run."""
+    """The content of ``run.json``. Raises JournalError, in one line, where there is no run."""
     return RunDir.open(run_dir).state
 
 
@@ -55,7 +55,7 @@ class JournalTail:
 
     @property
     def position(self) -> int:
-        """Where the last whole line that was read ends, in bytes."""
+        """The end of the last whole line that was read, in bytes."""
         return self._blocks.position
 
     def read(self) -> Iterator[list[Outcome]]:

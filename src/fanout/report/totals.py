@@ -119,7 +119,7 @@ class RunTotals:
 
     @property
     def left(self) -> str | None:
-        """How many records an unfinished run has left, in words; None where that is not known, or none are.
+        """The records that an unfinished run has left, in words; None if that is unknown, or there are none.
 
         From ``records_total`` of run.json, else from the share of the input's bytes that were read.
         """
@@ -143,7 +143,7 @@ class RunTotals:
 
     @property
     def cost_basis(self) -> str:
-        """What the cost rests on, in words."""
+        """The figures that the cost rests on, in words."""
         if self.cost is None:
             return ""
         if self.halted_by == "cost":
@@ -157,14 +157,14 @@ class RunTotals:
 
     @property
     def resume_command(self) -> str | None:
-        """What goes on with the run; None while it runs, when it is over or left nothing on disk."""
+        """The command that goes on with the run; None while it runs, is over, or left nothing on disk."""
         if self.run_dir is None or self.state == "running" or (self.state == "finished" and not self.pending):
             return None
         return f"fanout resume {self._quoted_dir}"
 
     @property
     def next_commands(self) -> list[str]:
-        """What there is to do next, ready to be pasted into a shell."""
+        """The commands to go on with, ready to be pasted into a shell."""
         if self.run_dir is None:
             return []
         quoted = self._quoted_dir

@@ -17,12 +17,12 @@ class Stoppable(Protocol):
 
     @property
     def draining(self) -> str:
-        """What a first signal brings about, in words."""
+        """The effect of a first signal, in words."""
         ...
 
     @property
     def is_stopping(self) -> bool:
-        """Whether ``stop`` was called, by whomever."""
+        """True once ``stop`` was called, by whomever."""
         ...
 
     def stop(self, reason: str, message: str = "") -> None:

@@ -67,7 +67,7 @@ class Gauges:
             self._timeline.append(sample)
 
     def cause(self) -> str:
-        """What holds calls back now: the limit's cause, rate, consumer or source."""
+        """The cause that holds calls back now: the limit's, rate, consumer or source."""
         load = self._dispatcher.load()
         engine = self._dispatcher.engine
         if engine.is_paused and not engine.is_closing:

@@ -115,7 +115,7 @@ class Intake:
 
     @property
     def failure(self) -> BaseException | None:
-        """What ended the input before its end."""
+        """The error that ended the input before its end, if any did."""
         return self._failure or self._supply.failure
 
     def next(self, now_s: float) -> InputRecord | None:  # noqa: ARG002 - for those with a clock
@@ -215,12 +215,12 @@ class Intake:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the input itself has no more records, ``take`` or not."""
+        """True if the input itself has no more records, whatever ``take`` says."""
         return self._supply.has_ended and self.failure is None
 
     @property
     def records_total(self) -> int | None:
-        """How many records there are, where that is certain: the input has ended, or says its length."""
+        """The number of records, where it is certain: the input has ended, or says its length."""
         total = self._length
         if self._is_again:
             return None

@@ -25,7 +25,7 @@ class Ledger(Protocol):
 
     @property
     def is_backed_up(self) -> bool:
-        """Whether so many outcomes wait to be written that no new call should start."""
+        """True while so many outcomes wait to be written that no new call should start."""
         ...
 
     def mark(self, seq: int) -> None:
@@ -64,7 +64,7 @@ class PassingLedger:
 
     @property
     def is_backed_up(self) -> bool:
-        """Whether listeners are behind."""
+        """True while listeners are behind."""
         return len(self._waiting) > BACKED_UP or len(self._held) > BACKED_UP
 
     def write(self, outcomes: Sequence[Outcome]) -> None:

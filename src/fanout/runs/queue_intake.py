@@ -134,7 +134,7 @@ class QueueIntake:
 
     @property
     def failure(self) -> BaseException | None:
-        """Why no more can be received."""
+        """The error by which no more can be received."""
         return self._failure or self._hold.failure
 
     @property
@@ -144,17 +144,17 @@ class QueueIntake:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the queue counts as empty."""
+        """True once the queue counts as empty."""
         return self.has_ended and self.failure is None and not self._is_taken
 
     @property
     def _is_taken(self) -> bool:
-        """Whether as many messages have a number as were asked for."""
+        """True if as many messages have a seq as were asked for."""
         return self._take is not None and len(self._spool) >= self._take
 
     @property
     def records_total(self) -> int | None:
-        """How many records there are, once the queue counts as empty."""
+        """The number of records, once the queue counts as empty; None before."""
         return len(self._spool) if self._has_ended else None
 
     @property

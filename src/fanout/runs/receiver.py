@@ -49,7 +49,7 @@ class RunReceiver:
         self._stop = stop
 
     def cut(self) -> None:
-        """What is in flight stays without a line from now on, as records that may have run."""
+        """Leave what is in flight without a line from now on, as records that may have run."""
         self._is_cut = True
 
     def cap_calls(self, calls_left: Callable[[], int] | None) -> None:

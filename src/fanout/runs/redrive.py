@@ -51,7 +51,7 @@ class Rejected(Protocol):
 
 
 def is_fault(outcome: Rejected) -> bool:
-    """Whether a record can never be sent: what stands in its outcome is not what would be sent.
+    """True if a record can never be sent: what stands in its outcome is not what would be sent.
 
     Journals of version 0.1 do not say so, but their error types do.
     """

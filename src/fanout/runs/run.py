@@ -140,7 +140,7 @@ class Run:
 
     @property
     def is_cut(self) -> bool:
-        """Whether it was ended at once."""
+        """True if it was ended at once."""
         return self._is_cut
 
     def cut(self) -> None:
@@ -195,7 +195,7 @@ class Run:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether ``stop`` was called, by whomever."""
+        """True once ``stop`` was called, by whomever."""
         return self._stop is not None
 
     @property
@@ -231,12 +231,12 @@ class Run:
 
     @property
     def session_counts(self) -> tuple[int, int]:
-        """How many records have ended well in this session, and how many have not."""
+        """The numbers of records of this session that have ended well, and that have not."""
         done = self._of_session()
         return done.records - done.failed, done.failed
 
     def _of_session(self) -> Done:
-        """What is committed of this session."""
+        """The committed records and calls of this session."""
         stats, before = self.stats, self._before
         records = stats.done
         return Done(
@@ -344,7 +344,7 @@ class Run:
             raise _CutOff
 
     def _cap(self) -> Callable[[], int] | None:
-        """What says how many more calls may start; None without a spending cap."""
+        """A function that returns the number of calls that may yet start; None without a spending cap."""
         return None if self._rules.max_cost_usd is None else self._calls_left
 
     def _calls_left(self) -> int:
@@ -428,7 +428,7 @@ class Run:
             self.stop("enough", enough_said(enough))
 
     def _successes_left(self) -> int:
-        """How many more are wanted until there are enough."""
+        """The number of further successes until there are enough."""
         return (self._rules.enough or 0) - self._ended_well
 
     def _check_rules(self) -> None:
@@ -449,7 +449,7 @@ class Run:
         self.stop("pipe" if isinstance(error, BrokenPipeError) else "journal", str(error))
 
     def _note_failures(self, receiver: RunReceiver) -> None:
-        """Why the feed ended early, if nobody else has said so: a fatal refusal, or its input."""
+        """Keep why the feed ended early, if nobody else has said so: a fatal refusal, or its input."""
         feed = self._feed
         if feed is None:
             return
@@ -518,7 +518,7 @@ class Run:
         return self.stats.done - self.stats.failed
 
     def _pending(self) -> int:
-        """How many records of this session were handed out and have no outcome in the ledger."""
+        """The number of records of this session that were handed out and have no outcome in the ledger."""
         assert self._intake is not None
         return self._intake.handed_out - self._of_session().records
 

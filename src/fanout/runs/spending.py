@@ -51,12 +51,12 @@ class Spending:
 
     @property
     def usd(self) -> float | None:
-        """What was spent so far, where that is known."""
+        """The US dollars spent so far; None where that is not known."""
         return None if self._meter is None or self._meter.unpriced else self._meter.usd
 
     @property
     def call_usd(self) -> float:
-        """What one more call is likely to cost; before the first reply, the most that it can."""
+        """The likely cost of one more call, in US dollars; before the first reply, the highest possible."""
         meter = self._meter
         if meter is None:
             return 0.0

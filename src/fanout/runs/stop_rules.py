@@ -45,7 +45,7 @@ class StopRules:
 
     @property
     def is_needed(self) -> bool:
-        """Whether any threshold is set."""
+        """True if any threshold is set."""
         return (
             self.tolerated_failure_count is not None
             or self.tolerated_failure_percentage is not None
@@ -55,7 +55,7 @@ class StopRules:
         )
 
     def calls_left(self, *, spent_usd: float, in_flight: int, call_usd: float) -> int:
-        """How many more calls stay below the spending cap, with those in flight at ``call_usd`` each.
+        """The number of further calls below the spending cap, with those in flight at ``call_usd`` each.
 
         One call may always be out, so that a small cap cannot lock a run.
         """
@@ -73,7 +73,7 @@ class StopRules:
         return [said for each in self.thresholds if (said := each.broken_by(stats)) is not None]
 
     def stop_for(self, stats: Stats) -> tuple[str, str] | None:
-        """Whether what is known of the whole run stops it: enough succeeded, or a threshold that aborts."""
+        """A reason to stop in what the whole run did: enough succeeded, or a threshold; None: go on."""
         if self.enough is not None and stats.done - stats.failed >= self.enough:
             return "enough", enough_said(self.enough)
         if self.aborts_at_thresholds and (broken := self.broken_thresholds(stats)):
@@ -83,7 +83,7 @@ class StopRules:
     def broken_by(
         self, *, failed: int, finished: int, cost_usd: float | None, calls: int = CALLS_NOT_BEFORE
     ) -> tuple[str, str] | None:
-        """Which rule is broken (``threshold`` or ``cost``) and how, in words; None while all hold.
+        """The rule that is broken (``threshold`` or ``cost``) and how, in words; None while all hold.
 
         A share of failures counts from 100 outcomes on, as in "failed > share of finished", and from
         ten calls: one batch of 100 that fails says little.
@@ -101,5 +101,5 @@ class StopRules:
 
 
 def enough_said(enough: int) -> str:
-    """Why a run stops that has enough, in words."""
+    """The reason of a run that stops as it has enough, in words."""
     return f"{enough:,} records have succeeded"

@@ -24,7 +24,7 @@ class Threshold:
     bound: float
 
     def broken_by(self, stats: Stats) -> str | None:
-        """How it does not hold, in words; None while it holds, and before 100 calls."""
+        """The way in which it does not hold, in words; None while it holds, and before 100 calls."""
         if stats.latencies.count < CALLS_NOT_BEFORE:
             return None
         value = self._value(stats)

@@ -88,7 +88,7 @@ def tuning_of(changes: Mapping[str, Any]) -> Tuning:
 
 
 def in_words(in_force: Mapping[str, Any]) -> str:
-    """What is in force, for a person: without what is not set, and the pause only while there is one."""
+    """The values in force, for a person: only those that are set, and the pause while there is one."""
     words = [
         f"{name.replace('_', ' ')} {value:,.10g}"
         if isinstance(value, float)
@@ -166,7 +166,7 @@ class TuneRequest:
             raise JournalError(f"{path} cannot be written: {error.strerror}") from error
 
     def answer(self) -> Answer | None:
-        """What the run said to this very ask; None while it has not. Raises ConfigError if it refused."""
+        """The run's answer to this request; None while there is none. Raises ConfigError if it refused."""
         try:
             answer = msgspec.json.decode((self._directory / ANSWER_FILE).read_bytes(), type=Answer)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):

@@ -256,7 +256,7 @@ class Stats:
         return max(0, later - self.copies)
 
     def attempts_taken(self) -> dict[int, int]:
-        """How many records took 0, 1, 2 … attempts."""
+        """The numbers of records that took 0, 1, 2 … attempts."""
         taken = {_COMMON_ATTEMPTS: self.done - sum(self.attempts.values()), **self.attempts}
         return {attempts: taken[attempts] for attempts in sorted(taken) if taken[attempts]}
 
@@ -269,7 +269,7 @@ class Stats:
 
     @property
     def billed_gb_s(self) -> float:
-        """What REPORT lines say was billed; of ``billed_records`` records only."""
+        """The GB-seconds billed by REPORT lines; of ``billed_records`` records only."""
         return self.billed_mb_ms / 1024 / 1000
 
     def failures(self, most: int | None = None) -> list[FailureCluster]:
@@ -302,7 +302,7 @@ class Stats:
         workers: Sequence[WorkerPace] = (),
         more_workers: int = 0,
     ) -> Snapshot:
-        """How the run stands now. ``fraction`` (0 … 1) is of use where the total is not known."""
+        """The state of the run now. ``fraction`` (0 … 1) is of use where the total is not known."""
         done, elapsed_s = self.done, self.clock.at(now_s)
         self._pace.note(now_s, done)
         if total:

@@ -102,7 +102,7 @@ class FailureClusters:
 
 
 def top_frame(trace: Sequence[str]) -> str:
-    """Where the error was raised: Python's last frame, Node's first ``at``, else the first line."""
+    """The place where the error was raised: Python's last frame, Node's first ``at``, else the first line."""
     for line in reversed(trace):
         found = _PYTHON_FRAME.match(str(line))
         if found:

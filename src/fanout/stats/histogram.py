@@ -27,7 +27,7 @@ def bucket_ms(index: int) -> float:
 
 
 def lower_ms(index: int) -> float:
-    """Where a bucket begins."""
+    """The lower bound of a bucket, in milliseconds."""
     return exp((index - OFFSET) / SCALE)
 
 

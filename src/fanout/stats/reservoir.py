@@ -34,7 +34,7 @@ class Execution(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 def execution(outcome: Outcome) -> Execution:
-    """What is kept of an outcome; an outcome may hold megabytes, this never does."""
+    """The part of an outcome that is kept; an outcome may hold megabytes, this never does."""
     return Execution(
         seq=outcome.seq,
         key=None if outcome.key is None else outcome.key[:200],

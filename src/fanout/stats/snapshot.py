@@ -11,7 +11,7 @@ _STEP_S = 0.5
 
 
 class WorkerPace(msgspec.Struct, frozen=True, array_like=True):
-    """What one worker of a run has in flight, and how many calls it starts per second.
+    """One worker's calls in flight, and calls started per second.
 
     ``records`` have an outcome by it. Of one that was lost, ``lost_records`` may have run without one.
     """
@@ -75,7 +75,7 @@ class Pace:
 
     @property
     def is_known(self) -> bool:
-        """Whether there were two looks."""
+        """True once there were two looks."""
         return len(self._seen) > 1
 
     def per_s(self, window_s: float) -> float:

@@ -42,7 +42,7 @@ def told(story: Story, blocks: Iterable[Sequence[Outcome]]) -> Stats:
 
 
 def _end_s(outcome: Outcome) -> float:
-    """When an outcome finished, in Unix time; 0 where it has no times."""
+    """The Unix time at which an outcome finished; 0 where it has no times."""
     if outcome.started_at is None:
         return 0.0
     return unix_s(outcome.started_at) + (outcome.duration_ms or 0.0) / 1000
@@ -53,7 +53,7 @@ def _last_end_s(block: Sequence[Outcome]) -> float:
 
 
 def _first_after(block: Sequence[Outcome], begin: int, moment_s: float) -> int:
-    """Where the first outcome stands that finished after a moment, by halving."""
+    """The index of the first outcome that finished after a moment, by halving."""
     end = len(block)
     while begin < end:
         middle = (begin + end) // 2

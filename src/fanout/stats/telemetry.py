@@ -78,7 +78,7 @@ class Telemetry:
 
     @property
     def is_enabled(self) -> bool:
-        """Whether anything is recorded: OpenTelemetry is set up."""
+        """True if anything is recorded: OpenTelemetry is set up."""
         return self._instruments is not None or self._tracer is not None
 
     def on_outcome(self, outcome: Outcome, span: Span | None = None) -> None:

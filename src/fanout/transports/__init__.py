@@ -24,7 +24,7 @@ class Transport(Protocol):
         """
 
     def set_read_timeout(self, seconds: float) -> None:
-        """How long later calls may be silent before their reply counts as lost."""
+        """Another silence, in seconds, after which the reply of a later call counts as lost."""
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -109,7 +109,7 @@ class DirectTransport:
         return make_reply(status, reply_body, headers.get)
 
     def set_max_connections(self, connections: int) -> None:
-        """How many idle connections are kept from now on."""
+        """Another number of idle connections that are kept."""
         self._pool.max_idle = connections
 
     def set_read_timeout(self, seconds: float) -> None:

@@ -145,7 +145,7 @@ class SdkTransport:
             params["headers"]["X-Amzn-Trace-Id"] = trace_id
 
     def _fault(self, error: Exception) -> FanoutError:
-        """What a call that ended without a reply means. Whatever is not known to precede it: lost."""
+        """The error of a call that ended without a reply; lost, unless it surely was not sent."""
         import aiohttp
         from botocore import exceptions as boto
 

@@ -70,7 +70,7 @@ class SignedHttp:
 
 
 def region_hint(base_url: str, region: str) -> str:
-    """What to say when an endpoint that is built from the Region's name does not exist."""
+    """The advice for an endpoint that is built from the Region's name and does not exist."""
     host = urlsplit(base_url).hostname or ""
     return f"; is the Region {region!r} right?" if f".{region}." in f".{host}" else ""
 

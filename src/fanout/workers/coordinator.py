@@ -151,7 +151,7 @@ class Coordinator(IntakeDispatcher):
             self._note(text)
 
     def load(self) -> Load:
-        """What is in flight on all workers, and what holds calls back."""
+        """The calls in flight on all workers, and the cause that holds others back."""
         now_s = self.engine.clock()
         limit, members = self.budget.limit, self.members.values()
         lost = self.book.lost_permits(now_s)

@@ -68,12 +68,12 @@ class CrewFeed:
 
     @property
     def failure(self) -> BaseException | None:
-        """What ended the input, or the workers, before the end."""
+        """The error that ended the input, or the workers, before the end, if any did."""
         return self._failure or self._intake.failure
 
     @property
     def is_closed(self) -> bool:
-        """Whether no further record is handed out."""
+        """True once no further record is handed out."""
         return self.command != "go"
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class CrewFeed:
 
     @property
     def has_records(self) -> bool:
-        """Whether more can come."""
+        """True while more can come."""
         return not self.is_closed and (bool(self._again) or not self._intake.has_ended)
 
     def hand_over(self, member: Member, order: Order, now_s: float) -> None:

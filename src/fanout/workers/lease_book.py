@@ -112,7 +112,7 @@ class LeaseBook:
             holding.rate_demand_per_s = per_s * HEADROOM + (_LEAST_RECORDS if could_use else 0)
 
     def permits_of(self, name: str) -> int:
-        """What a worker's last lease allows."""
+        """The permits of a worker's last lease."""
         sent = self._workers[name].sent
         return 0 if sent is None else sent.permits
 
@@ -125,7 +125,7 @@ class LeaseBook:
         return sum(holding.rate_committed(now_s) for holding in self._workers.values())
 
     def lost_until_s(self) -> float | None:
-        """When the last share of a lost worker is free again."""
+        """The moment at which the last share of a lost worker is free again; None without one."""
         ends = [holding.ends_s + self.linger_s for holding in self._workers.values() if holding.is_lost]
         return max(ends, default=None)
 

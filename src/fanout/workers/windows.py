@@ -34,5 +34,5 @@ class Window:
         self.records = max(LEAST, round(started / elapsed_s * lasts_s), self.records // 2)
 
     def room(self, held: int, permits: int) -> int:
-        """How many more records a worker may have that holds so many unsent, and has so many permits."""
+        """The number of further records for a worker that holds so many unsent, and has so many permits."""
         return max(0, self.records - held) if permits else 0

@@ -81,7 +81,7 @@ class ConnectionPool:
 
     @property
     def forwarded_target(self) -> str:
-        """What precedes the path in a request line: a proxy forwards plain requests by the whole address."""
+        """The prefix of the path in a request line: a proxy forwards plain requests by the whole address."""
         is_forwarded = self._proxy is not None and self._endpoint.scheme == "http"
         return f"http://{self._endpoint.netloc}" if is_forwarded else ""
 

@@ -250,7 +250,7 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def has_news(self) -> bool:
-        """Whether bytes or an end wait on an idle connection, unread: either way it is of no use."""
+        """True if bytes or an end wait on an idle connection, unread: either way it is of no use."""
         descriptor = self._transport.get_extra_info("socket").fileno()
         if not hasattr(select, "poll"):  # Windows
             return bool(select.select([descriptor], [], [], 0)[0])

@@ -71,12 +71,12 @@ class TlsLayer:
 
     @property
     def is_resumed(self) -> bool:
-        """Whether the handshake went on from an earlier connection's session."""
+        """True if the handshake went on from an earlier connection's session."""
         return bool(self._tls.session_reused)
 
     @property
     def session(self) -> ssl.SSLSession | None:
-        """What shortens later handshakes with the same host; TLS 1.3 has it some time after the handshake."""
+        """The session that shortens later handshakes with this host; TLS 1.3 has it after the handshake."""
         return self._tls.session
 
     def _flush(self) -> None:
@@ -85,7 +85,7 @@ class TlsLayer:
 
 
 def in_words(error: ssl.SSLError) -> str:
-    """What went wrong, as OpenSSL calls it: ``WRONG_VERSION_NUMBER``."""
+    """The fault as OpenSSL calls it, such as ``WRONG_VERSION_NUMBER``."""
     return f"TLS failed: {getattr(error, 'reason', None) or error.args[-1]}"
 
 
