@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.payload import embed, encode, json_fault, unembed
+from fanout.payload import MAX_NESTING, embed, encode, is_too_deep, json_fault, unembed
 
 values = st.recursive(
     st.none()
@@ -123,3 +123,13 @@ def test_a_value_is_encoded_exactly_or_refused(value: object, wanted: bytes | No
         return
     with pytest.raises((TypeError, ValueError)):
         encode(value)
+
+
+@pytest.mark.parametrize("count", [0, 1, MAX_NESTING, MAX_NESTING + 1, 5 * MAX_NESTING])
+def test_nesting_is_looked_into_where_brackets_are_many(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Many brackets side by side are not deep; as many within each other are, on every Python."""
+    monkeypatch.setattr("fanout.payload._deepest", lambda: 2 * MAX_NESTING)
+    looked: list[bytes] = []
+    monkeypatch.setattr("fanout.payload._validate", looked.append)
+    assert not is_too_deep(b"[" + b"[]," * count + b" " * 5000)
+    assert bool(looked) == (count >= MAX_NESTING)
