@@ -24,6 +24,9 @@ def test_a_run_stops_when_enough_succeeded_and_goes_on_when_asked(inside: Inside
     more = inside.run("resume", "run", "--enough", "30", "--no-report")
     assert (more.code, inside.state()["halted_by"]) == (0, "enough")
     assert 30 <= len(inside.outcomes()) < 60
+    again = ("run", "steady", "in.jsonl", "--enough", "10", "--out", "run", "--resume", "--no-report")
+    before = len(inside.outcomes())
+    assert (inside.run(*again).code, len(inside.outcomes())) == (0, before)  # as many have succeeded already
     assert inside.run("resume", "run", "--all", "--no-report").code == 0
     assert sorted(outcome["seq"] for outcome in inside.outcomes()) == list(range(120))
 

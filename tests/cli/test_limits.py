@@ -116,3 +116,10 @@ def test_a_region_that_does_not_exist_is_asked_about() -> None:
     assert done.stdout == b""
     assert done.stderr.endswith(b"is the Region 'us-esat-1' right?\n")
     assert done.stderr.count(b"\n") == 1
+
+
+def test_a_name_that_no_function_has_is_refused(emulator: EmulatorProcess) -> None:
+    """Exit 2 and one line, as a run of it: no figures of the account."""
+    done = limits(emulator, "bad name")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "function is 'bad name'" in done.stderr

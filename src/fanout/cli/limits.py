@@ -11,6 +11,7 @@ import click
 from fanout.cli.aws_options import aws_options
 from fanout.config import Concurrency, Leave, parse_concurrency, parse_leave
 from fanout.errors import FatalRefusal
+from fanout.invoke_request import build_template
 from fanout.quotas import Answer, Figure, Quotas, discover, read_event_config
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def command(
     An API that the caller may not use leads to a stated assumption. Exit 4 when the function does
     not exist or the credentials are refused.
     """
+    build_template(function=function, qualifier=qualifier)  # refuses what no run would take
     asked = parse_concurrency(concurrency)
     left = None if leave is None else parse_leave(leave)
     try:

@@ -62,8 +62,9 @@ async def resume(path: Path, changes: Changes, audience: Audience, *, payloads: 
         stack.enter_context(run_dir.lock())
         state = run_dir.state
         if state.get("state") == "finished" and not _takes_more(state, changes):
+            options = changed_options(state, changes)
             audience.say(f"{path} is finished: there is nothing to resume")
-            report, options = RunReport.from_run_dir(path), changed_options(state, changes)
+            report = RunReport.from_run_dir(path)
             await upload_if_due(report, options, audience, run_dir)
             return report
         if state.get("halted_by") == "enough" and "enough" not in changes.given:

@@ -295,6 +295,7 @@ class Run:
     async def _drive(self, dispatcher: IntakeDispatcher, intake: RunIntake) -> None:
         self._ledger = ledger = await self._open_ledger(self._on_commit, self._on_ledger_failure)
         self._ended_well = self._succeeded  # of earlier sessions
+        self._stop_if_enough()  # they may have been enough
         self._receiver = receiver = RunReceiver(
             ledger,
             self._outputs,
@@ -423,6 +424,9 @@ class Run:
             outcomes = outcomes.special()
         for outcome in outcomes:
             self._ended_well += outcome.status in OK_STATUSES
+        self._stop_if_enough()
+
+    def _stop_if_enough(self) -> None:
         enough = self._rules.enough
         if enough is not None and self._ended_well >= enough and self._stop is None:
             self.stop("enough", enough_said(enough))
