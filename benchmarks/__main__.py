@@ -16,6 +16,7 @@ NAMES = (
     "throughput",
     "batches",
     "littles_law",
+    "many_permits",
     "memory",
     "inputs",
     "journals",

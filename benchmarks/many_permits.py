@@ -39,7 +39,7 @@ def main() -> None:
         print(json.dumps(uvloop.run(_case(int(concurrency), url, float(seconds)))))
         return
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    wanted = (50,) if chosen.tiny else WIDTHS[:2] if chosen.quick else WIDTHS
+    wanted = (50,) if chosen.tiny else WIDTHS[:1] if chosen.quick else WIDTHS
     widths = [width for width in wanted if width + _SPARE_FILES <= files]
     rounds = min(chosen.rounds, 1 if chosen.quick else 3)
     cases = []

@@ -18,7 +18,17 @@ ROOT = Path(__file__).parent.parent.parent
 
 # What they measure at length is slow even at its smallest.
 _SLOW = frozenset(
-    {"batches", "inputs", "journals", "littles_law", "memory", "overhead", "startup", "throughput"}
+    {
+        "batches",
+        "inputs",
+        "journals",
+        "littles_law",
+        "many_permits",
+        "memory",
+        "overhead",
+        "startup",
+        "throughput",
+    }
 )
 
 
