@@ -74,6 +74,17 @@ def test_within_a_class_feeds_keep_their_order() -> None:
         turns.popleft()
 
 
+async def test_a_priority_that_is_no_number_is_refused() -> None:
+    """The caller alone hears of it: a class that cannot be compared would end the turns of all."""
+    async with Dispatcher("f", transport=Echo(), concurrency=1, rate=1000, timeout=1) as dispatcher:
+        for priority in ("high", None, 1.5):
+            with pytest.raises(ConfigError, match="priority is"):
+                await dispatcher.invoke(1, priority=priority)  # type: ignore[arg-type]
+            with pytest.raises(ConfigError, match="priority is"):
+                [outcome async for outcome in dispatcher.map([1], priority=priority)]  # type: ignore[arg-type]
+        assert (await dispatcher.invoke(2, priority=3)).ok
+
+
 async def test_urgent_calls_go_first_under_a_full_budget() -> None:
     """A background map and urgent calls share one permit."""
     echo = Echo(holds=True)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from fanout.dispatcher.record import InputRecord
-from fanout.errors import FatalRefusal, OutageError
+from fanout.errors import ConfigError, FatalRefusal, OutageError
 from fanout.model import AttemptEnd, Classification, ErrorDetail, InvokeTemplate, OnChunk, Outcome, Reply
 from fanout.stats import CallTrace
 
@@ -44,6 +44,8 @@ class Feed:
         trace: CallTrace | None = None,
         deadline_s: float | None = None,
     ) -> None:
+        if not isinstance(priority, int):  # it would end the turns of all others too
+            raise ConfigError(f"priority is {priority!r}: give a whole number")
         self.priority = priority
         self.waits_out_outages = waits_out_outages
         self.trace = trace
