@@ -259,13 +259,19 @@ class QueueIntake:
         if self._left is not None:
             return self._left
         await self.aclose()
-        with anyio.move_on_after(_LAST_RECEIVES_S, shield=True):
-            while self._under_way:  # noqa: ASYNC110 - whichever of several ends last
-                await anyio.sleep(0.02)
+        await self._last_receives()
         self.release(seq for seq, _ in self._waiting)
         self._left = left = self._hold.failed
         await self._hold.finish(_FINISH_WITHIN_S)
+        if left and self._under_way:  # receives that still wait take what was just given back
+            await self._last_receives()
+            await self._hold.finish(_FINISH_WITHIN_S)
         return left
+
+    async def _last_receives(self) -> None:
+        with anyio.move_on_after(_LAST_RECEIVES_S, shield=True):
+            while self._under_way:  # noqa: ASYNC110 - whichever of several ends last
+                await anyio.sleep(0.02)
 
     def _start_receives(self, tasks: anyio.abc.TaskGroup) -> None:
         if self._is_taken and not self._unsettled:
