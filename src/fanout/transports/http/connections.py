@@ -29,6 +29,8 @@ _SECOND_FAMILY_AFTER_S = 0.25  # RFC 8305
 # another's session; so they begin by the sixteen, when those before are done, or 5 ms old on a long way.
 _OPENINGS = 16
 _OPENING_S = 0.005
+# Unless the last took far longer than the quickest did: then the endpoint is behind, and not far away.
+_BEHIND_TIMES, _BEHIND_S = 4, 0.02
 _OPENINGS_MOST = 512  # under way at once: more would wait for the CPU till they time out
 _LOOK_BEFORE_USE_S = 0.1
 _LEAST_WATCH_S = 0.02
@@ -68,6 +70,7 @@ class ConnectionPool:
         self._idle: list[Connection] = []  # by when they were last used, the latest at the end
         self._all: set[Connection] = set()
         self._openings = asyncio.Semaphore(_OPENINGS)
+        self._quickest_opening_s = self._last_opening_s = float("inf")
         self._openings_under_way = asyncio.Semaphore(_OPENINGS_MOST)
         self._resolving = asyncio.Lock()
         self._addresses: list[Any] = []
@@ -184,15 +187,25 @@ class ConnectionPool:
         async with self._openings_under_way:
             await self._openings.acquire()
             place = _Place(self._openings)
-            timer = self._loop.call_later(_OPENING_S, place.give_back)
+            is_behind = self._last_opening_s > _BEHIND_TIMES * self._quickest_opening_s + _BEHIND_S
+            timer = None if is_behind else self._loop.call_later(_OPENING_S, place.give_back)
+            began_s = self._loop.time()
             try:
                 async with asyncio.timeout(self._connect_timeout_s):
-                    return await self._open_now()
+                    connection = await self._open_now()
+                self._note_opening(self._loop.time() - began_s)
+                return connection
             except TimeoutError as error:
+                self._note_opening(self._loop.time() - began_s)
                 raise ConnectFailed(f"no connection to {self._where}: the connecting timed out") from error
             finally:
-                timer.cancel()
+                if timer is not None:
+                    timer.cancel()
                 place.give_back()
+
+    def _note_opening(self, took_s: float) -> None:
+        self._last_opening_s = took_s
+        self._quickest_opening_s = min(self._quickest_opening_s, took_s)
 
     async def _open_now(self) -> Connection:
         # A reply may have come while this call waited for its turn, and with it a connection that nobody
