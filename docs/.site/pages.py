@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = {"README.md": "index.md", "CHANGELOG.md": "CHANGELOG.md", "CONTRIBUTING.md": "CONTRIBUTING.md"}
 PAGES["SECURITY.md"] = "SECURITY.md"
 _LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
+_FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#{1,5} ", re.MULTILINE)
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
@@ -55,7 +57,8 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Mend the links of a page of docs/ that lead out of it."""
     if page.file.generated_by is not None:
         return markdown
-    return _moved(markdown, PurePosixPath("docs", page.file.src_uri), PurePosixPath(page.file.src_uri))
+    moved = _moved(markdown, PurePosixPath("docs", page.file.src_uri), PurePosixPath(page.file.src_uri))
+    return _with_one_title(moved)
 
 
 def _moved(text: str, source: PurePosixPath, page: PurePosixPath) -> str:
@@ -83,6 +86,15 @@ def _moved(text: str, source: PurePosixPath, page: PurePosixPath) -> str:
         return f"{match[1]}{'../' * (len(page.parts) - 1)}{where}{match[3]}"
 
     return _LINK.sub(mend, text)
+
+
+def _with_one_title(text: str) -> str:
+    """Lower all headings but the first where several are of the first level, so that the contents are listed."""
+    parts = _FENCE.split(text)  # prose and code by turns
+    if sum(len(_TITLE.findall(part)) for part in parts[::2]) < 2:
+        return text
+    parts[::2] = [_HEADING.sub(r"#\g<0>", part) for part in parts[::2]]
+    return "".join(parts).replace("#", "", 1)
 
 
 def _with_suffix(where: str) -> str:
