@@ -89,7 +89,7 @@ def _moved(text: str, source: PurePosixPath, page: PurePosixPath) -> str:
 
 
 def _with_one_title(text: str) -> str:
-    """Lower all headings but the first where several are of the first level, so that the contents are listed."""
+    """Lower all headings but the first where several are of the first level, so that contents are listed."""
     parts = _FENCE.split(text)  # prose and code by turns
     if sum(len(_TITLE.findall(part)) for part in parts[::2]) < 2:
         return text
