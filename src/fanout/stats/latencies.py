@@ -35,11 +35,11 @@ class Latencies:
         self.restore(list(_EMPTY), list(_EMPTY))
 
     def restore(self, closed: list[int], opened: list[int]) -> None:
-        """Go on with these counts: of all before the last look, and of those since."""
+        """Go on with these counts: of all before the last look, and of those since. All else is set before."""
         self._closed, self._open = closed, opened
         is_empty = not any(opened)
-        self._open_least_ms = float("inf") if is_empty else 0.0
-        self._open_most_ms = 0.0 if is_empty else float("inf")
+        self._open_least_ms = float("inf") if is_empty else self.least_ms
+        self._open_most_ms = 0.0 if is_empty else self.most_ms
 
     def add_many(self, latencies_ms: Iterable[float]) -> None:
         """Take several; the same as taking each, in less time."""
