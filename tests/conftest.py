@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 
@@ -20,6 +21,8 @@ settings.register_profile("quick", max_examples=34)
 
 def pytest_configure(config: pytest.Config) -> None:
     """Without the slow tests a third of the examples: ``make test-all`` has all of them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; commands inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "not slow" in config.getoption("markexpr") and config.getoption("--hypothesis-profile") is None:
         settings.load_profile("quick")
         example_counts.share = 3

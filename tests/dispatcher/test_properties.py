@@ -334,6 +334,13 @@ MIX: dict[str, Callable[[], Answer]] = {
         },
     ),
 )
+@hypothesis.example(  # a breaker that holds back the probe of an outage
+    mix=["throttled", "lost", "throttled", "not ready"],
+    is_random=True,
+    records=11,
+    latency_s=5.0,
+    options={"concurrency": 6, "seed": 4, "breaker": 4},
+)
 def test_an_endless_mix_of_refusals_ends_when_the_patience_does(
     mix: list[str], is_random: bool, records: int, latency_s: float, options: dict[str, Any]
 ) -> None:

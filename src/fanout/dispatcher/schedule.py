@@ -215,15 +215,17 @@ class Schedule:
                 at_s = self._breaker.probe_at_s  # None while a probe is out, whose end pumps
         if self._outage.is_on and self._pause:
             probe_at_s = self._outage.probe_at_s
-            if probe_at_s is not None and probe_at_s <= now_s:  # due, and waits for a permit
+            if self._breaker is not None and not self._breaker.admits(max(now_s, probe_at_s or now_s)):
+                probe_at_s = self._breaker.probe_at_s  # it holds the outage's probe back too
+            elif probe_at_s is not None and probe_at_s <= now_s:  # due, and waits for a permit
                 change_s = self._gate.next_change_s(now_s)
                 probe_at_s = None if change_s is None else max(change_s, now_s + _LEAST_WAIT_S)
             if probe_at_s is not None and (at_s is None or at_s <= now_s or probe_at_s < at_s):
                 at_s = probe_at_s
         if self._hedges is not None and not self._queue and (late_s := self._hedges.late_at_s()) is not None:
             if late_s <= now_s:  # it is late, and waits for a permit
-                late_s = self._gate.next_change_s(now_s) or late_s
-            if at_s is None or late_s < at_s:
+                late_s = self._gate.next_change_s(now_s)
+            if late_s is not None and (at_s is None or late_s < at_s):
                 at_s = late_s
         if at_s is None or at_s <= now_s:
             # Due already and still held back: by a permit or a token, whose coming back pumps.

@@ -35,7 +35,7 @@ class Latencies:
         self.restore(list(_EMPTY), list(_EMPTY))
 
     def restore(self, closed: list[int], opened: list[int]) -> None:
-        """Go on with these counts: of all before the last look, and of those since. All else is set before."""
+        """Go on with these counts, of all before the last look and of those since; the extremes are set."""
         self._closed, self._open = closed, opened
         is_empty = not any(opened)
         self._open_least_ms = float("inf") if is_empty else self.least_ms
