@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
@@ -142,6 +143,8 @@ def test_an_unknown_function_stops_the_run(shell: Shell) -> None:
     assert len(done.err.splitlines()) <= 2
     assert "nosuch" in done.err
     assert "not found" in done.err.lower() or "no such function" in done.err
+    again = shell.run("run", "nosuch", "in.jsonl", "--json", "-q")
+    assert (again.code, json.loads(again.out)["exit_code"]) == (4, 4)
 
 
 def test_a_function_switched_off_stops_the_run(shell: Shell) -> None:
