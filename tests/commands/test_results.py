@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fanout.commands.results import Completion
+from fanout.commands.results import OutcomeCompleter
 from fanout.config import Options
 from fanout.model import BatchPlace, ErrorDetail, Outcome
 from fanout.queues.results import CallResult
@@ -29,7 +29,7 @@ def complete(options: dict[str, Any], payload: Any, reply: Any = None, **members
     )
     for name, value in members.items():
         setattr(result, name, value)
-    return Completion(Options.of("f", options))(accepted(3), result)
+    return OutcomeCompleter(Options.of("f", options))(accepted(3), result)
 
 
 ITEMS = {"Items": [{"n": 0}, {"n": 1}, {"n": 2}]}

@@ -151,7 +151,7 @@ def test_a_worker_short_of_files_is_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Where its share of the budget is more than it can open."""
-    monkeypatch.setattr("fanout.workers.seams.most_connections", lambda: 16)
+    monkeypatch.setattr("fanout.workers.budgets.most_connections", lambda: 16)
     with caplog.at_level(logging.WARNING, logger="fanout"):
         fanout.run("f", range(20), out=None, **{**RUN, "concurrency": 30})
         assert "ulimit" not in caplog.text

@@ -14,7 +14,7 @@ from fanout.cli.run_options import given_options, run_options
 from fanout.cli.sections import SectionedCommand
 from fanout.commands.options import RunOptions
 from fanout.commands.request import Request
-from fanout.inputs.shown import shown_location
+from fanout.inputs.redaction import shown_location
 from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:

@@ -175,11 +175,11 @@ def _refusal_as_json(function: str) -> Iterator[None]:
 def _dry_run(request: Request, *, quiet: bool, as_json: bool) -> NoReturn:
     import json
 
+    from fanout.commands.dry_runner import perform_dry_run
     from fanout.commands.event_loop import run_blocking
-    from fanout.commands.rehearsal import rehearse
 
     audience = Audience(on_message=lambda text: click.echo(f"fanout: {text}", err=True))
-    report = run_blocking(lambda: rehearse(request, audience))
+    report = run_blocking(lambda: perform_dry_run(request, audience))
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     if not quiet:

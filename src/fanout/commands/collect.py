@@ -15,7 +15,7 @@ from fanout.commands.collect_executions import collect_executions
 from fanout.commands.collection import Collection, CollectionStop, journaled
 from fanout.commands.options import RunOptions, options_of
 from fanout.commands.result_sources import Sources, open_sources
-from fanout.commands.results import Completion
+from fanout.commands.results import OutcomeCompleter
 from fanout.commands.run_state import counts_of, write_page
 from fanout.errors import ConfigError
 from fanout.journal import OUTCOMES_FILE, Journal, RunDir, replay
@@ -72,7 +72,7 @@ async def collect_into(
         collector = Collector(
             sources.queues,
             calls,
-            complete=Completion(options.calls),
+            complete=OutcomeCompleter(options.calls),
             carries_successes=sources.carries_successes,
             allow_strangers=asked.allow_strangers,
             deadline_s=time.monotonic() + wait_s,

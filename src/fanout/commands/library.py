@@ -134,9 +134,9 @@ def dry_run(
     its end, and what an iterable raises.
     """
     request = _request(function, payloads, None, Given(**options, transport=transport))
-    from fanout.commands.rehearsal import rehearse
+    from fanout.commands.dry_runner import perform_dry_run
 
-    return run_blocking(lambda: rehearse(request, Audience()))
+    return run_blocking(lambda: perform_dry_run(request, Audience()))
 
 
 def _request(function: str, payloads: Any, out: Path | None, given: Given) -> Request:

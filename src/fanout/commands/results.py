@@ -30,7 +30,7 @@ class _Records(msgspec.Struct):
     records: list[_Message] = msgspec.field(name="Records")
 
 
-class Completion:
+class OutcomeCompleter:
     """Completes accepted outcomes; ``options`` say how a batch's reply is read."""
 
     def __init__(self, options: Options) -> None:

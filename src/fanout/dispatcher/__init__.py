@@ -16,8 +16,8 @@ from fanout.dispatcher.hooks import Hooks
 from fanout.dispatcher.intake import Intake, PayloadIntake
 from fanout.dispatcher.intake_dispatcher import IntakeDispatcher
 from fanout.dispatcher.load import Load, WorkerLoad
-from fanout.dispatcher.located import check_locations, open_locations
-from fanout.dispatcher.mapping import Mapping, MapReceiver, Outcomes
+from fanout.dispatcher.location_intake import check_locations, open_locations
+from fanout.dispatcher.mapping import MapReceiver, MapSession, Outcomes
 from fanout.dispatcher.record import InputRecord, record_of
 from fanout.dispatcher.requests import Requests
 from fanout.dispatcher.streaming import ReplyStream, StreamFeed
@@ -201,13 +201,13 @@ class Dispatcher(IntakeDispatcher):
                 return PayloadIntake(AsyncSupply(aiter(payloads)))
             return PayloadIntake(SyncSupply(iter(cast("Iterable[Any]", payloads))))
 
-        def start() -> Mapping:
+        def start() -> MapSession:
             engine = self._open_engine()
             intake = open_intake()
             receiver = MapReceiver(engine, intake, is_ordered=ordered)
             feed = self.start_feed(intake, receiver, priority=priority, deadline_s=self._deadline_s())
             feed.expire_at_deadline(engine.loop)
-            return Mapping(feed, receiver)
+            return MapSession(feed, receiver)
 
         return Outcomes(start)
 

@@ -15,7 +15,7 @@ import anyio
 from fanout.aws import LOCAL_KEYS, AwsSession
 from fanout.config import Concurrency, Options, parse_concurrency, parse_leave
 from fanout.dispatcher.events import EventLog
-from fanout.dispatcher.left_free import LeftFree
+from fanout.dispatcher.leave_watch import LeaveWatch
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.limit import AdaptiveLimit, ManagedRamp, Ramp, Scaling
 from fanout.pacer import Pacer
@@ -58,7 +58,7 @@ class Budget:
         self._http: SignedHttp | None = None
         self._control: ControlClient | None = None
         self._memory: Memory | None = None
-        self._left_free: LeftFree | None = None
+        self._leave_watch: LeaveWatch | None = None
         self._is_rereading = False
         self._stack = AsyncExitStack()
         self.quotas: Quotas
@@ -114,7 +114,7 @@ class Budget:
                 source=quotas.budget_source,
             )
             if options.leave is not None:
-                self._left_free = LeftFree(
+                self._leave_watch = LeaveWatch(
                     parse_leave(options.leave),
                     quotas,
                     invocation_type=options.invocation_type,
@@ -207,10 +207,10 @@ class Budget:
             engine.pump()
 
         async with anyio.create_task_group() as group:
-            if self._left_free is not None and self._left is not None:
+            if self._leave_watch is not None and self._left is not None:
                 assert self._session is not None
                 keep = partial(
-                    self._left_free.keep,
+                    self._leave_watch.keep,
                     self._session,
                     own_calls=lambda: self.own_calls(engine),
                     account=lambda: self.quotas.account,
@@ -285,7 +285,7 @@ class Budget:
     @property
     def _left(self) -> int | None:
         """The calls at once that are left of the account; None where nothing is to be left."""
-        return None if self._left_free is None else self._left_free.ceiling
+        return None if self._leave_watch is None else self._leave_watch.ceiling
 
     def own_calls(self, engine: Engine) -> int:
         """Calls of this client that run, or may run on."""

@@ -99,7 +99,7 @@ class MapReceiver:
                 waiter.set_result(None)
 
 
-class Mapping:
+class MapSession:
     """One ``Dispatcher.map`` under way: the feed, and the consumer's side of it."""
 
     def __init__(self, feed: RecordFeed, receiver: MapReceiver) -> None:
@@ -131,9 +131,9 @@ class Outcomes(AsyncIterator[Outcome]):
     payload iterator is raised as it was, and FatalRefusal when every record would be refused.
     """
 
-    def __init__(self, start: Callable[[], Mapping]) -> None:
+    def __init__(self, start: Callable[[], MapSession]) -> None:
         self._start = start
-        self._mapping: Mapping | None = None
+        self._mapping: MapSession | None = None
         self._is_over = False
 
     def __aiter__(self) -> Outcomes:

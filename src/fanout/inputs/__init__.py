@@ -9,10 +9,10 @@ from fanout.inputs.locations import Input, is_list, is_pattern, is_url, location
 from fanout.inputs.opener import open_source, open_spool
 from fanout.inputs.options import FORMATS, RULES, InputOptions
 from fanout.inputs.places import PLACES_FILE, PlacedSource, Places
+from fanout.inputs.redaction import shown_location
 from fanout.inputs.repeat import RepeatSource
 from fanout.inputs.s3 import Clients
 from fanout.inputs.selector import SelectionFailed, Selector
-from fanout.inputs.shown import shown_location
 from fanout.inputs.source import MAX_RECORD_BYTES, Item, Jump, Place, Source
 
 __all__ = [

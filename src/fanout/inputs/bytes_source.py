@@ -13,7 +13,7 @@ from fanout.inputs.manifest_rows import BatchManifestRows, InventoryRows
 from fanout.inputs.options import InputOptions
 from fanout.inputs.read_ahead import ReadAhead
 from fanout.inputs.readers import ByteReader, EntryReader
-from fanout.inputs.shown import shown_location
+from fanout.inputs.redaction import shown_location
 from fanout.inputs.source import MAX_RECORD_BYTES, Item, Place
 
 OnNotice = Callable[[str], None]

@@ -13,7 +13,7 @@ from fanout.aws.s3_faults import is_s3, split_location
 from fanout.errors import ConfigError, SourceError
 from fanout.inputs.compression import SUFFIXES
 from fanout.inputs.options import InputOptions
-from fanout.inputs.shown import shown_location
+from fanout.inputs.redaction import shown_location
 from fanout.payload import json_fault
 
 _BY_SUFFIX = {

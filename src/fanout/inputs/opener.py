@@ -23,8 +23,8 @@ from fanout.inputs.many import ManySource
 from fanout.inputs.options import InputOptions
 from fanout.inputs.parquet import ParquetSource
 from fanout.inputs.readers import ByteReader, CutReader, FileReader, SpooledReader, TextReader, end_mark
+from fanout.inputs.redaction import shown_location
 from fanout.inputs.s3 import S3, Clients, ObjectReader, ObjectStream
-from fanout.inputs.shown import shown_location
 from fanout.inputs.source import MAX_RECORD_BYTES, Place, Source, WrappedSource
 
 OnDialect = Callable[[Dialect], None]

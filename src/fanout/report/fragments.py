@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 
 from fanout.charts.markup import figure, safe, tile
-from fanout.inputs.shown import shown_location
+from fanout.inputs.redaction import shown_location
 from fanout.model import OK_STATUSES
 from fanout.quantities import dollars, milliseconds, number, percent, seconds
 from fanout.report.ending import ACCEPTED_NOTE, VALID_NOTE, ending

@@ -22,6 +22,7 @@ from fanout.dispatcher.feed import RunFeed
 from fanout.errors import WorkersLost
 from fanout.version import version
 from fanout.workers.adaptation import adapt
+from fanout.workers.budgets import CoordinatorBudget
 from fanout.workers.crew import Crew
 from fanout.workers.crew_feed import CrewFeed
 from fanout.workers.exchange import exchange
@@ -29,7 +30,6 @@ from fanout.workers.lease_book import LeaseBook
 from fanout.workers.member import Member
 from fanout.workers.messages import Order, Report, Settings
 from fanout.workers.roster import Roster
-from fanout.workers.seams import CoordinatorBudget
 
 _log = logging.getLogger("fanout")
 

@@ -22,8 +22,10 @@ from fanout.dispatcher.budget import Budget
 from fanout.errors import FanoutError
 from fanout.transports import Transport
 from fanout.version import version
+from fanout.workers.budgets import LeasedBudget
+from fanout.workers.handed_intake import HandedIntake
+from fanout.workers.line_receiver import LineReceiver
 from fanout.workers.messages import Greeting, Order, Report, Settings, unpacked, unpacked_lines
-from fanout.workers.seams import HandedIntake, LeasedBudget, LineReceiver
 
 _ALONE_S = 30.0  # without an order for so long, the coordinator is gone
 

@@ -31,7 +31,7 @@ _TURN = 1024  # records between two turns of the event loop, so that Ctrl-C is h
 _FAULTS_SHOWN = 5
 
 
-async def rehearse(request: Request, audience: Audience) -> DryRunReport:
+async def perform_dry_run(request: Request, audience: Audience) -> DryRunReport:
     """Read, select, check and count. Raises ConfigError as a run would, and SourceError for a bad input."""
     for location in request.locations:
         if is_queue(location):

@@ -15,7 +15,7 @@ from fanout.quotas import Quotas
 from fanout.quotas.leave import READ_S, Claimed, OwnUse, leave_ceiling
 
 
-class LeftFree:
+class LeaveWatch:
     """``ceiling`` is how many calls at once are left for this dispatcher; None where ``leave`` cannot hold.
 
     Before the first call others are not known: nothing but what is to be left is kept free.

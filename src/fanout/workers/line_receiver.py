@@ -1,0 +1,67 @@
+"""The receiver of a worker's engine: lines for the next report, in place of a journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fanout.dispatcher import Call, InputRecord
+from fanout.journal import BlockMaker, PackedBlock
+from fanout.model import ErrorDetail, OnChunk, Outcome
+
+BACKED_UP_BYTES = 4 * 1024 * 1024  # of lines that the coordinator has not acknowledged
+
+
+class LineReceiver:
+    """Gathers outcomes as lines of the journal, in blocks that are kept until they are acknowledged."""
+
+    is_abandoned = False
+
+    def __init__(self) -> None:
+        self.failure: str | None = None
+        self.not_sent: list[int] = []
+        self.refused: list[int] = []
+        self.first_block = 0
+        self.blocks: list[PackedBlock] = []
+        self._maker = BlockMaker()
+        self._kept_bytes = 0
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._maker.lines) + self._kept_bytes < BACKED_UP_BYTES
+
+    def acknowledge(self, blocks: int) -> None:
+        """So many blocks, from the first of the run on, have arrived."""
+        while self.blocks and self.first_block < blocks:
+            self._kept_bytes -= len(self.blocks.pop(0).lines)
+            self.first_block += 1
+
+    def cut_block(self) -> None:
+        """Make what has gathered a block."""
+        if self._maker.lines:
+            self._kept_bytes += len(self._maker.lines)
+            self.blocks.append(self._maker.cut())
+
+    # --- as the feed's receiver ----------------------------------------------------------------
+
+    def admit(self, record: InputRecord) -> bool:  # noqa: ARG002 - Receiver's
+        """The coordinator has kept already that it may be sent."""
+        return True
+
+    def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
+        error, fatal = outcomes[0].error, call.feed.fatal
+        if error is not None and fatal is not None and error.type == fatal.code:
+            self.refused.extend(outcome.seq for outcome in outcomes)
+        for outcome in outcomes:
+            self._maker.add(outcome)
+
+    def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:  # noqa: ARG002
+        self.not_sent.extend(record.seq for record in call.records)
+
+    def end(self) -> None:
+        """The coordinator knows from the reports."""
+
+    def break_off(self, error: BaseException) -> None:
+        self.failure = self.failure or f"{type(error).__name__}: {error}"
+
+    def chunk_writer(self, call: Call) -> OnChunk | None:  # noqa: ARG002 - Receiver's
+        return None
