@@ -50,16 +50,18 @@ $(STAMP): $(RUN_STAMP)
 demo: $(RUN_STAMP)
 	@$(BIN)/python examples/demo.py
 
-# Those of tests/docs, which hold the pages to the code, are part of check.
+# What holds the pages and the public types to the code is part of check.
+CHECKED := tests/docs tests/test_typing.py
+
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile --ignore=tests/docs
+	$(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile $(CHECKED:%=--ignore=%)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not slow" -n auto tests/docs
+	$(BIN)/python -m pytest -q -m "not slow" -n auto $(CHECKED)
 
 # The whole suite, slow tests too, on every Python from 3.11 to 3.14 that this machine has.
 test-all:

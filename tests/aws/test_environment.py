@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from fanout.aws.environment import PlainSettings, plain_settings
 from fanout.errors import FanoutError
 from fanout.transports.endpoint import resolve_endpoint
 from tests.example_counts import examples
-from tests.service_models import share_service_models
 
 REGIONS = ["us-east-1", "eu-west-3", "us-gov-west-1", "cn-north-1", "us-iso-east-1", "eusc-de-east-1",
            "aws-global", "fips-us-east-1", "us-east-1-fips", "nowhere", "us-esat-1"]  # fmt: skip
@@ -65,13 +64,6 @@ members = st.fixed_dictionaries(
 files = st.none() | st.dictionaries(
     st.sampled_from(["default", "profile default", "profile other", "other", "DEFAULT"]), members, max_size=2
 )
-
-
-@pytest.fixture(autouse=True)
-def _fast_models() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        share_service_models(patch)
-        yield
 
 
 def written(path: Path, sections: Mapping[str, Mapping[str, str]] | None) -> None:

@@ -28,7 +28,7 @@ def raising(signum: signal.Signals, count: int, then: Callable[..., Any]) -> Cal
 
     def call(*args: Any, **named: Any) -> Any:
         for _ in range(count):
-            os.kill(os.getpid(), signum)
+            signal.raise_signal(signum)  # to this thread; os.kill lets the kernel choose one
         return then(*args, **named)
 
     return call

@@ -27,6 +27,7 @@ def aws(emulator: EmulatorProcess, *arguments: str) -> subprocess.CompletedProce
     return subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(AWS is None, reason="the AWS CLI is not installed")
 def test_the_aws_cli(emulator: EmulatorProcess, tmp_path: Path) -> None:
     """`aws lambda invoke`, get-function and an error, unchanged but for --endpoint-url."""
