@@ -56,6 +56,7 @@ def test_the_command_prints_its_summary_too(inside: Any, monkeypatch: pytest.Mon
     assert ended.code == 0, ended
     assert "fast: 5 records" in ended.err
     assert "no calls are out" in ended.err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 async def test_one_between_two_works_is_the_next_ones() -> None:

@@ -115,8 +115,12 @@ def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]
     def say(text: str) -> None:
         click.echo(text, err=True)
 
-    audience = Audience(on_message=say, attach=Signals(say).attach)
-    made, report = run_blocking(lambda: plan(request, canary, what_ifs, audience))
+    signals = Signals(say)
+    audience = Audience(on_message=say, attach=signals.attach)
+    try:
+        made, report = run_blocking(lambda: plan(request, canary, what_ifs, audience))
+    finally:
+        signals.close()
     if report.state == "interrupted" and report.exit_code >= exit_codes.SIGHUP:
         sys.exit(report.exit_code)
     return made

@@ -32,12 +32,13 @@ def watch(
     ``dashboard``: the port of a live page beside it, named ``title``.
     """
     progress = Progress(stderr=sys.stderr, is_terminal=sys.stderr.isatty(), quiet=quiet)
+    signals = Signals(progress.message)
     audience = Audience(
         on_snapshot=None if quiet else progress.update,
         snapshot_every_s=progress.interval_s,
         on_message=progress.message,
         on_note=None if quiet else progress.message,
-        attach=Signals(progress.message).attach,
+        attach=signals.attach,
     )
     try:
         if dashboard is None:
@@ -47,6 +48,7 @@ def watch(
 
             report = run_blocking(lambda: with_live_page(begin, audience, port=dashboard, title=title))
     finally:
+        signals.close()
         progress.close()
     show(report, quiet=quiet, as_json=as_json, width=width)
     sys.exit(report.exit_code)

@@ -104,16 +104,20 @@ def on_signals(heed: Callable[[str], None]) -> Callable[[], None]:
 
     def detach() -> None:
         for number, handler in before.items():
-            with suppress(RuntimeError, ValueError):
+            with suppress(RuntimeError, ValueError):  # a closed loop of uvloop leaves its handler
                 loop.remove_signal_handler(number)
-                signal.signal(number, handler)
+            is_over = loop.is_closed() and _is_of_runner(handler)
+            with suppress(ValueError):
+                signal.signal(number, signal.default_int_handler if is_over else handler)
 
     return detach
 
 
 def _is_free(handler: Any) -> bool:
     """True if nobody but Python, asyncio or this module has asked for the signal."""
-    if handler in (signal.SIG_DFL, signal.default_int_handler):
-        return True
+    return handler in (signal.SIG_DFL, signal.default_int_handler) or _is_of_runner(handler)
+
+
+def _is_of_runner(handler: Any) -> bool:
     function = getattr(handler, "func", handler)
     return getattr(function, "__module__", None) == "asyncio.runners"
