@@ -53,13 +53,11 @@ def changed_options(state: Mapping[str, Any], changes: Changes) -> RunOptions:
     before: Mapping[str, object] = kept
     for name, value in given.items():
         if name in KEPT_ON_RESUME and before.get(name) != value:
-            raise ConfigError(
-                f"{name} cannot be changed now, as it changes what is sent: it is {before.get(name)!r}"
-            )
+            held = "not set" if before.get(name) is None else repr(before[name])
+            raise ConfigError(f"{name} cannot be changed now, as it changes what is sent: it is {held}")
     if "batch" in given and is_batched(cast(Given, {**kept, **given})) != is_batched(kept):
-        raise ConfigError(
-            f"batch cannot be changed now, as it changes what is sent: it is {kept.get('batch')!r}"
-        )
+        held = f"it is {kept['batch']}: give 2 or more" if is_batched(kept) else "the run has none"
+        raise ConfigError(f"batch cannot be changed now, as it changes what is sent: {held}")
     # Nothing that changes what is sent comes from elsewhere, as the run has begun without it.
     fallback = {
         name: value
