@@ -61,7 +61,7 @@ def test_every_file_of_the_package_is_in_the_wheel(installed: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert held == source
-    data = {"py.typed", "prices.toml", "report/page.html", "report/page.css", "report/page.js"}
+    data = {"py.typed", "prices.toml", "report/page.html", "charts/charts.js", "dashboard/dashboard.js"}
     assert {f"fanout/{name}" for name in data} <= held
 
 
