@@ -52,7 +52,7 @@ def _explain(fanout: str, out: str, outcomes: list[dict[str, Any]]) -> None:
     print(_shortest_line(outcomes, "succeeded"))
     print("\nOne that did not; its input is there, so it can be sent again from here alone:\n")
     print(_shortest_line(outcomes, "function_error"))
-    print("\nNext:")
+    print("\nNext, as fanout said above, with the command as it stands here:")
     for what, *command in (
         ("Send the failed ones again (here they fail again: the orders are wrong)", "redrive", out),
         ("Take them out as a file, to mend them", "export", out, "-o", "failed.jsonl"),
