@@ -428,3 +428,40 @@ async def test_a_request_that_is_awaited_no_longer_is_not_written() -> None:
     line.connection.leave(waiter)
     await asyncio.sleep(0)
     assert line.socket.written == b"first of the turn"
+
+
+class FixedTime:
+    """A loop whose clock stands still, as uvloop's does within a turn."""
+
+    def __init__(self, now_s: float) -> None:
+        self.create_future = asyncio.get_running_loop().create_future
+        self._now_s = now_s
+
+    def time(self) -> float:
+        return self._now_s
+
+
+async def test_a_request_that_was_answered_before_it_was_written_never_is() -> None:
+    """Whoever sends a reply unasked gets no request for it, and no other call gets that connection."""
+    line = Line(asyncio.get_running_loop())
+    line.kept.writes._turn_s = now_s = 7.0
+    line.connection._loop = FixedTime(now_s)  # type: ignore[assignment]
+    waiter = line.connection.start(b"POST / HTTP/1.1\r\n\r\n", b"{}", 5.0, 5.0)
+    line.connection.data_received(COUNTED)
+    assert waiter.done()
+    line.kept.writes._write()
+    assert line.socket.written == b""
+    assert line.kept.released == []
+    assert line.socket.is_closed
+
+
+async def test_a_body_that_looks_like_a_reply_is_none_after_an_interim_one() -> None:
+    """The head came with the interim reply; what follows is the body, whatever it says."""
+    line = Line(asyncio.get_running_loop())
+    task = await line.asked()
+    line.connection.data_received(COUNTED)  # its header names are known from now on
+    await task
+    task = await line.asked()
+    line.connection.data_received(INTERIM + b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(COUNTED))
+    line.connection.data_received(COUNTED)
+    assert (await task)[2] == COUNTED

@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         "_is_reading_paused",
         "_is_streamed",
         "_is_whole",
+        "_is_written",
         "_keeper",
         "_keeps_alive",
         "_layers",
@@ -91,6 +92,7 @@ class Connection(asyncio.Protocol):
     _headers: dict[str, str]
     _is_whole: bool
     _has_more: bool
+    _received_bytes: int
 
     def __init__(self, keeper: Keeper, loop: asyncio.AbstractEventLoop) -> None:
         self._keeper = keeper
@@ -103,6 +105,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_reading_paused = False
         self._is_streamed = False
+        self._is_written = True  # no small request waits to be
         self._timeout_s = 0.0
         self._end_s = _NEVER
         self.deadline_s: float | None = None
@@ -180,6 +183,7 @@ class Connection(asyncio.Protocol):
         if deadline_s < self._keeper.watch_at_s:
             self._keeper.expect_within(deadline_s)
         if len(body) <= _PIECE_BYTES:
+            self._is_written = False
             self._keeper.writes.add(self, head + body, now_s)
             return waiter
         try:
@@ -193,6 +197,7 @@ class Connection(asyncio.Protocol):
 
     def write_request(self, data: bytes) -> None:
         """Write a request that ``start`` handed on; one that is awaited no longer is not written."""
+        self._is_written = True
         if self.is_open:
             try:
                 self._write(data)
@@ -358,8 +363,10 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._is_whole:
             return
-        if self._status < 200:  # an interim reply: the one that counts comes after it
+        if self._status < 200:  # an interim reply: the one that counts comes after it, or has begun
+            received_bytes = self._received_bytes
             self._reset()
+            self._received_bytes = received_bytes
             return
         assert self._parser is not None
         self._is_whole = True
@@ -394,7 +401,7 @@ class Connection(asyncio.Protocol):
             if answer is not None and not waiter.done():
                 waiter.set_result(answer)
                 self.deadline_s = self._waiter = None
-                if self.is_open and self._unsent is None:
+                if self.is_open and self._is_written and self._unsent is None:
                     self._keeper.release(self)
                 else:
                     self.close()
@@ -469,7 +476,7 @@ class Connection(asyncio.Protocol):
         self._waiter = None
         self._is_streamed = False
         # A request that was answered before it was whole cannot be followed by another.
-        if self.is_open and self._unsent is None and self._keeps_alive:
+        if self.is_open and self._is_written and self._unsent is None and self._keeps_alive:
             self._reset()
             self._keeper.release(self)
         else:
