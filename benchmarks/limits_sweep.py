@@ -222,7 +222,7 @@ def simulate(
         elif what == "throttle":
             client = clients[who]
             client.throttles += 1
-            delay_s = client.retry.decide(THROTTLED, attempts=0, throttles=tries + 1, now_s=now)
+            delay_s = client.retry.decide(THROTTLED, attempts=0, throttles=tries + 1)
             assert delay_s is not None
             if isinstance(client.limit, Fixed):
                 push(now + delay_s + NET_S, "arrive", who, now + delay_s, tries + 1)

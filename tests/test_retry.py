@@ -31,7 +31,7 @@ def policy(**settings: object) -> RetryPolicy:
 
 def test_a_transient_failure_is_sent_again_as_often_as_allowed() -> None:
     """Three retries mean four attempts."""
-    decided = [policy(retries=3).decide(TRANSIENT, attempts=n, now_s=0.0) for n in range(1, 6)]
+    decided = [policy(retries=3).decide(TRANSIENT, attempts=n) for n in range(1, 6)]
     assert [delay_s is not None for delay_s in decided] == [True, True, True, False, False]
 
 
@@ -39,51 +39,52 @@ def test_a_transient_failure_is_sent_again_as_often_as_allowed() -> None:
 def test_some_ends_are_always_final(verdict: Verdict) -> None:
     """What worked, and what was refused for good, is never sent again."""
     generous = policy(retries=9, retry_function_errors=9, idempotent=True)
-    assert generous.decide(Classification(verdict), attempts=1, now_s=0.0) is None
+    assert generous.decide(Classification(verdict), attempts=1) is None
 
 
 def test_a_lost_reply_is_sent_again_only_if_the_function_is_idempotent() -> None:
     """It may have run."""
-    assert policy().decide(AMBIGUOUS, attempts=1, now_s=0.0) is None
-    assert policy(idempotent=True).decide(AMBIGUOUS, attempts=1, now_s=0.0) is not None
-    assert policy(idempotent=True, retries=1).decide(AMBIGUOUS, attempts=2, now_s=0.0) is None
+    assert policy().decide(AMBIGUOUS, attempts=1) is None
+    assert policy(idempotent=True).decide(AMBIGUOUS, attempts=1) is not None
+    assert policy(idempotent=True, retries=1).decide(AMBIGUOUS, attempts=2) is None
 
 
 def test_function_errors_are_sent_again_only_on_request() -> None:
     """By default an error that the function reported is the record's outcome."""
-    assert policy().decide(FAILED, attempts=1, now_s=0.0) is None
+    assert policy().decide(FAILED, attempts=1) is None
     asked = policy(retry_function_errors=2)
-    assert asked.decide(FAILED, attempts=1, function_error_retries=1, now_s=0.0) is not None
-    assert asked.decide(FAILED, attempts=1, function_error_retries=2, now_s=0.0) is None
+    assert asked.decide(FAILED, attempts=1, function_error_retries=1) is not None
+    assert asked.decide(FAILED, attempts=1, function_error_retries=2) is None
 
 
 def test_function_errors_are_chosen_by_their_type() -> None:
     """--retry-on names the types; others are final, and so is an error without a type."""
     asked = policy(retry_function_errors=2, retry_on=["Sandbox.Timedout"])
-    assert asked.decide(TIMED_OUT, attempts=1, now_s=0.0) is not None
-    assert asked.decide(FAILED, attempts=1, now_s=0.0) is None
-    assert asked.decide(Classification(Verdict.FUNCTION_ERROR), attempts=1, now_s=0.0) is None
+    assert asked.decide(TIMED_OUT, attempts=1) is not None
+    assert asked.decide(FAILED, attempts=1) is None
+    assert asked.decide(Classification(Verdict.FUNCTION_ERROR), attempts=1) is None
 
 
 def test_naming_types_without_a_number_asks_for_nothing() -> None:
     """--retry-on alone repeats nothing."""
     asked = policy(retry_on=["Sandbox.Timedout"])
-    assert asked.decide(TIMED_OUT, attempts=1, now_s=0.0) is None
+    assert asked.decide(TIMED_OUT, attempts=1) is None
 
 
 def test_throttles_cost_neither_attempts_nor_budget() -> None:
     """A throttled call did not run: it comes again, hundreds of times if need be."""
     strict = policy(retries=0, budget=RetryBudget(reserve=0.0))
     for throttles in range(1, 500):
-        assert strict.decide(THROTTLED, attempts=1, throttles=throttles, now_s=0.0) is not None
-    assert strict.decide(TRANSIENT, attempts=1, now_s=0.0) is None
+        assert strict.decide(THROTTLED, attempts=1, throttles=throttles) is not None
+    assert strict.decide(TRANSIENT, attempts=1) is None
 
 
-def test_nothing_but_throttles_is_borne_for_the_patience() -> None:
+def test_nothing_but_throttles_is_tolerated_for_the_patience() -> None:
     """From the first throttle of the run without any other answer."""
-    patient = policy(throttle_patience_s=300.0)
-    assert patient.decide(THROTTLED, attempts=1, throttled_since_s=10.0, now_s=309.0) is not None
-    assert patient.decide(THROTTLED, attempts=1, throttled_since_s=10.0, now_s=310.0) is None
+    patience = ThrottlePatience(300.0)
+    patience.note_throttle(10.0)
+    assert not patience.is_exhausted(309.0)
+    assert patience.is_exhausted(310.0)
 
 
 def test_patience_begins_again_with_any_progress() -> None:
@@ -92,11 +93,11 @@ def test_patience_begins_again_with_any_progress() -> None:
     assert not patience.is_exhausted(1e9)
     patience.note_throttle(10.0)
     patience.note_throttle(200.0)
-    seen = [patience.since_s]
+    left_s = [patience.left_s(200.0)]
     patience.note_progress()
-    seen.append(patience.since_s)
+    left_s.append(patience.left_s(200.0))
     patience.note_throttle(260.0)
-    assert [*seen, patience.since_s] == [10.0, None, 260.0]
+    assert [*left_s, patience.left_s(260.0)] == [110.0, 300.0, 300.0]
     assert not patience.is_exhausted(559.9)
     assert patience.is_exhausted(560.0)
 
@@ -107,13 +108,13 @@ def test_retries_are_at_most_a_fifth_of_fresh_calls_and_a_reserve() -> None:
     retries = 0
     for _ in range(10_000):
         hammered.budget.on_fresh_call()
-        retries += hammered.decide(TRANSIENT, attempts=1, now_s=0.0) is not None
+        retries += hammered.decide(TRANSIENT, attempts=1) is not None
     assert retries == pytest.approx(10_000 * 0.2 + BUDGET_RESERVE, abs=1)
 
 
 def test_few_calls_have_a_reserve_of_retries() -> None:
     """One record alone can be tried again."""
-    assert policy().decide(TRANSIENT, attempts=1, now_s=0.0) is not None
+    assert policy().decide(TRANSIENT, attempts=1) is not None
 
 
 def test_a_long_good_run_saves_up_no_storm() -> None:
@@ -127,16 +128,16 @@ def test_a_long_good_run_saves_up_no_storm() -> None:
 def test_retry_after_is_a_lower_bound() -> None:
     """Lambda's word is kept, whatever the jitter says."""
     told = Classification(Verdict.THROTTLED, throttle=ThrottleKind.RATE, retry_after_s=7.0)
-    assert policy().decide(told, attempts=1, now_s=0.0) == 7.0
+    assert policy().decide(told, attempts=1) == 7.0
     late = Classification(Verdict.TRANSIENT, retry_after_s=60.0)
-    assert policy().decide(late, attempts=1, now_s=0.0) == 60.0
+    assert policy().decide(late, attempts=1) == 60.0
 
 
 def test_the_same_seed_waits_the_same() -> None:
     """Delays come from the random source given, and from nothing else."""
     first, second = policy(retries=9), policy(retries=9)
-    delays = [first.decide(TRANSIENT, attempts=n, now_s=0.0) for n in range(1, 9)]
-    assert delays == [second.decide(TRANSIENT, attempts=n, now_s=0.0) for n in range(1, 9)]
+    delays = [first.decide(TRANSIENT, attempts=n) for n in range(1, 9)]
+    assert delays == [second.decide(TRANSIENT, attempts=n) for n in range(1, 9)]
     assert len(set(delays)) == len(delays)
 
 
@@ -144,10 +145,10 @@ def test_the_same_seed_waits_the_same() -> None:
 def test_delays_are_full_jitter_below_a_cap(n: int, seed: int) -> None:
     """Between nothing and a bound that doubles with each attempt, up to the cap."""
     chosen = RetryPolicy(retries=10_001, rng=random.Random(seed))
-    delay_s = chosen.decide(TRANSIENT, attempts=n, now_s=0.0)
+    delay_s = chosen.decide(TRANSIENT, attempts=n)
     assert delay_s is not None
     assert 0.0 <= delay_s <= min(CAP_S, 0.2 * 2 ** min(n - 1, 50))
-    delay_s = chosen.decide(THROTTLED, attempts=1, throttles=n, now_s=0.0)
+    delay_s = chosen.decide(THROTTLED, attempts=1, throttles=n)
     assert delay_s is not None
     assert 0.0 <= delay_s <= min(THROTTLE_CAP_S, 0.05 * 2 ** min(n - 1, 50))
 

@@ -58,12 +58,7 @@ class ThrottlePatience:
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
-        self._since_s: float | None = None
-
-    @property
-    def since_s(self) -> float | None:
-        """The beginning of the present stretch of nothing but throttles; None outside one."""
-        return self._since_s
+        self._since_s: float | None = None  # the beginning of the present stretch of nothing but throttles
 
     def note_progress(self) -> None:
         """A call was answered with something else than a throttle."""
@@ -104,7 +99,6 @@ class RetryPolicy:
         retry_function_errors: int = 0,
         retry_on: Collection[str] = (),
         idempotent: bool = False,
-        throttle_patience_s: float = 300.0,
         budget: RetryBudget | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -112,7 +106,6 @@ class RetryPolicy:
         self._retry_function_errors = retry_function_errors
         self._retry_on = frozenset(retry_on)
         self.is_idempotent = idempotent
-        self._throttle_patience_s = throttle_patience_s
         self.budget = budget if budget is not None else RetryBudget()
         self._rng = rng if rng is not None else random.Random()  # noqa: S311 - jitter, no secret
 
@@ -127,21 +120,17 @@ class RetryPolicy:
         attempts: int,
         function_error_retries: int = 0,
         throttles: int = 0,
-        throttled_since_s: float | None = None,
         starts_once: bool = False,
-        now_s: float,
     ) -> float | None:
         """Seconds to wait before the next attempt, or None when this end is final.
 
         ``attempts``: made so far without the throttled ones, this one included. ``throttles``: of this
-        record so far, this one included. ``throttled_since_s``: ``ThrottlePatience.since_s``.
+        record so far, this one included; ``ThrottlePatience`` says when they are too many.
         ``starts_once``: the call has a name by which a durable function starts it once, however often it
         is sent. A delay has taken its token from the retry budget: ask once for each end.
         """
         verdict = classification.verdict
         if verdict is Verdict.THROTTLED:
-            if throttled_since_s is not None and now_s - throttled_since_s >= self._throttle_patience_s:
-                return None
             delay_s = self._jitter(THROTTLE_BASE_S, THROTTLE_CAP_S, max(throttles, 1))
         elif verdict is Verdict.TRANSIENT or (
             verdict is Verdict.AMBIGUOUS and (self.is_idempotent or starts_once)

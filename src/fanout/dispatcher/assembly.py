@@ -66,7 +66,6 @@ def assemble(
             retry_function_errors=options.retry_function_errors or int(bool(options.retry_on)),
             retry_on=options.retry_on,
             idempotent=options.idempotent,
-            throttle_patience_s=options.throttle_patience,
             rng=random.Random(options.seed),  # noqa: S311 - jitter, no secret
         ),
         patience=ThrottlePatience(options.throttle_patience),

@@ -69,9 +69,7 @@ class Repeats:
             attempts=call.attempts - call.spared,
             function_error_retries=call.function_error_retries,
             throttles=call.throttles,
-            throttled_since_s=self._patience.since_s,
             starts_once=self.starts_once(call),
-            now_s=now_s,
         )
         deadline_s = call.deadline_s
         if delay_s is not None and deadline_s is not None and now_s + delay_s >= deadline_s:
