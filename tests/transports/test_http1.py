@@ -77,10 +77,11 @@ class Line:
         self.connection.begin()
 
     async def asked(self, body: bytes = b"{}", *, streamed: bool = False) -> asyncio.Task[Any]:
-        """A task that waits for a reply."""
+        """A task that waits for a reply; its request is written."""
         ask = self.connection.ask_streamed if streamed else self.connection.ask
         task: asyncio.Task[Any] = asyncio.ensure_future(ask(b"POST / HTTP/1.1\r\n\r\n", body, 5.0))
         await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a request that is not the first of its turn
         return task
 
     def deadline_s(self) -> float | None:
@@ -180,6 +181,18 @@ async def test_heads_and_replies_are_bounded(piece_bytes: int, is_streamed: bool
                 break
         with pytest.raises(ConnectionError, match=why):
             await task
+
+
+async def test_a_head_in_one_piece_is_bounded_alike() -> None:
+    """Of headers that are known already, too: 64 KiB."""
+    line = Line(asyncio.get_running_loop())
+    task = await line.asked()
+    line.connection.data_received(COUNTED)  # its header names are known from now on
+    await task
+    task = await line.asked()
+    line.connection.data_received(COUNTED.replace(b": r\r\n", b": %s\r\n" % (b"r" * 70_000)))
+    with pytest.raises(ConnectionError, match="head is larger"):
+        await task
 
 
 async def test_a_reply_of_unstated_length_ends_with_the_connection() -> None:
@@ -441,14 +454,15 @@ class FixedTime:
         return self._now_s
 
 
-async def test_a_request_that_was_answered_before_it_was_written_never_is() -> None:
-    """Whoever sends a reply unasked gets no request for it, and no other call gets that connection."""
+@pytest.mark.parametrize("unasked", [COUNTED, CHUNKED, COUNTED[:30]])
+async def test_what_comes_before_the_request_is_written_is_not_its_reply(unasked: bytes) -> None:
+    """The function never ran: the call fails, is not written, and no other call gets that connection."""
     line = Line(asyncio.get_running_loop())
     line.kept.writes._turn_s = now_s = 7.0
     line.connection._loop = FixedTime(now_s)  # type: ignore[assignment]
     waiter = line.connection.start(b"POST / HTTP/1.1\r\n\r\n", b"{}", 5.0, 5.0)
-    line.connection.data_received(COUNTED)
-    assert waiter.done()
+    line.connection.data_received(unasked)
+    assert isinstance(waiter.exception(), ConnectionError)
     line.kept.writes._write()
     assert line.socket.written == b""
     assert line.kept.released == []

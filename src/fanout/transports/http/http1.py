@@ -393,7 +393,8 @@ class Connection(asyncio.Protocol):
 
     def _feed(self, parser: HttpResponseParser, data: bytes) -> None:
         waiter = self._waiter
-        if waiter is None or (self._is_streamed and self._has_reply()):
+        if waiter is None or not self._is_written or (self._is_streamed and self._has_reply()):
+            # Unasked for: there is no request, it is not written yet, or its reply has been read.
             self._break_off(ConnectionError("the endpoint sent more than its reply"))
             return
         if not self._received_bytes and not self._is_streamed:
@@ -401,7 +402,7 @@ class Connection(asyncio.Protocol):
             if answer is not None and not waiter.done():
                 waiter.set_result(answer)
                 self.deadline_s = self._waiter = None
-                if self.is_open and self._is_written and self._unsent is None:
+                if self.is_open and self._unsent is None:
                     self._keeper.release(self)
                 else:
                     self.close()
@@ -476,7 +477,7 @@ class Connection(asyncio.Protocol):
         self._waiter = None
         self._is_streamed = False
         # A request that was answered before it was whole cannot be followed by another.
-        if self.is_open and self._is_written and self._unsent is None and self._keeps_alive:
+        if self.is_open and self._unsent is None and self._keeps_alive:
             self._reset()
             self._keeper.release(self)
         else:

@@ -14,6 +14,7 @@ _STATUSES = {b"HTTP/1.1 200 OK": 200, b"HTTP/1.1 202 Accepted": 202}
 _LINES: dict[bytes, tuple[str, str]] = {}  # header lines as they came, and what they say
 _LINES_KEPT = 256
 _LONGEST_KEPT_BYTES = 256
+_LONGEST_HEAD_BYTES = 16_384  # the parser has a bound of its own for longer ones
 _CHANGING = frozenset({"x-amzn-requestid", "x-amzn-trace-id", "x-amz-log-result"})  # in every reply another
 _FRAMING = frozenset(
     {"transfer-encoding", "upgrade", "trailer", "proxy-connection"}
@@ -26,7 +27,7 @@ def read_plain_reply(data: bytes, names: Mapping[bytes, str]) -> Answer | None:
     ``names``: header names that the parser has accepted before, and in lower case.
     """
     end = data.find(b"\r\n\r\n")
-    if end < 0:
+    if not 0 <= end <= _LONGEST_HEAD_BYTES:
         return None
     lines = data[:end].split(b"\r\n")
     status = _STATUSES.get(lines[0])
