@@ -142,3 +142,22 @@ def test_a_plan_asks_first(inside: Inside) -> None:
     inside.write("in.jsonl", 5)
     inside.run("plan", "fast", "in.jsonl", "--out", "run").assert_one_line(2, "give --yes")
     assert not (inside.directory / "run").exists()
+
+
+@pytest.mark.parametrize("verb", ["resume", "redrive", "run"])
+def test_a_run_whose_function_has_gone_keeps_what_it_has(inside: Inside, verb: str) -> None:
+    """What it did before stays in the JSON, and run.json says why it stopped now, and no more why before."""
+    inside.write("in.jsonl", 6)
+    assert inside.run("run", "errors", "in.jsonl", "--out", "run", "--take", "3").code == 1
+    path = inside.directory / "run/run.json"
+    path.write_text(path.read_text().replace('"errors"', '"nosuch"'))
+    words = {
+        "resume": ["resume", "run", "--take", "6"],
+        "redrive": ["redrive", "run"],
+        "run": ["run", "nosuch", "in.jsonl", "--out", "run", "--resume", "--take", "6"],
+    }
+    done = inside.run(*words[verb], "--json", "-q")
+    assert (done.code, sum(json.loads(done.out)["counts"].values())) == (4, 3), done
+    state = inside.state()
+    assert (state["state"], state["halted_by"], state["exit_code"]) == ("fatal", "fatal", 4)
+    assert "nosuch" in state["message"]

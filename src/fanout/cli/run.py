@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -16,7 +14,6 @@ from fanout.cli.run_options import dashboard_option, given_options, queue_option
 from fanout.cli.sections import SectionedCommand
 from fanout.commands.options import RunOptions
 from fanout.commands.request import Request
-from fanout.errors import FatalRefusal
 from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:
@@ -154,22 +151,14 @@ def command(
             return await start_or_resume(request, audience, may_have_run=may_have_run)
         return await do_run(request, audience)
 
-    with _refusal_as_json(function) if as_json and not resumes else nullcontext():
-        watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=function)
-
-
-@contextmanager
-def _refusal_as_json(function: str) -> Iterator[None]:
-    """Write the report too where the run is refused before its first record."""
-    try:
-        yield
-    except FatalRefusal as error:
-        import json
-
-        from fanout.commands.library import refused_report
-
-        click.echo(json.dumps(refused_report(function, error).to_dict(), indent=2))
-        raise
+    watch(
+        begin,
+        quiet=quiet,
+        as_json=as_json,
+        dashboard=dashboard,
+        title=function,
+        run_dir=Path(out) if resumes and out is not None else None,
+    )
 
 
 def _dry_run(request: Request, *, quiet: bool, as_json: bool) -> NoReturn:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from fanout.commands.event_loop import run_blocking
 from fanout.commands.signals import Signals
+from fanout.errors import FatalRefusal
 from fanout.progress import Progress
 from fanout.runs.audience import Audience
 
@@ -26,10 +28,12 @@ def watch(
     quiet: bool,
     as_json: bool,
     width: int | None = None,
+    run_dir: Path | None = None,
 ) -> NoReturn:
     """Run to the end with a progress display on stderr, then the summary; exits with the run's code.
 
-    ``dashboard``: the port of a live page beside it, named ``title``.
+    ``dashboard``: the port of a live page beside it, named ``title``. ``run_dir``: of a run to go on with,
+    if there is one: its report is the JSON where all would be refused alike before the first record.
     """
     progress = Progress(stderr=sys.stderr, is_terminal=sys.stderr.isatty(), quiet=quiet)
     signals = Signals(progress.message)
@@ -47,6 +51,12 @@ def watch(
             from fanout.commands.live_page import with_live_page
 
             report = run_blocking(lambda: with_live_page(begin, audience, port=dashboard, title=title))
+    except FatalRefusal as error:
+        if as_json:
+            from fanout.commands.library import refused_report
+
+            click.echo(json.dumps(refused_report(title, error, run_dir).to_dict(), indent=2))
+        raise
     finally:
         signals.close()
         progress.close()

@@ -102,7 +102,7 @@ def run(
             if error in raised:
                 raise
             audience.say(str(error))
-            return refused_report(function, error)
+            return refused_report(function, error, request.out if resume else None)
         finally:
             interrupts.close()
 
@@ -155,11 +155,20 @@ def _request(function: str, payloads: Any, out: Path | None, given: Given) -> Re
     return Request(options=options, locations=locations, payloads=payloads, out=out)
 
 
-def refused_report(function: str, error: FatalRefusal) -> RunReport:
-    """The report of a run whose every record would be refused, found out before the first was sent."""
+def refused_report(function: str, error: FatalRefusal, run_dir: Path | None = None) -> RunReport:
+    """The report of a run whose every record would be refused, found out before the first was sent.
+
+    ``run_dir``: where it was to go on, if there is a run already: what it has done before stays true.
+    """
+    from fanout.journal import STATE_FILE
     from fanout.report.summary import RunReport
     from fanout.stats import Stats
 
+    if run_dir is not None and (run_dir / STATE_FILE).exists():
+        report = RunReport.from_run_dir(run_dir)
+        report.exit_code = exit_codes.FATAL
+        report.run["message"] = str(error)
+        return report
     meta = {
         "function": function,
         "state": "fatal",

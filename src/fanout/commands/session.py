@@ -40,6 +40,8 @@ from fanout.runs.tuning import TuneInbox, Tuning, in_words
 from fanout.stats import TimelineWriter
 from fanout.stats.timeline import NAME as TIMELINE
 
+_NO_STOP_OF_BEFORE: State = {"halted_by": None, "exit_code": None}  # a session before this one had it
+
 
 class RunSession:
     """One execution of work: in a run directory, to standard output, or for listeners alone.
@@ -154,13 +156,14 @@ class RunSession:
                 "message": type(error).__name__,
                 "records_read": intake.records_read,
                 "finished_at": iso(time.time()),
+                **_NO_STOP_OF_BEFORE,
             }
             if self._run_dir is not None:
                 with suppress(JournalError):  # it cannot be read: what raised is to be told
                     state = {**state, "counts": self._bookkeeping.counts(self._run_dir)}
-            if isinstance(error, FatalRefusal) and not self.has_read:
-                state = {"state": "fatal", "halted_by": "fatal", "message": str(error)}
-                state = {**state, "exit_code": exit_codes.FATAL}
+            if isinstance(error, FatalRefusal) and not intake.handed_out:  # later it is a callback's
+                stop = {"state": "fatal", "halted_by": "fatal", "exit_code": exit_codes.FATAL}
+                state = {**(state if self.has_read else {}), **stop, "message": str(error)}
             self._write_state(state)
             raise
 
