@@ -69,6 +69,30 @@ def test_a_worker_that_does_not_answer_holds_up_no_other(
     assert "worker w0 has not answered for 0 s: it takes no work" in caplog.text
 
 
+def test_a_greeting_that_makes_no_sense_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+    crews: list[CrewHere],
+    function: Function,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It was one worker less, without a word, and never asked again."""
+    begun, asked = Here.begin, list[bytes]()
+
+    async def begin(here: Here, settings: bytes) -> bytes:
+        asked.append(settings)
+        return b"\xc1" if len(asked) == 1 else await begun(here, settings)
+
+    monkeypatch.setattr(Here, "begin", begin)
+    monkeypatch.setattr(roster, "AGAIN_S", 0.0)
+    monkeypatch.setattr("fanout.workers.coordinator.LOOK_EVERY_S", 0.05)
+    function.latency_s = 0.1
+    with caplog.at_level(logging.WARNING, logger="fanout"):
+        report = fanout.run("f", range(60), out=None, **RUN)
+    assert report.exit_code == 0
+    assert sorted(each["name"] for each in report.workers) == ["w0", "w1"]
+    assert "worker w0 was lost before it took work" in caplog.text
+
+
 @pytest.mark.slow
 def test_no_worker_answers(monkeypatch: pytest.MonkeyPatch, crews: list[CrewHere], tmp_path: Path) -> None:
     """Exit 5, resumable, as when none is there."""

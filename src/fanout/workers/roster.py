@@ -138,10 +138,10 @@ class Roster:
         try:
             link = await self._crew.link(address)
             answer = await link.begin(msgspec.msgpack.encode(self._settings()))
+            greeting = msgspec.msgpack.decode(answer, type=Greeting)
         except Exception as error:  # noqa: BLE001 - the carrier's; the others go on
             self._say_once(f"worker {shown(address)} was lost before it took work: {error}")
             return None
-        greeting = msgspec.msgpack.decode(answer, type=Greeting)
         if greeting.refusal is not None:
             self._refusals.append(f"worker {address}: {greeting.refusal}")
             self._say_once(f"worker {shown(address)} takes no work: {greeting.refusal}")
