@@ -228,3 +228,26 @@ def test_a_redrive_of_a_killed_run_that_finds_nothing_says_what_goes_on_with_it(
     assert "interrupted: its process was killed" in redriven.err
     assert "fanout resume" in redriven.err
     assert "fanout watch" not in redriven.err
+
+
+def test_a_redrive_of_a_run_that_has_more_to_do_does_not_exit_0(inside: Inside) -> None:
+    """All that was sent again has succeeded now; a record that was read has no outcome for all that."""
+    inside.write("in.jsonl", 6)
+    inside.run("run", "errors", "in.jsonl", "--out", "run", "--no-report", "--take", "3")
+    path = inside.directory / "run/run.json"
+    state = inside.state() | {"state": "running", "records_read": 5}
+    path.write_text(json.dumps(state).replace('"errors"', '"fast"'))
+    ended = inside.run("redrive", "run", "--no-report", "--json", "-q")
+    report = json.loads(ended.out)
+    assert (report["counts"]["succeeded"], report["pending"], report["state"]) == (3, 2, "interrupted")
+    assert (ended.code, report["exit_code"], inside.state()["exit_code"]) == (5, 5, 5)
+
+
+def test_a_redrive_of_a_run_that_had_enough_exits_0(inside: Inside) -> None:
+    """That end was asked for, and run.json goes on saying so."""
+    inside.write("in.jsonl", 6)
+    inside.run("run", "errors", "in.jsonl", "--out", "run", "--no-report", "--take", "3")
+    state = inside.state() | {"state": "halted", "halted_by": "enough", "records_read": 5}
+    (inside.directory / "run/run.json").write_text(json.dumps(state).replace('"errors"', '"fast"'))
+    assert inside.run("redrive", "run", "--no-report", "-q").code == 0
+    assert (inside.state()["state"], inside.state()["halted_by"]) == ("halted", "enough")

@@ -7,9 +7,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 
+from fanout import exit_codes
 from fanout.commands.bookkeeping import Did, State, report_of_stats
 from fanout.commands.changes import Changes, changed_options
 from fanout.commands.checks import check_durable, check_options
@@ -203,6 +205,7 @@ class _RedriveSession:
         self._not_sent = frozenset(filters.get("not_sent") or ())
         self._refused = frozenset(filters.get("refused") or ())
         self._redone: SeqSet | None = None
+        self._has_enough = False  # by which the run was stopped before
 
     def hear(self, outcomes: Sequence[Outcome]) -> None:
         pass  # the journal has them
@@ -219,14 +222,19 @@ class _RedriveSession:
         if result.stop is None:
             _, result.exit_code = state_and_exit_code(None, result.counts)
             result.state = "interrupted" if self._before == "running" else self._before
+            self._has_enough = result.state == "halted" and run_dir.state.get("halted_by") == "enough"
+            if result.exit_code == exit_codes.OK and result.state != "finished" and not self._has_enough:
+                result.exit_code = exit_codes.BOUND  # the rest of the run is left for a resume
 
     def own_state(self, run: Run, result: RunResult) -> State:
         redone = self._redone
         refused = {seq for seq in self._refused if redone is None or seq not in redone}
-        state = {
+        state: dict[str, Any] = {
             "not_sent": sorted(self._not_sent.union(run.not_sent)),
             "refused": sorted(refused.union(run.refused)),
         }
+        if self._has_enough:
+            state["halted_by"] = "enough"
         return state if result.stop is not None else {**state, "redrive": None}
 
     def report(
