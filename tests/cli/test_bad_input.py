@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fanout.cli import main
+from tests.cli.inside import Inside
 from tests.cli.running import HANDLER, Ended, Shell
 
 # On Python 3.11 pytest-asyncio's first question makes a loop, which asyncio.run would leave unclosed.
@@ -132,6 +133,33 @@ def test_a_file_that_may_not_be_read(here: Here) -> None:
     """Named, with the reason."""
     (here.directory / "secret.jsonl").touch(mode=0)
     here.run("run", "f", "secret.jsonl").assert_one_line(2, "secret.jsonl: Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--csv-delimiter", ";"], "csv_delimiter is for csv or tsv"),
+        (["--csv-header", "a,b"], "csv_header is for csv or tsv"),
+        (["--nan", "null"], "nan is for parquet"),
+        (["--request-payer"], "request_payer goes with S3"),
+        (["--batch-wait", "1s"], "batch_wait goes with batch"),
+        (["--batch-input", "{}"], "batch_input goes with batch"),
+        (["--local-timeout", "3"], "local_timeout goes with local"),
+    ],
+)
+def test_an_option_without_its_object_is_refused(inside: Inside, words: list[str], part: str) -> None:
+    """It would be ignored. Where one of several inputs may be meant, it holds."""
+    inside.write("in.jsonl", 1)
+    inside.run("run", "f", "in.jsonl", "--out", "run", *words).assert_one_line(2, part)
+    assert not (inside.directory / "run").exists()
+
+
+def test_an_option_of_one_of_several_inputs_holds(inside: Inside) -> None:
+    """A delimiter beside a CSV file, and where a name says nothing."""
+    inside.write("in.jsonl", 1)
+    (inside.directory / "b.csv").write_text("a;b\n1;2\n")
+    assert inside.run("run", "f", "in.jsonl", "b.csv", "--csv-delimiter", ";", "--dry-run").code == 0
+    assert inside.run("run", "f", "*.csv", "--csv-delimiter", ";", "--dry-run").code == 0
 
 
 def test_an_unknown_function_stops_the_run(shell: Shell) -> None:

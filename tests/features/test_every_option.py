@@ -69,7 +69,7 @@ VALUES: dict[str, Any] = {
     "format": "jsonl",
     "items": "/a",
     "csv_delimiter": ";",
-    "csv_header": "a,b",
+    "csv_header": "id",
     "encoding": "latin-1",
     "nan": "null",
     "request_payer": True,
@@ -102,6 +102,7 @@ VALUES: dict[str, Any] = {
 # Options without which another means nothing.
 WITH: dict[str, dict[str, Any]] = {
     **{key: {"batch": 3} for key in ("batch_bytes", "batch_wait", "batch_input")},
+    **{key: {"format": "csv"} for key in ("csv_delimiter", "csv_header")},
     "hedge": {"idempotent": True},
     "batch_reply": {"batch": 3, "batch_shape": "array"},
     "bisect": {"batch": 3, "idempotent": True},
@@ -126,6 +127,8 @@ NOWHERE_HERE = {
     "prices",
     "durable",
     "items",
+    "nan",
+    "request_payer",
 }
 ALSO_KEPT = {"batch", "invocation"}  # whether there are batches at all; stream, by its other name
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fanout.batching.plan import DEFAULT_WAIT_S
 from fanout.commands.options import RunOptions
 from fanout.errors import ConfigError
+from fanout.inputs.locations import named_format
 
 REPEATED = "(payload)"  # the location of a run with --payload
 
@@ -41,6 +43,18 @@ class Request:
             self._check_no_input_options("this run has one payload")
         elif not self.locations:
             self._check_no_input_options("these records come from a program")
+        else:
+            self._check_some_input_has("csv_delimiter", "csv or tsv", ("csv", "tsv"))
+            self._check_some_input_has("csv_header", "csv or tsv", ("csv", "tsv"))
+            if options.nan != "reject":
+                self._check_some_input_has("nan", "parquet", ("parquet",))
+            if options.request_payer and not any(location.startswith("s3://") for location in self.locations):
+                raise ConfigError("request_payer goes with S3, and no input is there: leave it out")
+        for name in ("local_concurrency", "local_timeout"):
+            if options.local is None and getattr(options, name) is not None:
+                raise ConfigError(f"{name} goes with local: give local, a FILE.py:HANDLER")
+        if options.calls.batch_wait != DEFAULT_WAIT_S and not options.is_batched:
+            raise ConfigError("batch_wait goes with batch: give batch, the records in one call")
 
     @property
     def location(self) -> str | None:
@@ -48,6 +62,17 @@ class Request:
         if self.options.payload is not None:
             return REPEATED
         return " ".join(self.locations) if self.locations else None
+
+    def _check_some_input_has(self, name: str, what: str, formats: tuple[str, ...]) -> None:
+        """An option of formats that no input has, by the names, would be ignored."""
+        options = self.options
+        if not getattr(options, name) or options.format is not None:  # a format is compared with it elsewhere
+            return
+        found = [named_format(location) for location in self.locations]
+        if all(each is not None and each not in formats for each in found):
+            raise ConfigError(
+                f"{name} is for {what}, and no input is that by its name: leave {name} out, or give format"
+            )
 
     def _check_no_input_options(self, reason: str) -> None:
         """Such records are read from nothing: an option of an input would be ignored."""

@@ -27,7 +27,7 @@ def plan_of(options: Options) -> BatchPlan | None:
     """The batches that options ask for; None for a call a record. Raises ConfigError for what cannot hold."""
     size = 1 if options.batch is None else options.batch
     if size == 1 and options.batch_shape is None:
-        given = [name for name in _BATCH_OPTIONS if getattr(options, name)]
+        given = [name for name in _BATCH_OPTIONS if getattr(options, name) not in (None, False)]
         if given:
             raise ConfigError(f"{given[0]} goes with batch: give batch, the records in one call")
         return None

@@ -97,6 +97,11 @@ def format_of(location: str, options: InputOptions) -> str:
     )
 
 
+def named_format(location: str) -> str | None:
+    """The format that a name promises; None where it promises none, as those of lists and prefixes do."""
+    return "jsonl" if location == "-" else _BY_SUFFIX.get(_suffix(location, 2)[0])
+
+
 def compression_suffix(location: str) -> str:
     """The suffix by which a name promises a compression, or nothing."""
     return "" if location == "-" else _suffix(location, 2)[1]
