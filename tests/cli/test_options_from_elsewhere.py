@@ -61,6 +61,20 @@ def test_what_the_run_has_beats_the_environment(terminal: Terminal, monkeypatch:
     assert json.loads(Path("a/run.json").read_text())["limits"]["concurrency"] == 2
 
 
+def test_a_default_of_many_runs_may_mean_nothing_in_one(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delimiter of CSV beside JSON Lines is refused on the command line alone."""
+    Path("c.toml").write_text("csv-delimiter = ';'\nlocal-timeout = 3\nbatch-wait = '2s'\n")
+    monkeypatch.setenv("FANOUT_RUN_NAN", "null")
+    monkeypatch.setenv("FANOUT_RUN_REQUEST_PAYER", "1")
+    words = ("run", "fast", "in.jsonl", "--config", "c.toml", "--no-report", "--out")
+    assert terminal.fanout(*words, "a").code == 0
+    assert outcomes("a") == 6
+    assert terminal.fanout(*words, "b", "--nan", "null").code == 2
+    assert not Path("b").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from fanout import exit_codes
-from fanout.cli.run_options import given_options, run_options
+from fanout.cli.run_options import default_names, given_options, run_options
 from fanout.cli.sections import SectionedCommand
 from fanout.commands.options import RunOptions
 from fanout.commands.request import Request
@@ -98,6 +98,7 @@ def command(
         options=RunOptions.of(function, given_options(chosen)),
         locations=inputs,
         out=default_directory(function) if out is None else Path(out),
+        defaults=default_names(),
     )
     plan = _execute(request, canary, changed)
     if as_json:

@@ -10,7 +10,7 @@ import click
 
 from fanout.cli.resume import may_have_run_option
 from fanout.cli.run_display import watch
-from fanout.cli.run_options import dashboard_option, given_options, queue_options, run_options
+from fanout.cli.run_options import dashboard_option, default_names, given_options, queue_options, run_options
 from fanout.cli.sections import SectionedCommand
 from fanout.commands.options import RunOptions
 from fanout.commands.request import Request
@@ -124,14 +124,14 @@ def command(
             "preflight": preflight or None,
         }
     )
+    defaults = default_names()
 
     if dry_run:
         for flag, is_given in (("--resume", resumes), ("--dashboard", dashboard is not None)):
             if is_given:
                 raise click.UsageError(f"--dry-run sends nothing, and {flag} needs a run: leave one out")
-        _dry_run(
-            Request(options=RunOptions.of(function, given), locations=inputs), quiet=quiet, as_json=as_json
-        )
+        request = Request(options=RunOptions.of(function, given), locations=inputs, defaults=defaults)
+        _dry_run(request, quiet=quiet, as_json=as_json)
 
     async def begin(audience: Audience) -> RunReport:
         from fanout.commands.new_run import run as do_run
@@ -144,6 +144,7 @@ def command(
             locations=inputs,
             out=directory,
             to_stdout=is_stdout,
+            defaults=defaults,
         )
         if resumes:
             from fanout.commands.restart import start_or_resume

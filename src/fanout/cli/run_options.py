@@ -300,15 +300,21 @@ def given_options(chosen: Mapping[str, Any]) -> Given:
     )
 
 
+def default_names() -> frozenset[str]:
+    """The options of this command whose values come from the environment or ``--config``."""
+    from click.core import ParameterSource
+
+    ctx = click.get_current_context()
+    low = (ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+    return frozenset(name for name in ctx.params if ctx.get_parameter_source(name) in low)
+
+
 def given_on_later_run(chosen: Mapping[str, Any]) -> tuple[Given, Given]:
     """The options that a verb on a run was given: on the command line, and by environment or ``--config``.
 
     What run.json has comes between the two.
     """
-    from click.core import ParameterSource
-
-    ctx = click.get_current_context()
-    low = (ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
-    elsewhere = {name: value for name, value in chosen.items() if ctx.get_parameter_source(name) in low}
+    names = default_names()
+    elsewhere = {name: value for name, value in chosen.items() if name in names}
     here = {name: value for name, value in chosen.items() if name not in elsewhere}
     return given_options(here), given_options(elsewhere)

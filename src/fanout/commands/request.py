@@ -25,6 +25,7 @@ class Request:
     to_stdout: bool = False
     canary: int | None = None  # of a plan: send so many records, and leave the rest to the run proper
     records_planned: int | None = None  # how many the input has, where a plan counted them
+    defaults: frozenset[str] = frozenset()  # options of the environment and --config: for many runs
 
     def __post_init__(self) -> None:
         options = self.options
@@ -48,13 +49,20 @@ class Request:
             self._check_some_input_has("csv_header", "csv or tsv", ("csv", "tsv"))
             if options.nan != "reject":
                 self._check_some_input_has("nan", "parquet", ("parquet",))
-            if options.request_payer and not any(location.startswith("s3://") for location in self.locations):
+            has_s3 = any(location.startswith("s3://") for location in self.locations)
+            if options.request_payer and not has_s3 and self._is_for_this_run("request_payer"):
                 raise ConfigError("request_payer goes with S3, and no input is there: leave it out")
         for name in ("local_concurrency", "local_timeout"):
-            if options.local is None and getattr(options, name) is not None:
+            is_given = getattr(options, name) is not None and self._is_for_this_run(name)
+            if options.local is None and is_given:
                 raise ConfigError(f"{name} goes with local: give local, a FILE.py:HANDLER")
-        if options.calls.batch_wait != DEFAULT_WAIT_S and not options.is_batched:
+        is_waiting = options.calls.batch_wait != DEFAULT_WAIT_S and self._is_for_this_run("batch_wait")
+        if is_waiting and not options.is_batched:
             raise ConfigError("batch_wait goes with batch: give batch, the records in one call")
+
+    def _is_for_this_run(self, name: str) -> bool:
+        """False for a default over many runs, which means nothing in some of them."""
+        return name not in self.defaults
 
     @property
     def location(self) -> str | None:
@@ -66,7 +74,9 @@ class Request:
     def _check_some_input_has(self, name: str, what: str, formats: tuple[str, ...]) -> None:
         """An option of formats that no input has, by the names, would be ignored."""
         options = self.options
-        if not getattr(options, name) or options.format is not None:  # a format is compared with it elsewhere
+        if not getattr(options, name) or not self._is_for_this_run(name):
+            return
+        if options.format is not None:  # it is compared with the format elsewhere
             return
         found = [named_format(location) for location in self.locations]
         if all(each is not None and each not in formats for each in found):
