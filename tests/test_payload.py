@@ -59,6 +59,12 @@ def test_what_is_no_json_is_told_why(body: bytes) -> None:
     assert "\n" not in fault
 
 
+@pytest.mark.parametrize("body", [b"{'a':1}", b" [ {'a':1}]", b"'a'"])
+def test_single_quotes_are_named(body: bytes) -> None:
+    """Values as Python prints them are the commonest of what is no JSON."""
+    assert json_fault(body) == "strings stand in single quotes, and JSON has double ones"
+
+
 @given(values)
 def test_a_value_becomes_its_json(value: Any) -> None:
     """As the standard library would read it back."""

@@ -6,6 +6,7 @@ import base64
 import functools
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable
 from decimal import Decimal
@@ -37,6 +38,7 @@ def _plain_value(value: Any) -> Any:
 
 _encode = msgspec.json.Encoder(enc_hook=_plain_value, decimal_format="number").encode
 _encode_into = msgspec.json.Encoder().encode_into
+_SINGLE_QUOTED = re.compile(rb"\s*(?:[{\[]\s*)*'").match  # as Python prints its own values
 _SHALLOW_BYTES = 2 * MAX_NESTING  # nothing as short as this is nested deeper
 
 
@@ -105,6 +107,8 @@ def _second_opinion(body: bytes, fault: str) -> str | None:
     # library decides then. It in turn allows NaN and Infinity, which JSON does not.
     if not body.strip():
         return "empty"
+    if _SINGLE_QUOTED(body):
+        return "strings stand in single quotes, and JSON has double ones"
     try:
         json.loads(body.decode(), parse_constant=_refuse_constant)
     except _NotJson as error:
