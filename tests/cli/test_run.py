@@ -39,6 +39,8 @@ def test_a_run_leaves_its_directory_and_says_what_came_of_it(shell: Shell) -> No
     assert state["input"]["location"] == "in.jsonl"
     assert {"fanout_version", "options", "started_at", "finished_at"} <= set(state)
     assert (shell.directory / "run" / "report.html").exists()
+    assert (shell.directory / "run").stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (shell.directory / "run").iterdir()} == {0o600}
     assert sum(shell.executions().values()) == 50
 
     again = shell.run("run", "fast", "in.jsonl", "--out", "run")
