@@ -251,6 +251,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/gone.jsonl":
             self.send_error(404)
             return
+        if self.path == "/elsewhere.jsonl":
+            self.send_response(302)
+            self.send_header("Location", "/open.jsonl")
+            self.end_headers()
+            return
+        needed = "Basic dSBzZXI6cCB3" if self.path == "/private.jsonl" else None
+        if self.headers.get("Authorization") != needed:
+            self.send_error(401)
+            return
         self.send_response(200)
         if self.path != "/endless.jsonl":
             self.send_header("Content-Length", str(len(LINES)))
@@ -277,6 +286,16 @@ async def test_a_url_is_streamed(base_url: str) -> None:
     assert [item.payload for item in await read_all(source)] == RECORDS
     assert source.bytes_read == source.bytes_total == len(LINES)
     assert len(await read_all(open_source(f"{base_url}/endless.jsonl"))) == 5000
+
+
+async def test_the_user_of_a_url_is_told_to_its_server_alone(base_url: str) -> None:
+    """Basic authorization, decoded; a redirect does not carry it on, and the password is in no message."""
+    with_user = base_url.replace("http://", "http://u%20ser:p%20w@")
+    assert len(await read_all(open_source(f"{with_user}/private.jsonl"))) == 5000
+    assert len(await read_all(open_source(f"{with_user}/elsewhere.jsonl"))) == 5000
+    items, failure = await read_until_failure(open_source(f"{with_user.replace('ser', '')}/private.jsonl"))
+    assert items == []
+    assert str(failure) == f"{base_url}/private.jsonl: answers HTTP 401 Unauthorized"
 
 
 async def test_a_url_that_fails_is_told(base_url: str) -> None:

@@ -6,7 +6,9 @@ import http.client
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from fanout.errors import SourceError
 from fanout.inputs.http_spool import BodySpool
@@ -15,6 +17,17 @@ from fanout.inputs.readers import CHUNK_BYTES
 _SILENCE_S = 60.0
 _RETRY_AFTER_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # waits between tries that bring nothing
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+def _without_user(url: str) -> tuple[str, str | None]:
+    """The URL without ``user:password@``, which urllib takes for the host, and a header with the same."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    if not user:
+        return url, None
+    name, _, password = user.partition(":")
+    pair = f"{unquote(name)}:{unquote(password)}"
+    return urlunsplit(parts._replace(netloc=host)), f"Basic {b64encode(pair.encode()).decode()}"
 
 
 class HttpReader:
@@ -116,7 +129,10 @@ class HttpReader:
         headers = {"User-Agent": "fanout"}
         if self.bytes_read and self._validator is not None:
             headers |= {"Range": f"bytes={self.bytes_read}-", "If-Range": self._validator}
-        request = urllib.request.Request(self._url, headers=headers)  # noqa: S310
+        url, authorization = _without_user(self._url)
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310
+        if authorization is not None:
+            request.add_unredirected_header("Authorization", authorization)
         # The scheme is http or https: no HttpReader is made for any other.
         reply: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_SILENCE_S)  # noqa: S310
         return reply
