@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from fanout.aws.s3_faults import is_s3, split_location
 from fanout.cli.run_dir_argument import run_dir_argument
-from fanout.errors import ConfigError, JournalError
-from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES
+from fanout.errors import ConfigError
+from fanout.model import STATUS_GROUPS, STATUSES
 
 if TYPE_CHECKING:
+    from fanout.commands.export import Kind
     from fanout.config import Options
-    from fanout.inputs import Item, Selector
-    from fanout.journal import Head, LineBlock, RunDir
-
-H = TypeVar("H", bound="Head")
+    from fanout.journal import RunDir
+    from fanout.outputs.delivery import Format
 
 _EPILOG = """\b
 Examples:
@@ -43,15 +38,6 @@ Examples:
   6. What the function returned, as a table in S3:
        fanout export runs/orders --outputs --format parquet -o s3://lake/totals.parquet
 """
-
-
-_BLOCK_BYTES = 4 << 20
-_COPY_BYTES = 1 << 20
-_CONTENT_TYPES = {
-    "jsonl": "application/x-ndjson",
-    "csv": "text/csv; charset=utf-8",
-    "parquet": "application/vnd.apache.parquet",
-}
 
 
 class _Command(click.Command):
@@ -113,7 +99,7 @@ def command(
     error_types: tuple[str, ...],
     outcomes: bool,
     outputs: bool,
-    output_format: str,
+    output_format: Format,
     output: str | None,
     results: str | None,
     region: str | None,
@@ -124,7 +110,9 @@ def command(
     The latest outcome of each record counts. Inputs of records that succeeded are not in the run
     directory: they are read from the original input, if it is still the same.
     """
+    from fanout.commands.export import Choice, write_lines
     from fanout.journal import RunDir
+    from fanout.outputs.delivery import deliver, deliver_to_s3
 
     if outcomes and outputs:
         raise click.UsageError("--outcomes and --outputs exclude each other: give one of them")
@@ -136,30 +124,25 @@ def command(
             )
         asyncio.run(_upload_results(opened, results, profile=profile, region=region))
         return
-    what = "outcomes" if outcomes else "outputs" if outputs else "inputs"
+    kind: Kind = "outcomes" if outcomes else "outputs" if outputs else "inputs"
     _check_output(output, output_format)
-    statuses = {status for name in names for status in STATUS_GROUPS.get(name, {name})}
-    statuses = statuses or set(STATUSES if outcomes else OK_STATUSES if outputs else STATUS_GROUPS["failed"])
+    choice = Choice.of(opened, kind, names, error_types)
     with tempfile.TemporaryFile() as lines:
-        if outcomes:
-            count = _write_outcomes(lines, run_dir, statuses, error_types)
-        elif outputs:
-            count = _write_outputs(lines, run_dir, statuses, error_types)
-        elif statuses & OK_STATUSES:
-            count = asyncio.run(_write_inputs_again(lines, opened, statuses, error_types))
-        else:
-            count = _write_inputs(lines, run_dir, statuses, error_types)
+        exported = write_lines(lines, kind, choice)
+        for what, left_out in exported.left_out.items():
+            if left_out:
+                click.echo(f"fanout: left out {left_out:,} {what}", err=True)
         if output is not None and is_s3(output):
             calls = _calls(opened, profile=profile, region=region)
-            _deliver_to_s3(lines, output_format, output, what=what, options=calls)
+            deliver_to_s3(lines, output_format, output, what=kind, options=calls)
         else:
-            _deliver(lines, output_format, output, what=what)
-    if output is not None or not count:
+            deliver(lines, output_format, output, what=kind)
+    if output is not None or not exported.count:
         place = "" if output is None else f" to {output}"
-        click.echo(f"fanout: wrote {count:,} {what}{place}", err=True)
+        click.echo(f"fanout: wrote {exported.count:,} {kind}{place}", err=True)
 
 
-def _check_output(output: str | None, output_format: str) -> None:
+def _check_output(output: str | None, output_format: Format) -> None:
     """Refuse what cannot be written, before anything is read."""
     if output_format == "parquet":
         from fanout.outputs.tables import check_parquet
@@ -193,217 +176,3 @@ async def _upload_results(run_dir: RunDir, location: str, *, profile: str | None
         check_results(location)
         manifest = await upload_results(run_dir, location, _calls(run_dir, profile=profile, region=region))
     click.echo(f"fanout: results: {manifest}", err=True)
-
-
-def _write_outcomes(
-    lines: IO[bytes], run_dir: Path, statuses: Collection[str], error_types: Collection[str]
-) -> int:
-    from fanout.journal import Head
-
-    count = 0
-    for block, wanted in _chosen_blocks(run_dir, Head, statuses, error_types):
-        if wanted is None:
-            lines.writelines((block.lines, b"\n"))
-            count += len(block.outcomes)
-        else:
-            each = block.split()
-            lines.write(b"".join([each[place] + b"\n" for place in wanted]))
-            count += len(wanted)
-    return count
-
-
-def _write_outputs(
-    lines: IO[bytes], run_dir: Path, statuses: Collection[str], error_types: Collection[str]
-) -> int:
-    """Of each chosen record ``seq``, ``key`` and what the function returned."""
-    from fanout.cli.export_lines import OutputLine
-
-    encode = msgspec.json.Encoder().encode_lines
-    count = without = 0
-    for block, wanted in _chosen_blocks(run_dir, OutputLine, statuses, error_types):
-        chosen = block.outcomes if wanted is None else [block.outcomes[place] for place in wanted]
-        found = [each.bare() for each in chosen if each.has_output]
-        lines.write(encode(found))
-        count += len(found)
-        without += len(chosen) - len(found)
-    if without:
-        click.echo(f"fanout: left out {without:,} records without an output", err=True)
-    return count
-
-
-def _write_inputs(
-    lines: IO[bytes], run_dir: Path, statuses: Collection[str], error_types: Collection[str]
-) -> int:
-    from fanout.journal import Head, Sendable
-    from fanout.journal.line_blocks import decode_member
-    from fanout.runs.redrive import is_fault
-
-    decoder = msgspec.json.Decoder(Sendable)
-    count = no_json = faults = 0
-    for block, wanted in _chosen_blocks(run_dir, Head, statuses, error_types):
-        each = block.split()
-        for place in range(len(each)) if wanted is None else wanted:
-            chosen: Sendable = decode_member(each[place], decoder, run_dir, block.outcomes[place].seq)
-            if chosen.input is None or chosen.input_encoding is not None:  # type: ignore[redundant-expr]
-                no_json += 1
-            elif is_fault(chosen):
-                faults += 1
-            else:
-                lines.write(bytes(chosen.input) + b"\n")
-                count += 1
-    _tell_left_out(no_json)
-    if faults:
-        click.echo(
-            f"fanout: left out {faults:,} records that can never be sent: --outcomes has them", err=True
-        )
-    return count
-
-
-def _chosen_blocks(
-    run_dir: Path, fields: type[H], statuses: Collection[str], error_types: Collection[str]
-) -> Iterator[tuple[LineBlock[H], list[int] | None]]:
-    """The blocks that hold chosen outcomes, and the places of those; None where all of them are."""
-    from fanout.journal import Sendable, read_blocks
-    from fanout.journal.line_blocks import decode_member
-
-    decoder = msgspec.json.Decoder(Sendable)
-
-    def has_type(head: Head, line: bytes) -> bool:
-        error = decode_member(line, decoder, run_dir, head.seq).error
-        return error is not None and error.type in error_types
-
-    for block, counting in read_blocks(run_dir, fields):
-        heads = block.outcomes
-        places = range(len(heads)) if counting is None else counting
-        wanted = [place for place in places if heads[place].status in statuses]
-        if error_types and wanted:
-            each = block.split()
-            wanted = [place for place in wanted if has_type(heads[place], each[place])]
-        if wanted:
-            yield block, None if len(wanted) == len(heads) else wanted
-
-
-def _tell_left_out(count: int) -> None:
-    if count:
-        click.echo(f"fanout: left out {count:,} inputs that are not JSON: --outcomes has them", err=True)
-
-
-async def _write_inputs_again(
-    lines: IO[bytes], run_dir: RunDir, statuses: Collection[str], error_types: Collection[str]
-) -> int:
-    """Find the records in the journal, and their inputs in what the run read."""
-    from fanout.commands.options import options_of
-    from fanout.commands.run_input import another_input, reopen_input
-    from fanout.inputs import Selector
-    from fanout.journal import Head, SeqSet, check_samples
-
-    wanted = SeqSet()
-    for block, places in _chosen_blocks(run_dir.path, Head, statuses, error_types):
-        heads = block.outcomes if places is None else [block.outcomes[place] for place in places]
-        wanted.add_many([head.seq for head in heads])
-    if not len(wanted):
-        return 0
-    selector = Selector(select=options_of(run_dir.state).select)
-    samples = check_samples(run_dir.path)
-    source = reopen_input(run_dir)
-    line_of = _line_maker(selector)
-    seq = left_out = count = 0
-    try:
-        async for batch in source.batches():
-            found: list[bytes] = []
-            for item in batch:
-                if samples.differs(seq, item.payload):
-                    raise another_input(source.location, f"record {seq} is another")
-                if seq in wanted:
-                    line = line_of(item)
-                    if line is None:
-                        left_out += 1
-                    else:
-                        found.append(line)
-                seq += 1
-            lines.write(b"".join([line + b"\n" for line in found]))
-            count += len(found)
-            if seq > wanted.max:
-                break
-    finally:
-        await source.aclose()
-    if seq <= wanted.max:
-        raise another_input(source.location, f"it ends before record {wanted.max}")
-    _tell_left_out(left_out)
-    return count
-
-
-def _line_maker(selector: Selector) -> Callable[[Item], bytes | None]:
-    """Makes the payload of a record as one line; None for a record that has no payload."""
-    from fanout.inputs import SelectionFailed
-    from fanout.payload import embed
-
-    is_identity = selector.is_identity
-
-    def line_of(item: Item) -> bytes | None:
-        if item.error is not None:
-            return None
-        payload = item.payload
-        if is_identity and payload and b"\n" not in payload and b"\r" not in payload:
-            return payload  # JSON on one line: it was checked when it was read
-        try:
-            raw, _ = embed(selector.apply(payload)[0])
-        except SelectionFailed:
-            return None
-        return b"" if raw is None else bytes(raw)
-
-    return line_of
-
-
-def _deliver_to_s3(lines: IO[bytes], output_format: str, output: str, *, what: str, options: Options) -> None:
-    """Upload the lines in their format."""
-    lines.seek(0)
-    with tempfile.TemporaryFile() as file:
-        _copy(lines, output_format, file, what)
-        file.seek(0)
-        asyncio.run(_upload(file, output, _CONTENT_TYPES[output_format], options))
-
-
-def _deliver(lines: IO[bytes], output_format: str, output: str | None, *, what: str) -> None:
-    """Put the lines into a file or on standard output, in their format."""
-    lines.seek(0)
-    try:
-        if output is None:
-            _copy(lines, output_format, sys.stdout.buffer, what)
-            sys.stdout.flush()
-            return
-        with Path(output).open("wb") as file:
-            _copy(lines, output_format, file, what)
-    except BrokenPipeError:  # `| head`: it has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
-    except OSError as error:
-        where = "standard output" if output is None else output
-        raise JournalError(f"{where} cannot be written: {error.strerror}") from error
-
-
-def _copy(lines: IO[bytes], output_format: str, file: IO[bytes], what: str) -> None:
-    from fanout.outputs.tables import write_csv, write_parquet
-
-    nested = "output" if what == "outputs" else None
-    if output_format == "csv":
-        write_csv(lines, file, nested=nested, is_for_people=what != "inputs")
-    elif output_format == "parquet":
-        write_parquet(lines, file, nested=nested)
-    else:
-        shutil.copyfileobj(lines, file, _COPY_BYTES)
-
-
-async def _upload(file: IO[bytes], location: str, content_type: str, options: Options) -> None:
-    from fanout.aws import ServiceClients
-    from fanout.outputs.s3 import S3Upload
-
-    bucket, key = split_location(location)
-    clients = ServiceClients.of(options)
-    try:
-        async with S3Upload(clients, bucket, key, content_type=content_type) as upload:
-            while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
-                await upload.write(block)
-            await upload.finish()
-    finally:
-        await clients.aclose()
