@@ -1,12 +1,28 @@
-"""The check before a run: limits were read, and Lambda says that the caller may invoke the function."""
+"""The checks before a run: its options can hold, limits were read, and the caller may invoke the function."""
 
 from __future__ import annotations
 
 from fanout.classify import classify, classify_failure
 from fanout.dispatcher import IntakeDispatcher
-from fanout.errors import FatalRefusal, TransportError
+from fanout.errors import ConfigError, FatalRefusal, TransportError
 from fanout.invoke_request import build_template
 from fanout.model import Verdict
+from fanout.runs.stop_rules import StopRules
+
+
+def check_options_hold(dispatcher: IntakeDispatcher, rules: StopRules) -> None:
+    """Raise ConfigError for an option that cannot hold for the function that was found."""
+    function, quotas = dispatcher.options.function, dispatcher.budget.quotas
+    if dispatcher.names_calls and not quotas.is_durable:
+        raise ConfigError(
+            f"{function} is not known to be durable (GetFunction shows no DurableConfig for this qualifier): "
+            "leave durable out, or name a durable version"
+        )
+    if quotas.unpriced and rules.max_cost_usd is not None:
+        raise ConfigError(
+            f"max_cost cannot be kept: the function has {quotas.unpriced}, whose cost is not known here: "
+            "leave it out"
+        )
 
 
 async def check_before_flight(dispatcher: IntakeDispatcher, *, asks_lambda_first: bool = False) -> None:
@@ -43,3 +59,20 @@ async def check_before_flight(dispatcher: IntakeDispatcher, *, asks_lambda_first
     error_type = "Unreachable" if found.error is None else found.error.type
     message = "" if found.error is None else found.error.message
     raise FatalRefusal(f"{options.function}: {error_type}: {message}", code=error_type, http_status=status)
+
+
+def function_meta(dispatcher: IntakeDispatcher) -> dict[str, object]:
+    """What was found of the function and its limits, as the report and run.json keep it."""
+    quotas = dispatcher.budget.quotas
+    return {
+        "memory_mb": quotas.memory_mb,
+        "architecture": quotas.architecture,
+        "ephemeral_mb": quotas.ephemeral_mb,
+        "unpriced": quotas.unpriced,
+        "function_timeout_s": quotas.function_timeout_s,
+        "budget": quotas.budget,
+        "budget_cause": quotas.cause,
+        "rate_per_s": quotas.rate_per_s,
+        "region": dispatcher.budget.region,
+        "invocation_type": dispatcher.options.invocation_type,
+    }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fanout import exit_codes
+from fanout.errors import JournalError, SourceError, WorkersLost
 from fanout.model import OK_STATUSES
 from fanout.stats import Stats
 
@@ -85,3 +86,14 @@ def state_and_exit_code(
     if code in (exit_codes.OK, exit_codes.FAILURES):
         code = max(code, *(shortfall.exit_code for shortfall in shortfalls), 0)
     return state, code
+
+
+def stop_of(failure: BaseException) -> Stop:
+    """Why a run stops whose feed ended by this error."""
+    if isinstance(failure, JournalError):
+        return Stop("journal", str(failure))
+    if isinstance(failure, WorkersLost):
+        return Stop("workers", str(failure))
+    if isinstance(failure, SourceError):
+        return Stop("source", str(failure))
+    return Stop("source", f"the input raised {type(failure).__name__}: {failure}")

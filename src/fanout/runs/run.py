@@ -7,37 +7,33 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from math import ceil, inf
+from math import inf
 from typing import Any
 
 import anyio
 
-from fanout import exit_codes
 from fanout.dispatcher import Hooks, IntakeDispatcher
 from fanout.dispatcher.feed import RunFeed
-from fanout.errors import ConfigError, JournalError, SourceError, WorkersLost
-from fanout.journal import OutcomeBlock
-from fanout.model import OK_STATUSES, Outcome
+from fanout.errors import ConfigError
+from fanout.model import Outcome
 from fanout.outputs.files import OutputFiles
 from fanout.runs.audience import Audience
 from fanout.runs.gauges import Gauges
-from fanout.runs.intake import MAY_HAVE_RUN, RunIntake
+from fanout.runs.intake import RunIntake
 from fanout.runs.ledger import Ledger, OnCommit, OnFailure
-from fanout.runs.preflight import check_before_flight
+from fanout.runs.preflight import check_before_flight, check_options_hold, function_meta
 from fanout.runs.receiver import RunReceiver
-from fanout.runs.result import PENDING, RunResult, Shortfall, Stop, state_and_exit_code
+from fanout.runs.result import PENDING, RunResult, Stop, state_and_exit_code, stop_of
+from fanout.runs.sampler import Sampler
+from fanout.runs.session_figures import SessionFigures
 from fanout.runs.spending import Spending
-from fanout.runs.stop_rules import StopRules, enough_said
+from fanout.runs.stop_rules import StopRules
 from fanout.runs.tuning import TuneInbox, tuning_of
 from fanout.stats import Stats, TimelineWriter
 
 _log = logging.getLogger("fanout")
 
-SAMPLE_EVERY_S = 1.0
 CLOSING_S = 3.0
-FINELY_S = 5.0  # at the beginning a sample every tick, so that short runs have a course too
-TICK_S = 0.1
 
 
 class ThrottleCount(Hooks):
@@ -48,15 +44,6 @@ class ThrottleCount(Hooks):
 
     def on_throttle(self, reason: str) -> None:
         self._stats.note_throttle(reason)
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """Records that have an outcome, the calls that carried them, and how many did not succeed."""
-
-    records: int = 0
-    calls: int = 0
-    failed: int = 0
 
 
 class _CutOff(Exception):
@@ -95,7 +82,7 @@ class Run:
         self._dispatcher = dispatcher
         self._open_ledger = open_ledger
         self._spending = spending
-        self._rules = rules
+        self._figures = SessionFigures(stats, spending, rules)
         self._audience = audience
         self._deadline_s = deadline_s
         self._grace_s = grace_s
@@ -108,13 +95,10 @@ class Run:
         self._feed: RunFeed | None = None
         self._receiver: RunReceiver | None = None
         self._ledger: Ledger | None = None
-        self._gauges: Gauges | None = None
+        self._sampler: Sampler | None = None
         self._is_cut = False
         self._timer: asyncio.TimerHandle | None = None
         self._done = anyio.Event()
-        self._before = Done()  # what earlier sessions had done
-        self._suspects = 0  # committed ones that may have run in an earlier session, and were not sent
-        self._ended_well = 0  # records that have succeeded, committed or not
         self._listener_error: BaseException | None = None  # of a callback: it ends the run
         self._input_error: BaseException | None = None  # of an iterable: raised once all is written
 
@@ -164,7 +148,8 @@ class Run:
         in_force = dispatcher.tune(
             concurrency=tuning.concurrency, rate=tuning.rate, retries=tuning.retries, pause=tuning.pause
         )
-        self._rules = tuning.apply_to(self._rules)
+        self._figures.tune(tuning)
+        rules = self._figures.rules
         if self._receiver is not None:
             self._receiver.cap_calls(self._cap())
         if tuning.deadline is not None:
@@ -172,14 +157,13 @@ class Run:
             deadline_s = dispatcher.engine.clock() + tuning.deadline
             self._feed.set_deadline(deadline_s)
             self._set_timer(deadline_s)
-        if self._rules.is_needed:
-            self._check_rules()
+        self._check_rules()
         ends_at_s = self._feed.deadline_s
         in_force.update(
             deadline=None if ends_at_s is None else round(ends_at_s - dispatcher.engine.clock(), 1),
-            max_cost=self._rules.max_cost_usd,
-            tolerated_failure_count=self._rules.tolerated_failure_count,
-            tolerated_failure_percentage=self._rules.tolerated_failure_percentage,
+            max_cost=rules.max_cost_usd,
+            tolerated_failure_count=rules.tolerated_failure_count,
+            tolerated_failure_percentage=rules.tolerated_failure_percentage,
         )
         _log.info("tuned: %s", tuning.changes())
         if self._audience.on_tuned is not None:
@@ -201,7 +185,7 @@ class Run:
     @property
     def thresholds(self) -> list[dict[str, object]]:
         """Each threshold with what was measured, and whether it holds."""
-        return [threshold.measured(self.stats) for threshold in self._rules.thresholds]
+        return self._figures.measured_thresholds()
 
     @property
     def workers(self) -> list[dict[str, Any]]:
@@ -232,18 +216,8 @@ class Run:
     @property
     def session_counts(self) -> tuple[int, int]:
         """The numbers of records of this session that have ended well, and that have not."""
-        done = self._of_session()
+        done = self._figures.done
         return done.records - done.failed, done.failed
-
-    def _of_session(self) -> Done:
-        """The committed records and calls of this session."""
-        stats, before = self.stats, self._before
-        records = stats.done
-        return Done(
-            records=records - before.records,
-            calls=records - stats.carried - before.calls,
-            failed=stats.failed - before.failed,
-        )
 
     async def execute(self, intake: RunIntake) -> RunResult:
         """Run to the end, whichever it is.
@@ -255,25 +229,13 @@ class Run:
         self._intake = intake
         dispatcher = self._dispatcher
         meta: dict[str, object] = {}
-        self._before = self._of_session()
-        self.stats.begin_session(self.started_s)  # a pause since an earlier session has no length
+        self._figures.begin(self.started_s)
         try:
             with suppress(_CutOff):
                 async with dispatcher:
-                    meta = _meta(dispatcher)
-                    if dispatcher.names_calls and not dispatcher.budget.quotas.is_durable:
-                        raise ConfigError(
-                            f"{dispatcher.options.function} is not known to be durable (GetFunction shows no "
-                            "DurableConfig for this qualifier): leave durable out, or name a durable version"
-                        )
+                    meta = function_meta(dispatcher)
                     self._spending.begin(dispatcher)
-                    if (
-                        unpriced := dispatcher.budget.quotas.unpriced
-                    ) and self._rules.max_cost_usd is not None:
-                        raise ConfigError(
-                            f"max_cost cannot be kept: the function has {unpriced}, whose cost is not known "
-                            "here: leave it out"
-                        )
+                    check_options_hold(dispatcher, self._figures.rules)
                     if self._audience.on_started is not None:
                         self._audience.on_started(dispatcher)
                     if self._preflight or dispatcher.budget.quotas.function_missing:
@@ -288,21 +250,20 @@ class Run:
             raise self._listener_error
         if self._input_error is not None:
             raise self._input_error
-        if self._gauges is not None and self._audience.on_snapshot is not None:
-            self._audience.on_snapshot(self._gauges.snapshot(time.time(), draining=self.is_stopping))
+        if self._sampler is not None:
+            self._sampler.show()
         return self._result(meta)
 
     async def _drive(self, dispatcher: IntakeDispatcher, intake: RunIntake) -> None:
         self._ledger = ledger = await self._open_ledger(self._on_commit, self._on_ledger_failure)
-        self._ended_well = self._succeeded  # of earlier sessions
-        self._stop_if_enough()  # they may have been enough
+        self._stop_if_enough()  # earlier sessions may have had enough
         self._receiver = receiver = RunReceiver(
             ledger,
             self._outputs,
             self._close_feed,
             self._cap(),
-            None if self._rules.enough is None else self._successes_left,
-            None if self._rules.enough is None else self._on_delivered,
+            None if self._figures.rules.enough is None else self._figures.successes_left,
+            None if self._figures.rules.enough is None else self._on_delivered,
             is_cut=self._is_cut,
         )
         deadline_s: float | None = None
@@ -317,7 +278,7 @@ class Run:
                     self._feed = dispatcher.start_feed(intake, receiver, deadline_s=deadline_s)
                     if receiver.failure is not None:
                         self._feed.close()
-                self._gauges = gauges = Gauges(
+                gauges = Gauges(
                     dispatcher,
                     self.stats,
                     intake=intake,
@@ -326,7 +287,10 @@ class Run:
                     spending=self._spending,
                     timeline=self._timeline,
                 )
-                group.start_soon(self._tick, gauges)
+                self._sampler = sampler = Sampler(
+                    gauges, self._audience, started_s=self.started_s, is_draining=lambda: self.is_stopping
+                )
+                group.start_soon(sampler.run, self._on_tick, self._on_listener_error)
                 if self._feed is not None:
                     await self._done.wait()
                 group.cancel_scope.cancel()
@@ -336,7 +300,7 @@ class Run:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-        gauges.sample(time.time(), draining=self.is_stopping)
+        sampler.sample()
         self._note_failures(receiver)
         if self._listener_error is not None:
             receiver.cut()
@@ -346,18 +310,14 @@ class Run:
 
     def _cap(self) -> Callable[[], int] | None:
         """A function that returns the number of calls that may yet start; None without a spending cap."""
-        return None if self._rules.max_cost_usd is None else self._calls_left
+        return None if self._figures.rules.max_cost_usd is None else self._calls_left
 
     def _calls_left(self) -> int:
         assert self._intake is not None
-        done = self._of_session()
-        out = self._intake.handed_out - done.records - (0 if self._feed is None else self._feed.forming)
-        calls = done.calls - self._suspects
-        size = (done.records - self._suspects) / calls if calls else self._dispatcher.options.batch or 1
-        return self._rules.calls_left(
-            spent_usd=self._spending.usd or 0.0,
-            in_flight=ceil(out / max(1.0, size)),
-            call_usd=self._spending.call_usd,
+        return self._figures.calls_left(
+            handed_out=self._intake.handed_out,
+            forming=0 if self._feed is None else self._feed.forming,
+            batch=self._dispatcher.options.batch,
         )
 
     def _close_feed(self) -> None:
@@ -368,83 +328,42 @@ class Run:
         await receiver.finished.wait()
         self._done.set()
 
-    async def _tick(self, gauges: Gauges) -> None:
-        """A sample once a second, a snapshot as often as asked; a feed that its ledger held back goes on."""
-        audience = self._audience
-        next_sample_s = next_snapshot_s = 0.0
-        while True:
-            now_s = time.time()
-            if now_s >= next_sample_s:
-                is_young = now_s - self.started_s < FINELY_S
-                next_sample_s = now_s + (TICK_S if is_young else SAMPLE_EVERY_S)
-                gauges.sample(now_s, draining=self.is_stopping)
-            if audience.on_snapshot is not None and now_s >= next_snapshot_s:
-                next_snapshot_s = now_s + audience.snapshot_every_s
-                try:
-                    audience.on_snapshot(gauges.snapshot(now_s, draining=self.is_stopping))
-                except BaseException as error:  # noqa: BLE001 - raised once the journal is closed
-                    self._heard_wrong(error)
-            self._wake_feed()
-            if self._inbox is not None:
-                self._inbox.poll(self.tune)
-            await anyio.sleep(TICK_S)
+    def _on_tick(self) -> None:
+        """A feed that its ledger held back goes on; what ``tune`` asks for is done."""
+        self._wake_feed()
+        if self._inbox is not None:
+            self._inbox.poll(self.tune)
 
     def _wake_feed(self) -> None:
         if self._feed is not None:
             self._feed.wake()
 
     def _on_commit(self, outcomes: Sequence[Outcome]) -> None:
-        others = outcomes
-        failed = self.stats.failed
-        if isinstance(outcomes, OutcomeBlock):
-            others = outcomes.special()
-            self.stats.add_plain(outcomes.plain, outcomes.durations_ms, outcomes.plain_at)
-        self.stats.add_many(others)
-        if self.stats.failed > failed:  # a suspect is unknown
-            self._suspects += sum(_is_suspect(outcome) for outcome in others)
-        self._spending.add(outcomes)
+        self._figures.commit(outcomes)
         try:
             if self._listener_error is None:
                 self._audience.hear(outcomes)
         except BaseException as error:  # noqa: BLE001 - a callback's; the ledger must not break of it
-            self._heard_wrong(error)
-        if self._rules.is_needed and self._stop is None:
-            self._check_rules()
+            self._on_listener_error(error)
+        self._check_rules()
         self._wake_feed()
 
-    def _heard_wrong(self, error: BaseException) -> None:
+    def _on_listener_error(self, error: BaseException) -> None:
         """A callback raised: that ends the run."""
         self._listener_error = self._listener_error or error
         self._done.set()
 
     def _on_delivered(self, outcomes: Sequence[Outcome]) -> None:
         """Stop when enough have succeeded: outcomes that wait to be committed count too."""
-        if type(outcomes) is OutcomeBlock:
-            self._ended_well += len(outcomes.durations_ms)
-            outcomes = outcomes.special()
-        for outcome in outcomes:
-            self._ended_well += outcome.status in OK_STATUSES
+        self._figures.deliver(outcomes)
         self._stop_if_enough()
 
     def _stop_if_enough(self) -> None:
-        enough = self._rules.enough
-        if enough is not None and self._ended_well >= enough and self._stop is None:
-            self.stop("enough", enough_said(enough))
-
-    def _successes_left(self) -> int:
-        """The number of further successes until there are enough."""
-        return (self._rules.enough or 0) - self._ended_well
+        if self._stop is None and self._figures.has_enough:
+            self.stop("enough", self._figures.enough_said())
 
     def _check_rules(self) -> None:
-        done, suspects = self._of_session(), self._suspects  # which say nothing of the function now
-        broken = self._rules.broken_by(
-            failed=done.failed - suspects,
-            finished=done.records - suspects,
-            cost_usd=self._spending.usd,
-            calls=done.calls - suspects,
-        )
-        broken = broken or self._rules.stop_for(self.stats)
-        if broken is not None:
+        if self._stop is None and (broken := self._figures.broken_rule()) is not None:
             self.stop(*broken)
 
     def _on_ledger_failure(self, error: Exception) -> None:
@@ -465,14 +384,7 @@ class Run:
         elif feed.outage is not None and self._stop is None:
             self._stop = Stop("outage", str(feed.outage))
         elif failure is not None and self._stop is None:
-            if isinstance(failure, JournalError):
-                self._stop = Stop("journal", str(failure))
-            elif isinstance(failure, WorkersLost):
-                self._stop = Stop("workers", str(failure))
-            elif isinstance(failure, SourceError):
-                self._stop = Stop("source", str(failure))
-            else:
-                self._stop = Stop("source", f"the input raised {type(failure).__name__}: {failure}")
+            self._stop = stop_of(failure)
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -483,12 +395,11 @@ class Run:
         if self._is_cut and self._stop is None:
             self._stop = Stop("sigint")
         pending = self._pending()
-        is_short = self._rules.enough is not None and self._succeeded < self._rules.enough
-        if self._stop is not None and self._stop.reason == "enough" and is_short:
+        if self._stop is not None and self._stop.reason == "enough" and self._figures.is_short:
             self._stop = Stop("sigint") if self._is_cut else PENDING
         if self._stop is None and pending:
             self._stop = PENDING
-        shortfalls = self._shortfalls()
+        shortfalls = self._figures.shortfalls(was_stopped=self._stop is not None)
         state, exit_code = state_and_exit_code(self._stop, counts, pending, shortfalls)
         _log.info("%s: %s", state, ", ".join(f"{count} {status}" for status, count in counts.items()))
         return RunResult(
@@ -508,27 +419,10 @@ class Run:
             shortfalls=shortfalls,
         )
 
-    def _shortfalls(self) -> tuple[Shortfall, ...]:
-        rules, stats = self._rules, self.stats
-        found = [Shortfall(exit_codes.THRESHOLD, said) for said in rules.broken_thresholds(stats)]
-        succeeded = self._succeeded
-        if rules.enough is not None and succeeded < rules.enough and self._stop is None:
-            said = f"{succeeded:,} records succeeded, and {rules.enough:,} were to be enough"
-            found.append(Shortfall(exit_codes.FAILURES, said))
-        return tuple(found)
-
-    @property
-    def _succeeded(self) -> int:
-        return self.stats.done - self.stats.failed
-
     def _pending(self) -> int:
         """The number of records of this session that were handed out and have no outcome in the ledger."""
         assert self._intake is not None
-        return self._intake.handed_out - self._of_session().records
-
-
-def _is_suspect(outcome: Outcome) -> bool:
-    return outcome.error is not None and outcome.error.type == MAY_HAVE_RUN.type
+        return self._intake.handed_out - self._figures.done.records
 
 
 def _only(error: BaseException) -> BaseException:
@@ -536,19 +430,3 @@ def _only(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-def _meta(dispatcher: IntakeDispatcher) -> dict[str, object]:
-    quotas = dispatcher.budget.quotas
-    return {
-        "memory_mb": quotas.memory_mb,
-        "architecture": quotas.architecture,
-        "ephemeral_mb": quotas.ephemeral_mb,
-        "unpriced": quotas.unpriced,
-        "function_timeout_s": quotas.function_timeout_s,
-        "budget": quotas.budget,
-        "budget_cause": quotas.cause,
-        "rate_per_s": quotas.rate_per_s,
-        "region": dispatcher.budget.region,
-        "invocation_type": dispatcher.options.invocation_type,
-    }
