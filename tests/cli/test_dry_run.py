@@ -102,6 +102,7 @@ def test_batches_make_fewer_calls(offline: Inside) -> None:
         (("-",), b"1\n2\n3\n", 3),
         (("-", "--take", "2"), b"1\n2\n3\n", 2),
         (("--payload", '{"a":1}', "--repeat", "700"), b"", 700),
+        (("--payload", '{"a":1}', "--repeat", "0"), b"", 0),
     ],
 )
 def test_every_way_in(offline: Inside, words: tuple[str, ...], stdin: bytes, records: int) -> None:

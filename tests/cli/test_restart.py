@@ -91,6 +91,20 @@ def test_a_spool_that_was_cut_off_is_completed(inside: Inside) -> None:
     assert sorted(outcome["seq"] for outcome in inside.outcomes()) == list(range(40))
 
 
+def test_a_run_stopped_before_its_first_byte_goes_on(inside: Inside) -> None:
+    """It has no spool yet: standard input given once more is all of it; a resume alone says so."""
+    records = b"".join(b'{"n":%d}\n' % n for n in range(5))
+    words = ("run", "--resume", "steady", "-", "--out", "run", "--no-report")
+    assert inside.run(*words, "-j", "1", "--deadline", "1ms", stdin=records).code == 5
+    run = inside.directory / "run"
+    for name in ("spool", "spool.end"):
+        (run / name).unlink(missing_ok=True)
+    (run / "outcomes.jsonl").write_bytes(b"")
+    inside.run("resume", "run").assert_one_line(2, "before standard input was read", "--resume")
+    assert inside.run(*words, "--deadline", "1m", stdin=records).code == 0
+    assert sorted(outcome["seq"] for outcome in inside.outcomes()) == list(range(5))
+
+
 def test_it_needs_a_directory(inside: Inside) -> None:
     """Without --out there is nothing to find again."""
     inside.write("in.jsonl", 1)

@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from fanout.commands.changes import Changes, MayHaveRun
 from fanout.commands.new_run import run
-from fanout.commands.options import KEPT_ON_RESUME, is_batched, kept_in
+from fanout.commands.options import KEPT_ON_RESUME, is_batched, kept_in, options_of
 from fanout.commands.request import Request
 from fanout.commands.resume import resume
 from fanout.commands.run_input import place_of, recorded_place
@@ -31,7 +31,7 @@ async def start_or_resume(
         return await run(request, audience)
     run_dir = RunDir.open(out)
     check_same(request, run_dir.state, out)
-    if request.location == "-" and run_dir.spool.exists():
+    if request.location == "-" and (run_dir.spool.exists() or options_of(run_dir.state).spool):
         with run_dir.lock():
             await anyio.to_thread.run_sync(complete_spool, run_dir.spool, abandon_on_cancel=True)
     payloads = request.payloads if request.location is None else None

@@ -142,6 +142,11 @@ def _check_same(run_dir: RunDir, recorded: RecordedInput, options: InputOptions)
             f"the records of {run_dir.path} came from a program: "
             "give them to fanout.run(…, resume=True) again"
         )
+    if kind == "stdin" and options_of(run_dir.state).spool:  # its spool begins with the first byte
+        raise SourceError(
+            f"{run_dir.path}: it stopped before standard input was read: "
+            "give it once more, to `fanout run` with --resume"
+        )
     if kind in ("stdin", "pipe"):
         raise SourceError(f"{run_dir.path}: its input was a pipe that was not kept: nothing is left to read")
     location = recorded.path or recorded.location
@@ -190,7 +195,7 @@ def _placed(source: Source, directory: Path | None) -> Source:
 
 def _repeated(options: RunOptions) -> Source:
     assert options.payload is not None
-    return RepeatSource(options.payload.encode(), options.repeat or 1)
+    return RepeatSource(options.payload.encode(), 1 if options.repeat is None else options.repeat)
 
 
 def _path(location: str) -> str | None:

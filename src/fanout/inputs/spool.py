@@ -16,9 +16,11 @@ _CHANGED = "standard input is not the input the run began with: it differs"
 def complete_spool(spool: Path) -> None:
     """Read standard input to its end: what is spooled must come again, what follows is added.
 
+    A run that stopped before the first byte has no spool yet.
     Blocking. Raises SourceError for another input, and for a spool that cannot be written.
     """
     try:
+        spool.touch(mode=FILE_MODE)
         with open(spool, "r+b", opener=opener) as file:
             at, descriptor = 0, sys.stdin.fileno()
             while chunk := os.read(descriptor, CHUNK_BYTES):
