@@ -18,7 +18,8 @@ from fanout.model import Outcome, Verdict
 from fanout.queues.hold import Entry, Hold
 from fanout.queues.message import Message
 from fanout.queues.spool import MessageSpool
-from fanout.runs.queue_intake import QueueIntake, Settled
+from fanout.runs.queue_intake import QueueIntake
+from fanout.runs.queue_records import Settled
 from tests.queues.stand_in import Queue
 
 pytestmark = pytest.mark.looptime
@@ -71,7 +72,8 @@ class Client:
 class Session:
     """One session of a run: takes records as an engine does, and syncs outcomes when told."""
 
-    def __init__(self, intake: QueueIntake, spool: MessageSpool) -> None:
+    def __init__(self, client: Client, intake: QueueIntake, spool: MessageSpool) -> None:
+        self.client = client
         self.intake = intake
         self.spool = spool
         self.ready = asyncio.Event()
@@ -109,7 +111,7 @@ async def session(
         client, loop.time, **({"held_most": options.pop("held_most")} if "held_most" in options else {})
     )
     intake = QueueIntake(client, hold, spool, clock=loop.time, **options)
-    made = Session(intake, spool)
+    made = Session(client, intake, spool)
     tasks = [asyncio.create_task(intake.serve()), asyncio.create_task(intake.fill(made.ready.set))]
     try:
         yield made
@@ -265,9 +267,8 @@ async def test_a_receive_whose_reply_was_lost_is_waited_for(tmp_path: Path) -> N
     """Its messages are hidden from everybody for a minute; the queue is not empty before."""
     queue = filled(0)
     async with session(queue, tmp_path) as run:
-        client: Any = run.intake._queue
         await asyncio.sleep(1)
-        client.lost_receive_s = queue.clock() + 60
+        run.client.lost_receive_s = queue.clock() + 60
         started_s = queue.clock()
         assert await run.records() == []
         assert queue.clock() - started_s >= 60

@@ -17,7 +17,8 @@ from fanout.queues import parse_queue
 from fanout.queues.client import SqsClient
 from fanout.queues.hold import Hold
 from fanout.queues.spool import MessageSpool, count_messages
-from fanout.runs.queue_intake import EMPTY_AFTER_S, QueueIntake, Settled
+from fanout.runs.queue_intake import EMPTY_AFTER_S, QueueIntake
+from fanout.runs.queue_records import Settled
 
 
 def check_queue_run(location: str, options: RunOptions) -> None:
@@ -81,7 +82,8 @@ async def known_of(
     directory: Path, known: Replay, noted: int, *, skips_suspects: bool, refused: frozenset[int]
 ) -> Settled:
     """The knowledge that the journal has of the first ``noted`` records. ``refused`` are sent again."""
-    settled = Settled()
+    may_have_run = _MayHaveRun(known, noted)
+    settled = Settled(may_have_run=may_have_run, suspects=may_have_run if skips_suspects else ())
 
     def read() -> None:
         for block, places in read_blocks(directory, Head):
@@ -91,8 +93,6 @@ async def known_of(
                     (settled.ok if head.status in OK_STATUSES else settled.failed).add(head.seq)
 
     await anyio.to_thread.run_sync(read)
-    settled.may_have_run = _MayHaveRun(known, noted)
-    settled.suspects = settled.may_have_run if skips_suspects else ()
     return settled
 
 

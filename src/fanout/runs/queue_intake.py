@@ -6,62 +6,25 @@ again has the number that it had: what is finished is not run again, what failed
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Sequence
-from math import inf
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
 
 import anyio
 import anyio.abc
-import msgspec
 
 from fanout.dispatcher.record import InputRecord
 from fanout.errors import FanoutError
-from fanout.inputs import Item, Selector
-from fanout.journal import SeqSet
-from fanout.model import ErrorDetail, Outcome, Verdict
-from fanout.payload import json_fault
+from fanout.inputs import Selector
+from fanout.model import Outcome
 from fanout.queues.hold import VISIBILITY_S, Hold
-from fanout.queues.message import Message, sqs_record
+from fanout.queues.message import Message
 from fanout.queues.spool import MessageSpool
-from fanout.runs.intake import MAY_HAVE_RUN, record_of_item
+from fanout.runs.queue_receives import Receives, Receiving
+from fanout.runs.queue_records import QueueRecords, Settled
 
 EMPTY_AFTER_S = 20.0
 _LOOK_EVERY_S = 0.25
-_RECEIVERS_MOST = 64
-_LONGEST_POLL_S = 20
 _FINISH_WITHIN_S = 30.0
-_LAST_RECEIVES_S = 1.5
-GONE = ErrorDetail(
-    "MessageGone", "its message did not come back: another reader has it, or it is too old for the queue"
-)
-
-
-class Receiving(Protocol):
-    """The client's part that an intake needs. ``lost_receive_s`` is of the loop's clock."""
-
-    lost_receive_s: float
-    arn: str
-    region: str
-
-    async def receive(
-        self, most: int, *, visibility_s: int, wait_s: int, with_attributes: bool = False
-    ) -> list[Message]: ...
-
-
-class Settled(msgspec.Struct):
-    """The knowledge of earlier sessions about a run's records."""
-
-    ok: SeqSet = msgspec.field(default_factory=SeqSet)
-    failed: SeqSet = msgspec.field(default_factory=SeqSet)
-    suspects: Container[int] = ()  # may have run, and are not sent again
-    may_have_run: Container[int] = ()
-
-    def add(self, outcomes: Iterable[Outcome]) -> None:
-        """Take later outcomes."""
-        for outcome in outcomes:
-            (self.ok if outcome.ok else self.failed).add(outcome.seq)
 
 
 class QueueIntake:
@@ -91,28 +54,30 @@ class QueueIntake:
     ) -> None:
         self.handed_out = 0
         self._left: int | None = None  # messages given back, once the run has let go of the queue
-        self._queue = queue
         self._hold = hold
         self._spool = spool
         self._clock = clock
-        self._selector = None if selector is None or selector.is_identity else selector
         self._take = take
         self._follow = follow
-        self._empty_after_s = empty_after_s
-        self._as_event = as_event
-        self._is_text = is_text
         self._syncs_spool = syncs_spool
-        self._settled = settled or Settled()
-        known = self._settled
+        self._settled = known = settled or Settled()
+        self._records = QueueRecords(queue, known, selector=selector, as_event=as_event, is_text=is_text)
+        self._receives = Receives(
+            queue,
+            clock=clock,
+            take=self._take_or_give_back,
+            on_end=self._look,
+            on_failure=self._fail,
+            empty_after_s=empty_after_s,
+            with_attributes=as_event,
+        )
         # Read, and without an outcome: they are awaited.
         self._unsettled = {
             seq for seq in range(len(spool)) if seq not in known.ok and seq not in known.failed
         }
         self._waiting: deque[tuple[int, Message]] = deque()
         self._gone: deque[int] = deque()
-        self._under_way = 0  # receives
-        self._syncing = 0  # of them, those whose messages wait for their numbers to be on the disk
-        self._target = 2
+        self._syncing = 0  # receives whose messages wait for their numbers to be on the disk
         self._is_wanted = False
         self._is_closed = False
         self._has_ended = False
@@ -121,8 +86,6 @@ class QueueIntake:
         self._on_ready: Callable[[], None] = lambda: None
         self._failure: FanoutError | None = None
         now_s = clock()
-        self._last_new_s = now_s
-        self._last_empty_s = -inf  # when the last receive that brought nothing began
         self._hidden_until_s = now_s + VISIBILITY_S if self._unsettled else now_s
 
     # --- what the engine asks ------------------------------------------------------------------
@@ -176,27 +139,27 @@ class QueueIntake:
         """The next record. A message that is no longer hidden from others is not sent."""
         while self._waiting:
             seq, message = self._waiting.popleft()
-            if len(self._waiting) < 5 * self._target:
-                self._changed.set()
+            if len(self._waiting) < 5 * self._receives.target:
+                self._look()
             if not self._hold.is_mine(seq):
                 self._hold.drop(seq)
                 self._unsettled.add(seq)
                 continue
             self.handed_out += 1
-            return self._record_of(seq, message)
+            return self._records.of(seq, message)
         if self._gone:
             self.handed_out += 1
-            return self._gone_record(self._gone.popleft())
+            return self._records.gone(self._gone.popleft())
         if not self._has_ended:
-            self._changed.set()
+            self._look()
         return None
 
     async def fill(self, on_ready: Callable[[], None]) -> None:
         """Wait for the end; ``serve`` receives."""
         self._on_ready = on_ready
         self._is_wanted = True
-        self._last_new_s = self._clock()
-        self._changed.set()
+        self._receives.note_new()
+        self._look()
         try:
             await self._ended.wait()
         finally:
@@ -205,7 +168,7 @@ class QueueIntake:
     async def aclose(self) -> None:
         """Receive nothing more."""
         self._is_closed = True
-        self._changed.set()
+        self._look()
 
     # --- what the journal says -----------------------------------------------------------------
 
@@ -230,7 +193,8 @@ class QueueIntake:
             tasks.start_soon(self._hold.run)
             while True:
                 if self._is_wanted and not self._is_closed and not self._has_ended:
-                    self._start_receives(tasks)
+                    if self._unsettled or not self._is_taken:
+                        self._receives.fill(tasks, self._most, lambda: len(self._waiting))
                     if self._is_empty(self._clock()):
                         self._end()
                 if self._hold.failure is not None and not self._has_ended:
@@ -259,52 +223,30 @@ class QueueIntake:
         if self._left is not None:
             return self._left
         await self.aclose()
-        await self._last_receives()
+        await self._receives.last()
         self.release(seq for seq, _ in self._waiting)
         self._left = left = self._hold.failed
         await self._hold.finish(_FINISH_WITHIN_S)
-        if left and self._under_way:  # receives that still wait take what was just given back
-            await self._last_receives()
+        if left and self._receives.are_under_way:  # receives that still wait take what was just given back
+            await self._receives.last()
             await self._hold.finish(_FINISH_WITHIN_S)
         return left
 
-    async def _last_receives(self) -> None:
-        with anyio.move_on_after(_LAST_RECEIVES_S, shield=True):
-            while self._under_way:  # noqa: ASYNC110 - whichever of several ends last
-                await anyio.sleep(0.02)
-
-    def _start_receives(self, tasks: anyio.abc.TaskGroup) -> None:
-        if self._is_taken and not self._unsettled:
-            return
-        while self._under_way < self._target and len(self._waiting) < 10 * self._target:
-            self._under_way += 1
-            tasks.start_soon(self._receive)
-
-    async def _receive(self) -> None:
-        asked_s = self._clock()
-        try:
-            messages = await self._queue.receive(
-                self._most(),
-                visibility_s=VISIBILITY_S,
-                wait_s=max(1, min(_LONGEST_POLL_S, int(self._empty_after_s))),
-                with_attributes=self._as_event,
-            )
-            if self._is_closed:
-                for message in messages:
-                    self._hold.give_back(message.receipt_handle)
-            elif not await self._take_messages(messages, asked_s):
-                self._last_empty_s = asked_s
-                self._target = max(1, self._target // 2)
-        except FanoutError as error:
-            self._fail(error)
-        finally:
-            self._under_way -= 1
-            self._changed.set()
+    def _look(self) -> None:
+        """``serve`` looks again at what there is to do."""
+        self._changed.set()
 
     def _most(self) -> int:
         if self._take is None or self._unsettled:
             return 10
         return max(1, min(10, self._take - len(self._spool)))
+
+    async def _take_or_give_back(self, messages: list[Message], asked_s: float) -> bool:
+        if not self._is_closed:
+            return await self._take_messages(messages, asked_s)
+        for message in messages:
+            self._hold.give_back(message.receipt_handle)
+        return True  # which says nothing of the queue
 
     async def _take_messages(self, messages: list[Message], asked_s: float) -> bool:
         """Number what is new; returns whether any of it is to be run."""
@@ -338,11 +280,10 @@ class QueueIntake:
                 ready.append((again, message))
         if not ready:
             return False
-        self._last_new_s = self._clock()
+        self._receives.note_new()
         self._waiting += ready
         if was_empty:  # the engine waited for it
-            if self._under_way >= self._target:
-                self._target = min(_RECEIVERS_MOST, 2 * self._target)
+            self._receives.grow()
             self._on_ready()
         return True
 
@@ -370,10 +311,10 @@ class QueueIntake:
             return True
         if self._follow:
             return False
-        hidden_until_s = max(self._hold.lost_s, self._queue.lost_receive_s)
+        hidden_until_s = self._hold.lost_s
         if self._unsettled:
             hidden_until_s = max(hidden_until_s, self._hidden_until_s)
-        return self._last_empty_s >= hidden_until_s and now_s - self._last_new_s >= self._empty_after_s
+        return self._receives.show_empty(now_s, hidden_until_s=hidden_until_s)
 
     def _end(self) -> None:
         self._gone.extend(sorted(self._unsettled))
@@ -387,31 +328,3 @@ class QueueIntake:
         self._has_ended = True
         self._on_ready()
         self._ended.set()
-
-    # --- records -------------------------------------------------------------------------------
-
-    def _record_of(self, seq: int, message: Message) -> InputRecord:
-        body = message.body.encode("utf-8", "surrogatepass")
-        if self._is_text:
-            body = msgspec.json.encode(message.body)
-        fault = None
-        if (not self._as_event or self._selector is not None) and (problem := json_fault(body)) is not None:
-            fault = ErrorDetail("InvalidJson", problem)
-        record = record_of_item(self._selector, seq, Item(body, error=fault))
-        if self._as_event and record.fault is None:
-            record.identifier = message.message_id
-            record.element = self._element(message, record.body if self._selector is not None else None)
-        if record.fault is None and seq in self._settled.suspects:
-            record.fault, record.fault_verdict = MAY_HAVE_RUN, Verdict.AMBIGUOUS
-        return record
-
-    def _element(self, message: Message, selected: bytes | None) -> bytes:
-        if selected is not None:
-            md5 = hashlib.md5(selected, usedforsecurity=False).hexdigest()
-            message = msgspec.structs.replace(message, body=selected.decode(), md5_of_body=md5)
-        return sqs_record(message, queue_arn=self._queue.arn, region=self._queue.region)
-
-    def _gone_record(self, seq: int) -> InputRecord:
-        may_have_run = seq in self._settled.may_have_run or seq in self._settled.suspects
-        verdict = Verdict.AMBIGUOUS if may_have_run else Verdict.TRANSIENT
-        return InputRecord(seq, b"", fault=GONE, fault_verdict=verdict)
