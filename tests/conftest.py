@@ -10,22 +10,37 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import example_counts
 
 # pytest --hypothesis-profile fuzz: once a week, a hundred times as many examples.
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)
-settings.register_profile("quick", max_examples=34)
+# A machine that has more to do, or coverage, makes examples slow; that says nothing of the code.
+settings.register_profile(
+    "quick", max_examples=34, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+IS_MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Without the slow tests a third of the examples: ``make test-all`` has all of them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; commands inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if IS_MEASURED:
+        from xdist.workermanage import NodeManager
+
+        NodeManager.EXIT_TIMEOUT = 120  # it kills its processes after ten seconds: half of their data is none
     if "not slow" in config.getoption("markexpr") and config.getoption("--hypothesis-profile") is None:
         settings.load_profile("quick")
         example_counts.share = 3
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under coverage all is slower: tests that hold a time to a limit are left out."""
+    for item in items:
+        if IS_MEASURED and item.get_closest_marker("timed") is not None:
+            item.add_marker(pytest.mark.skip(reason="coverage makes it slow"))
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fanout.cost import MOST_MEMORY_MB
 from fanout.errors import ConfigError
 from fanout.model import AttemptEnd, ErrorDetail, Outcome, Status
 from fanout.report import CostEstimate, CostMeter, load_prices, meter_of
@@ -56,6 +57,13 @@ def test_arm_and_storage_have_their_own_prices() -> None:
     """The architecture's price is used, and ephemeral storage above 512 MB is charged."""
     found = estimate(outcome(billed_ms=1000, memory_mb=1024), architecture="arm64", storage_mb=512 + 1024)
     assert found.usd == pytest.approx(REQUEST + ARM + 0.0000000309)
+
+
+def test_the_most_that_one_execution_can_cost() -> None:
+    """So many seconds of its memory and storage; of the largest memory where it is not known."""
+    meter = CostMeter(memory_mb=1024, storage_mb=512 + 1024)
+    assert meter.most_usd(3.0) == pytest.approx(REQUEST + 3 * X86 + 3 * 0.0000000309)
+    assert CostMeter().most_usd(3.0) == pytest.approx(REQUEST + 3 * MOST_MEMORY_MB / 1024 * X86)
 
 
 def test_what_did_not_run_costs_nothing() -> None:

@@ -173,6 +173,7 @@ async def test_the_rate_recovers_to_the_budget_and_no_further() -> None:
         pacer.on_success(tenth / 10)
         rates.append(pacer.rate_now or 0.0)
     assert rates == sorted(rates)
+    assert rates[0] > 70.0  # by every twentieth of a second, not in steps of one
     assert rates[24] < 90.0
     assert rates[-1] == 100.0
 
@@ -184,6 +185,17 @@ async def test_a_rate_throttle_without_a_budget_starts_from_the_measured_rate() 
         pacer.on_success(n / 400)
     pacer.on_throttle(5.0)
     assert pacer.rate_now == pytest.approx(0.7 * 400, rel=0.05)
+
+
+async def test_the_measured_rate_is_that_of_one_whole_second() -> None:
+    """A window ends with its second, and the next counts from nothing."""
+    pacer = Pacer(None)
+    for tenth in range(1, 11):
+        pacer.on_success(tenth / 10, count=40)
+    for tenth in range(11, 16):
+        pacer.on_success(tenth / 10, count=2)
+    pacer.on_throttle(1.5)
+    assert pacer.rate_now == pytest.approx(0.7 * 400)
 
 
 @pytest.mark.parametrize("rate", [100.0, None])

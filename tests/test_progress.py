@@ -294,6 +294,7 @@ def test_a_log_that_is_not_utf8_gets_no_error() -> None:
     assert raw.getvalue() == b"na?ve\n"
 
 
+@pytest.mark.timed
 def test_drawing_costs_less_than_one_percent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five drawings a second take well under 10 ms of CPU."""
     monkeypatch.setenv("TERM", "xterm-256color")

@@ -141,6 +141,25 @@ def test_the_same_seed_waits_the_same() -> None:
     assert len(set(delays)) == len(delays)
 
 
+class Longest(random.Random):
+    """Draws the most that there may be."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """The upper bound, whatever the lower."""
+        return max(a, b)
+
+
+def test_each_kind_of_end_has_its_own_count_by_which_the_bound_doubles() -> None:
+    """From 0.2 s by attempts or by repeated errors, from 0.05 s by throttles; never beyond the cap."""
+    chosen = RetryPolicy(retries=99, retry_function_errors=99, rng=Longest())
+    by_attempts = [chosen.decide(TRANSIENT, attempts=n, throttles=5) for n in (1, 2, 3, 7, 8, 9)]
+    assert by_attempts == [0.2, 0.4, 0.8, 12.8, CAP_S, CAP_S]
+    by_throttles = [chosen.decide(THROTTLED, attempts=7, throttles=n) for n in (0, 1, 2, 6, 7)]
+    assert by_throttles == [0.05, 0.05, 0.1, 1.6, THROTTLE_CAP_S]
+    by_errors = [chosen.decide(FAILED, attempts=7, function_error_retries=n) for n in (0, 1, 2)]
+    assert by_errors == [0.2, 0.4, 0.8]
+
+
 @given(st.integers(1, 10_000), st.integers(0, 2**32))
 def test_delays_are_full_jitter_below_a_cap(n: int, seed: int) -> None:
     """Between nothing and a bound that doubles with each attempt, up to the cap."""

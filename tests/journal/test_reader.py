@@ -258,6 +258,7 @@ async def test_samples_notice_another_input(tmp_path: Path) -> None:
     assert check_samples(run_dir.path).differs(256, b"x")
 
 
+@pytest.mark.timed
 def test_a_large_journal_is_read_quickly(tmp_path: Path) -> None:
     """A million outcomes take seconds, not minutes: at most 5 µs a line, tried with 100,000."""
     run_dir = new_run(tmp_path / "run")

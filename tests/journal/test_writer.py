@@ -241,6 +241,7 @@ async def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> Non
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.timed
 async def test_the_hot_path_is_cheap(tmp_path: Path) -> None:
     """Mark, sample and write cost the event loop's thread at most 6 µs a record, flushing included."""
     run_dir = new_run(tmp_path / "run")

@@ -293,6 +293,7 @@ def test_a_place_that_cannot_be_written(run: Run, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.timed
 def test_the_end_of_a_run_is_not_held_up(run: Run) -> None:
     """Making the page from figures at hand takes less than 0.2 s of CPU."""
     import time
