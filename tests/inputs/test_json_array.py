@@ -7,7 +7,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fanout.errors import SourceError
@@ -59,6 +59,28 @@ def test_a_cut_array_gives_whole_elements_and_fails(values: list[Any], data: st.
     assert found == values[: len(found)]
     with pytest.raises(SourceError):
         list(splitter.finish())
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(VALUES, max_size=6),
+    st.sampled_from([b" x", b",,1]", b", tru,", b"] {}", b": 1"]),
+    st.sampled_from([None, "/a"]),
+    st.lists(st.integers(0, 400), max_size=6),
+)
+def test_what_stands_before_a_break_is_handed_out(
+    values: list[Any], broken: bytes, items: str | None, places: list[int]
+) -> None:
+    """Every element before the place where the document is broken comes out, however the chunks end."""
+    data = json.dumps(values).encode()[:-1] + broken
+    splitter, found = JsonArray(items=items), []
+    with pytest.raises(SourceError):
+        for chunk in cut(b'{"a":' + data if items else data, places):
+            for batch in splitter.feed(chunk):
+                found += batch
+        for batch in splitter.finish():
+            found += batch
+    assert [json.loads(item.payload) for item in found] == values
 
 
 @pytest.mark.parametrize("number", ["1234", "-0.5", "1.25", "1e5", "1E+10", "1.5e-7"])

@@ -6,12 +6,13 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.errors import SourceError
 from fanout.inputs.jsonl import JsonLines
 from fanout.inputs.source import KEPT_BYTES, MAX_RECORD_BYTES, Item
+from fanout.payload import MAX_NESTING
 
 
 def split(chunks: list[bytes], *, max_line_bytes: int = MAX_RECORD_BYTES) -> list[Item]:
@@ -70,6 +71,45 @@ def test_byte_order_mark_and_carriage_returns_are_left_out() -> None:
         b'{"a":1}',
         b"2",
     ]
+
+
+TOKENS = [
+    b"1",
+    b"[",
+    b"]",
+    b"{}",
+    b",",
+    b" ",
+    b"\n",
+    b"\n\n",
+    b"\r\n",
+    b'"\xc3\xa9"',
+    b"\xff",
+    b'"',
+    b"[1,\n2]",
+]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(TOKENS), max_size=12), st.integers(1, 20))
+def test_lines_checked_as_a_block_are_those_checked_alone(tokens: list[bytes], piece_bytes: int) -> None:
+    """A value over two lines, two in one, a blank line, what is no text: each line is judged alone."""
+    data = b"0\n" + b"".join(tokens)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fanout.inputs.lines.PIECE_BYTES", piece_bytes)
+        items = split([data])
+    lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    assert [(item.payload, item.error is None) for item in items] == [
+        (line, is_json(line)) for line in lines if line.strip()
+    ]
+
+
+def test_nesting_too_deep_is_that_beside_any_neighbour() -> None:
+    """A line that another Python could not read is a fault, checked in a block or alone."""
+    deep = b"[" * (MAX_NESTING + 1) + b"]" * (MAX_NESTING + 1)
+    deep = deep.replace(b"[]", b"[" + b" " * 2000 + b"]")
+    alone, among = split([deep]), split([b"1\n" + deep + b"\n2\n"])
+    assert [item.error is None for item in among] == [True, alone[0].error is None, True]
 
 
 @pytest.mark.parametrize("first", [b"{", b"[", b"\n {\r"])

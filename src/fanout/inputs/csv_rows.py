@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from fanout.errors import SourceError
-from fanout.inputs.lines import LineSplitter
+from fanout.inputs.lines import LineSplitter, pieces_of
 from fanout.inputs.source import BATCH_ITEMS, KEPT_BYTES, MAX_RECORD_BYTES, Item, Place
 from fanout.model import ErrorDetail
 
@@ -70,7 +70,8 @@ class CsvRows:
 
     def feed(self, chunk: bytes) -> Iterator[list[Item]]:
         """The rows that end in this chunk, in small batches."""
-        yield from self._take(self._splitter.feed(chunk))
+        for piece in pieces_of(chunk):
+            yield from self._take(self._splitter.feed(piece))
 
     def finish(self) -> Iterator[list[Item]]:
         """The last row, when no line break ended it."""

@@ -52,6 +52,7 @@ class JsonArray:
         self._passed: ValueScan | None = None  # an element that is given up, while its end is looked for
         self._kept = b""
         self._fault = ""
+        self._items: list[Item] = []  # found, not yet handed out
         self.place: Place | None = None
 
     def feed(self, chunk: bytes) -> Iterator[list[Item]]:
@@ -118,11 +119,25 @@ class JsonArray:
         return Item(self._kept, None, ErrorDetail("InvalidJson", f"element {self._found}: {self._fault}"))
 
     def _scan_buffer(self) -> Iterator[list[Item]]:
+        try:
+            yield from self._scanned()
+        except SourceError:
+            if self._items:  # those before the place where the document is broken
+                self.place = None
+                yield self._taken()
+            raise
+        if self._items:
+            yield self._taken()
+
+    def _taken(self) -> list[Item]:
+        items, self._items = self._items, []
+        return items
+
+    def _scanned(self) -> Iterator[list[Item]]:
         buffer, at = self._buffer, 0
         text = buffer.decode("latin-1")
         if self._state == "start" and text.startswith("\u00ef\u00bb\u00bf"):
             at = len(_BOM)
-        items: list[Item] = []
         while True:
             at = _skip_space(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
             if at == len(text):
@@ -138,16 +153,15 @@ class JsonArray:
                         at = len(text)
                         break
                     at = len(text) - len(after)
-                    items.append(self._given_up())
+                    self._items.append(self._given_up())
                     continue
                 if end is None:
                     break
-                items.append(self._item(buffer[at:end]))
+                self._items.append(self._item(buffer[at:end]))
                 at, self._state = end, "comma"
-                if len(items) >= BATCH_ITEMS:
+                if len(self._items) >= BATCH_ITEMS:
                     self.place = {"offset": self._offset + at, "elements": self._found}
-                    yield items
-                    items = []
+                    yield self._taken()
             else:
                 if self._state == "start" and text[at] == "\u00ef" and len(text) - at < len(_BOM):
                     break
@@ -162,8 +176,6 @@ class JsonArray:
         if self._state == "comma" and self._passed is None:
             self.place = {"offset": self._offset, "elements": self._found}
         self._wanted_bytes = max(1, 2 * len(self._buffer))  # twice as long each time: linear in all
-        if items:
-            yield items
 
     def _punctuation(self, character: str) -> str:
         if self._state == "start" and character == "[":

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 
 import msgspec
 
 from fanout.errors import SourceError
-from fanout.inputs.lines import LineSplitter
+from fanout.inputs.lines import LineSplitter, pieces_of
 from fanout.inputs.source import BATCH_ITEMS, MAX_RECORD_BYTES, Item, Place
 from fanout.model import ErrorDetail
-from fanout.payload import json_fault
+from fanout.payload import MAX_NESTING, is_too_deep, json_fault
 
 _encode = msgspec.json.Encoder().encode
 _validate = msgspec.json.Decoder(msgspec.Raw).decode
+_DEPTH_VARIES = sys.hexversion >= 0x030C0000  # before, no Python reads deeper than is_too_deep allows
 
 
 class _Lines:
@@ -25,8 +27,9 @@ class _Lines:
     def __init__(self, max_line_bytes: int = MAX_RECORD_BYTES, at: Place | None = None) -> None:
         self._lines = LineSplitter(max_line_bytes, 0 if at is None else int(at["offset"]))
         self._ended = 0 if at is None else int(at["lines"])  # lines seen, so the next one's 0-based number
-        self._fed: list[bytes] = []  # the lines of the chunk that is handed out
+        self._fed: list[bytes] = []  # the lines of the piece of a chunk that is handed out
         self._at = 0  # among them: the first that is not handed out yet
+        self._before = 0  # bytes of the chunk before that piece
         self._offset: int | None = None  # of the first of them; None: they are not as long as in the input
 
     @property
@@ -37,16 +40,27 @@ class _Lines:
         lines = self._ended - len(self._fed) + self._at
         if self._at == len(self._fed):
             return {"offset": self._lines.next_offset, "lines": lines}
-        return None if self._offset is None else {"offset": self._offset + self.handed_out, "lines": lines}
+        return None if self._offset is None else {"offset": self._offset + self._in_piece, "lines": lines}
 
     @property
     def handed_out(self) -> int:
         """Bytes of the chunk that was fed last, whose records are handed out."""
+        return self._before + self._in_piece
+
+    @property
+    def _in_piece(self) -> int:
         return sum(map(len, self._fed[: self._at])) + self._at
 
     def feed(self, chunk: bytes) -> Iterator[list[Item]]:
         """The records whose lines end in this chunk, in small batches."""
-        return self._batches(self._lines.feed(chunk))
+        position = self._at = 0
+        self._fed = []
+        for piece in pieces_of(chunk):
+            lines = self._lines.feed(piece)
+            if lines:
+                self._before = position
+                yield from self._batches(lines)
+            position += len(piece)
 
     def finish(self) -> Iterator[list[Item]]:
         """The record of a last line without a line break."""
@@ -58,12 +72,20 @@ class _Lines:
         self._offset = self._lines.offset if self._lines.is_regular else None
         before = self._ended
         self._ended += len(lines)
+        are_valid = self._are_valid(lines)
         for start in range(0, len(lines), BATCH_ITEMS):
             some = lines[start : start + BATCH_ITEMS]
-            items = self._items(some, before + start, [i - start for i in cut] if cut else ())
+            if are_valid:
+                items = list(map(Item, some, range(before + start + 1, before + start + len(some) + 1)))
+            else:
+                items = self._items(some, before + start, [i - start for i in cut] if cut else ())
             self._at = start + len(some)
             if items:
                 yield items
+
+    def _are_valid(self, lines: list[bytes]) -> bool:  # noqa: ARG002 - of those that can
+        """True if each line is a record as it stands."""
+        return False
 
     def _items(self, lines: list[bytes], before: int, cut: list[int] | tuple[()]) -> list[Item]:
         raise NotImplementedError
@@ -88,16 +110,20 @@ class JsonLines(_Lines):
         super().__init__(max_line_bytes, at)
         self._is_first = at is None and rules > 1
 
-    def _items(self, lines: list[bytes], before: int, cut: list[int] | tuple[()]) -> list[Item]:
+    def _are_valid(self, lines: list[bytes]) -> bool:
         if self._is_first:
             self._check_first(lines)
-        if not cut and (self._lines.is_plain or _is_plain(lines)):
-            try:
-                deque(map(_validate, lines), maxlen=0)
-            except (msgspec.DecodeError, RecursionError):
-                pass  # some line is blank or at fault: one by one
-            else:
-                return list(map(Item, lines, range(before + 1, before + len(lines) + 1)))
+        if self._lines.cut or not (self._lines.is_plain or _is_text(lines)):
+            return False
+        if _DEPTH_VARIES and max(map(len, lines), default=0) > MAX_NESTING and any(map(is_too_deep, lines)):
+            return False
+        try:
+            deque(map(_validate, lines), maxlen=0)
+        except (msgspec.DecodeError, RecursionError):
+            return False  # some line is blank or at fault: one by one
+        return True
+
+    def _items(self, lines: list[bytes], before: int, cut: list[int] | tuple[()]) -> list[Item]:
         items: list[Item] = []
         number = before
         for line in lines:
@@ -133,9 +159,16 @@ class JsonLines(_Lines):
             return
 
 
-def _is_plain(lines: list[bytes]) -> bool:
+def _is_text(lines: list[bytes]) -> bool:
+    """True if lines are UTF-8, without a carriage return."""
     together = b"\n".join(lines)
-    return together.isascii() and b"\r" not in together
+    if b"\r" in together:
+        return False
+    try:
+        together.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class TextLines(_Lines):

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fanout.inputs.source import KEPT_BYTES, MAX_RECORD_BYTES
 
 _BOM = b"\xef\xbb\xbf"
+PIECE_BYTES = 48 * 1024  # with its lines and their items it stays in the processor's cache
+
+
+def pieces_of(chunk: bytes) -> Iterator[bytes]:
+    """A chunk in small pieces that end with a line break, and what comes after the last one."""
+    start, length = 0, len(chunk)
+    while start < length:
+        end = chunk.rfind(b"\n", start, start + PIECE_BYTES) + 1
+        if not end:
+            end = chunk.find(b"\n", start + PIECE_BYTES) + 1 or length
+        yield chunk[start:end]
+        start = end
 
 
 class LineSplitter:

@@ -17,7 +17,7 @@ from fanout.inputs.dialect import USUAL, Dialect
 from fanout.inputs.read_ahead import DirectStream
 from fanout.private_files import FILE_MODE, opener
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 1 << 20  # each one wakes two threads
 
 
 class ByteReader(Protocol):
