@@ -17,9 +17,8 @@ from tests import example_counts
 # pytest --hypothesis-profile fuzz: once a week, a hundred times as many examples.
 settings.register_profile("fuzz", max_examples=10_000, deadline=None)
 # A machine that has more to do, or coverage, makes examples slow; that says nothing of the code.
-settings.register_profile(
-    "quick", max_examples=34, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("unhurried"), max_examples=34)
 IS_MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ
 
 
@@ -31,9 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from xdist.workermanage import NodeManager
 
         NodeManager.EXIT_TIMEOUT = 120  # it kills its processes after ten seconds: half of their data is none
-    if "not slow" in config.getoption("markexpr") and config.getoption("--hypothesis-profile") is None:
-        settings.load_profile("quick")
-        example_counts.share = 3
+    if config.getoption("--hypothesis-profile") is None:
+        is_quick = "not slow" in config.getoption("markexpr")
+        settings.load_profile("quick" if is_quick else "unhurried")
+        example_counts.share = 3 if is_quick else 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from fanout.report.summary import RunReport
 from fanout.report.totals import SessionTotals
 from fanout.runs import Intake, Redrive, RedriveSearch, Run, RunResult, Spending, statuses_of
 from fanout.runs.audience import Audience
+from fanout.runs.redrive_counts import RedriveCounts
 from fanout.runs.result import state_and_exit_code
 from fanout.stats import Stats
 
@@ -147,13 +148,18 @@ async def _send_again(
         # What is enough, or slow, is said of a whole run, not of what is sent again.
         replace(local, enough=None, threshold=(), threshold_abort=False),
         audience,
-        _RedriveSession(generation, filters, prices),
+        _RedriveSession(generation, filters, prices, _counts_before(known, generation, found)),
         spending=Spending(prices, before=meter),
         run_dir=run_dir,
     )
     return await session.go(
         Intake(again=found.records(suspects), records_read_before=records_read(run_dir.state, known))
     )
+
+
+def _counts_before(known: Replay, generation: int, found: Redrive) -> RedriveCounts:
+    redone = known.redone if known.generation == generation else SeqSet()
+    return RedriveCounts(known.counts, found, redone)
 
 
 def _redrivable(run_dir: RunDir, found: Sequence[Redrive], audience: Audience) -> Redrive:
@@ -196,7 +202,9 @@ class _Allowed:
 class _RedriveSession:
     """Afterwards the run is as finished as it was before. ``filters`` are those that run.json has of it."""
 
-    def __init__(self, generation: int, filters: State, prices: dict[str, Prices]) -> None:
+    def __init__(
+        self, generation: int, filters: State, prices: dict[str, Prices], counts: RedriveCounts
+    ) -> None:
         self.generation = generation
         self.stats = Stats()
         self.finished: SeqSet | None = None
@@ -204,20 +212,17 @@ class _RedriveSession:
         self._before = filters["before"]
         self._not_sent = frozenset(filters.get("not_sent") or ())
         self._refused = frozenset(filters.get("refused") or ())
-        self._redone: SeqSet | None = None
+        self._counts = counts
         self._has_enough = False  # by which the run was stopped before
 
     def hear(self, outcomes: Sequence[Outcome]) -> None:
-        pass  # the journal has them
+        self._counts.add(outcomes)
 
     def counts(self, run_dir: RunDir) -> dict[str, int]:
-        known = replay(run_dir.path)
-        self._redone = known.redone
-        return counts_of(known)
+        return counts_of(replay(run_dir.path))  # after an error: some may have been committed unheard
 
     def settle(self, run_dir: RunDir, result: RunResult) -> None:
-        with suppress(JournalError):  # the directory has gone, and why has been told
-            result.counts = self.counts(run_dir)
+        result.counts = self._counts.counts
         result.is_input_exhausted = bool(run_dir.state.get("is_input_exhausted"))
         if result.stop is None:
             _, result.exit_code = state_and_exit_code(None, result.counts)
@@ -227,8 +232,7 @@ class _RedriveSession:
                 result.exit_code = exit_codes.BOUND  # the rest of the run is left for a resume
 
     def own_state(self, run: Run, result: RunResult) -> State:
-        redone = self._redone
-        refused = {seq for seq in self._refused if redone is None or seq not in redone}
+        refused = {seq for seq in self._refused if seq not in self._counts.redone}
         state: dict[str, Any] = {
             "not_sent": sorted(self._not_sent.union(run.not_sent)),
             "refused": sorted(refused.union(run.refused)),

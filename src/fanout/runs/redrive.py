@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Collection, Container, Iterable, Iterator
 from itertools import accumulate, zip_longest
 from pathlib import Path
@@ -70,7 +71,7 @@ class RedriveSearch:
 
     Only the latest outcome of a record counts, and only where it is of a generation before
     ``before_generation``, so that a redrive that was cut off goes on with the rest. ``collected_only``: of
-    a queue's records those whose message is deleted. 16 bytes of memory for each record that is found.
+    a queue's records those whose message is deleted. 17 bytes of memory for each record that is found.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class RedriveSearch:
         self._before_generation = before_generation
         self._collected_only = collected_only
         self._sendable = msgspec.json.Decoder(Sendable)
-        self._seqs, self._places = array("Q"), array("Q")
+        self._seqs, self._places, self._ends = array("Q"), array("Q"), array("B")
 
     def add(self, block: LineBlock[H], repeated: Collection[int]) -> None:
         """Take the next block. ``repeated``: its records that had an outcome before, or have two in it."""
@@ -105,9 +106,11 @@ class RedriveSearch:
             ):
                 self._seqs.append(head.seq)
                 self._places.append(at)
+                self._ends.append(STATUSES.index(head.status))
             elif head.seq in superseding:  # an outcome before it may have been wanted
                 self._seqs.append(head.seq)
                 self._places.append(_NOWHERE)
+                self._ends.append(0)
 
     def found(self) -> Redrive:
         """The records that were found, once the whole journal was read."""
@@ -119,7 +122,10 @@ class RedriveSearch:
             if places[at] != _NOWHERE and (following is None or seqs[following] != seqs[at])
         ]
         return Redrive(
-            self._directory, array("Q", [seqs[at] for at in last]), array("Q", [places[at] for at in last])
+            self._directory,
+            seqs=array("Q", [seqs[at] for at in last]),
+            places=array("Q", [places[at] for at in last]),
+            statuses=array("B", [self._ends[at] for at in last]),
         )
 
     def _is_wanted(self, head: Head, line: bytes) -> bool:
@@ -135,13 +141,19 @@ class RedriveSearch:
 
 
 class Redrive:
-    """The records to send again: their numbers, and where their latest outcomes stand in the journal."""
+    """The records to send again: their numbers, and where their latest outcomes stand in the journal.
 
-    def __init__(self, directory: Path, seqs: array[int], places: array[int]) -> None:
+    ``statuses`` are those of these outcomes, by their places in ``STATUSES``.
+    """
+
+    def __init__(
+        self, directory: Path, *, seqs: array[int], places: array[int], statuses: array[int]
+    ) -> None:
         self._path = directory / OUTCOMES_FILE
         self._decoder = msgspec.json.Decoder(StoredOutcome)
         self._seqs = seqs
         self._places = places
+        self._statuses = statuses
 
     def __len__(self) -> int:
         return len(self._seqs)
@@ -150,6 +162,13 @@ class Redrive:
     def seqs(self) -> Iterable[int]:
         """Their numbers, in order."""
         return self._seqs
+
+    def status_of(self, seq: int) -> str:
+        """The status of a record before it is sent again. Raises KeyError for one that is not."""
+        at = bisect_left(self._seqs, seq)
+        if at == len(self._seqs) or self._seqs[at] != seq:
+            raise KeyError(seq)
+        return STATUSES[self._statuses[at]]
 
     def records(self, suspects: Container[int] = ()) -> Iterator[InputRecord]:
         """The records, in the order of the input; ``suspects`` are marked as such. Raises JournalError."""
