@@ -12,6 +12,7 @@ import looptime
 
 from fanout.errors import ConnectFailed, ReplyLost
 from fanout.model import InvokeTemplate, OnChunk, Reply
+from fanout.transports.prompt import Flight, OnEnd
 
 CONCURRENCY_REASON = "ReservedFunctionConcurrentInvocationLimitExceeded"
 RATE_REASON = "CallerRateLimitExceeded"
@@ -98,6 +99,57 @@ class Scripted:
     async def aclose(self) -> None:
         """Count it."""
         self.closed += 1
+
+
+class PromptScripted(Scripted):
+    """The same, over connections: a call that finds one free is out at once, and its reply acts at once.
+
+    ``kept`` of them come free one after the other, as calls end that waited for theirs.
+    """
+
+    def __init__(self, *args: Any, kept: int = 1_000, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._free = 0
+        self._kept = kept
+        self.begun = 0
+
+    async def send(self, template: InvokeTemplate, body: bytes, on_chunk: OnChunk | None = None) -> Reply:
+        """Answer as scripted, over a new connection, which is kept."""
+        reply = await super().send(template, body, on_chunk)
+        self._free = min(self._kept, self._free + 1)
+        return reply
+
+    def begin(
+        self, template: InvokeTemplate, body: bytes, wall_s: float, token: Any, on_end: OnEnd
+    ) -> Flight | None:
+        """See ``PromptTransport.begin``."""
+        if template.streaming or not self._free:
+            return None
+        self._free -= 1
+        self.begun += 1
+        flight = _ScriptedFlight(token)
+        flight.task = asyncio.get_running_loop().create_task(self._fly(flight, template, body, on_end))
+        return flight
+
+    async def _fly(
+        self, flight: _ScriptedFlight, template: InvokeTemplate, body: bytes, on_end: OnEnd
+    ) -> None:
+        try:
+            reply = await self.send(template, body)
+        except Exception as error:
+            on_end(flight, None, error)
+        else:
+            on_end(flight, reply, None)
+
+
+class _ScriptedFlight:
+    def __init__(self, token: Any) -> None:
+        self.token = token
+        self.task: asyncio.Task[None] | None = None
+
+    def cut_off(self) -> None:
+        assert self.task is not None
+        self.task.cancel()
 
 
 def ok(body: bytes = b"null") -> Reply:

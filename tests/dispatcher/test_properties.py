@@ -27,6 +27,7 @@ from tests.scripted import (
     UNAVAILABLE,
     Answer,
     Call,
+    PromptScripted,
     Scripted,
     function_error,
     lost,
@@ -88,6 +89,7 @@ class Story:
     cancelled_at_s: float | None = None
     pause_s: float = 0.0  # of the consumer, after each outcome
     leaves_by_error_at_s: float | None = None
+    is_prompt: bool = False  # the transport sends at once where it can
 
 
 def seconds(most: float) -> st.SearchStrategy[float]:
@@ -131,16 +133,19 @@ stories = st.builds(
     cancelled_at_s=st.none() | seconds(20),
     pause_s=st.sampled_from([0.0, 0.0, 0.02, 1.0]),
     leaves_by_error_at_s=st.none() | seconds(20),
+    is_prompt=st.booleans(),
 )
 
 
-class World(Scripted):
+class World(PromptScripted):
     """A transport that knows what happened to each record, to compare with what its outcome says."""
 
     def __init__(self, story: Story) -> None:
         self.fates: dict[bytes, list[str]] = {}
         super().__init__(
-            self._answer, latency_s=lambda call: story.latencies_s[call.number % len(story.latencies_s)]
+            self._answer,
+            latency_s=lambda call: story.latencies_s[call.number % len(story.latencies_s)],
+            kept=3 if story.is_prompt else 0,
         )
         self._story = story
 

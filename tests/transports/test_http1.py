@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fanout.transports.http.gathered_writes import GatheredWrites
-from fanout.transports.http.http1 import Connection
+from fanout.transports.http.http1 import Connection, NotWritten
 from tests.example_counts import examples
 
 
@@ -83,6 +83,14 @@ class Line:
         await asyncio.sleep(0)
         await asyncio.sleep(0)  # a request that is not the first of its turn
         return task
+
+    def start_behind_another(self) -> asyncio.Future[Any]:
+        """Start a request that waits for the end of the turn to be written."""
+        self.kept.writes._turn_s = now_s = 7.0
+        self.connection._loop = FixedTime(now_s)  # type: ignore[assignment]
+        waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.connection.start(b"POST / HTTP/1.1\r\n\r\n", b"{}", 5.0, 5.0, waiter)
+        return waiter
 
     def deadline_s(self) -> float | None:
         """Of the request under way."""
@@ -458,9 +466,7 @@ class FixedTime:
 async def test_what_comes_before_the_request_is_written_is_not_its_reply(unasked: bytes) -> None:
     """The function never ran: the call fails, is not written, and no other call gets that connection."""
     line = Line(asyncio.get_running_loop())
-    line.kept.writes._turn_s = now_s = 7.0
-    line.connection._loop = FixedTime(now_s)  # type: ignore[assignment]
-    waiter = line.connection.start(b"POST / HTTP/1.1\r\n\r\n", b"{}", 5.0, 5.0)
+    waiter = line.start_behind_another()
     line.connection.data_received(unasked)
     assert isinstance(waiter.exception(), ConnectionError)
     line.kept.writes._write()
@@ -479,3 +485,72 @@ async def test_a_body_that_looks_like_a_reply_is_none_after_an_interim_one() -> 
     line.connection.data_received(INTERIM + b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(COUNTED))
     line.connection.data_received(COUNTED)
     assert (await task)[2] == COUNTED
+
+
+@pytest.mark.parametrize("end", ["lost", "ended", "timed out"])
+async def test_a_request_that_waited_while_its_connection_ended_was_not_sent(end: str) -> None:
+    """Not a byte of it went out, so that the function cannot have run: no lost reply, whatever ended it."""
+    line = Line(asyncio.get_running_loop())
+    waiter = line.start_behind_another()
+    if end == "lost":
+        line.connection.connection_lost(None)
+    elif end == "ended":
+        line.connection.eof_received()
+    else:
+        line.connection.give_up()
+    line.kept.writes._write()
+    assert isinstance(waiter.exception(), NotWritten)
+    assert line.socket.written == b""
+
+
+async def test_a_write_that_raises_is_the_end_of_its_own_request_alone() -> None:
+    """Those that wait behind it go out all the same; and of the one that failed a part may have."""
+    line, next_line = (Line(asyncio.get_running_loop()) for _ in range(2))
+    next_line.connection._keeper = line.kept
+
+    def refuse(data: bytes | memoryview) -> None:
+        raise RuntimeError("no such buffer")
+
+    line.connection._write = refuse
+    waiter, next_waiter = line.start_behind_another(), next_line.start_behind_another()
+    line.kept.writes._write()
+    error = waiter.exception()
+    assert isinstance(error, ConnectionError)
+    assert not isinstance(error, NotWritten)
+    assert "no such buffer" in str(error)
+    assert line.socket.is_closed
+    assert next_line.socket.written.endswith(b"{}")
+    assert not next_waiter.done()
+
+
+async def test_a_call_that_follows_a_reply_on_the_spot_waits_for_what_came_with_it() -> None:
+    """The connection is free when its reply is told; if its end came too, the next call was not sent."""
+    loop = asyncio.get_running_loop()
+    line = Line(loop)
+    next_waiter = loop.create_future()
+
+    class Next:
+        answer: Any = None
+
+        def done(self) -> bool:
+            return self.answer is not None
+
+        def set_result(self, answer: Any) -> None:
+            self.answer = answer
+            assert line.kept.released == [line.connection]
+            line.connection.start(b"POST /next HTTP/1.1\r\n\r\n", b"{}", 5.0, 5.0, next_waiter)
+
+        def set_exception(self, exception: Exception) -> None:
+            raise exception
+
+    for reply in (COUNTED, CHUNKED):
+        line, told = Line(loop), Next()
+        next_waiter = loop.create_future()
+        line.connection.start(b"POST / HTTP/1.1\r\n\r\n", b"{}", 5.0, 5.0, told)
+        line.kept.writes._write()
+        line.connection.data_received(reply)
+        assert told.answer[0] == 200
+        line.connection.connection_lost(None)
+        await asyncio.sleep(0)
+        assert isinstance(next_waiter.exception(), NotWritten)
+        assert b"/next" not in line.socket.written

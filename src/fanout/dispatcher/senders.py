@@ -1,7 +1,9 @@
-"""The senders of an engine: tasks that send a call, settle it, and take the next one themselves.
+"""The senders of an engine: they send a call, settle it, and take the next one themselves.
 
-So in the steady state a record costs no task, no queue and no wake-up. A sender that finds no call waits
-for one to be handed to it, as that costs a third of a new task.
+A transport that can send at once does so: then the reply itself settles the call and takes the next, and
+the call costs no task, no future and no turn of the event loop. Where something has to be waited for, a
+connection, credentials, a streamed reply, a task sends. One that finds no call waits for one to be handed
+to it, as that costs a third of a new task.
 """
 
 from __future__ import annotations
@@ -9,25 +11,31 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from fanout.classify import classify
-from fanout.dispatcher.call import Attempt
+from fanout.dispatcher.call import Attempt, Call
 from fanout.dispatcher.completion import Completion
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.hedges import Hedges
 from fanout.dispatcher.schedule import Schedule
 from fanout.dispatcher.send_errors import classify_error
 from fanout.dispatcher.settlement import Settlement
+from fanout.model import InvokeTemplate, Reply
 from fanout.retry import RetryBudget
 from fanout.transports import Transport
+from fanout.transports.prompt import Flight, PromptTransport
 
 _TURNS_MASK = 63  # a sender yields once in 64 calls
 _PARKED_MOST = 1_000
 
 
 class Senders:
-    """Any number of tasks. ``on_broken`` is called with an unexpected error, whose sender is gone."""
+    """Any number of calls on their way.
+
+    ``on_broken`` is called with an unexpected error, whose sender is gone. Hedged calls are sent by tasks
+    alone, as either of two may be cut off.
+    """
 
     def __init__(
         self,
@@ -58,9 +66,17 @@ class Senders:
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting: dict[asyncio.Task[Any], Attempt] = {}  # those whose attempt they have not begun
         self._parked: list[tuple[asyncio.Task[Any], asyncio.Future[Attempt | None]]] = []  # without one
+        # Asked of its class: what an object passes on to another is not its own.
+        is_prompt = hedges is None and hasattr(type(transport), "begin")
+        self._prompt = cast("PromptTransport", transport) if is_prompt else None
+        self._flights: set[Flight] = set()  # calls that no task waits for
+        self._landed: asyncio.Future[None] | None = None  # told when there is none any more
+        self._on_end_of_flight = self._on_end
 
     def start(self, attempt: Attempt) -> None:
-        """Send an attempt, by a sender that waits for one or by another."""
+        """Send an attempt: at once, or by a task that waits for one or by another."""
+        if self._prompt is not None and self._begin(self._prompt, attempt):
+            return
         sender = self._unpark(attempt)
         if sender is None:
             sender = self._loop.create_task(self._send(attempt))
@@ -73,6 +89,11 @@ class Senders:
         if attempt is None:
             for sender in list(self._tasks):
                 sender.cancel()
+            while self._flights:
+                flight = self._flights.pop()
+                flight.cut_off()
+                self._settlement.abandon(flight.token, asyncio.CancelledError())
+            self._note_landing()
         elif attempt.worker is not None:
             attempt.worker.cancel()
         else:  # it is not out yet
@@ -82,8 +103,62 @@ class Senders:
         """Wait until every sender has ended; no call may be left that one would take."""
         while self._unpark(None) is not None:
             pass
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        while self._tasks or self._flights:
+            if self._tasks:
+                await asyncio.wait(list(self._tasks))
+            else:
+                if self._landed is None or self._landed.done():
+                    self._landed = self._loop.create_future()
+                await asyncio.wait([self._landed])
+
+    # --- at once -----------------------------------------------------------------------------
+
+    def _begin(self, prompt: PromptTransport, attempt: Attempt) -> bool:
+        """Send an attempt, unless that would wait."""
+        call = attempt.call
+        now_s, wall_s = self._clock(), time.time()
+        try:
+            flight = prompt.begin(self._template(call), call.body, wall_s, attempt, self._on_end_of_flight)
+        except Exception:  # noqa: BLE001 - a task finds the same, and tells it
+            return False
+        if flight is None:
+            return False
+        self._flights.add(flight)
+        self._note_sending(attempt, now_s, wall_s)
+        return True
+
+    def _on_end(self, flight: Flight, reply: Reply | None, error: Exception | None) -> None:
+        """A call came to its end: settle it, and send the next."""
+        try:
+            self._flights.remove(flight)
+        except KeyError:  # it was cut off just now
+            return
+        attempt: Attempt | None = flight.token
+        assert attempt is not None
+        try:
+            if reply is not None:
+                try:
+                    classification = classify(reply, attempt.call.template)
+                except Exception as unexpected:  # noqa: BLE001 - whatever is raised is this call's end
+                    reply, error = None, unexpected
+            if reply is None:
+                assert error is not None
+                classification = classify_error(error, self._log)
+            self._settlement.settle(attempt, reply, classification)
+            attempt = self._schedule.take()
+            if attempt is not None:
+                self.start(attempt)
+                if self._schedule.has_more_room:
+                    self._pump()
+        except Exception as unexpected:  # noqa: BLE001 - as of a task
+            self._on_broken(unexpected)
+        self._note_landing()
+
+    def _note_landing(self) -> None:
+        if self._landed is not None and not self._flights and not self._landed.done():
+            self._landed.set_result(None)
+
+    # --- by tasks ----------------------------------------------------------------------------
 
     def _unpark(self, attempt: Attempt | None) -> asyncio.Task[Any] | None:
         """Hand an attempt to a sender that waits for one; None when none does."""
@@ -98,22 +173,15 @@ class Senders:
         sender = asyncio.current_task()
         assert sender is not None
         self._starting.pop(sender, None)
-        send, clock, schedule = self._transport.send, self._clock, self._schedule
+        send, clock, schedule, prompt = self._transport.send, self._clock, self._schedule, self._prompt
         take, settle = schedule.take, self._settlement.settle
         turns = 0
         while attempt is not None:
             call = attempt.call
-            call.attempts += 1
-            now_s = attempt.sent_s = clock()
-            if call.first_sent_s == 0.0:
-                call.first_sent_s = now_s
-                self._retry_budget.on_fresh_call()
-            attempt.sent_wall_s = time.time()
+            self._note_sending(attempt, clock(), time.time())
             if self._hedges is not None:
                 self._hedges.begin(attempt, sender)
-            template = call.template
-            if call.feed.trace is not None:
-                template = call.feed.traced(call, template, call.feed.trace)
+            template = self._template(call)
             try:
                 if template.streaming:
                     reply = await send(template, call.body, call.feed.chunk_writer(call))
@@ -133,13 +201,30 @@ class Senders:
                 await asyncio.sleep(0)  # a transport that never waits must not starve the loop
             attempt = take()
             if attempt is not None:
+                if prompt is not None and self._begin(prompt, attempt):
+                    attempt = None
                 if schedule.has_more_room:
                     self._pump()
-            elif len(self._parked) < _PARKED_MOST and not self._completion.is_closing:
+            if attempt is not None:
+                continue
+            if len(self._parked) < _PARKED_MOST and not self._completion.is_closing:
                 future: asyncio.Future[Attempt | None] = self._loop.create_future()
                 self._parked.append((sender, future))
                 attempt = await future
                 self._starting.pop(sender, None)
+
+    def _note_sending(self, attempt: Attempt, now_s: float, wall_s: float) -> None:
+        call = attempt.call
+        call.attempts += 1
+        attempt.sent_s, attempt.sent_wall_s = now_s, wall_s
+        if call.first_sent_s == 0.0:
+            call.first_sent_s = now_s
+            self._retry_budget.on_fresh_call()
+
+    @staticmethod
+    def _template(call: Call) -> InvokeTemplate:
+        trace = call.feed.trace
+        return call.template if trace is None else call.feed.traced(call, call.template, trace)
 
     def _on_done(self, sender: asyncio.Task[None]) -> None:
         self._tasks.discard(sender)

@@ -6,13 +6,17 @@ botocore would have sent.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from typing import Any
 from urllib.parse import quote, urlsplit
 
-from fanout.errors import ReplyLost
+from fanout.errors import ReplyLost, RequestNotSent, TransportError
 from fanout.model import InvokeTemplate, OnChunk, Reply
-from fanout.transports.http.http1 import MAX_REPLY_BYTES, Connection
+from fanout.transports.http.http1 import MAX_REPLY_BYTES, PIECE_BYTES, Connection, NotWritten
+from fanout.transports.http.plain_reply import Answer
+from fanout.transports.prompt import Flight, OnEnd
 from fanout.transports.replies import StreamedReply, make_reply
 from fanout.transports.signed_http import CREDENTIALS_READ_EVERY_S, SignedHttp, host_header
 from fanout.transports.sigv4 import Credentials, RequestSigner
@@ -77,6 +81,7 @@ class DirectTransport:
         self._read_timeout_s = read_timeout_s
         self._call_timeout_s = call_timeout_s
         self._in_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
+        self._loop = asyncio.get_running_loop()
 
     async def send(self, template: InvokeTemplate, body: bytes, on_chunk: OnChunk | None = None) -> Reply:
         """See ``Transport.send``."""
@@ -97,16 +102,50 @@ class DirectTransport:
         connection = pool.take() or await pool.open()
         # A reply that drips is bounded too: by the user's word, or generously by the function's timeout.
         timeout_s = self._read_timeout_s
-        waiter = connection.start(head, body, timeout_s, self._call_timeout_s or 2 * timeout_s)
+        waiter: asyncio.Future[Answer] = self._loop.create_future()
+        connection.start(head, body, timeout_s, self._call_timeout_s or 2 * timeout_s, waiter)
         try:
             status, headers, reply_body = await waiter
         except (ConnectionError, TimeoutError) as error:
             connection.leave(waiter)
-            raise self._lost(error) from error
+            raise self._failure(error) from error
         except BaseException:
             connection.leave(waiter)
             raise
         return make_reply(status, reply_body, headers.get)
+
+    def begin(
+        self, template: InvokeTemplate, body: bytes, wall_s: float, token: Any, on_end: OnEnd
+    ) -> Flight | None:
+        """See ``PromptTransport.begin``."""
+        pool = self._pool
+        if template.streaming or not pool.has_idle or len(body) > PIECE_BYTES:
+            return None  # a large body is begun on the spot, whatever else its connection has to tell
+        prepared = self._prepared.get(id(template))
+        if prepared is None or prepared.template is not template:
+            prepared = self._prepare(template)
+        if not 0 <= wall_s - prepared.asked_at_s < CREDENTIALS_READ_EVERY_S:
+            credentials = self._http.kept_credentials(wall_s)
+            if credentials is None:
+                return None
+            prepared.credentials, prepared.asked_at_s = credentials, self._http.read_at_s
+        trace_id = template.trace_id
+        if trace_id is None and self._in_lambda:
+            trace_id = _trace_id()
+        head = prepared.head(body, wall_s, trace_id)
+        connection = pool.take()
+        if connection is None:
+            return None
+        flight = _DirectFlight(self, connection, token, on_end)
+        timeout_s = self._read_timeout_s
+        connection.start(head, body, timeout_s, self._call_timeout_s or 2 * timeout_s, flight)
+        return flight
+
+    def fail(self, flight: _DirectFlight, on_end: OnEnd, error: Exception) -> None:
+        """Tell a flight's failure, when what is being done with its connection is done."""
+        failure = self._failure(error)
+        failure.__cause__ = error
+        self._loop.call_soon(on_end, flight, None, failure)
 
     def set_max_connections(self, connections: int) -> None:
         """Another number of idle connections that are kept."""
@@ -135,7 +174,7 @@ class DirectTransport:
             silence_s = min(self._call_timeout_s or self._read_timeout_s, self._read_timeout_s)
             status, headers = await connection.ask_streamed(head, body, silence_s)
         except (ConnectionError, TimeoutError) as error:
-            raise self._lost(error) from error
+            raise self._failure(error) from error
         if status != 200:
             parts, size_bytes = [], 0
             while (data := await self._next_chunk(connection)) is not None:
@@ -158,6 +197,14 @@ class DirectTransport:
         except (ConnectionError, TimeoutError) as error:
             raise self._lost(error) from error
 
+    def _failure(self, error: Exception) -> TransportError:
+        """The failure of a request that was handed to a connection."""
+        if isinstance(error, NotWritten):
+            return RequestNotSent(
+                f"not sent to {self._http.endpoint.base_url}, as the connection ended first: {error}"
+            )
+        return self._lost(error)
+
     def _lost(self, why: Exception | str) -> ReplyLost:
         return ReplyLost(f"no whole reply from {self._http.endpoint.base_url}: {why}")
 
@@ -168,6 +215,41 @@ class DirectTransport:
         prepared = _Prepared(template, self._http)
         self._prepared[id(template)] = prepared
         return prepared
+
+
+class _DirectFlight:
+    """A call on its way: its connection's waiter, which acts on the reply at once."""
+
+    __slots__ = ("_connection", "_is_done", "_on_end", "_transport", "token")
+
+    def __init__(self, transport: DirectTransport, connection: Connection, token: Any, on_end: OnEnd) -> None:
+        self._transport = transport
+        self._connection = connection
+        self._on_end = on_end
+        self._is_done = False
+        self.token = token
+
+    def done(self) -> bool:
+        return self._is_done
+
+    def set_result(self, answer: Answer) -> None:
+        self._is_done = True
+        status, headers, body = answer
+        try:
+            reply = make_reply(status, body, headers.get)
+        except ReplyLost as error:
+            self._on_end(self, None, error)
+            return
+        self._on_end(self, reply, None)
+
+    def set_exception(self, error: Exception) -> None:
+        self._is_done = True
+        self._transport.fail(self, self._on_end, error)
+
+    def cut_off(self) -> None:
+        """See ``Flight``."""
+        self._is_done = True
+        self._connection.abort()
 
 
 def _trace_id() -> str | None:

@@ -137,6 +137,11 @@ class ConnectionPool:
 
     # Taking and timing out
 
+    @property
+    def has_idle(self) -> bool:
+        """Some connection seems to be free."""
+        return bool(self._idle)
+
     def take(self) -> Connection | None:
         """A connection that is free."""
         idle = self._idle

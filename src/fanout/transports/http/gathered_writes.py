@@ -2,7 +2,8 @@
 
 Each write wakes the other end, which on a busy machine takes the processor away in the middle of the
 turn. So only the first request of a turn is written at once; those that follow wait until the turn is
-over, or until there are some dozens of them.
+over, or until there are some dozens of them. A request that follows a reply on the spot waits as well, for
+what else came with that reply: the end of the connection, it may be.
 """
 
 from __future__ import annotations
@@ -23,27 +24,33 @@ class Writer(Protocol):
 class GatheredWrites:
     """A loop whose clock goes on within a turn (asyncio's own) has each request written at once."""
 
-    __slots__ = ("_loop", "_turn_s", "_waiting")
+    __slots__ = ("_is_due", "_loop", "_turn_s", "_waiting", "is_held")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.is_held = False  # a reply is being told: nothing is written on the spot
+        self._is_due = False  # ``_write`` is called at the end of the turn
         self._turn_s = -1.0  # the loop's time in the turn of the last request
         self._waiting: list[tuple[Writer, bytes]] = []
 
     def add(self, writer: Writer, data: bytes, now_s: float) -> None:
         """Write a request now or soon. ``now_s`` is the loop's time."""
-        if now_s != self._turn_s:
+        if now_s != self._turn_s and not self.is_held:
             self._turn_s = now_s
             writer.write_request(data)
             return
-        waiting = self._waiting
-        waiting.append((writer, data))
-        if len(waiting) == 1:
+        if len(self._waiting) >= _MOST:
+            self._write_all()  # but for this one
+        self._waiting.append((writer, data))
+        if not self._is_due:
+            self._is_due = True
             self._loop.call_soon(self._write)
-        elif len(waiting) >= _MOST:
-            self._write()
 
     def _write(self) -> None:
+        self._is_due = False
+        self._write_all()
+
+    def _write_all(self) -> None:
         waiting, self._waiting = self._waiting, []
         for writer, data in waiting:
             writer.write_request(data)

@@ -18,13 +18,30 @@ from fanout.transports.http.gathered_writes import GatheredWrites
 from fanout.transports.http.plain_reply import Answer, read_plain_reply
 from fanout.transports.http.tls import TlsLayer, in_words
 
-_PIECE_BYTES = 65_536  # a larger body is written as fast as it is taken off, and the timeout waits for it
+PIECE_BYTES = 65_536  # a larger body is written as fast as it is taken off, and the timeout waits for it
 _STREAM_BUFFER_BYTES = 1_048_576
 MAX_HEAD_BYTES = 65_536
 MAX_REPLY_BYTES = 7 * 1_048_576  # of a reply that is read whole: Lambda's 6 MiB, its head and framing
 _NEVER = float("inf")
 _NAMES: dict[bytes, str] = {}  # header names as they came, and in lower case
 _NAMES_KEPT = 256
+
+
+class NotWritten(ConnectionError):
+    """The connection ended before any of the request was written."""
+
+
+class Waiter(Protocol):
+    """Whom a request's end is told, once: a future, or what acts on it at once."""
+
+    def done(self) -> bool:
+        """True once it was told, or waits no longer."""
+
+    def set_result(self, result: Answer, /) -> None:
+        """The whole reply. The connection is free for another request already."""
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """The failure. The connection is of no use any more, or will be closed by who waits."""
 
 
 class Keeper(Protocol):
@@ -100,7 +117,7 @@ class Connection(asyncio.Protocol):
         self._layers: tuple[TlsLayer, ...] = ()
         self._parser: HttpResponseParser | None = None  # None while the connection is being made
         self._received = b""
-        self._waiter: asyncio.Future[Any] | None = None
+        self._waiter: asyncio.Future[Any] | Waiter | None = None
         self._unsent: memoryview | None = None
         self._is_paused = False
         self._is_reading_paused = False
@@ -120,8 +137,8 @@ class Connection(asyncio.Protocol):
         while not self._received:
             if not self.is_open:
                 raise ConnectionError("the connection was closed")
-            self._waiter = self._loop.create_future()
-            await self._waiter
+            self._waiter = waiter = self._loop.create_future()
+            await waiter
         data, self._received = self._received, b""
         return data
 
@@ -157,7 +174,8 @@ class Connection(asyncio.Protocol):
 
         ``timeout_s`` bounds each silence, ``whole_timeout_s`` the time from here to the reply's end.
         """
-        waiter = self.start(head, body, timeout_s, whole_timeout_s)
+        waiter: asyncio.Future[Answer] = self._loop.create_future()
+        self.start(head, body, timeout_s, whole_timeout_s, waiter)
         try:
             return await waiter
         except BaseException:
@@ -165,13 +183,17 @@ class Connection(asyncio.Protocol):
             raise
 
     def start(
-        self, head: bytes, body: bytes, timeout_s: float, whole_timeout_s: float
-    ) -> asyncio.Future[Answer]:
-        """``ask`` without a coroutine: send a request, and return the future of its reply.
+        self,
+        head: bytes,
+        body: bytes,
+        timeout_s: float,
+        whole_timeout_s: float,
+        waiter: asyncio.Future[Any] | Waiter,
+    ) -> None:
+        """``ask`` without a coroutine: send a request, whose end is told to ``waiter``.
 
-        Whoever awaits it calls ``leave`` when that raises.
+        Whoever awaits a future calls ``leave`` when that raises.
         """
-        waiter: asyncio.Future[Any] = self._loop.create_future()
         self._waiter = waiter
         self._timeout_s = timeout_s
         now_s = self._loop.time()
@@ -182,27 +204,28 @@ class Connection(asyncio.Protocol):
         self.deadline_s = deadline_s
         if deadline_s < self._keeper.watch_at_s:
             self._keeper.expect_within(deadline_s)
-        if len(body) <= _PIECE_BYTES:
+        if len(body) <= PIECE_BYTES:
             self._is_written = False
             self._keeper.writes.add(self, head + body, now_s)
-            return waiter
+            return
         try:
             self._write(head)
-        except ssl.SSLError as error:
-            self._break_off(ConnectionError(in_words(error)))
-            return waiter
+        except Exception as error:  # noqa: BLE001 - whatever is raised is this request's end
+            self._break_off(_unwritable(error))
+            return
         self._unsent = memoryview(body)
         self._pump()
-        return waiter
 
     def write_request(self, data: bytes) -> None:
         """Write a request that ``start`` handed on; one that is awaited no longer is not written."""
+        if not self.is_open:
+            self._break_off(ConnectionError("the connection was closed"))
+            return
         self._is_written = True
-        if self.is_open:
-            try:
-                self._write(data)
-            except ssl.SSLError as error:
-                self._break_off(ConnectionError(in_words(error)))
+        try:
+            self._write(data)
+        except Exception as error:  # noqa: BLE001 - the other requests of this turn go out all the same
+            self._break_off(_unwritable(error))
 
     def leave(self, waiter: asyncio.Future[Any]) -> None:
         """The reply is awaited no longer: close, unless it has come."""
@@ -216,7 +239,8 @@ class Connection(asyncio.Protocol):
         Whoever does not read the body to its end must ``abort``.
         """
         self._is_streamed = True
-        waiter: asyncio.Future[Any] = self.start(head, body, timeout_s, _NEVER)
+        waiter: asyncio.Future[Any] = self._loop.create_future()
+        self.start(head, body, timeout_s, _NEVER, waiter)
         await waiter
         return self._status, self._headers
 
@@ -228,9 +252,9 @@ class Connection(asyncio.Protocol):
                 return None
             if not self.is_open:
                 raise ConnectionError("the connection was closed before the reply was whole")
-            self._waiter = self._loop.create_future()
+            self._waiter = waiter = self._loop.create_future()
             self._set_deadline()
-            await self._waiter
+            await waiter
         chunk = self._chunks.pop(0)
         self._buffered_bytes -= len(chunk)
         if self._is_reading_paused and not self._chunks:
@@ -283,6 +307,8 @@ class Connection(asyncio.Protocol):
         try:
             for layer in self._layers:
                 data = layer.receive(data)
+                if layer.is_ended:
+                    self.is_open = False  # known before its last reply is told
         except ssl.SSLError as error:
             self._break_off(ConnectionError(in_words(error)))
             return
@@ -309,10 +335,8 @@ class Connection(asyncio.Protocol):
         self.is_open = False
         self._parser = None  # it refers to us
         self._keeper.forget(self)
-        if self._waiter is not None and not self._waiter.done():
-            why = "the connection was closed before the reply was whole"
-            self._waiter.set_exception(ConnectionError(str(exc or why)))
         self.deadline_s = None
+        self._fail(ConnectionError(str(exc or "the connection was closed before the reply was whole")))
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -376,11 +400,11 @@ class Connection(asyncio.Protocol):
 
     def _pump(self) -> None:
         while self._unsent and not self._is_paused:
-            piece, self._unsent = self._unsent[:_PIECE_BYTES], self._unsent[_PIECE_BYTES:]
+            piece, self._unsent = self._unsent[:PIECE_BYTES], self._unsent[PIECE_BYTES:]
             try:
                 self._write(piece)
-            except ssl.SSLError as error:
-                self._break_off(ConnectionError(in_words(error)))
+            except Exception as error:  # noqa: BLE001 - as above
+                self._break_off(_unwritable(error))
                 return
         if not self._unsent:
             self._unsent = None
@@ -400,12 +424,12 @@ class Connection(asyncio.Protocol):
         if not self._received_bytes and not self._is_streamed:
             answer = read_plain_reply(data, _NAMES)  # the parser stands between two messages still
             if answer is not None and not waiter.done():
-                waiter.set_result(answer)
                 self.deadline_s = self._waiter = None
                 if self.is_open and self._unsent is None:
                     self._keeper.release(self)
                 else:
                     self.close()
+                self._tell(waiter, answer)
                 return
         self._received_bytes += len(data)
         try:
@@ -469,8 +493,19 @@ class Connection(asyncio.Protocol):
         if waiter.done():  # cancelled, and its caller has not yet heard of it
             self.abort()
             return
-        waiter.set_result((self._status, self._headers, chunks[0] if len(chunks) == 1 else b"".join(chunks)))
+        answer = self._status, self._headers, chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._free()
+        self._tell(waiter, answer)
+
+    def _tell(self, waiter: asyncio.Future[Any] | Waiter, answer: Answer) -> None:
+        # Who is told may send the next request at once, over this connection as well: it is written when
+        # the turn is over, and with it everything that came together with this reply was seen.
+        writes = self._keeper.writes
+        writes.is_held = True
+        try:
+            waiter.set_result(answer)
+        finally:
+            writes.is_held = False
 
     def _free(self) -> None:
         self.deadline_s = None
@@ -492,11 +527,21 @@ class Connection(asyncio.Protocol):
         self._has_headers = self._is_whole = self._keeps_alive = self._has_more = False
 
     def _break_off(self, error: Exception) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
+        self._fail(error)
         self.abort()
 
-    def _wake(self) -> None:
+    def _fail(self, error: Exception) -> None:
         if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error if self._is_written else NotWritten(str(error)))
+
+    def _wake(self) -> None:
+        """Let whoever reads piece by piece go on."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
             self.deadline_s = None
-            self._waiter.set_result(None)
+            cast("asyncio.Future[None]", waiter).set_result(None)
+
+
+def _unwritable(error: Exception) -> ConnectionError:
+    words = in_words(error) if isinstance(error, ssl.SSLError) else f"{type(error).__name__}: {error}"
+    return ConnectionError(f"the request could not be written: {words}")

@@ -1,0 +1,116 @@
+"""Calls that go out at once and are settled by their replies; no task waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from fanout import Dispatcher
+from tests.scripted import PromptScripted, function_error, lost, ok, throttled, unreached
+
+pytestmark = pytest.mark.looptime
+
+
+async def warm(dispatcher: Dispatcher, calls: int = 1) -> None:
+    """Let calls leave their connections behind."""
+    await asyncio.gather(*(dispatcher.invoke(f"warm {number}") for number in range(calls)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (ok(), "succeeded"),
+        (function_error(), "function_error"),
+        (lost(), "unknown"),
+        (unreached(), "undelivered"),
+        (ZeroDivisionError("of the transport"), "unknown"),
+    ],
+)
+async def test_whatever_the_end_the_outcome_is_the_same(answer: Any, status: str) -> None:
+    """As where a task sends; and the permit comes back, or lingers."""
+    world = PromptScripted(lambda call: ok() if call.number == 0 else answer, latency_s=0.1)
+    async with Dispatcher("f", transport=world, concurrency=1, retries=0, outage_patience=0) as dispatcher:
+        await warm(dispatcher)
+        outcome = await dispatcher.invoke({"n": 1})
+        assert outcome.status == status
+        assert outcome.attempts == 1
+        assert outcome.duration_ms == pytest.approx(100, abs=1)
+        assert dispatcher.snapshot().in_flight == 0
+        assert dispatcher.snapshot().lingering == (status == "unknown")
+    assert world.begun == 1
+
+
+async def test_a_refusal_is_sent_again_the_ordinary_way() -> None:
+    """A throttle costs no attempt here either."""
+    world = PromptScripted([ok(), throttled(), ok()], latency_s=0.1)
+    async with Dispatcher("f", transport=world, concurrency=1) as dispatcher:
+        await warm(dispatcher)
+        outcome = await dispatcher.invoke(1)
+    assert (outcome.status, outcome.attempts, outcome.throttles) == ("succeeded", 1, 1)
+
+
+async def test_a_caller_who_gives_up_leaves_his_call_out() -> None:
+    """It keeps its permit until the reply comes; then the next goes out."""
+    world = PromptScripted(latency_s=1.0)
+    loop = asyncio.get_running_loop()
+    async with Dispatcher("f", transport=world, concurrency=1) as dispatcher:
+        await warm(dispatcher)
+        began_s = loop.time()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(dispatcher.invoke("given up"), 0.2)
+        assert dispatcher.snapshot().in_flight == 1
+        assert (await dispatcher.invoke("next")).ok
+        assert loop.time() - began_s == pytest.approx(2.0, abs=0.01)
+        assert dispatcher.snapshot().counts == {"succeeded": 3}
+    assert world.most_in_flight == 1
+
+
+async def test_callers_are_served_in_the_order_of_asking() -> None:
+    """Who comes as a permit comes free does not pass those that wait."""
+    world = PromptScripted(latency_s=1.0)
+    async with Dispatcher("f", transport=world, concurrency=1) as dispatcher:
+        await warm(dispatcher)
+        waiting = [asyncio.create_task(dispatcher.invoke(number)) for number in range(3)]
+        await asyncio.sleep(1.0)
+        waiting.append(asyncio.create_task(dispatcher.invoke(3)))
+        await asyncio.gather(*waiting)
+    assert world.bodies[1:] == [0, 1, 2, 3]
+
+
+async def test_closing_waits_for_calls_that_no_task_waits_for() -> None:
+    """And those that wait for a permit are undelivered, as ever."""
+    world = PromptScripted(latency_s=1.0)
+    dispatcher = await Dispatcher("f", transport=world, concurrency=2).open()
+    await warm(dispatcher, 2)
+    calls = [asyncio.create_task(dispatcher.invoke(number)) for number in range(3)]
+    await asyncio.sleep(0.1)
+    await dispatcher.aclose()
+    assert [(await call).status for call in calls] == ["succeeded", "succeeded", "undelivered"]
+    assert world.begun == 2
+
+
+async def test_closing_in_time_cuts_them_off() -> None:
+    """They may have run; their late ends change nothing."""
+    world = PromptScripted(latency_s=1.0)
+    dispatcher = await Dispatcher("f", transport=world, concurrency=2).open()
+    await warm(dispatcher, 2)
+    calls = [asyncio.create_task(dispatcher.invoke(number)) for number in range(2)]
+    await asyncio.sleep(0.1)
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    await dispatcher.aclose(0.3)
+    assert loop.time() - began_s == pytest.approx(0.3, abs=0.01)
+    assert [(await call).status for call in calls] == ["unknown", "unknown"]
+    await asyncio.sleep(2.0)
+    assert dispatcher.engine.gate.in_flight == 0
+
+
+async def test_a_hedged_call_is_sent_by_a_task() -> None:
+    """Which can be cut off when its copy succeeds."""
+    world = PromptScripted(latency_s=0.1)
+    async with Dispatcher("f", transport=world, concurrency=2, idempotent=True, hedge=True) as dispatcher:
+        await warm(dispatcher, 2)
+        assert (await dispatcher.invoke(1)).ok
+    assert world.begun == 0
