@@ -67,11 +67,11 @@ check: $(STAMP)
 test-all:
 	@sh tests/every_python.sh
 
-# The whole suite with coverage, in subprocesses too; fails below the figure in pyproject.toml. The figure is
+# The fast tests with coverage, in subprocesses too; fails below the figure in pyproject.toml. The figure is
 # there when a test fails as well; a process that was killed while it wrote its data is named, and left out.
 coverage: $(STAMP)
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -q -n auto --dist loadfile --hypothesis-profile quick; tests=$$?; \
+	$(BIN)/python -m coverage run -m pytest -q -m "not slow" -n auto --dist loadfile; tests=$$?; \
 	$(BIN)/python -m coverage combine -q && $(BIN)/python -m coverage report && exit $$tests
 
 $(DOCS_STAMP): $(STAMP)

@@ -63,18 +63,10 @@ class App:
         self._known_hosts: set[bytes] = set()
         for function in settings.functions:
             load = self.account.add(function.name, function.concurrency)
-            simulation = function.simulation
-            if simulation is None:
-                lifecycle = Lifecycle(time.monotonic())
-                served = Function(function, load, lifecycle, pool=Pool(function, spawner, show_log))
+            if function.simulation is None:
+                served = _real(function, load, Pool(function, spawner, show_log))
             else:
-                served = _simulated(function, simulation, load, settings.seed)
-            if function.durable_s is not None:
-                served.durable = DurableSettings(
-                    function.durable_s, 14 * DAY_S if function.retention_s is None else function.retention_s
-                )
-            served.dead_letter = function.dead_letter
-            served.event_configs = _event_configs(function)
+                served = _simulated(function, function.simulation, load, settings.seed)
             self.registry.add(served)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -134,6 +126,18 @@ def _check_origin(headers: dict[bytes, bytes]) -> None:
         raise Refusal(403, "AccessDeniedException", "the emulator does not answer pages of another origin")
 
 
+def _real(function: FunctionSettings, load: FunctionLoad, pool: Pool) -> Function:
+    return Function(
+        function,
+        load,
+        Lifecycle(time.monotonic()),
+        pool=pool,
+        durable=_durable(function),
+        dead_letter=function.dead_letter,
+        event_configs=_event_configs(function),
+    )
+
+
 def _simulated(function: FunctionSettings, simulation: Simulation, load: FunctionLoad, seed: int) -> Function:
     lifecycle = Lifecycle(
         time.monotonic(),
@@ -142,18 +146,34 @@ def _simulated(function: FunctionSettings, simulation: Simulation, load: Functio
         failed=simulation.failed,
         outages=simulation.outages,
     )
-    served = Function(function, load, lifecycle, dice=Dice(simulation, seed))
-    served.versions = [str(number + 1) for number in range(simulation.versions)]
-    served.aliases = dict(simulation.aliases)
-    served.refusals = simulation.refusals
+    record_faults = None
     if simulation.poison_rate or simulation.item_error_rate:
-        served.record_faults = RecordFaults(
+        record_faults = RecordFaults(
             seed,
             simulation.name,
             poison_rate=simulation.poison_rate,
             item_error_rate=simulation.item_error_rate,
         )
-    return served
+    return Function(
+        function,
+        load,
+        lifecycle,
+        dice=Dice(simulation, seed),
+        versions=[str(number + 1) for number in range(simulation.versions)],
+        aliases=dict(simulation.aliases),
+        refusals=simulation.refusals,
+        record_faults=record_faults,
+        durable=_durable(function),
+        dead_letter=function.dead_letter,
+        event_configs=_event_configs(function),
+    )
+
+
+def _durable(function: FunctionSettings) -> DurableSettings | None:
+    if function.durable_s is None:
+        return None
+    retention_s = 14 * DAY_S if function.retention_s is None else function.retention_s
+    return DurableSettings(function.durable_s, retention_s)
 
 
 def _event_configs(function: FunctionSettings) -> dict[str, dict[str, Any]]:

@@ -240,7 +240,7 @@ class Coordinator(IntakeDispatcher):
                 now_s = self.engine.clock()
                 command = feed.command
                 member.orders += 1
-                self.book.linger_s = self.budget.linger_s
+                self.book.set_linger(self.budget.linger_s)
                 order = Order(
                     number=member.orders,
                     lease=self.book.lease(

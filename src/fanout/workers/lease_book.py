@@ -59,9 +59,18 @@ class LeaseBook:
 
     def __init__(self, *, lease_s: float = LEASE_S, linger_s: float = 0.0) -> None:
         self.lease_s = lease_s
-        self.linger_s = linger_s
+        self._linger_s = linger_s
         self.cuts = 0
         self._workers: dict[str, Holding] = {}
+
+    @property
+    def linger_s(self) -> float:
+        """The longest that a call of a lost worker may run on."""
+        return self._linger_s
+
+    def set_linger(self, linger_s: float) -> None:
+        """Another function timeout, for all leases."""
+        self._linger_s = linger_s
 
     def join(self, name: str, most: int = maxsize) -> None:
         """A worker that may have leases from now on, of so many permits at most."""
@@ -83,7 +92,7 @@ class LeaseBook:
             self._permits(name, ceiling, now_s), self._rate(name, rate_per_s, now_s), self.lease_s, self.cuts
         )
         # What has lapsed by now must not come back with the new lease's end.
-        holding.permits = holding.permits_committed(now_s, self.linger_s)
+        holding.permits = holding.permits_committed(now_s, self._linger_s)
         kept_per_s = holding.rate_committed(now_s)
         holding.rate_per_s = None if kept_per_s == inf else kept_per_s
         holding.sent = lease
@@ -118,7 +127,7 @@ class LeaseBook:
 
     def committed(self, now_s: float) -> int:
         """Calls that may run now, over all workers, lost ones included."""
-        return sum(holding.permits_committed(now_s, self.linger_s) for holding in self._workers.values())
+        return sum(holding.permits_committed(now_s, self._linger_s) for holding in self._workers.values())
 
     def rate_committed(self, now_s: float) -> float:
         """Calls that may start per second now, over all workers."""
@@ -126,13 +135,13 @@ class LeaseBook:
 
     def lost_until_s(self) -> float | None:
         """The moment at which the last share of a lost worker is free again; None without one."""
-        ends = [holding.ends_s + self.linger_s for holding in self._workers.values() if holding.is_lost]
+        ends = [holding.ends_s + self._linger_s for holding in self._workers.values() if holding.is_lost]
         return max(ends, default=None)
 
     def lost_permits(self, now_s: float) -> int:
         """Permits of lost workers whose calls may still run."""
         return sum(
-            holding.permits_committed(now_s, self.linger_s)
+            holding.permits_committed(now_s, self._linger_s)
             for holding in self._workers.values()
             if holding.is_lost
         )
@@ -142,7 +151,7 @@ class LeaseBook:
         lost = self.lost_permits(now_s)
         targets = fair_counts(ceiling - lost, [holding.demand for _, holding in live])
         target = targets[[each for each, _ in live].index(name)]
-        own = self._workers[name].permits_committed(now_s, self.linger_s)
+        own = self._workers[name].permits_committed(now_s, self._linger_s)
         free = ceiling - self.committed(now_s)
         return min(target, own + max(0, free), self._workers[name].most)
 
@@ -159,7 +168,7 @@ class LeaseBook:
         ended = [
             name
             for name, holding in self._workers.items()
-            if holding.is_lost and now_s >= holding.ends_s + self.linger_s
+            if holding.is_lost and now_s >= holding.ends_s + self._linger_s
         ]
         for name in ended:
             del self._workers[name]
