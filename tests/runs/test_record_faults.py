@@ -16,7 +16,7 @@ from fanout.model import Outcome
 from fanout.runs.result import state_and_exit_code
 from tests.scripted import UNAVAILABLE, Scripted, function_error, lost, ok
 
-DEEP = b"[" * 1_100 + b"]" * 1_100
+DEEP = b"[" * 1_000_000 + b"]" * 1_000_000
 
 
 class _Unprintable:

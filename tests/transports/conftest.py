@@ -11,10 +11,6 @@ import pytest
 
 from tests.service_models import share_service_models
 
-# On Python 3.11 asyncio makes a loop when the main thread is first asked for one, and pytest-asyncio
-# would never close it; after this none is made.
-asyncio.set_event_loop(None)
-
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Every test of this folder runs on both event loops: bytes come and connections end in other ways."""
@@ -28,6 +24,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """What aiobotocore sends, it sends alike on both loops: the fast tests try it on one."""
     if item.name.endswith("sdk]") and "[uvloop" in item.name:
         item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """uvloop knows no virtual time: tests that want it run on asyncio's loop alone."""
+    items[:] = [
+        item for item in items if not (item.get_closest_marker("looptime") and "[uvloop" in item.name)
+    ]
 
 
 def _uvloop() -> Any:
