@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from fanout.errors import SourceError
-from fanout.queues.hold import HELD_VISIBILITY_S, VISIBILITY_S, Entry, Hold
+from fanout.queues.hold import HELD_VISIBILITY_S, VISIBILITY_S, Hold, Receipt
 
 pytestmark = pytest.mark.looptime
 
@@ -33,13 +33,13 @@ class Queue:
         self.visible_s[receipt] = self.now_s + VISIBILITY_S
         return receipt
 
-    async def delete(self, entries: list[Entry]) -> list[Entry]:
+    async def delete(self, entries: list[Receipt]) -> list[Receipt]:
         return self._do("delete", entries)
 
-    async def extend(self, entries: list[Entry]) -> list[Entry]:
+    async def extend(self, entries: list[Receipt]) -> list[Receipt]:
         return self._do("extend", entries)
 
-    def _do(self, action: str, entries: list[Entry]) -> list[Entry]:
+    def _do(self, action: str, entries: list[Receipt]) -> list[Receipt]:
         assert 1 <= len(entries) <= 10
         self.calls[action] += 1
         if self.fault is not None:

@@ -15,7 +15,7 @@ import pytest
 from fanout.dispatcher.record import InputRecord
 from fanout.journal import SeqSet
 from fanout.model import Outcome, Verdict
-from fanout.queues.hold import Entry, Hold
+from fanout.queues.hold import Hold, Receipt
 from fanout.queues.message import Message
 from fanout.queues.spool import MessageSpool
 from fanout.runs.queue_intake import QueueIntake
@@ -54,13 +54,13 @@ class Client:
                 return _messages.decode(json.dumps(reply.get("Messages", [])))
             await asyncio.sleep(0.5)
 
-    async def delete(self, entries: list[Entry]) -> list[Entry]:
+    async def delete(self, entries: list[Receipt]) -> list[Receipt]:
         return self._batch("DeleteMessageBatch", entries)
 
-    async def extend(self, entries: list[Entry]) -> list[Entry]:
+    async def extend(self, entries: list[Receipt]) -> list[Receipt]:
         return self._batch("ChangeMessageVisibilityBatch", entries)
 
-    def _batch(self, action: str, entries: list[Entry]) -> list[Entry]:
+    def _batch(self, action: str, entries: list[Receipt]) -> list[Receipt]:
         asked = [
             {"Id": str(at), "ReceiptHandle": each.receipt, "VisibilityTimeout": each.visibility_s}
             for at, each in enumerate(entries)

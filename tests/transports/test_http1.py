@@ -506,7 +506,7 @@ async def test_a_request_that_waited_while_its_connection_ended_was_not_sent(end
 async def test_a_write_that_raises_is_the_end_of_its_own_request_alone() -> None:
     """Those that wait behind it go out all the same; and of the one that failed a part may have."""
     line, next_line = (Line(asyncio.get_running_loop()) for _ in range(2))
-    next_line.connection._keeper = line.kept
+    next_line.connection._owner = line.kept
 
     def refuse(data: bytes | memoryview) -> None:
         raise RuntimeError("no such buffer")

@@ -13,7 +13,7 @@ from fanout.dispatcher.call import Call
 from fanout.dispatcher.feed import CallFeed, Receiver, RecordFeed
 from fanout.dispatcher.health import Health, HealthCount
 from fanout.dispatcher.hooks import Hooks
-from fanout.dispatcher.intake import Intake, PayloadIntake
+from fanout.dispatcher.intake import EngineIntake, PayloadIntake
 from fanout.dispatcher.intake_dispatcher import IntakeDispatcher
 from fanout.dispatcher.load import Load, WorkerLoad
 from fanout.dispatcher.location_intake import check_locations, open_locations
@@ -30,10 +30,10 @@ from fanout.transports import Transport
 __all__ = [
     "Call",
     "Dispatcher",
+    "EngineIntake",
     "Health",
     "Hooks",
     "InputRecord",
-    "Intake",
     "IntakeDispatcher",
     "Load",
     "Outcomes",
@@ -194,7 +194,7 @@ class Dispatcher(IntakeDispatcher):
                 f"payloads is {type(payloads).__name__}: give an iterable of payloads, a path or an Input"
             )
 
-        def open_intake() -> Intake:
+        def open_intake() -> EngineIntake:
             if locations:
                 return open_locations(locations, self.options)
             if isinstance(payloads, AsyncIterable):

@@ -317,7 +317,7 @@ class Budget:
         return Ramp(quotas.provisioned or 0)
 
     @property
-    def _is_told_all(self) -> bool:
+    def _asks_nothing(self) -> bool:
         """True if the options say whatever Lambda would be asked."""
         options = self._options
         if self._must_ask:
@@ -329,11 +329,11 @@ class Budget:
     async def _open_control(self, stack: AsyncExitStack) -> None:
         """Open what reads the limits, unless nothing is asked; ``direct`` goes on with its connections."""
         assert self._session is not None
-        if self._is_told_all and self._options.transport == "sdk":
+        if self._asks_nothing and self._options.transport == "sdk":
             return
         self._http = http = await SignedHttp.open(self._session)
         stack.push_async_callback(http.aclose)
-        if not self._is_told_all:
+        if not self._asks_nothing:
             self._control = ControlClient(http)
             identity = (await http.credentials(time.time())).access_key
             self._memory = RECOLLECTIONS.memory(http.endpoint, identity)

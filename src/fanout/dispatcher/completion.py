@@ -9,9 +9,9 @@ from fanout.breaker import Breaker
 from fanout.dispatcher.call import Attempt, Call, Feed
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.outcomes import OutcomeMaker
-from fanout.dispatcher.pause import Pause
 from fanout.dispatcher.record import InputRecord
 from fanout.dispatcher.retries import Retries
+from fanout.dispatcher.waiting_room import WaitingRoom
 from fanout.errors import FatalRefusal
 from fanout.model import Classification, ErrorDetail, Outcome, Reply, Verdict
 
@@ -24,7 +24,7 @@ class Completion:
         outcomes: OutcomeMaker,
         *,
         retries: Retries,
-        pause: Pause,
+        waiting_room: WaitingRoom,
         breaker: Breaker | None,
         on_outcome: Callable[[Outcome, Any], None] | None,
         clock: Callable[[], float],
@@ -33,7 +33,7 @@ class Completion:
         self.outcomes = outcomes
         self.is_closing = False  # nothing new goes out, and nothing is repeated
         self._retries = retries
-        self._pause = pause
+        self._waiting_room = waiting_room
         self._breaker = breaker
         self._on_outcome = on_outcome
         self._clock = clock
@@ -113,14 +113,14 @@ class Completion:
         """Give up the calls that wait for another attempt (of one feed, or all)."""
         now_s = self._clock()
         ended = self._retries.take(feed)
-        for call in self._pause.take(feed):
+        for call in self._waiting_room.take(feed):
             self.give_up(call, now_s)  # an outage's: pending, also when a deadline passes meanwhile
         for call in ended:
             self.give_up(call, now_s, error)
 
     def expire(self, feed: Feed, record: InputRecord, error: ErrorDetail) -> None:
         """A record's own deadline has passed: its call, if it waits for another attempt, gets none."""
-        call = self._retries.take_call_of(feed, record) or self._pause.take_call_of(feed, record)
+        call = self._retries.take_call_of(feed, record) or self._waiting_room.take_call_of(feed, record)
         if call is not None:
             self.give_up(call, self._clock(), error)
 

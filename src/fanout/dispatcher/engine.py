@@ -27,13 +27,13 @@ from fanout.dispatcher.hedges import Hedges
 from fanout.dispatcher.hooks import Hooks
 from fanout.dispatcher.outages import Outages
 from fanout.dispatcher.outcomes import OutcomeMaker
-from fanout.dispatcher.pause import Pause
 from fanout.dispatcher.record import InputRecord
 from fanout.dispatcher.repeats import Repeats
 from fanout.dispatcher.retries import Retries
 from fanout.dispatcher.schedule import Schedule
 from fanout.dispatcher.senders import Senders
 from fanout.dispatcher.settlement import Settlement
+from fanout.dispatcher.waiting_room import WaitingRoom
 from fanout.gate import Gate
 from fanout.limit import Limit
 from fanout.model import ErrorDetail, InvokeTemplate, Outcome
@@ -90,11 +90,11 @@ class Engine:
         self._feeds: set[Feed] = set()  # those that outlive one call
         self._log = log
         self._policy = policy
-        self._retries, self._pause = retries, pause = Retries(), Pause()
+        self._retries, self._waiting_room = retries, waiting_room = Retries(), WaitingRoom()
         self._completion = completion = Completion(
             outcomes,
             retries=retries,
-            pause=pause,
+            waiting_room=waiting_room,
             breaker=breaker,
             on_outcome=on_outcome,
             clock=clock,
@@ -118,7 +118,7 @@ class Engine:
             breaker=breaker,
             hedges=copies,
             retries=retries,
-            pause=pause,
+            waiting_room=waiting_room,
             completion=completion,
             clock=clock,
             loop=loop,
@@ -127,7 +127,7 @@ class Engine:
         )
         outages = Outages(
             outage,
-            pause=pause,
+            waiting_room=waiting_room,
             schedule=schedule,
             retries=retries,
             repeats=repeats,

@@ -12,7 +12,7 @@ from fanout.dispatcher.batcher import Batcher
 from fanout.dispatcher.call import Call, Feed
 from fanout.dispatcher.calls import CallMaker
 from fanout.dispatcher.engine import Engine
-from fanout.dispatcher.intake import Intake
+from fanout.dispatcher.intake import EngineIntake
 from fanout.dispatcher.record import InputRecord
 from fanout.errors import FanoutError, FatalRefusal, OutageError
 from fanout.model import ErrorDetail, InvokeTemplate, OnChunk, Outcome
@@ -173,7 +173,7 @@ class RecordFeed(Feed):
         self,
         engine: Engine,
         calls: CallMaker,
-        intake: Intake,
+        intake: EngineIntake,
         receiver: Receiver,
         *,
         waits_out_outages: bool = True,

@@ -13,7 +13,7 @@ from fanout.dispatcher.record import InputRecord, record_of
 from fanout.dispatcher.supply import Nothing, Supply
 
 
-class Intake(Protocol):
+class EngineIntake(Protocol):
     """Hands out records. ``next`` is called only when a permit is free for what it returns."""
 
     @property

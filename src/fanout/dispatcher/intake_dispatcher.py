@@ -23,7 +23,7 @@ from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.feed import Receiver, RecordFeed
 from fanout.dispatcher.hooks import Hooks
-from fanout.dispatcher.intake import Intake
+from fanout.dispatcher.intake import EngineIntake
 from fanout.dispatcher.load import Load, WorkerLoad
 from fanout.dispatcher.ownership import check_loop, check_process
 from fanout.errors import ConfigError, FanoutError
@@ -261,7 +261,7 @@ class IntakeDispatcher:
 
     def start_feed(
         self,
-        intake: Intake,
+        intake: EngineIntake,
         receiver: Receiver,
         *,
         deadline_s: float | None = None,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from fanout.dispatcher.call import Call
 from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.feed import RecordFeed
-from fanout.dispatcher.intake import Intake
+from fanout.dispatcher.intake import EngineIntake
 from fanout.dispatcher.record import InputRecord
 from fanout.errors import FanoutError
 from fanout.model import ErrorDetail, OnChunk, Outcome
@@ -25,7 +25,7 @@ class MapReceiver:
     flight. Ordered, it stops ten times that many records ahead of the one the consumer waits for.
     """
 
-    def __init__(self, engine: Engine, intake: Intake, *, is_ordered: bool) -> None:
+    def __init__(self, engine: Engine, intake: EngineIntake, *, is_ordered: bool) -> None:
         self._engine = engine
         self._intake = intake
         self._is_ordered = is_ordered

@@ -8,17 +8,17 @@ from fanout.breaker import Breaker
 from fanout.dispatcher.call import Attempt, Feed
 from fanout.dispatcher.completion import Completion
 from fanout.dispatcher.events import EventLog
-from fanout.dispatcher.pause import Pause
 from fanout.dispatcher.repeats import Repeats
 from fanout.dispatcher.retries import Retries
 from fanout.dispatcher.schedule import Schedule
+from fanout.dispatcher.waiting_room import WaitingRoom
 from fanout.errors import FatalRefusal, OutageError
 from fanout.model import Classification, Reply, Verdict
 from fanout.outage import Outage
 
 
 class Outages:
-    """Lets the outage policy learn from ends, and moves calls and feeds between schedule and pause.
+    """Lets the outage policy learn from ends, and moves calls and feeds between schedule and waiting room.
 
     ``feeds``: those that last for more than one call, which it stops when the patience is used up.
     ``on_refusal`` is called when calls that were accepted are refused. ``wake`` pumps soon.
@@ -28,7 +28,7 @@ class Outages:
         self,
         outage: Outage,
         *,
-        pause: Pause,
+        waiting_room: WaitingRoom,
         schedule: Schedule,
         retries: Retries,
         repeats: Repeats,
@@ -41,7 +41,7 @@ class Outages:
         log: EventLog,
     ) -> None:
         self._outage = outage
-        self._pause = pause
+        self._waiting_room = waiting_room
         self._schedule = schedule
         self._retries = retries
         self._repeats = repeats
@@ -106,7 +106,7 @@ class Outages:
         if self._completion.is_stopped(call):
             self._completion.give_up(call, now_s)
         else:
-            self._pause.calls.append(call)
+            self._waiting_room.calls.append(call)
             if outage.is_exhausted(now_s):
                 self._stop()
             else:
@@ -118,7 +118,7 @@ class Outages:
         now_s = self._clock()
         if self._outage.announces_end(now_s):
             self._log.warning("outage_ended", "going on: there is an answer again")
-        for call in self._pause.take(None):
+        for call in self._waiting_room.take(None):
             self._retries.add(call, now_s)
         self._schedule.resume_feeds()
         self._wake()

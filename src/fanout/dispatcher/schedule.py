@@ -15,9 +15,9 @@ from fanout.dispatcher.call import Attempt, Call, Feed
 from fanout.dispatcher.completion import Completion
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.hedges import Hedges
-from fanout.dispatcher.pause import Pause
 from fanout.dispatcher.retries import Retries
 from fanout.dispatcher.turns import Turns
+from fanout.dispatcher.waiting_room import WaitingRoom
 from fanout.gate import Gate, Release
 from fanout.outage import Outage
 from fanout.pacer import Pacer
@@ -38,7 +38,7 @@ class Schedule:
         breaker: Breaker | None,
         hedges: Hedges | None,
         retries: Retries,
-        pause: Pause,
+        waiting_room: WaitingRoom,
         completion: Completion,
         clock: Callable[[], float],
         loop: asyncio.AbstractEventLoop,
@@ -54,7 +54,7 @@ class Schedule:
         self._breaker = breaker
         self._hedges = hedges
         self._retries = retries
-        self._pause = pause
+        self._waiting_room = waiting_room
         self._completion = completion
         self._clock = clock
         self._loop = loop
@@ -70,7 +70,7 @@ class Schedule:
     @property
     def is_idle(self) -> bool:
         """Nothing waits, and nothing is out."""
-        return not (self._queue or self._retries or self._pause or self._gate.in_flight)
+        return not (self._queue or self._retries or self._waiting_room or self._gate.in_flight)
 
     def add(self, feed: Feed) -> None:
         """Give a feed its place at the end of the queue; it has none yet."""
@@ -81,13 +81,13 @@ class Schedule:
 
     def resume_feeds(self) -> None:
         """Give the feeds that an outage set aside their places again; closed ones give nothing more."""
-        for feed in self._pause.feeds:
+        for feed in self._waiting_room.feeds:
             self._queue.append(feed)
-        self._pause.feeds.clear()
+        self._waiting_room.feeds.clear()
 
     def pop_waiting(self) -> Feed | None:
         """Take out a feed that waits for its turn, or for the end of an outage; None when there is none."""
-        for feeds in (self._queue, self._pause.feeds):
+        for feeds in (self._queue, self._waiting_room.feeds):
             if feeds:
                 return feeds.popleft()
         return None
@@ -95,7 +95,7 @@ class Schedule:
     def close(self) -> None:
         """Forget who waits, and look no more."""
         self._queue.clear()
-        self._pause.feeds.clear()
+        self._waiting_room.feeds.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -109,7 +109,7 @@ class Schedule:
         breaker, gate, outage, retries = self._breaker, self._gate, self._outage, self._retries.heap
         while True:
             is_retry_due = bool(retries) and retries[0][0] <= now_s
-            is_probing = outage.is_on and outage.admits(now_s) and bool(self._pause)
+            is_probing = outage.is_on and outage.admits(now_s) and bool(self._waiting_room)
             if not is_retry_due and not self._queue and not is_probing:
                 copy = None if self._hedges is None else self._take_copy(self._hedges, now_s)
                 if copy is None:
@@ -141,7 +141,7 @@ class Schedule:
             self.has_more_room = gate.add_bytes(n_bytes)
             if is_probing:
                 outage.on_probe_sent()
-                self._pause.on_probe_sent(call)
+                self._waiting_room.on_probe_sent(call)
             return Attempt(call, n_bytes, breaker is not None and breaker.on_sent(), is_probing)
 
     def _take_copy(self, hedges: Hedges, now_s: float) -> Attempt | None:
@@ -161,16 +161,16 @@ class Schedule:
             self._completion.give_up(call, self._clock())
             return None
         if self._outage.is_on and call.feed.waits_out_outages:
-            self._pause.calls.append(call)
+            self._waiting_room.calls.append(call)
             return None
         call.is_waiting = False
         return call
 
     def _next_probe(self, now_s: float) -> Call | None:
         """The call that probes: another record each time, where there is one."""
-        call = self._pause.probe()
+        call = self._waiting_room.probe()
         if call is None:
-            return self._turn_of(self._pause.feeds.popleft(), now_s, self._pause.feeds)
+            return self._turn_of(self._waiting_room.feeds.popleft(), now_s, self._waiting_room.feeds)
         if call.feed.is_abandoned:
             self._completion.give_up(call, now_s)
             return None
@@ -181,7 +181,7 @@ class Schedule:
         """One turn of the feed at the head of the queue, which then goes to its end."""
         feed = self._queue.popleft()
         if self._outage.is_on and feed.waits_out_outages:
-            self._pause.feeds.append(feed)
+            self._waiting_room.feeds.append(feed)
             return None
         return self._turn_of(feed, now_s, self._queue)
 
@@ -213,7 +213,7 @@ class Schedule:
                 at_s = max(change_s, now_s + _LEAST_WAIT_S)
             if self._breaker is not None and not self._breaker.admits(now_s):
                 at_s = self._breaker.probe_at_s  # None while a probe is out, whose end pumps
-        if self._outage.is_on and self._pause:
+        if self._outage.is_on and self._waiting_room:
             probe_at_s = self._outage.probe_at_s
             if self._breaker is not None and not self._breaker.admits(max(now_s, probe_at_s or now_s)):
                 probe_at_s = self._breaker.probe_at_s  # it holds the outage's probe back too

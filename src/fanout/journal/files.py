@@ -21,7 +21,7 @@ from fanout.journal.windows import WindowFile
 from fanout.model import Outcome
 
 
-class Batch:
+class PendingLines:
     """Lines on their way to the file."""
 
     __slots__ = ("blocks", "lines", "outcomes", "samples", "written_bytes")
@@ -85,7 +85,7 @@ class JournalFiles:
             self._mark_file.sync()
         self._is_dirty = True
 
-    def write(self, batches: deque[Batch], written: deque[Batch]) -> None:
+    def write(self, batches: deque[PendingLines], written: deque[PendingLines]) -> None:
         """Append every batch and move it to ``written``; what is refused stays, and sets ``fault``."""
         with self._write_lock:
             try:
@@ -125,7 +125,7 @@ class JournalFiles:
             if self._windows is not None:
                 self._windows.close()
 
-    def _append(self, batch: Batch) -> None:
+    def _append(self, batch: PendingLines) -> None:
         try:
             while batch.written_bytes < len(batch.lines):
                 batch.written_bytes += self._outcomes.append(memoryview(batch.lines)[batch.written_bytes :])

@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from fanout.errors import JournalError
 from fanout.journal.block import OutcomeBlock
-from fanout.journal.files import Batch, JournalFiles
+from fanout.journal.files import JournalFiles, PendingLines
 from fanout.journal.run_dir import OUTCOMES_FILE
 from fanout.journal.samples import is_sampled, sample_entry
 from fanout.model import Outcome
@@ -74,9 +74,9 @@ class Journal:
         self._outcomes: list[Outcome] = []
         self._blocks: list[OutcomeBlock] = []
         self._samples = bytearray()
-        self._batches: deque[Batch] = deque()  # handed to the thread
+        self._batches: deque[PendingLines] = deque()  # handed to the thread
         self._batches_bytes = 0
-        self._written: deque[Batch] = deque()  # handed back by it
+        self._written: deque[PendingLines] = deque()  # handed back by it
         self._is_closed = False
         self._wake = anyio.Event()
         self._limiter = anyio.CapacityLimiter(2)  # one thread writes, one syncs
@@ -208,7 +208,7 @@ class Journal:
 
     async def _write_out(self) -> None:
         if self._lines or self._samples:
-            self._batches.append(Batch(self._lines, self._outcomes, self._samples, self._blocks))
+            self._batches.append(PendingLines(self._lines, self._outcomes, self._samples, self._blocks))
             self._batches_bytes += len(self._lines)
             self._lines, self._outcomes, self._samples, self._blocks = bytearray(), [], bytearray(), []
         try:

@@ -25,7 +25,7 @@ RESULT_MISSING = "ResultMissing"  # the error of a record whose result never cam
 _LINES_AT_ONCE = 2000
 
 
-class Line(msgspec.Struct):
+class CallLine(msgspec.Struct):
     """The members of a journal's line that say which call it is of."""
 
     seq: int
@@ -36,7 +36,7 @@ class Line(msgspec.Struct):
 
 _CALLS = "seq INTEGER PRIMARY KEY, request_id TEXT, at INTEGER, is_open INTEGER"
 _stored = msgspec.json.Decoder(StoredOutcome)
-_lines = msgspec.json.Decoder(Line)
+_lines = msgspec.json.Decoder(CallLine)
 
 
 class OpenCall(msgspec.Struct, frozen=True):

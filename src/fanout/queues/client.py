@@ -24,7 +24,7 @@ from fanout.errors import (
     SourceError,
     TransportError,
 )
-from fanout.queues.hold import Entry
+from fanout.queues.hold import Receipt
 from fanout.queues.location import QueueLocation
 from fanout.queues.message import Message
 from fanout.transports.endpoint import Endpoint
@@ -164,13 +164,13 @@ class SqsClient:
             raise self._fault("ReceiveMessage", refusal) from refusal
         return self._decode(_received, body).messages
 
-    async def delete(self, entries: list[Entry]) -> list[Entry]:
+    async def delete(self, entries: list[Receipt]) -> list[Receipt]:
         """Delete up to ten messages; returns those whose receipt is no longer good. Raises SourceError."""
         return await self._batch(
             "DeleteMessageBatch", entries, lambda entry: {"ReceiptHandle": entry.receipt}
         )
 
-    async def extend(self, entries: list[Entry]) -> list[Entry]:
+    async def extend(self, entries: list[Receipt]) -> list[Receipt]:
         """Set the visibility of up to ten messages, from now; returns those that are not in flight."""
         return await self._batch(
             "ChangeMessageVisibilityBatch",
@@ -207,7 +207,7 @@ class SqsClient:
         if attributes.get("FifoQueue") == "true":
             raise ConfigError(f"{self} is a FIFO queue: only standard queues can be an input for now")
 
-    async def _batch(self, action: str, entries: list[Entry], members: Any) -> list[Entry]:
+    async def _batch(self, action: str, entries: list[Receipt], members: Any) -> list[Receipt]:
         asked = {"Entries": [{"Id": str(at), **members(entry)} for at, entry in enumerate(entries)]}
         try:
             failed = self._decode(_batch_reply, await self._call(action, asked)).failed

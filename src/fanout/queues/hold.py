@@ -28,7 +28,7 @@ _DELETE_WITHIN_S = 0.2  # how long a delete waits for nine others
 _WORKERS = 8
 
 
-class Entry(msgspec.Struct):
+class Receipt(msgspec.Struct):
     """One message by its receipt; ``visibility_s`` is what is asked for, 0 releases it."""
 
     seq: int
@@ -39,9 +39,9 @@ class Entry(msgspec.Struct):
 class Messages(Protocol):
     """The client's part that a hold needs: up to ten entries a call; returns those that were refused."""
 
-    async def delete(self, entries: list[Entry]) -> list[Entry]: ...
+    async def delete(self, entries: list[Receipt]) -> list[Receipt]: ...
 
-    async def extend(self, entries: list[Entry]) -> list[Entry]: ...
+    async def extend(self, entries: list[Receipt]) -> list[Receipt]: ...
 
 
 class Held(msgspec.Struct):
@@ -77,8 +77,8 @@ class Hold:
         self._held: dict[int, Held] = {}
         self._failed: OrderedDict[int, None] = OrderedDict()  # the longest held at the beginning
         self._due: list[tuple[float, int]] = []  # when to extend what
-        self._deletes: deque[tuple[float, Entry]] = deque()
-        self._releases: deque[Entry] = deque()
+        self._deletes: deque[tuple[float, Receipt]] = deque()
+        self._releases: deque[Receipt] = deque()
         self._parked: deque[float] = deque()  # when messages were hidden that are not held
         self._under_way = 0
         self._wake = anyio.Event()
@@ -132,7 +132,7 @@ class Hold:
 
     def delete_receipt(self, seq: int, receipt: str) -> None:
         """Delete a message that is not in hand: one that came again after its success."""
-        self._deletes.append((self._clock(), Entry(seq, receipt)))
+        self._deletes.append((self._clock(), Receipt(seq, receipt)))
         self._wake.set()
 
     def keep(self, seq: int) -> None:
@@ -170,12 +170,12 @@ class Hold:
         held = self._held.pop(seq, None)
         self._failed.pop(seq, None)
         if held is not None and not held.is_lost:
-            self._releases.append(Entry(seq, held.receipt))
+            self._releases.append(Receipt(seq, held.receipt))
             self._wake.set()
 
     def give_back(self, receipt: str, *, after_s: int = 0) -> None:
         """Give back a message that never came in hand, visible after a while."""
-        self._releases.append(Entry(-1, receipt, after_s))
+        self._releases.append(Receipt(-1, receipt, after_s))
         self._wake.set()
 
     async def run(self) -> None:
@@ -210,8 +210,8 @@ class Hold:
                     self._under_way += 1
                     tasks.start_soon(self._do, work, entries)
 
-    def _batches(self, now_s: float, *, is_last: bool) -> list[tuple[str, list[Entry]]]:
-        batches: list[tuple[str, list[Entry]]] = []
+    def _batches(self, now_s: float, *, is_last: bool) -> list[tuple[str, list[Receipt]]]:
+        batches: list[tuple[str, list[Receipt]]] = []
         deletes = self._deletes
         while deletes and (is_last or len(deletes) >= _IN_TENS or now_s - deletes[0][0] >= _DELETE_WITHIN_S):
             batches.append(("delete", [deletes.popleft()[1] for _ in range(min(_IN_TENS, len(deletes)))]))
@@ -222,7 +222,7 @@ class Hold:
         batches += [("extend", due[at : at + _IN_TENS]) for at in range(0, len(due), _IN_TENS)]
         return batches
 
-    def _extensions(self, now_s: float) -> list[Entry]:
+    def _extensions(self, now_s: float) -> list[Receipt]:
         entries = []
         while self._due and self._due[0][0] <= now_s:
             _, seq = heapq.heappop(self._due)
@@ -237,10 +237,10 @@ class Hold:
                 continue
             held.visible_s = max(held.visible_s, now_s)  # not yet longer: the reply says
             heapq.heappush(self._due, (now_s + visibility_s / 2, seq))
-            entries.append(Entry(seq, held.receipt, visibility_s))
+            entries.append(Receipt(seq, held.receipt, visibility_s))
         return entries
 
-    async def _do(self, work: str, entries: list[Entry]) -> None:
+    async def _do(self, work: str, entries: list[Receipt]) -> None:
         asked_s = self._clock()
         try:
             async with self._limiter:
@@ -261,7 +261,7 @@ class Hold:
         finally:
             self._under_way -= 1
 
-    def _note_extended(self, entries: list[Entry], refused: list[Entry], asked_s: float) -> None:
+    def _note_extended(self, entries: list[Receipt], refused: list[Receipt], asked_s: float) -> None:
         lost = {entry.receipt for entry in refused}
         for entry in entries:
             held = self._held.get(entry.seq)

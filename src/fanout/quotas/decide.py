@@ -8,7 +8,7 @@ from fanout.config import Concurrency
 from fanout.limit import Cause
 from fanout.model import InvocationType
 from fanout.quotas.figures import ASSUMED_TIMEOUT_S, Figure, call_timeout, make_figures
-from fanout.quotas.replies import Found, Replies, read, why, word
+from fanout.quotas.replies import FoundFigures, Replies, read, why, word
 
 ASSUMED_ACCOUNT = 1_000  # the default quota of an account
 SHARE_OF_UNRESERVED = 0.8  # the pool is every function's: some of it is left to the others
@@ -27,7 +27,7 @@ class Quotas:
     ``auto`` would take, and ``is_above_allowed`` that the user's number is more than Lambda is known
     to allow, and that ``budget`` was therefore bounded. ``rate_per_s`` None is no bound; only one that
     ``is_rate_read`` bounds a rate that the user gave. ``function_timeout_s`` is how long one call can last
-    at the most, ``is_timeout_read`` whether Lambda said so. ``function_missing``, ``refusal`` (a line about
+    at the most. ``function_missing``, ``refusal`` (a line about
     the credentials), ``unreachable`` and ``state`` are for the caller to act on.
     """
 
@@ -39,7 +39,6 @@ class Quotas:
     rate_source: str
     is_rate_read: bool = False
     function_timeout_s: float = ASSUMED_TIMEOUT_S
-    is_timeout_read: bool = False
     reserved: int | None = None
     provisioned: int | None = None
     account: int | None = None
@@ -133,7 +132,6 @@ def decide(
         rate_source=rate_source,
         is_rate_read=is_rate_read,
         function_timeout_s=timeout_s,
-        is_timeout_read=found.timeout_s is not None,
         reserved=found.reserved,
         provisioned=found.provisioned,
         account=found.concurrent,
@@ -163,7 +161,7 @@ def decide(
     )
 
 
-def _allow(replies: Replies, found: Found) -> tuple[int, Cause, str]:
+def _allow(replies: Replies, found: FoundFigures) -> tuple[int, Cause, str]:
     """The number that ``auto`` takes for synchronous calls, and why in a word and in a phrase."""
     if found.is_managed:
         if found.environments:
@@ -201,7 +199,7 @@ def _allow(replies: Replies, found: Found) -> tuple[int, Cause, str]:
     return allowed, "account", f"{share}the account's unreserved pool of {pool:,}"
 
 
-def _bound(replies: Replies, found: Found) -> tuple[int | None, str]:
+def _bound(replies: Replies, found: FoundFigures) -> tuple[int | None, str]:
     """The most that Lambda was read to run at once; None where nothing that was read says so."""
     if found.is_managed:
         if not found.environments:
@@ -214,7 +212,7 @@ def _bound(replies: Replies, found: Found) -> tuple[int | None, str]:
     return found.concurrent, "the account's concurrency"
 
 
-def _rate(found: Found, budget: int) -> tuple[float | None, str, bool]:
+def _rate(found: FoundFigures, budget: int) -> tuple[float | None, str, bool]:
     """Requests per second, from where, and whether that was read."""
     if found.is_managed:
         return None, "Lambda does not limit the rate on managed instances", True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fanout.quotas.replies import Answer, Found, Replies, why
+from fanout.quotas.replies import Answer, FoundFigures, Replies, why
 
 ASSUMED_TIMEOUT_S = 900.0  # the longest there is: a lost call's permit must not come back too early
 LONGEST_CALL_S = 900  # a synchronous call waits no longer, also for a durable execution
@@ -19,7 +19,7 @@ class Figure(NamedTuple):
     source: str
 
 
-def call_timeout(replies: Replies, found: Found, given_s: float | None) -> tuple[float, str]:
+def call_timeout(replies: Replies, found: FoundFigures, given_s: float | None) -> tuple[float, str]:
     """The longest time that one call can last, in seconds, and why."""
     if found.is_durable:
         # A synchronous call waits for the whole execution, which may outlast one invocation by far.
@@ -34,7 +34,7 @@ def call_timeout(replies: Replies, found: Found, given_s: float | None) -> tuple
 
 
 def make_figures(
-    replies: Replies, found: Found, timeout_source: str, rate_per_s: float | None, rate_source: str
+    replies: Replies, found: FoundFigures, timeout_source: str, rate_per_s: float | None, rate_source: str
 ) -> tuple[Figure, ...]:
     """All of them, in the order of the table."""
     function, account = replies.function, replies.account

@@ -40,7 +40,7 @@ class Replies:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFigures:
     """The figures found in the replies; None where it was not there."""
 
     reserved: int | None
@@ -63,11 +63,11 @@ class Found:
     has_accelerator: bool
 
 
-def read(replies: Replies) -> Found:
+def read(replies: Replies) -> FoundFigures:
     """Whatever is in the replies: what has another shape is not there."""
     function, account = replies.function, replies.account
     managed = ("Configuration", "CapacityProviderConfig")
-    return Found(
+    return FoundFigures(
         reserved=_count(function, "Concurrency", "ReservedConcurrentExecutions"),
         provisioned=_count(replies.provisioned, "AllocatedProvisionedConcurrentExecutions"),
         concurrent=_count(account, "AccountLimit", "ConcurrentExecutions"),

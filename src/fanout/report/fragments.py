@@ -57,7 +57,7 @@ def notes(report: RunTotals) -> str:
     said = []
     if why := ending(report):
         said.append(escape(f"{why[:1].upper()}{why[1:]}."))
-    said += [f"Threshold {safe(str(threshold))}." for threshold in report.thresholds]
+    said += [f"MeasuredThreshold {safe(str(threshold))}." for threshold in report.thresholds]
     if report.left is not None:
         said.append(escape(report.left) + ".")
     if report.pending:

@@ -26,7 +26,7 @@ _EXIT_CODES = {
 }
 
 
-class Threshold(msgspec.Struct, frozen=True):
+class MeasuredThreshold(msgspec.Struct, frozen=True):
     """A rule that the run was to keep, such as ``p95<500ms``, and whether it did.
 
     ``value`` is milliseconds, or a share of records; None where there were too few to judge by.
@@ -43,10 +43,10 @@ class Threshold(msgspec.Struct, frozen=True):
         return f"{self.rule}: {'holds' if self.holds else 'broken'}, {shown}"
 
 
-def thresholds_of(found: object) -> list[Threshold]:
+def thresholds_of(found: object) -> list[MeasuredThreshold]:
     """The thresholds that run.json holds; none where it says something else."""
     try:
-        return msgspec.convert(found or [], list[Threshold])
+        return msgspec.convert(found or [], list[MeasuredThreshold])
     except msgspec.ValidationError:
         return []
 
@@ -92,7 +92,7 @@ class RunTotals:
         self.counts: dict[str, int] = dict(stats.counts)
         self.records: int = max(_count(run.get("records_read")), stats.done)
         self.calls: int = stats.calls
-        self.thresholds: list[Threshold] = thresholds_of(run.get("thresholds"))
+        self.thresholds: list[MeasuredThreshold] = thresholds_of(run.get("thresholds"))
         self.workers: list[dict[str, Any]] = list(run.get("workers") or ())
         self.pending: int = self.records - stats.done
         self.elapsed_s: float = stats.elapsed_s

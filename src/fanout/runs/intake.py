@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from fanout.dispatcher.intake import Intake as EngineIntake
+from fanout.dispatcher.intake import EngineIntake
 from fanout.dispatcher.record import InputRecord, record_of
 from fanout.dispatcher.supply import LOW_WATER, NOTHING, AsyncSupply, BlockSupply, Supply, SyncSupply
 from fanout.errors import SourceError

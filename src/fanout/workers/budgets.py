@@ -51,7 +51,7 @@ class LeasedBudget(Budget):
         return max(16, min(CONNECTIONS_AT_MOST, most_connections()))
 
     @property
-    def _is_told_all(self) -> bool:
+    def _asks_nothing(self) -> bool:
         return True
 
     async def check_credentials(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Self
 import anyio
 
 from fanout.config import Options
-from fanout.dispatcher import Hooks, Intake, IntakeDispatcher, Load
+from fanout.dispatcher import EngineIntake, Hooks, IntakeDispatcher, Load
 from fanout.dispatcher.feed import RunFeed
 from fanout.errors import WorkersLost
 from fanout.version import version
@@ -113,7 +113,7 @@ class Coordinator(IntakeDispatcher):
 
     def start_feed(
         self,
-        intake: Intake,
+        intake: EngineIntake,
         receiver: Any,
         *,
         deadline_s: float | None = None,

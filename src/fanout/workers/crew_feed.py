@@ -10,14 +10,13 @@ from typing import Any
 
 import anyio
 
-from fanout.dispatcher import InputRecord, Intake
+from fanout.dispatcher import EngineIntake, InputRecord
 from fanout.errors import FatalRefusal, OutageError
 from fanout.inputs import Item
 from fanout.journal import OutcomeBlock
 from fanout.journal.windows import ranges_of
 from fanout.model import ErrorDetail, Verdict
-from fanout.runs.intake import Intake as RunIntake
-from fanout.runs.intake import record_of_item
+from fanout.runs.intake import Intake, record_of_item
 from fanout.runs.receiver import RunReceiver
 from fanout.workers.lease_book import LeaseBook
 from fanout.workers.member import Member
@@ -35,7 +34,7 @@ class CrewFeed:
 
     def __init__(
         self,
-        intake: Intake,
+        intake: EngineIntake,
         receiver: RunReceiver,
         *,
         members: Mapping[str, Member],
@@ -177,7 +176,7 @@ class CrewFeed:
         return max(self._receiver.successes_left(), permits * self._records_per_call) - self.outstanding
 
     def _take_plain(self, order: Order, most: int, most_bytes: int) -> tuple[dict[int, Any], int]:
-        if self._again or not isinstance(self._intake, RunIntake):
+        if self._again or not isinstance(self._intake, Intake):
             return {}, 0
         seq, items = self._intake.next_plain(most, most_bytes)
         if not items:
@@ -190,7 +189,7 @@ class CrewFeed:
 
     def _read_ahead(self) -> None:
         """Have ready what all workers take at once, within reason of memory."""
-        if isinstance(self._intake, RunIntake):
+        if isinstance(self._intake, Intake):
             wanted = sum(each.window.records for each in self._members.values())
             self._intake.read_ahead(min(wanted, int(READ_AHEAD_BYTES / max(1.0, self._mean_bytes))))
 

@@ -106,7 +106,7 @@ class ConnectionPool:
                 async with asyncio.timeout(_CLOSING_S):
                     await self._all_closed.wait()
 
-    # What connections tell: see ``http1.Keeper``
+    # What connections tell: see ``http1.ConnectionOwner``
 
     def release(self, connection: Connection) -> None:
         """Keep a connection that is free."""

@@ -44,7 +44,7 @@ class Waiter(Protocol):
         """The failure. The connection is of no use any more, or will be closed by who waits."""
 
 
-class Keeper(Protocol):
+class ConnectionOwner(Protocol):
     """Whom a connection tells that it is free for the next request, or that it has ended.
 
     ``watch_at_s`` is when it looks after deadlines next; ``expect_within`` asks it to come sooner.
@@ -85,10 +85,10 @@ class Connection(asyncio.Protocol):
         "_is_streamed",
         "_is_whole",
         "_is_written",
-        "_keeper",
         "_keeps_alive",
         "_layers",
         "_loop",
+        "_owner",
         "_parser",
         "_received",
         "_received_bytes",
@@ -111,8 +111,8 @@ class Connection(asyncio.Protocol):
     _has_more: bool
     _received_bytes: int
 
-    def __init__(self, keeper: Keeper, loop: asyncio.AbstractEventLoop) -> None:
-        self._keeper = keeper
+    def __init__(self, owner: ConnectionOwner, loop: asyncio.AbstractEventLoop) -> None:
+        self._owner = owner
         self._loop = loop
         self._layers: tuple[TlsLayer, ...] = ()
         self._parser: HttpResponseParser | None = None  # None while the connection is being made
@@ -202,11 +202,11 @@ class Connection(asyncio.Protocol):
         if deadline_s > end_s:
             deadline_s = end_s
         self.deadline_s = deadline_s
-        if deadline_s < self._keeper.watch_at_s:
-            self._keeper.expect_within(deadline_s)
+        if deadline_s < self._owner.watch_at_s:
+            self._owner.expect_within(deadline_s)
         if len(body) <= PIECE_BYTES:
             self._is_written = False
-            self._keeper.writes.add(self, head + body, now_s)
+            self._owner.writes.add(self, head + body, now_s)
             return
         try:
             self._write(head)
@@ -314,7 +314,7 @@ class Connection(asyncio.Protocol):
             return
         if self._has_new_session:  # TLS 1.3 sends what resumes it right after the handshake
             self._has_new_session = False
-            self._keeper.remember(self._layers[-1].session)
+            self._owner.remember(self._layers[-1].session)
         parser = self._parser
         if parser is None:
             self._received += data
@@ -334,7 +334,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False
         self._parser = None  # it refers to us
-        self._keeper.forget(self)
+        self._owner.forget(self)
         self.deadline_s = None
         self._fail(ConnectionError(str(exc or "the connection was closed before the reply was whole")))
 
@@ -412,8 +412,8 @@ class Connection(asyncio.Protocol):
 
     def _set_deadline(self) -> None:
         self.deadline_s = deadline_s = min(self._loop.time() + self._timeout_s, self._end_s)
-        if deadline_s < self._keeper.watch_at_s:
-            self._keeper.expect_within(deadline_s)
+        if deadline_s < self._owner.watch_at_s:
+            self._owner.expect_within(deadline_s)
 
     def _feed(self, parser: HttpResponseParser, data: bytes) -> None:
         waiter = self._waiter
@@ -426,7 +426,7 @@ class Connection(asyncio.Protocol):
             if answer is not None and not waiter.done():
                 self.deadline_s = self._waiter = None
                 if self.is_open and self._unsent is None:
-                    self._keeper.release(self)
+                    self._owner.release(self)
                 else:
                     self.close()
                 self._tell(waiter, answer)
@@ -500,7 +500,7 @@ class Connection(asyncio.Protocol):
     def _tell(self, waiter: asyncio.Future[Any] | Waiter, answer: Answer) -> None:
         # Who is told may send the next request at once, over this connection as well: it is written when
         # the turn is over, and with it everything that came together with this reply was seen.
-        writes = self._keeper.writes
+        writes = self._owner.writes
         writes.is_held = True
         try:
             waiter.set_result(answer)
@@ -514,7 +514,7 @@ class Connection(asyncio.Protocol):
         # A request that was answered before it was whole cannot be followed by another.
         if self.is_open and self._unsent is None and self._keeps_alive:
             self._reset()
-            self._keeper.release(self)
+            self._owner.release(self)
         else:
             self.close()
 

@@ -8,7 +8,7 @@ from fanout.dispatcher.call import Call, Feed
 from fanout.dispatcher.record import InputRecord
 
 
-class Pause:
+class WaitingRoom:
     """Calls and feeds that wait. True while anything does."""
 
     def __init__(self) -> None:
