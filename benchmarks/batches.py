@@ -8,19 +8,17 @@ run is a process of its own, reads the same file and writes its journal and its 
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.endpoint import Endpoint
 from benchmarks.measuring import (
-    FANOUT,
     Usage,
     arguments,
     interleaved,
     ratios,
-    run_process,
+    run_fanout,
     save,
     shown,
     summary,
@@ -40,7 +38,7 @@ def main() -> None:
         write_records(file, records)
 
         def run(size: int) -> Callable[[], Usage]:
-            return lambda: _run(endpoint, file, Path(folder, "run"), size)
+            return lambda: _run(endpoint, file, size)
 
         usages = interleaved({str(size): run(size) for size in SIZES}, rounds=chosen.rounds)
     each_us = {name: [usage.cpu_us_per(records) for usage in runs] for name, runs in usages.items()}
@@ -52,16 +50,8 @@ def main() -> None:
     save("batches", {"records": records, "cpu_us": figures, "shares": shares})
 
 
-def _run(endpoint: Endpoint, file: Path, out: Path, size: int) -> Usage:
-    shutil.rmtree(out, ignore_errors=True)
-    usage = run_process(
-        [
-            *(FANOUT, "run", "lab-100000", str(file), "--out", str(out), "--quiet"),
-            *("--endpoint-url", endpoint.url(0), "-j", str(_CONCURRENCY), "--batch", str(size)),
-        ],
-        environment=endpoint.environment(),
-        endpoint=endpoint,
-    )
+def _run(endpoint: Endpoint, file: Path, size: int) -> Usage:
+    usage = run_fanout(endpoint, file, endpoint.url(0), "--batch", str(size), concurrency=_CONCURRENCY)
     if usage.exit_code:
         raise SystemExit(usage.stderr)
     return usage

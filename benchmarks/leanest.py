@@ -10,7 +10,6 @@ The leanest client writes the same bytes again and again, without start-up: belo
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,10 +18,10 @@ from typing import Any
 
 from benchmarks.endpoint import Endpoint
 from benchmarks.measuring import (
-    FANOUT,
     arguments,
     interleaved,
     ratios,
+    run_fanout,
     run_process,
     save,
     shown,
@@ -62,12 +61,9 @@ def main() -> None:
 
 
 def _run(endpoint: Endpoint, file: Path, url: str, width: int) -> float:
-    out = file.with_name("run")
-    argv = [FANOUT, "run", "lab-100000", str(file), "-j", str(width), "--endpoint-url", url]
-    usage = run_process([*argv, "--out", str(out), "--quiet", "--json"], environment=endpoint.environment())
+    usage = run_fanout(endpoint, file, url, concurrency=width)
     if usage.exit_code:
         raise SystemExit(usage.stderr)
-    shutil.rmtree(out)
     return usage.cpu_us_per(json.loads(usage.stdout)["counts"]["succeeded"])
 
 

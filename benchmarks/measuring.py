@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -90,6 +91,31 @@ def run_process(
         stderr=texts[1],
         busy=busy,
     )
+
+
+def run_fanout(
+    endpoint: Endpoint,
+    file: Path,
+    url: str,
+    *more: str,
+    function: str = "lab-100000",
+    concurrency: int,
+    keep: Path | None = None,
+) -> Usage:
+    """``fanout run`` of a file, to the end. Its directory is removed afterwards, or is ``keep``.
+
+    The standard output is the summary as JSON.
+    """
+    out = file.with_name("run-measured") if keep is None else keep
+    argv = [FANOUT, "run", function, str(file), "-j", str(concurrency), "--endpoint-url", url]
+    usage = run_process(
+        [*argv, "--out", str(out), "--quiet", "--json", *more],
+        environment=endpoint.environment(),
+        endpoint=endpoint,
+    )
+    if keep is None:
+        shutil.rmtree(out, ignore_errors=True)
+    return usage
 
 
 def peak_rss_mb(pid: int | None = None) -> float | None:

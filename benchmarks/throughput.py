@@ -22,12 +22,12 @@ from typing import Any
 
 from benchmarks.endpoint import Endpoint
 from benchmarks.measuring import (
-    FANOUT,
     Usage,
     arguments,
     interleaved,
     load,
     ratios,
+    run_fanout,
     run_process,
     save,
     shown,
@@ -194,18 +194,18 @@ def _fanout(
     *more: str,
     keep: bool = False,
 ) -> Usage:
-    out = folder / "run"
-    argv = [FANOUT, "run", function, str(file), "-j", str(concurrency), "--endpoint-url", url]
-    usage = run_process(
-        [*argv, "--out", str(out), "--quiet", "--json", *more],
-        environment=endpoint.environment(),
-        endpoint=endpoint,
+    usage = run_fanout(
+        endpoint,
+        file,
+        url,
+        *more,
+        function=function,
+        concurrency=concurrency,
+        keep=folder / "run" if keep else None,
     )
     if usage.exit_code == 0:
         counts = json.loads(usage.stdout)["counts"]
         usage = _with_stdout(usage, f"{counts['succeeded']} 0")
-    if not keep:
-        shutil.rmtree(out, ignore_errors=True)
     return usage
 
 
