@@ -142,6 +142,7 @@ def test_a_file_that_may_not_be_read(here: Here) -> None:
         (["--csv-header", "a,b"], "csv_header is for csv or tsv"),
         (["--nan", "null"], "nan is for parquet"),
         (["--request-payer"], "request_payer goes with S3"),
+        (["--no-spool"], "no_spool is for standard input and URLs"),
         (["--batch-wait", "1s"], "batch_wait goes with batch"),
         (["--batch-input", "{}"], "batch_input goes with batch"),
         (["--local-timeout", "3"], "local_timeout goes with local"),

@@ -121,9 +121,10 @@ def test_the_run_stays_as_it_ended_and_the_upload_is_done_again(
     assert f"; do it again with `fanout export {inside.directory}/run --results`" in done.err
     assert not any("manifest.json" in key for key in server.objects)
     state, journal = inside.state(), (inside.directory / "run" / "outcomes.jsonl").read_bytes()
-    assert (state["state"], state["exit_code"], state["counts"]) == ("finished", 0, {"succeeded": 2})
+    assert (state["state"], state["exit_code"], state["counts"]) == ("finished", 5, {"succeeded": 2})
     server.behave = None
     assert inside.run("export", "run", "--results").code == 0
+    assert inside.state()["exit_code"] == 0
     assert server.objects[f"/lake/res/{state['id']}/2/part-00000.jsonl"] == journal
     assert f"/lake/res/{state['id']}/manifest.json" in server.objects
     assert inside.run("resume", "run", "--quiet").code == 0

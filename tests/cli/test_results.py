@@ -104,13 +104,15 @@ def test_a_failed_upload_is_said_and_done_again(inside: Inside, lake: Any) -> No
     assert "the results were not uploaded: s3://nowhere/res/" in done.err
     assert "no such bucket" in done.err
     assert f"fanout export {inside.directory}/run --results" in done.err
-    assert inside.state()["exit_code"] == 0
+    assert (inside.state()["exit_code"], inside.state()["state"]) == (5, "finished")
     assert len(inside.outcomes()) == 2
     assert inside.run("export", "run", "--results").code == 2
+    assert inside.state()["exit_code"] == 5
     again = inside.run("export", "run", "--results", "s3://lake/res/")
     assert again.code == 0
     assert "manifest.json" in again.err
     assert check(lake, inside)[0]["n"] == 3
+    assert inside.state()["exit_code"] == 0
     assert inside.run("export", "--results", "run").code == 0  # the place is the run's by now
     assert check(lake, inside)[0]["n"] == 4
 
@@ -256,6 +258,6 @@ def test_a_signal_ends_an_upload_at_once(shell: Shell) -> None:
             ended = end(process)
             held.close()
     assert ended.code == 143
-    assert "the results were not uploaded: SIGTERM came: do it again with" in ended.err
+    assert "the results were not uploaded: SIGTERM came; do it again with" in ended.err
     run = json.loads((shell.directory / "run" / "run.json").read_text())
     assert (run["state"], run["results"]["error"]) == ("finished", "was not finished")

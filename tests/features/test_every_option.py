@@ -129,6 +129,7 @@ NOWHERE_HERE = {
     "items",
     "nan",
     "request_payer",
+    "spool",
 }
 ALSO_KEPT = {"batch", "invocation"}  # whether there are batches at all; stream, by its other name
 

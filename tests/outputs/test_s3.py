@@ -169,6 +169,23 @@ async def test_a_request_that_fails_is_repeated(store: Store, clients: ServiceCl
             assert not store.uploads
 
 
+async def test_an_upload_that_waits_says_why(store: Store, clients: ServiceClients) -> None:
+    """Each try that follows another; and once patience is at its end, no further one is made."""
+    store.faults = dict.fromkeys(range(9), 503)
+    waits: list[str] = []
+    upload = S3Upload(clients, "lake", "k", content_type="text/plain", on_wait=waits.append)
+    with pytest.raises(JournalError, match="S3 answers SlowDown"):
+        await upload.finish()
+    assert waits == ["S3 answers SlowDown (503): no"] * 2
+    assert len(store.requests) == 3
+    waits.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(s3_module, "_PATIENCE_S", -1.0)
+        with pytest.raises(JournalError, match="S3 answers SlowDown"):
+            await upload.finish()
+    assert waits == []
+
+
 async def test_what_fits_one_part_is_one_request(store: Store, clients: ServiceClients) -> None:
     """No upload is begun for it."""
     for size in (0, 1, 1000):

@@ -174,5 +174,10 @@ async def _upload_results(run_dir: RunDir, location: str, *, profile: str | None
         if not location:
             raise ConfigError(f"{run_dir.path} was run without --results: give --results s3://BUCKET/PREFIX/")
         check_results(location)
-        manifest = await upload_results(run_dir, location, _calls(run_dir, profile=profile, region=region))
+        calls = _calls(run_dir, profile=profile, region=region)
+        manifest = await upload_results(run_dir, location, calls, _note if sys.stderr.isatty() else None)
     click.echo(f"fanout: results: {manifest}", err=True)
+
+
+def _note(text: str) -> None:
+    click.echo(f"fanout: {text}", err=True)

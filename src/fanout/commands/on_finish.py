@@ -53,7 +53,8 @@ async def _upload(
 ) -> None:
     """Upload the results. A failure is said, and makes an exit of 0 or 1 a 5; the run stays as it is.
 
-    A signal ends the upload at once, and the exit code is the signal's.
+    A signal ends the upload at once, and the exit code is the signal's. run.json has the same exit code,
+    until an upload succeeds.
     """
     from fanout.commands.upload import upload_results
     from fanout.journal import RunDir
@@ -75,17 +76,22 @@ async def _upload(
             if audience.attach is not None:
                 stack.callback(audience.attach(_AtTheEnd("the upload ends", stop)))
             with scope:
-                manifest = await upload_results(locked, location, options.calls)
+                before = locked.state.get("exit_code")
+                manifest = await upload_results(locked, location, options.calls, audience.note)
+                if locked.state.get("exit_code") != before:  # that of an upload which failed
+                    report.exit_code = locked.state["exit_code"]
         except FanoutError as error:
             why = str(error)
-    if manifest:
+        if signals:
+            why = f"{signals[0]} came"
+            report.exit_code = getattr(exit_codes, signals[0])
+        elif not manifest and report.exit_code in (exit_codes.OK, exit_codes.FAILURES):
+            report.exit_code = exit_codes.BOUND
+        if locked is not None and not manifest:
+            locked.write_state({"exit_code": report.exit_code})
+    if manifest and not signals:
         audience.say(f"results: {manifest}")
         return
-    if signals:
-        why = f"{signals[0]} came"
-        report.exit_code = getattr(exit_codes, signals[0])
-    elif report.exit_code in (exit_codes.OK, exit_codes.FAILURES):
-        report.exit_code = exit_codes.BOUND
     assert report.run_dir is not None
     command = f"fanout export {shell_word(report.run_dir)} --results"
     audience.say(f"the results were not uploaded: {why}; do it again with `{command}`")

@@ -9,7 +9,7 @@ from typing import Any
 from fanout.batching.plan import DEFAULT_WAIT_S
 from fanout.commands.options import RunOptions
 from fanout.errors import ConfigError
-from fanout.inputs.locations import named_format
+from fanout.inputs.locations import is_url, named_format
 
 REPEATED = "(payload)"  # the location of a run with --payload
 
@@ -50,6 +50,7 @@ class Request:
             if options.nan != "reject":
                 self._check_some_input_has("nan", "parquet", ("parquet",))
             has_s3 = any(location.startswith("s3://") for location in self.locations)
+            self._check_spool()
             if options.request_payer and not has_s3 and self._is_for_this_run("request_payer"):
                 raise ConfigError("request_payer goes with S3, and no input is there: leave it out")
         for name in ("local_concurrency", "local_timeout"):
@@ -84,6 +85,12 @@ class Request:
                 f"{name} is for {what}, and no input is that by its name: leave {name} out, or give format"
             )
 
+    def _check_spool(self) -> None:
+        if self.options.spool or not self._is_for_this_run("spool"):
+            return
+        if not any(each == "-" or is_url(each) or each.startswith("sqs://") for each in self.locations):
+            raise ConfigError("no_spool is for standard input and URLs, and no input is that: leave it out")
+
     def _check_no_input_options(self, reason: str) -> None:
         """Such records are read from nothing: an option of an input would be ignored."""
         for name in ("format", "items", "csv_delimiter", "csv_header", "encoding", "request_payer"):
@@ -91,3 +98,5 @@ class Request:
                 raise ConfigError(f"{name} is for inputs that are read, and {reason}")
         if self.options.nan != "reject":
             raise ConfigError(f"nan is for inputs that are read, and {reason}")
+        if not self.options.spool and self._is_for_this_run("spool"):
+            raise ConfigError(f"no_spool is for standard input and URLs, and {reason}")

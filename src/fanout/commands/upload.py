@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
@@ -33,16 +33,20 @@ class _Block(msgspec.Struct):
     counts: Counter[str]
 
 
-async def upload_results(run_dir: RunDir, location: str, options: Options) -> str:
+async def upload_results(
+    run_dir: RunDir, location: str, options: Options, on_note: Callable[[str], None] | None = None
+) -> str:
     """Upload the latest outcome of each record; returns the manifest's location.
 
     The caller holds the directory's lock. Each upload has a number of its own, noted before it begins:
     no two of them ever write the same part, and a manifest that is there names parts that are there.
-    Raises FanoutError; run.json then says so.
+    ``on_note`` gets what goes on, in one line each. Raises FanoutError; run.json then says so.
     """
     before = run_dir.state.get("results") or {}
     number = int(before.get("n") or 0) + 1
-    noted = {"location": location, "n": number}
+    done = {"location": location, "n": number}
+    own = _own_exit_code(run_dir)
+    noted = {**done, "run_exit_code": own, "run_finished_at": run_dir.state.get("finished_at")}
     kept = {**(run_dir.state.get("options") or {}), "results": location}
     run_dir.write_state(
         {
@@ -52,22 +56,43 @@ async def upload_results(run_dir: RunDir, location: str, options: Options) -> st
         }
     )
     clients = ServiceClients.of(options)
+    if on_note is not None:
+        on_note(f"uploading the results to {location}")
     try:
-        manifest = await _Uploading(run_dir, location, number, clients).upload()
+        manifest = await _Uploading(run_dir, location, number, clients, on_note).upload()
     except FanoutError as error:
         run_dir.write_state({"results": {**noted, "error": str(error)}})
         raise
     finally:
         with anyio.CancelScope(shield=True):
             await clients.aclose()
-    run_dir.write_state({"results": {**noted, "manifest": manifest, "uploaded_at": iso(time.time())}})
+    run_dir.write_state(
+        {"exit_code": own, "results": {**done, "manifest": manifest, "uploaded_at": iso(time.time())}}
+    )
     return manifest
+
+
+def _own_exit_code(run_dir: RunDir) -> int | None:
+    """The exit code of the run as it ended, whatever a failed upload of its results has made of it."""
+    before = run_dir.state.get("results") or {}
+    code: int | None = run_dir.state.get("exit_code")
+    if "run_exit_code" in before and before.get("run_finished_at") == run_dir.state.get("finished_at"):
+        code = before["run_exit_code"]
+    return code
 
 
 class _Uploading:
     """One upload: parts below ``<prefix>/<run id>/<n>/``, then the manifest beside ``<n>``."""
 
-    def __init__(self, run_dir: RunDir, location: str, number: int, clients: Clients) -> None:
+    def __init__(
+        self,
+        run_dir: RunDir,
+        location: str,
+        number: int,
+        clients: Clients,
+        on_note: Callable[[str], None] | None,
+    ) -> None:
+        self._on_note = on_note
         self._run_dir = run_dir
         self._clients = clients
         self._number = number
@@ -86,17 +111,24 @@ class _Uploading:
         while block is not None:
             block = await self._upload_part(block, blocks)
         key = f"{self._base}/{MANIFEST}"
-        async with S3Upload(self._clients, self._bucket, key, content_type="application/json") as manifest:
+        async with self._object(key, "application/json") as manifest:
             await manifest.write(msgspec.json.format(msgspec.json.encode(self._manifest()), indent=2) + b"\n")
             await manifest.finish()
         return f"s3://{self._bucket}/{key}"
+
+    def _object(self, key: str, content_type: str) -> S3Upload:
+        return S3Upload(self._clients, self._bucket, key, content_type=content_type, on_wait=self._waits)
+
+    def _waits(self, reason: str) -> None:
+        if self._on_note is not None:
+            self._on_note(f"the upload tries again: {reason}")
 
     async def _upload_part(self, block: _Block, blocks: Iterator[_Block]) -> _Block | None:
         """One object of whole lines; returns the block that it has no room for."""
         key = f"{self._base}/{self._number}/part-{len(self._parts):05}.jsonl"
         counts: Counter[str] = Counter()
         following: _Block | None = block
-        async with S3Upload(self._clients, self._bucket, key, content_type="application/x-ndjson") as part:
+        async with self._object(key, "application/x-ndjson") as part:
             while following is not None and part.size < _OBJECT_BYTES:
                 counts += following.counts
                 await part.write(following.lines)
