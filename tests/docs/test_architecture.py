@@ -24,6 +24,14 @@ def test_the_picture_of_the_layers_is_the_contract() -> None:
     assert drawn == [{name.strip() for name in layer.split("|")} for layer in layers]
 
 
+def test_circles_are_looked_for_in_every_package() -> None:
+    """A package that the contract leaves out could grow one; of ``fanout`` itself the layers say it."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    held = next(each["ancestors"] for each in contracts if each["type"] == "acyclic_siblings")
+    packages = (path.parent.relative_to(SOURCE.parent) for path in SOURCE.rglob("__init__.py"))
+    assert set(held) == {".".join(package.parts) for package in packages} - {"fanout"}
+
+
 @pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
 def test_files_of_the_source_that_are_named_are_there(page: str) -> None:
     """A contributor who follows the page finds the file."""
