@@ -415,8 +415,9 @@ def test_a_live_page_beside_the_run(shell: Shell) -> None:
         address = process.stderr.readline().decode().strip().removeprefix("dashboard: ")
         with urllib.request.urlopen(address) as reply:
             assert b"<h1>steady" in reply.read()
-        with pytest.raises(urllib.error.HTTPError, match="403"):
+        with pytest.raises(urllib.error.HTTPError, match="403") as refusal:
             urllib.request.urlopen(address.partition("?")[0])
+        refusal.value.close()
         assert end(process).code == 0
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(address)
