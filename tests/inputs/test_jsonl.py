@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.errors import SourceError
-from fanout.inputs.jsonl import JsonLines
+from fanout.inputs.jsonl import JsonLines, TextLines
 from fanout.inputs.source import KEPT_BYTES, MAX_RECORD_BYTES, Item
 from fanout.payload import MAX_NESTING
 
@@ -169,3 +169,23 @@ def test_a_line_without_end_takes_no_memory() -> None:
     [[item]] = splitter.finish()
     assert len(item.payload) == KEPT_BYTES
     assert item.error is not None
+
+
+def test_lines_of_text_are_json_strings() -> None:
+    """Blank lines are none; CRLF ends a line too; what is not UTF-8, or too long, is a fault."""
+    splitter = TextLines(40)
+    data = b'one\r\n\n\xc3\xa9 "two"\n' + b"x" * 50 + b"\n\xff\nlast"
+    items = [
+        item for at in range(0, len(data), 7) for batch in splitter.feed(data[at : at + 7]) for item in batch
+    ]
+    items += [item for batch in splitter.finish() for item in batch]
+    assert [(item.line, item.error and item.error.type) for item in items] == [
+        (1, None),
+        (3, None),
+        (4, "InvalidText"),
+        (5, "InvalidText"),
+        (6, None),
+    ]
+    good = [json.loads(item.payload) for item in items if item.error is None]
+    assert good == ["one", 'é "two"', "last"]
+    assert str(items[3].error and items[3].error.message) == "line 5: not UTF-8 (byte 0)"
