@@ -89,7 +89,7 @@ class Dispatcher(IntakeDispatcher):
         lower ``priority`` number go first; no priority starves.
         """
         engine = self._open_engine()
-        seq = self._next_seq()
+        seq, options = self._next_seq(), self.options
         if self._batch_plan is not None:
             record = record_of(seq, payload, key=key, deadline_s=self._deadline_s())
             return await self._invoke_in_batch(record, priority)
@@ -98,10 +98,13 @@ class Dispatcher(IntakeDispatcher):
             self.calls,
             record_of(seq, payload, key=key),
             priority=priority,
-            waits_out_outages=bool(self.options.outage_patience),
-            trace=self._trace(),
-            deadline_s=self._deadline_s(),
+            waits_out_outages=bool(options.outage_patience),
+            trace=self._trace() if options.trace else None,
+            deadline_s=None if options.deadline is None else self._deadline_s(),
         )
+        if not feed.waits_out_outages and feed.deadline_s is None:  # as nearly always: nothing to take back
+            engine.queue(feed)
+            return await feed.future
         if feed.waits_out_outages:
             engine.register(feed)
         feed.expire_at_deadline(engine.loop)

@@ -77,6 +77,9 @@ class Senders:
         """Send an attempt: at once, or by a task that waits for one or by another."""
         if self._prompt is not None and self._begin(self._prompt, attempt):
             return
+        self._start_task(attempt)
+
+    def _start_task(self, attempt: Attempt) -> None:
         sender = self._unpark(attempt)
         if sender is None:
             sender = self._loop.create_task(self._send(attempt))
@@ -116,9 +119,10 @@ class Senders:
     def _begin(self, prompt: PromptTransport, attempt: Attempt) -> bool:
         """Send an attempt, unless that would wait."""
         call = attempt.call
+        template = call.template if call.feed.trace is None else self._template(call)
         now_s, wall_s = self._clock(), time.time()
         try:
-            flight = prompt.begin(self._template(call), call.body, wall_s, attempt, self._on_end_of_flight)
+            flight = prompt.begin(template, call.body, wall_s, attempt, self._on_end_of_flight)
         except Exception:  # noqa: BLE001 - a task finds the same, and tells it
             return False
         if flight is None:
@@ -135,6 +139,7 @@ class Senders:
             return
         attempt: Attempt | None = flight.token
         assert attempt is not None
+        assert self._prompt is not None
         try:
             if reply is not None:
                 try:
@@ -147,12 +152,14 @@ class Senders:
             self._settlement.settle(attempt, reply, classification)
             attempt = self._schedule.take()
             if attempt is not None:
-                self.start(attempt)
+                if not self._begin(self._prompt, attempt):
+                    self._start_task(attempt)
                 if self._schedule.has_more_room:
                     self._pump()
         except Exception as unexpected:  # noqa: BLE001 - as of a task
             self._on_broken(unexpected)
-        self._note_landing()
+        if self._landed is not None:
+            self._note_landing()
 
     def _note_landing(self) -> None:
         if self._landed is not None and not self._flights and not self._landed.done():

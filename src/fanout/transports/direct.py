@@ -12,6 +12,8 @@ import time
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import msgspec
+
 from fanout.errors import ReplyLost, RequestNotSent, TransportError
 from fanout.model import InvokeTemplate, OnChunk, Reply
 from fanout.transports.http.http1 import MAX_REPLY_BYTES, PIECE_BYTES, Connection, NotWritten
@@ -119,7 +121,7 @@ class DirectTransport:
     ) -> Flight | None:
         """See ``PromptTransport.begin``."""
         pool = self._pool
-        if template.streaming or not pool.has_idle or len(body) > PIECE_BYTES:
+        if template.streaming or not pool.idle or len(body) > PIECE_BYTES:
             return None  # a large body is begun on the spot, whatever else its connection has to tell
         prepared = self._prepared.get(id(template))
         if prepared is None or prepared.template is not template:
@@ -217,39 +219,36 @@ class DirectTransport:
         return prepared
 
 
-class _DirectFlight:
+class _DirectFlight(msgspec.Struct, eq=False):
     """A call on its way: its connection's waiter, which acts on the reply at once."""
 
-    __slots__ = ("_connection", "_is_done", "_on_end", "_transport", "token")
-
-    def __init__(self, transport: DirectTransport, connection: Connection, token: Any, on_end: OnEnd) -> None:
-        self._transport = transport
-        self._connection = connection
-        self._on_end = on_end
-        self._is_done = False
-        self.token = token
+    transport: DirectTransport
+    connection: Connection
+    token: Any
+    on_end: OnEnd
+    is_done: bool = False
 
     def done(self) -> bool:
-        return self._is_done
+        return self.is_done
 
     def set_result(self, answer: Answer) -> None:
-        self._is_done = True
+        self.is_done = True
         status, headers, body = answer
         try:
             reply = make_reply(status, body, headers.get)
         except ReplyLost as error:
-            self._on_end(self, None, error)
+            self.on_end(self, None, error)
             return
-        self._on_end(self, reply, None)
+        self.on_end(self, reply, None)
 
     def set_exception(self, error: Exception) -> None:
-        self._is_done = True
-        self._transport.fail(self, self._on_end, error)
+        self.is_done = True
+        self.transport.fail(self, self.on_end, error)
 
     def cut_off(self) -> None:
         """See ``Flight``."""
-        self._is_done = True
-        self._connection.abort()
+        self.is_done = True
+        self.connection.abort()
 
 
 def _trace_id() -> str | None:

@@ -67,7 +67,7 @@ class ConnectionPool:
         self._context = client_context(verify) if is_tls else None
         self._session: ssl.SSLSession | None = None
         self.writes = GatheredWrites(self._loop)
-        self._idle: list[Connection] = []  # by when they were last used, the latest at the end
+        self.idle: list[Connection] = []  # by when they were last used, the last at the end
         self._all: set[Connection] = set()
         self._openings = asyncio.Semaphore(_OPENINGS)
         self._quickest_opening_s = self._last_opening_s = float("inf")
@@ -110,11 +110,11 @@ class ConnectionPool:
 
     def release(self, connection: Connection) -> None:
         """Keep a connection that is free."""
-        if self._is_closed or len(self._idle) >= self.max_idle:
+        if self._is_closed or len(self.idle) >= self.max_idle:
             connection.close()
             return
         connection.idle_since_s = self._loop.time()
-        self._idle.append(connection)
+        self.idle.append(connection)
         if self._pruning is None:
             self._pruning = self._loop.call_later(POOL_IDLE_S, self._prune)
 
@@ -137,14 +137,9 @@ class ConnectionPool:
 
     # Taking and timing out
 
-    @property
-    def has_idle(self) -> bool:
-        """Some connection seems to be free."""
-        return bool(self._idle)
-
     def take(self) -> Connection | None:
         """A connection that is free."""
-        idle = self._idle
+        idle = self.idle
         while idle:
             connection = idle.pop()
             if not connection.is_open:
@@ -176,12 +171,12 @@ class ConnectionPool:
         self._pruning = None
         oldest_s = self._loop.time() - POOL_IDLE_S
         kept = []
-        for connection in self._idle:
+        for connection in self.idle:
             if connection.is_open and connection.idle_since_s > oldest_s:
                 kept.append(connection)
             else:
                 connection.close()
-        self._idle = kept
+        self.idle = kept
         if kept:
             self._pruning = self._loop.call_later(POOL_IDLE_S / 2, self._prune)
 
@@ -216,7 +211,7 @@ class ConnectionPool:
         # A reply may have come while this call waited for its turn, and with it a connection that nobody
         # wants. One that came free just now is its own caller's: to take it would make that one wait here,
         # and a busy pool would grow no more.
-        idle = self._idle
+        idle = self.idle
         is_spare = bool(idle) and self._loop.time() - idle[0].idle_since_s >= _OPENING_S
         if is_spare and (connection := self.take()) is not None:
             return connection

@@ -429,7 +429,12 @@ class Connection(asyncio.Protocol):
                     self._owner.release(self)
                 else:
                     self.close()
-                self._tell(waiter, answer)
+                writes = self._keeper.writes  # as ``_tell``, without the call
+                writes.is_held = True
+                try:
+                    waiter.set_result(answer)
+                finally:
+                    writes.is_held = False
                 return
         self._received_bytes += len(data)
         try:
