@@ -429,7 +429,7 @@ class Connection(asyncio.Protocol):
                     self._owner.release(self)
                 else:
                     self.close()
-                writes = self._keeper.writes  # as ``_tell``, without the call
+                writes = self._owner.writes  # as ``_tell``, without the call
                 writes.is_held = True
                 try:
                     waiter.set_result(answer)
