@@ -24,8 +24,11 @@ IS_MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ
 
 def pytest_configure(config: pytest.Config) -> None:
     """Without the slow tests a third of the examples: ``make test-all`` has all of them."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; commands inherit it
+    # A shell ignores SIGINT for what runs in its background, nohup SIGHUP; commands would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if IS_MEASURED:
         from xdist.workermanage import NodeManager
 
