@@ -12,7 +12,7 @@ from fanout.aws.s3_faults import is_s3, split_location
 from fanout.config import OptionKeywords, Options
 from fanout.cost import Prices, load_prices
 from fanout.errors import ConfigError, JournalError, SourceError
-from fanout.inputs import RULES, InputOptions, Selector
+from fanout.inputs import RULES, InputOptions, Reading, Selector
 from fanout.runs import StopRules
 from fanout.runs.threshold import parse_threshold
 from fanout.transports import Transport
@@ -206,6 +206,15 @@ class RunOptions:
     def uses_workers(self) -> bool:
         """True if workers make the calls."""
         return bool(self.workers) or self.scheduler is not None
+
+    def reading(self, *, samples: bool) -> Reading | None:
+        """How workers read rows for themselves; None where they do not.
+
+        Outcomes in order would pile up: rows of one moment are far apart.
+        """
+        if not self.uses_workers or self.keep_order:
+            return None
+        return Reading(self.input_options(), self.key, self.select, self.durable_expr, samples)
 
     def input_options(self, *, rules: int = RULES) -> InputOptions:
         """The options by which the input is read. Raises ConfigError for wrong ones."""

@@ -130,12 +130,17 @@ class _Resume:
     async def _go_on_with_input(self, history: History, payloads: Any) -> RunReport:
         run_dir, options, known = self._run_dir, self._options, history.known
         refused = self._refused
-        source = None
+        source, reading = None, options.reading(samples=True)
         if payloads is None:
             wanted_from = _wanted_from(known, refused)
             note = DialectNote(run_dir)
             source = reopen_input(
-                run_dir, options, say=self._audience.say, wanted_from=wanted_from, note=note
+                run_dir,
+                options,
+                say=self._audience.say,
+                wanted_from=wanted_from,
+                note=note,
+                by_rows=reading is not None,
             )
         skips_suspects = self._skips_suspects(known, known.may_have_run_count)
         selector = options.selector()
@@ -157,6 +162,7 @@ class _Resume:
             suspects=_Suspects(known) if skips_suspects else (),
             on_record=note_record,
             records_read_before=records_read(run_dir.state, known),
+            reading=reading,
         )
         report = await session.go(intake)
         say_without_key(selector, options.key, self._audience)

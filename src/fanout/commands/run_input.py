@@ -53,9 +53,16 @@ class DialectNote:
 
 
 def open_input(
-    request: Request, directory: Path | None, say: Say | None = None, note: DialectNote | None = None
+    request: Request,
+    directory: Path | None,
+    say: Say | None = None,
+    note: DialectNote | None = None,
+    *,
+    by_rows: bool = False,
 ) -> Source:
     """The input of a run that begins; what a resume needs of it is kept in ``directory``, and by ``note``.
+
+    ``by_rows``: Parquet as Rows, for workers to read.
 
     Raises SourceError and ConfigError.
     """
@@ -72,6 +79,7 @@ def open_input(
         clients=lambda: ServiceClients.of(options.calls),
         on_notice=say,
         on_dialect=note,
+        by_rows=by_rows,
     )
     return _placed(source, directory)
 
@@ -102,8 +110,9 @@ def reopen_input(
     say: Say | None = None,
     wanted_from: Callable[[int], int] | None = None,
     note: DialectNote | None = None,
+    by_rows: bool = False,
 ) -> Source:
-    """The input of a run once more, or what was kept of it.
+    """The input of a run once more, or what was kept of it. ``by_rows``: Parquet as Rows.
 
     ``options`` are the run's, as run.json has them or changed. With ``wanted_from`` the
     source passes over what is not wanted. Raises SourceError, in one line, when the input is gone, was
@@ -117,7 +126,7 @@ def reopen_input(
     input_options = options.input_options(rules=recorded.rules)
 
     def reopen() -> Source:
-        return _reopened(run_dir, recorded, options, input_options, say, note)
+        return _reopened(run_dir, recorded, options, input_options, say, note, by_rows=by_rows)
 
     _check_same(run_dir, recorded, input_options)
     source = reopen()
@@ -162,6 +171,8 @@ def _reopened(
     input_options: InputOptions,
     say: Say | None,
     note: DialectNote | None,
+    *,
+    by_rows: bool,
 ) -> Source:
     if options.payload is not None:
         return _repeated(options)
@@ -179,6 +190,7 @@ def _reopened(
         on_notice=say,
         dialect=dialect,
         on_dialect=note,
+        by_rows=by_rows,
     )
 
 

@@ -42,7 +42,9 @@ async def start(request: Request, audience: Audience) -> RunReport:
     async with AsyncExitStack() as stack:
         local = stack.enter_context(local_function(options))
         note = DialectNote()
-        source = None if request.location is None else open_input(request, request.out, audience.say, note)
+        source, reading = None, options.reading(samples=request.out is not None)
+        if request.location is not None:
+            source = open_input(request, request.out, audience.say, note, by_rows=reading is not None)
         if source is not None:
             stack.push_async_callback(source.aclose)  # what follows may refuse
         selector = options.selector()
@@ -67,6 +69,7 @@ async def start(request: Request, audience: Audience) -> RunReport:
             selector=selector,
             take=options.take,
             on_record=None if run_dir is None else session.note_record,
+            reading=reading,
         )
         with undone(lambda: session.has_read, ConfigError, FatalRefusal, SourceError):
             report = await session.go(intake)

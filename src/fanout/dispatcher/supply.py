@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -263,6 +263,16 @@ class BlockSupply(Generic[T]):
             if not ready:
                 return NOTHING
         return ready.popleft()
+
+    def peek(self) -> T | Literal[Nothing.NOTHING]:
+        """What ``next`` would return."""
+        if len(self._ready) < self.low_water:
+            self._wanted.set()
+        return self._ready[0] if self._ready else NOTHING
+
+    def weigh(self, weight: Callable[[Sequence[T]], int]) -> int:
+        """The weight of what is ready."""
+        return weight(self._ready)
 
     def take_while(self, holds: Callable[[T], bool], most: int) -> list[T]:
         """Elements that are ready, as long as ``holds``: ``most`` of them at the most."""

@@ -6,11 +6,13 @@ from fanout.aws.s3_faults import is_s3
 from fanout.inputs.fingerprint import fingerprint, fingerprint_difference
 from fanout.inputs.listing import LISTING_FILE
 from fanout.inputs.locations import Input, is_list, is_pattern, is_url, locations_of
-from fanout.inputs.opener import open_source, open_spool
+from fanout.inputs.opener import Opener, open_source, open_spool
 from fanout.inputs.options import FORMATS, RULES, InputOptions
 from fanout.inputs.places import PLACES_FILE, PlacedSource, Places
+from fanout.inputs.reading import Reading
 from fanout.inputs.redaction import shown_location
 from fanout.inputs.repeat import RepeatSource
+from fanout.inputs.rows import Rows
 from fanout.inputs.s3 import Clients
 from fanout.inputs.selector import SelectionFailed, Selector
 from fanout.inputs.source import MAX_RECORD_BYTES, Item, Jump, Place, Source
@@ -26,10 +28,13 @@ __all__ = [
     "InputOptions",
     "Item",
     "Jump",
+    "Opener",
     "Place",
     "PlacedSource",
     "Places",
+    "Reading",
     "RepeatSource",
+    "Rows",
     "SelectionFailed",
     "Selector",
     "Source",

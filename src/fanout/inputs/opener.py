@@ -24,6 +24,8 @@ from fanout.inputs.options import InputOptions
 from fanout.inputs.parquet import ParquetSource
 from fanout.inputs.readers import ByteReader, CutReader, FileReader, SpooledReader, TextReader, end_mark
 from fanout.inputs.redaction import shown_location
+from fanout.inputs.row_groups import RowGroupSource
+from fanout.inputs.rows import Rows, footer_digest
 from fanout.inputs.s3 import S3, Clients, ObjectReader, ObjectStream
 from fanout.inputs.source import MAX_RECORD_BYTES, Place, Source, WrappedSource
 
@@ -44,8 +46,10 @@ class Opener:
         dialect: Dialect | None = None,
         on_dialect: OnDialect | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
+        by_rows: bool = False,
     ) -> None:
         self._options = options
+        self._by_rows = by_rows
         self._make_clients = clients
         self._clients: Clients | None = None
         self._on_notice = on_notice
@@ -118,6 +122,14 @@ class Opener:
             self._on_dialect,
         )
 
+    async def open_rows(self, rows: Rows) -> Source:
+        """The source of a file or an object that has these rows. Raises SourceError for another one."""
+        path = rows.entry.path
+        if rows.footer and path is not None and footer_digest(path) != rows.footer:
+            raise SourceError(f"{path} is not the file that the run began with")
+        source, _ = await self._open_entry(rows.entry)
+        return source
+
     async def aclose(self) -> None:
         """Let go of the session."""
         if self._clients is not None:
@@ -158,6 +170,9 @@ class Opener:
         reader.close()
         if reader.bytes_total is None:
             raise SourceError(f"{location} is a pipe: Parquet is read from a file or from S3")
+        if self._by_rows:
+            path = str(Path(location).absolute())
+            return RowGroupSource(Entry(location, path=path, size=reader.bytes_total), location)
         return ParquetSource(
             location, location, nan_is_null=self._options.nan == "null", bytes_total=reader.bytes_total
         )
@@ -215,6 +230,9 @@ class Opener:
             location, input=entry.input, size=stream.size, etag=stream.etag, modified=stream.modified
         )
         reader = ObjectReader(stream)
+        if name == "parquet" and self._by_rows:
+            kept = Entry(location, size=stream.size, etag=stream.etag, columns=entry.columns, md5=entry.md5)
+            return RowGroupSource(kept, reader), known
         if name == "parquet":
             nan_is_null = self._options.nan == "null"
             return ParquetSource(location, reader, nan_is_null=nan_is_null, bytes_total=stream.size), known
@@ -290,8 +308,9 @@ def open_source(
     dialect: Dialect | None = None,
     on_dialect: OnDialect | None = None,
     max_record_bytes: int = MAX_RECORD_BYTES,
+    by_rows: bool = False,
 ) -> Source:
-    """The source for an INPUT or several: see ``Opener.open``.
+    """The source for an INPUT or several: see ``Opener.open``. ``by_rows``: Parquet as Rows, not as items.
 
     ``on_dialect`` is called with what is found of how one input is written, before its first record;
     ``dialect`` is what was found before. Those of several are kept in ``listing``.
@@ -303,6 +322,7 @@ def open_source(
         dialect=dialect,
         on_dialect=on_dialect,
         max_record_bytes=max_record_bytes,
+        by_rows=by_rows,
     )
     return opener.open(location, directory=directory, spool=spool, listing=listing)
 

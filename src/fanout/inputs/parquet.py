@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import msgspec
@@ -35,7 +36,7 @@ class RangeReader(Protocol):
     def close(self) -> None: ...
 
 
-class _RangeFile:
+class RangeFile:
     """A file object over ranges, as pyarrow reads one."""
 
     def __init__(self, ranges: RangeReader) -> None:
@@ -77,8 +78,16 @@ class _RangeFile:
     def close(self) -> None:
         self.closed = True
 
+    def interrupt(self) -> None:
+        """A read that waits may give up."""
+        self._ranges.interrupt()
 
-class _RowReader:
+    def close_ranges(self) -> None:
+        """Let go of the object."""
+        self._ranges.close()
+
+
+class RowReader:
     """Blocking: the rows from ``first_row`` on, in lists of items. Runs in the source's thread."""
 
     def __init__(self, file: Any, *, nan_is_null: bool, first_row: int) -> None:
@@ -97,13 +106,13 @@ class _RowReader:
         """Rows are made in the thread."""
 
     def interrupt(self) -> None:
-        if isinstance(self._file, _RangeFile):
-            self._file._ranges.interrupt()  # noqa: SLF001 - its own file
+        if isinstance(self._file, RangeFile):
+            self._file.interrupt()
 
     def close(self) -> None:
         self._lists = None
-        if isinstance(self._file, _RangeFile):
-            self._file._ranges.close()  # noqa: SLF001 - its own file
+        if isinstance(self._file, RangeFile):
+            self._file.close_ranges()
 
     def _items(self) -> Iterator[list[Item]]:
         try:
@@ -120,16 +129,22 @@ class _RowReader:
             text = " ".join(str(error).split())
             raise SourceError(f"cannot be read as Parquet: {text}") from error
 
-    def _items_of(self, pa: Any, pq: Any) -> Iterator[list[Item]]:
-        is_ranges = isinstance(self._file, _RangeFile)
+    @contextmanager
+    def _opened(self, pa: Any, pq: Any) -> Iterator[Any]:
+        is_ranges = isinstance(self._file, RangeFile)
         file = pq.ParquetFile(
             pa.PythonFile(self._file, "r") if is_ranges else self._file, pre_buffer=is_ranges
         )
         with file:
-            schema, metadata = file.schema_arrow, file.metadata
-            twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
+            names = file.schema_arrow.names
+            twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise SourceError(f"has two columns named {twice!r}: rename one")
+            yield file
+
+    def _items_of(self, pa: Any, pq: Any) -> Iterator[list[Item]]:
+        with self._opened(pa, pq) as file:
+            schema, metadata = file.schema_arrow, file.metadata
             may_be_nan = _may_be_nan(pa, schema)
             before = 0
             for group in range(metadata.num_row_groups):
@@ -182,14 +197,14 @@ class ParquetSource:
         self.bytes_read = 0
         self.bytes_total = bytes_total
         self.place: Place | None = None
-        self._file = file if isinstance(file, str) else _RangeFile(file)
+        self._file = file if isinstance(file, str) else RangeFile(file)
         self._nan_is_null = nan_is_null
         self._ahead: ReadAhead[list[Item]] | None = None
 
     async def batches(self, at: Place | None = None) -> AsyncIterator[list[Item]]:
         """The rows, in order."""
         row = 0 if at is None else int(at["row"])
-        reader = _RowReader(self._file, nan_is_null=self._nan_is_null, first_row=row)
+        reader = RowReader(self._file, nan_is_null=self._nan_is_null, first_row=row)
         self._ahead = ReadAhead(reader)
         try:
             while items := await self._ahead.next():
@@ -203,8 +218,8 @@ class ParquetSource:
         """Let go of the file."""
         if self._ahead is not None:
             await self._ahead.aclose()
-        elif isinstance(self._file, _RangeFile):
-            self._file._ranges.close()  # noqa: SLF001 - its own file
+        elif isinstance(self._file, RangeFile):
+            self._file.close_ranges()
 
 
 def _may_be_nan(pa: Any, schema: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from fanout.inputs.rows import records_in
 from fanout.inputs.source import Item, Jump, Place, Source, WrappedSource
 from fanout.private_files import opener
 
@@ -102,7 +103,7 @@ class PlacedSource(WrappedSource):
         while True:
             entry = None
             async for batch in self._source.batches(at):
-                seq += len(batch)
+                seq += records_in(batch)
                 place = self._source.place if self._places.is_due(seq) else None
                 yield batch
                 if place is not None:

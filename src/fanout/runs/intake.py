@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Container, Iterator, Sequence, Sized
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -17,7 +17,7 @@ from fanout.dispatcher.intake import EngineIntake
 from fanout.dispatcher.record import InputRecord, record_of
 from fanout.dispatcher.supply import LOW_WATER, NOTHING, AsyncSupply, BlockSupply, Supply, SyncSupply
 from fanout.errors import SourceError
-from fanout.inputs import Item, Jump, SelectionFailed, Selector, Source
+from fanout.inputs import Item, Jump, Reading, Rows, SelectionFailed, Selector, Source
 from fanout.journal.samples import is_sampled
 from fanout.model import ErrorDetail, Record, Verdict
 
@@ -67,7 +67,7 @@ class Intake:
     ``take``: only the first so many records. ``skip``: seqs that have an outcome. ``suspects``: seqs
     that may have run before and are not to be sent again: their outcome is ``unknown``. ``on_record``
     is called with the bytes of each record of the sample as read, and raises SourceError for one that is
-    not what it was.
+    not what it was. ``reading``: how others read the Rows of the source, which ``next_rows`` returns.
     """
 
     not_sent: Sequence[int] = ()
@@ -84,8 +84,11 @@ class Intake:
         suspects: Container[int] = (),
         on_record: OnRecord | None = None,
         records_read_before: int = 0,
+        reading: Reading | None = None,
     ) -> None:
         self.source = source
+        self.reading = reading
+        self.rows_waiting = 0  # of those that ``next_rows`` returned
         self.records_read_before = records_read_before
         self._supply = _supply_of(source, payloads, again)
         self._next = self._supply.next
@@ -136,9 +139,7 @@ class Intake:
                     continue
                 self.handed_out += 1
                 record = self._record_of(seq, found)
-                if record.fault is None and seq in self._suspects:
-                    record.fault, record.fault_verdict = MAY_HAVE_RUN, Verdict.AMBIGUOUS
-                return record
+                return as_suspect(record) if seq in self._suspects else record
             self.handed_out += 1
             if type(found) is Item and self._selector is None:
                 return InputRecord(seq, found.payload, None, found.line, found.source, None, found.error)
@@ -173,6 +174,65 @@ class Intake:
         self._seq += len(items)
         self.handed_out += len(items)
         return seq, items
+
+    # --- rows that others read -----------------------------------------------------------------
+
+    @property
+    def has_rows_next(self) -> bool:
+        """True if ``next_rows`` has what comes next, and ``next`` has not."""
+        supply = self._supply
+        if not isinstance(supply, BlockSupply):
+            return False
+        while type(found := supply.peek()) is Jump:
+            supply.next()
+            self._seq = found.seq if self._take is None else min(found.seq, self._take)
+        return type(found) is Rows
+
+    def next_rows(self) -> tuple[int, Rows] | None:
+        """The number of the first one, and rows that are next in the input; None where others are."""
+        if self._seq == self._take or self._failure is not None or not self.has_rows_next:
+            return None
+        seq, rows = self._seq, cast("Rows", self._supply.next())
+        if self._take is not None and rows.count > self._take - seq:
+            rows = msgspec.structs.replace(rows, count=self._take - seq)
+        self._seq += rows.count
+        return seq, rows
+
+    def claim(self, first: int, end: int) -> list[tuple[int, int, bool]]:
+        """Hand out rows by their numbers: ranges of those wanted, and whether they may have run before."""
+        if not self._skips_any:
+            self.handed_out += end - first
+            return [(first, end, False)]
+        ranges: list[tuple[int, int, bool]] = []
+        for seq in range(first, end):
+            if seq in self._skip:
+                continue
+            self.handed_out += 1
+            is_suspect = seq in self._suspects
+            if ranges and ranges[-1][1:] == (seq, is_suspect):
+                ranges[-1] = (ranges[-1][0], seq + 1, is_suspect)
+            else:
+                ranges.append((seq, seq + 1, is_suspect))
+        return ranges
+
+    def is_suspect(self, seq: int) -> bool:
+        """True if it may have run before, and is not to be sent again."""
+        return seq in self._suspects
+
+    def record_of_item(self, seq: int, item: Item) -> InputRecord:
+        """The record of a row."""
+        return self._record_of(seq, item)
+
+    def is_same(self, seq: int, payload: bytes) -> bool:
+        """Take note of a row that another has read; it may not be sent if this is False, and none after."""
+        return self._failure is None and (
+            self._on_record is None or not is_sampled(seq) or self._is_same(seq, Item(payload))
+        )
+
+    def count_without_key(self, count: int) -> None:
+        """Others found no key in so many records."""
+        if self._selector is not None:
+            self._selector.without_key += count
 
     def read_ahead(self, records: int) -> None:
         """Have so many records ready before they are asked for."""
@@ -225,7 +285,7 @@ class Intake:
         if self._is_again:
             return None
         if total is None and self._is_read:
-            total = self._seq + self._supply.ready
+            total = self._seq + self._ready
         if total is None:
             return None
         return total if self._take is None else min(total, self._take)
@@ -240,9 +300,16 @@ class Intake:
         source, seq = self.source, self._seq
         if source is None or not source.bytes_total or not seq or self._is_read:
             return None
-        found = seq + self._supply.ready
-        waiting = outstanding + self._supply.ready
+        found = seq + self._ready
+        waiting = outstanding + self._ready + self.rows_waiting
         return min(1.0, source.bytes_read / source.bytes_total * max(0, found - waiting) / found)
+
+    @property
+    def _ready(self) -> int:
+        supply = self._supply
+        if self.reading is None or not isinstance(supply, BlockSupply):
+            return supply.ready
+        return supply.weigh(lambda ready: sum(each.count if type(each) is Rows else 1 for each in ready))
 
     @property
     def _is_read(self) -> bool:
@@ -251,6 +318,13 @@ class Intake:
 
 
 def _as_it_was(seq: int, record: InputRecord) -> InputRecord:  # noqa: ARG001 - it has its own
+    return record
+
+
+def as_suspect(record: InputRecord) -> InputRecord:
+    """A record that may have run, and is not to be sent again."""
+    if record.fault is None:
+        record.fault, record.fault_verdict = MAY_HAVE_RUN, Verdict.AMBIGUOUS
     return record
 
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import anyio
 
+from fanout.aws import ServiceClients
 from fanout.config import Options
 from fanout.dispatcher import EngineIntake, Hooks, IntakeDispatcher, Load
 from fanout.dispatcher.feed import RunFeed
@@ -130,6 +131,8 @@ class Coordinator(IntakeDispatcher):
             is_idempotent=bool(self.options.idempotent),
             records_per_call=self.options.batch or 1,
             deadline_s=deadline_s,
+            clients=partial(ServiceClients.of, self.options),
+            say=self.say,
         )
         self._group.start_soon(feed.fill)
         self._group.start_soon(self._look_for_members)

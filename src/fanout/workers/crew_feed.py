@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import anyio
 
 from fanout.dispatcher import EngineIntake, InputRecord
 from fanout.errors import FatalRefusal, OutageError
-from fanout.inputs import Item
+from fanout.inputs import Clients, Item
 from fanout.journal import OutcomeBlock
 from fanout.journal.windows import ranges_of
 from fanout.model import ErrorDetail, Verdict
 from fanout.runs.intake import Intake, record_of_item
 from fanout.runs.receiver import RunReceiver
+from fanout.workers.lanes import Lane
 from fanout.workers.lease_book import LeaseBook
 from fanout.workers.member import Member
 from fanout.workers.messages import Command, Order, Report, handed, lines_of
+from fanout.workers.row_handout import RowHandout
 from fanout.workers.windows import MOST_BYTES
+
+_log = logging.getLogger("fanout")
 
 READ_AHEAD_BYTES = 32 * 1024 * 1024  # of payloads
 WORKER_LOST = ErrorDetail(
@@ -42,6 +47,8 @@ class CrewFeed:
         is_idempotent: bool,
         records_per_call: int = 1,
         deadline_s: float | None = None,
+        clients: Callable[[], Clients] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.command: Command = "go"
         self.deadline_s = deadline_s
@@ -62,13 +69,24 @@ class CrewFeed:
         self._filling: anyio.CancelScope | None = None
         self._hurry = asyncio.Event()
         self._mean_bytes = 0.0  # of a record
+        self._has_ended = asyncio.Event()  # all is handed out
+        self._rows: RowHandout | None = None
+        if isinstance(intake, Intake) and intake.reading is not None and clients is not None:
+            self._rows = RowHandout(
+                intake,
+                clients=clients,
+                say=say or _log.warning,
+                on_ready=self._hurry.set,
+                may_have_run=self._mark,
+            )
 
     # --- as a run's feed -----------------------------------------------------------------------
 
     @property
     def failure(self) -> BaseException | None:
         """The error that ended the input, or the workers, before the end, if any did."""
-        return self._failure or self._intake.failure
+        unreadable = None if self._rows is None else self._rows.failure
+        return self._failure or unreadable or self._intake.failure
 
     @property
     def is_closed(self) -> bool:
@@ -80,6 +98,8 @@ class CrewFeed:
         if self.command == "go":
             self.command = "drain"
         self._again.clear()  # they stay without an outcome: a resume finds that they may have run
+        if self._rows is not None:
+            self._rows.drop()
         if self._filling is not None:
             self._filling.cancel()
         self._hurry.set()
@@ -112,7 +132,11 @@ class CrewFeed:
             if self.is_closed:
                 self._filling.cancel()
             await self._intake.fill(self._on_ready)
+            if self._rows is not None:
+                await self._has_ended.wait()
         with anyio.CancelScope(shield=True):
+            if self._rows is not None:
+                await self._rows.aclose()
             await self._intake.aclose()
 
     def _on_ready(self) -> None:
@@ -124,7 +148,11 @@ class CrewFeed:
     @property
     def has_records(self) -> bool:
         """True while more can come."""
-        return not self.is_closed and (bool(self._again) or not self._intake.has_ended)
+        return not self.is_closed and (bool(self._again or self._rows_left) or not self._intake.has_ended)
+
+    @property
+    def _rows_left(self) -> int:
+        return 0 if self._rows is None else self._rows.left
 
     def hand_over(self, member: Member, order: Order, now_s: float) -> None:
         """Add the records that a worker may send from now on; the ledger has them before it does."""
@@ -132,8 +160,10 @@ class CrewFeed:
             return
         permits = self._book.permits_of(member.name)
         room, room_bytes = member.window.room(member.report.held, permits), MOST_BYTES
-        handed_over: dict[int, InputRecord | Item] = {}
+        handed_over: dict[int, InputRecord | Item | Lane] = {}
         self._read_ahead()
+        if self._rows is not None:
+            self._rows.assign(member, order, self._members.values())
         calls_left = self._receiver.calls_left  # where there is a spending cap
         room = min(room, self._room_until_enough())
         while len(handed_over) < room and room_bytes > 0:
@@ -142,13 +172,9 @@ class CrewFeed:
                 most = min(most, calls_left())
             if most <= 0:
                 break
-            taken, n_bytes = self._take_plain(order, most, room_bytes)
+            taken, n_bytes = self._take_some(member, order, most, room_bytes, now_s)
             if not taken:
-                record = self._again.popleft() if self._again else self._intake.next(now_s)
-                if record is None:
-                    break
-                order.records.append(handed(record))
-                taken, n_bytes = {record.seq: record}, len(record.body)
+                break
             handed_over.update(taken)
             self.outstanding += len(taken)
             room_bytes -= n_bytes
@@ -158,8 +184,8 @@ class CrewFeed:
         member.window.is_cut_short = room_bytes <= 0
         self._mean_bytes = (MOST_BYTES - room_bytes) / len(handed_over)
         if not self._receiver.admit_window(ranges_of(sorted(handed_over))):
-            order.records, order.handed_lines = [], []
-            self._receiver.not_sent.extend(_certainly_unsent(handed_over, handed_over))
+            order.records, order.handed_lines, order.windows = [], [], []
+            self._receiver.not_sent.extend(self._certainly_unsent(handed_over, handed_over))
             self.outstanding -= len(handed_over)
             self._check_finished()
             return
@@ -175,8 +201,30 @@ class CrewFeed:
         permits = sum(self._book.permits_of(name) for name in self._members)
         return max(self._receiver.successes_left(), permits * self._records_per_call) - self.outstanding
 
+    def _take_some(
+        self, member: Member, order: Order, most: int, most_bytes: int, now_s: float
+    ) -> tuple[Mapping[int, InputRecord | Item | Lane], int]:
+        """The next records for a worker, and the bytes of theirs that travel. None: there are none now."""
+        records: list[InputRecord] = []
+        if self._again:
+            records = [self._again.popleft()]
+        elif self._rows is not None:
+            if lanes := self._rows.take(member, order, most):
+                return lanes, 0
+            records = self._rows.records(most, most_bytes)
+        if not records:
+            if self._rows is not None and self._rows.blocks_intake:
+                return {}, 0
+            items, n_bytes = self._take_plain(order, most, most_bytes)
+            if items:
+                return items, n_bytes
+            record = self._intake.next(now_s)
+            records = [] if record is None else [record]
+        order.records += map(handed, records)
+        return {record.seq: record for record in records}, sum(len(record.body) for record in records)
+
     def _take_plain(self, order: Order, most: int, most_bytes: int) -> tuple[dict[int, Any], int]:
-        if self._again or not isinstance(self._intake, Intake):
+        if not isinstance(self._intake, Intake):
             return {}, 0
         seq, items = self._intake.next_plain(most, most_bytes)
         if not items:
@@ -205,11 +253,13 @@ class CrewFeed:
             self.close()
         if report.not_sent:
             came_back = [seq for seq in report.not_sent if seq in member.out]
-            self._receiver.not_sent.extend(_certainly_unsent(came_back, member.out))
+            self._receiver.not_sent.extend(self._certainly_unsent(came_back, member.out))
             for seq in came_back:
                 del member.out[seq]
             self.outstanding -= len(came_back)
         self._receiver.refused.extend(report.refused)
+        if self._rows is not None:
+            self._rows.take_report(member, report)
         for block in blocks:
             outcomes, out = OutcomeBlock(block), member.out
             expected = {seq for seq in outcomes.seqs if out.pop(seq, None) is not None}
@@ -223,23 +273,31 @@ class CrewFeed:
 
     def take_back(self, member: Member) -> None:
         """A worker was lost: what it held may have run. It goes to others, to be sent or to be given up."""
-        records = [
-            record_of_item(None, seq, each) if isinstance(each, Item) else each
-            for seq, each in member.out.items()
-        ]
+        out = {**member.out}
         member.out.clear()
-        self.outstanding -= len(records)
+        self.outstanding -= len(out)
         if self.is_closed:
             self._check_finished()
             return
+        if self._rows is not None:
+            self._rows.take_back(member, {seq: each for seq, each in out.items() if isinstance(each, Lane)})
+        records = [
+            record_of_item(None, seq, each) if isinstance(each, Item) else each
+            for seq, each in out.items()
+            if not isinstance(each, Lane)
+        ]
         for record in records:
-            if record.fault is None:
-                if self.is_idempotent:
-                    record.may_have_run = True
-                else:
-                    record.fault, record.fault_verdict = WORKER_LOST, Verdict.AMBIGUOUS
+            self._mark(record)
         self._again.extend(records)
         self._hurry.set()
+
+    def _mark(self, record: InputRecord) -> None:
+        """A worker that was lost may have sent it."""
+        if record.fault is None:
+            if self.is_idempotent:
+                record.may_have_run = True
+            else:
+                record.fault, record.fault_verdict = WORKER_LOST, Verdict.AMBIGUOUS
 
     async def pause(self, seconds: float) -> None:
         """Wait for the next order's time, or until there is a reason to hurry."""
@@ -250,20 +308,28 @@ class CrewFeed:
             await self._hurry.wait()
 
     def _check_finished(self) -> None:
-        if self.is_finished or self.outstanding or self._again:
+        if self.is_finished or self.outstanding or self._again or self._rows_left:
             return
-        if self.is_closed or self._intake.has_ended:
+        is_cut = self._rows is not None and self._rows.has_ended
+        if self.is_closed or self._intake.has_ended or is_cut:
             self.is_finished = True
+            self._has_ended.set()
             self.command = "finish"
             self._hurry.set()
             self._receiver.end()
 
-
-def _certainly_unsent(seqs: Iterable[int], records: Mapping[int, InputRecord | Item]) -> list[int]:
-    """Those that no worker can have sent: a lost one may have sent what it had, whoever has it now."""
-    return [
-        seq
-        for seq in seqs
-        if isinstance(record := records[seq], Item)
-        or not (record.may_have_run or record.fault_verdict is Verdict.AMBIGUOUS)
-    ]
+    def _certainly_unsent(
+        self, seqs: Iterable[int], records: Mapping[int, InputRecord | Item | Lane]
+    ) -> list[int]:
+        """Those that no worker can have sent: a lost one may have sent what it had, whoever has it now."""
+        suspects = self._intake if isinstance(self._intake, Intake) else None
+        return [
+            seq
+            for seq in seqs
+            if isinstance(record := records[seq], Item)
+            or (
+                not (suspects is not None and suspects.is_suspect(seq))
+                if isinstance(record, Lane)
+                else not (record.may_have_run or record.fault_verdict is Verdict.AMBIGUOUS)
+            )
+        ]

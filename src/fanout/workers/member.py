@@ -5,6 +5,7 @@ from __future__ import annotations
 from fanout.dispatcher import InputRecord, WorkerLoad
 from fanout.inputs import Item
 from fanout.workers.crew import Link
+from fanout.workers.lanes import Lane
 from fanout.workers.messages import Report
 from fanout.workers.windows import Window
 
@@ -24,7 +25,9 @@ class Member:
         self.link = link
         self.connections = connections  # that it can open
         self.window = Window()
-        self.out: dict[int, InputRecord | Item] = {}  # handed over, and without an outcome
+        self.out: dict[int, InputRecord | Item | Lane] = {}  # handed over, and without an outcome
+        self.reads_lanes = True  # until one could not be read there
+        self.knows_reading = False
         self.report = Report(number=0)
         self.reported_s = now_s
         self.orders = 0

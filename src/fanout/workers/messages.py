@@ -9,7 +9,7 @@ import msgspec
 
 from fanout.config import Options
 from fanout.dispatcher import InputRecord
-from fanout.inputs import Item
+from fanout.inputs import Item, Reading, Rows
 from fanout.journal import PackedBlock
 from fanout.model import ErrorDetail, Record, Verdict
 
@@ -64,16 +64,46 @@ class HandedLines(msgspec.Struct, array_like=True, frozen=True):
     source: str | None = None
 
 
+class HandedLane(msgspec.Struct, array_like=True, frozen=True):
+    """Rows that the worker reads for itself. Having them is not leave to send them: see HandedWindow."""
+
+    number: int
+    first_seq: int
+    rows: Rows
+
+
+class LaneCut(msgspec.Struct, array_like=True, frozen=True):
+    """Of a lane, only these records are still this worker's."""
+
+    number: int
+    from_seq: int
+    end_seq: int
+
+
+class HandedWindow(msgspec.Struct, array_like=True, frozen=True):
+    """Records of a lane that it has read. Suspects are not sent: they may have run before."""
+
+    number: int
+    first_seq: int
+    end_seq: int
+    is_suspect: bool = False
+
+
 class Order(msgspec.Struct):
     """From the coordinator, ten times a second. One that comes again has the same ``number``.
 
-    ``records`` and ``handed_lines`` may be sent at once: that is journaled.
+    ``records``, ``handed_lines`` and ``windows`` may be sent at once: that is journaled. ``reading``
+    comes before the first lane.
     """
 
     number: int
     lease: Lease | None
     records: list[HandedRecord] = []
     handed_lines: list[HandedLines] = []
+    windows: list[HandedWindow] = []
+    lanes: list[HandedLane] = []
+    cuts: list[LaneCut] = []
+    reading: Reading | None = None
     acknowledged: int = 0  # blocks of outcomes that have arrived
     command: Command = "go"
     function_timeout_s: float = 900.0
@@ -86,6 +116,14 @@ class Throttle(msgspec.Struct):
 
     kind: str
     retry_after_s: float | None = None
+
+
+class LaneProgress(msgspec.Struct, array_like=True, frozen=True):
+    """The records of a lane that are read, to one past the last; with ``failure`` it reads no further."""
+
+    number: int
+    read_to: int
+    failure: str | None = None
 
 
 class Report(msgspec.Struct):
@@ -112,6 +150,9 @@ class Report(msgspec.Struct):
     failure: str | None = None
     outage: str | None = None  # it stopped, as nothing answered for so long
     is_outage: bool = False  # nothing answers, now
+    lanes: list[LaneProgress] = []  # those of which it has read more
+    samples: list[tuple[int, bytes]] = []  # of what it has read, for the fingerprint of the input
+    without_key: int = 0  # records in which the key's expression found nothing
 
 
 class Greeting(msgspec.Struct):

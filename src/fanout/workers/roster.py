@@ -25,6 +25,7 @@ GREET_S = 20.0  # a worker that has not answered its greeting for so long takes 
 GATHER_S = 3.0  # that the first to answer waits for the others
 SCHEDULER_S = 10.0  # for a scheduler to say which workers there are
 AGAIN_S = 15.0  # until a worker that took no work is greeted again; then twice as long, and so on
+MOST_AGAIN_S = 120.0
 
 
 class Roster:
@@ -152,7 +153,7 @@ class Roster:
 
     def _put_off(self, address: str) -> None:
         wait_s = self._waits_s.get(address, AGAIN_S)
-        self._waits_s[address] = 2 * wait_s
+        self._waits_s[address] = min(MOST_AGAIN_S, 2 * wait_s)
         self._not_before_s[address] = self._clock() + wait_s
 
     def _say_once(self, text: str) -> None:

@@ -16,16 +16,20 @@ from dataclasses import replace
 
 import msgspec
 
+from fanout.aws import ServiceClients
 from fanout.config import Options
-from fanout.dispatcher import Hooks, IntakeDispatcher, RecordFeed
+from fanout.dispatcher import Hooks, InputRecord, IntakeDispatcher, RecordFeed
 from fanout.dispatcher.budget import Budget
 from fanout.errors import FanoutError
+from fanout.inputs import Selector
+from fanout.runs.intake import as_suspect, record_of_item
 from fanout.transports import Transport
 from fanout.version import version
 from fanout.workers.budgets import LeasedBudget
 from fanout.workers.handed_intake import HandedIntake
+from fanout.workers.lane_reader import LaneReader
 from fanout.workers.line_receiver import LineReceiver
-from fanout.workers.messages import Greeting, Order, Report, Settings, unpacked, unpacked_lines
+from fanout.workers.messages import Greeting, HandedWindow, Order, Report, Settings, unpacked, unpacked_lines
 
 _ALONE_S = 30.0  # without an order for so long, the coordinator is gone
 
@@ -50,6 +54,8 @@ class Worker:
         self._budget: LeasedBudget | None = None
         self._feed: RecordFeed | None = None
         self._intake = HandedIntake()
+        self._lanes: LaneReader | None = None
+        self._selector: Selector | None = None
         self._receiver = LineReceiver()
         self._reasons = _Reasons()
         self._not_sent: list[int] = []
@@ -110,16 +116,42 @@ class Worker:
         self._intake.add([unpacked(record) for record in order.records])
         for handed_lines in order.handed_lines:
             self._intake.add(unpacked_lines(handed_lines))
+        self._take_lanes(order)
         if order.command != self._command:
             self._command = order.command
             self._obey(order, dispatcher)
         engine.pump()
+
+    def _take_lanes(self, order: Order) -> None:
+        settings, lanes = self._settings, self._lanes
+        if order.reading is not None and lanes is None:
+            assert settings is not None
+            self._lanes = lanes = LaneReader(order.reading, lambda: ServiceClients.of(settings.options))
+            self._selector = order.reading.selector()
+        if lanes is None:
+            return
+        for handed_lane in order.lanes:
+            lanes.add(handed_lane)
+        for window in order.windows:
+            self._intake.add(self._of_window(lanes, window))
+        for cut in order.cuts:
+            lanes.cut(cut.number, cut.from_seq, cut.end_seq)
+
+    def _of_window(self, lanes: LaneReader, window: HandedWindow) -> list[InputRecord]:
+        items = lanes.take(window.number, window.first_seq, window.end_seq)
+        self._not_sent.extend(range(window.first_seq + len(items), window.end_seq))
+        records = [
+            record_of_item(self._selector, seq, item) for seq, item in enumerate(items, window.first_seq)
+        ]
+        return [as_suspect(record) for record in records] if window.is_suspect else records
 
     def _obey(self, order: Order, dispatcher: IntakeDispatcher) -> None:
         feed = self._feed
         assert feed is not None
         self._not_sent.extend(self._intake.take_back())
         self._intake.is_complete = True
+        if self._lanes is not None:
+            self._lanes.drop()
         if order.command == "expire":
             feed.expire()
         elif order.command == "drain":
@@ -159,6 +191,10 @@ class Worker:
             outage=None if feed.outage is None else str(feed.outage),
             is_outage=dispatcher.engine.outage.is_on,
         )
+        if self._lanes is not None:
+            report.lanes, report.samples = self._lanes.progress()
+        if self._selector is not None:
+            report.without_key, self._selector.without_key = self._selector.without_key, 0
         intake.started = limit.succeeded = 0
         limit.is_full = budget.pacer.is_paced = False
         limit.throttles = []
@@ -207,6 +243,8 @@ class Worker:
                 self._opened.set_result(str(error))
         finally:
             self._feed = None
+            if self._lanes is not None:
+                await self._lanes.aclose()
             if not self._opened.done():
                 self._opened.set_result("it was stopped")
 
