@@ -183,7 +183,8 @@ def test_a_file_that_has_changed_is_noticed(
 
 def _at(function: Function, runs: int, do: Callable[[], None]) -> None:
     """Do something once so many calls have begun."""
-    send, done = function.send, []
+    send = function.send
+    done: list[bool] = []
 
     async def send_then(*words: Any) -> Any:
         if function.runs.total() >= runs and not done:
@@ -191,7 +192,7 @@ def _at(function: Function, runs: int, do: Callable[[], None]) -> None:
             do()
         return await send(*words)
 
-    function.send = send_then  # type: ignore[method-assign]
+    function.send = send_then  # type: ignore[assignment,method-assign]
 
 
 @pytest.mark.slow
