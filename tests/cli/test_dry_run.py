@@ -194,3 +194,10 @@ def test_duplicates_of_keys_in_memory_and_on_disk(count: int) -> None:
         keys.add(f"k{n % (count // 2 + 1)}")
     assert keys.duplicates() == count - (count // 2 + 1)
     keys.close()
+
+
+def test_a_key_that_is_missing_counts_where_the_selection_fails_too(offline: Inside) -> None:
+    """As in the summary of a run: what has no key, whatever else becomes of it."""
+    (offline.directory / "a.jsonl").write_text('{"v":1}\n{"id":2}\n{}\n')
+    found = counted(offline, "a.jsonl", "--key", "id", "--select", "v", code=1)
+    assert (found["keys_missing"], found["faults_by_kind"]) == (2, {"SelectionFailed": 2})

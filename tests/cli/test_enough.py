@@ -75,6 +75,8 @@ def test_the_library_has_them_too(tmp_path: Path) -> None:
 
     report = fanout.run("f", range(500), transport=Scripted(some_fail), concurrency=2, enough=20)
     assert (report.state, report.halted_by, report.exit_code) == ("halted", "enough", 0)
+    assert report.counts["function_error"]
+    report.raise_for_failures()  # it has what was to be enough
     path = tmp_path / "in.jsonl"
     path.write_text("".join(f"{n}\n" for n in range(200)))
     report = fanout.run("f", path, transport=Scripted(some_fail), concurrency=2, threshold="failure_rate<10%")
@@ -112,3 +114,10 @@ def test_a_journal_that_cannot_be_written_is_no_success(
         "f", range(50), out=tmp_path / "run", transport=Scripted(latency_s=0.001), concurrency=8, enough=5
     )
     assert report.exit_code == 5
+
+
+def test_a_deadline_that_comes_too_late_stops_nothing(tmp_path: Path) -> None:
+    """It passes while the last calls are out: every record has its outcome, so the run is finished."""
+    transport = Scripted(latency_s=0.6)
+    report = fanout.run("f", range(3), transport=transport, concurrency=5, deadline=0.3, out=tmp_path / "r")
+    assert (report.state, report.exit_code, report.counts["succeeded"]) == ("finished", 0, 3)

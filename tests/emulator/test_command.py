@@ -128,6 +128,14 @@ def test_keys_and_region_only_where_there_are_none(tmp_path: Path) -> None:
     assert "AWS_ACCESS_KEY_ID" not in environment(nothing, URL, "eu-west-1")
 
 
+def test_a_command_knows_how_it_was_rehearsed(bare: dict[str, str], tmp_path: Path) -> None:
+    """What was typed before it, quoted for a shell: what a run says next begins with that."""
+    script = "import os; print(os.environ['FANOUT_REHEARSAL'])"
+    done = emulate("--simulate", 'name=g,output={"a":1}', "--", PYTHON, "-c", script, env=bare, cwd=tmp_path)
+    words = "--simulate name=f,output=17 --simulate 'name=g,output={\"a\":1}'"
+    assert done.stdout == f"fanout emulate {words} --\n", done
+
+
 def test_a_proxy_does_not_take_the_calls(tmp_path: Path) -> None:
     """The emulator's address is excepted from it, beside what was."""
     made = environment(

@@ -313,6 +313,16 @@ def test_commands_name_the_directory_so_that_they_work_from_anywhere(
         assert halted.resume_command == f"fanout resume {word}"
 
 
+def test_commands_of_a_rehearsal_begin_with_its_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulator has ended with the run: pasted without it, they would call the account's function."""
+    monkeypatch.setenv("FANOUT_REHEARSAL", "fanout emulate handler.py:handler --")
+    failed = report_of({"run_dir": "/r"}, function_error=1).next_commands
+    assert failed[0] == "fanout emulate handler.py:handler -- fanout redrive /r"
+    assert failed[-1] == "fanout report /r --html"
+    halted = report_of({"run_dir": "/r", "state": "halted"}, succeeded=1)
+    assert halted.resume_command == "fanout emulate handler.py:handler -- fanout resume /r"
+
+
 def test_hostile_text_is_inert() -> None:
     """Types, frames and messages of functions reach the terminal without one control character."""
     stats = Stats(started_s=START_S)

@@ -21,7 +21,7 @@ from fanout.dispatcher.batcher import Batcher, plan_of
 from fanout.dispatcher.call import Call, Feed
 from fanout.dispatcher.calls import CallMaker
 from fanout.errors import ConfigError, SourceError
-from fanout.inputs import shown_location
+from fanout.inputs import Selector, shown_location
 from fanout.invoke_request import payload_fault
 from fanout.queues import is_queue
 from fanout.runs import Intake
@@ -44,7 +44,8 @@ async def perform_dry_run(request: Request, audience: Audience) -> DryRunReport:
     if options.preflight:
         raise ConfigError("preflight sends a call and dry_run sends nothing: leave one of them out")
     check_options(options)
-    count = _Count(options.calls, asks_key=bool(options.key))
+    selector = options.selector()
+    count = _Count(options.calls, selector)
     async with AsyncExitStack() as stack:
         stack.callback(count.keys.close)
         source = None if request.location is None else open_input(request, None, audience.say)
@@ -53,7 +54,7 @@ async def perform_dry_run(request: Request, audience: Audience) -> DryRunReport:
         intake = Intake(
             source=source,
             payloads=request.payloads,
-            selector=options.selector(),
+            selector=selector,
             take=options.take,
         )
         stack.push_async_callback(intake.aclose)
@@ -88,9 +89,9 @@ async def _read(intake: Intake, count: _Count) -> None:
 class _Count:
     """Counts records, and the calls that would carry them."""
 
-    def __init__(self, options: Options, *, asks_key: bool) -> None:
+    def __init__(self, options: Options, selector: Selector) -> None:
         self._options = options
-        self._asks_key = asks_key
+        self._selector = selector
         self._calls = CallMaker(options)
         plan = plan_of(options)
         self._batcher = None if plan is None else Batcher(plan, self._calls, "dry-run")
@@ -100,7 +101,6 @@ class _Count:
         self._kinds: Counter[str] = Counter()
         self._first: list[Fault] = []
         self._sizes: Counter[int] = Counter()
-        self._keys_missing = 0
         self._bytes = self._largest = 0
         self._call_count = self._call_bytes = 0
 
@@ -127,8 +127,6 @@ class _Count:
         self._sizes[size.bit_length() if size & (size - 1) else max(size, 1).bit_length() - 1] += 1
         if record.key is not None:
             self.keys.add(record.key)
-        elif self._asks_key:
-            self._keys_missing += 1
 
     def _count_call(self, call: Call | None) -> None:
         if call is not None and call.batch is not None:  # without one it is a fault by itself
@@ -148,7 +146,7 @@ class _Count:
             faults=sum(self._kinds.values()),
             faults_by_kind=dict(self._kinds.most_common()),
             first_faults=tuple(self._first),
-            keys_missing=self._keys_missing,
+            keys_missing=self._selector.without_key,
             keys_duplicated=self.keys.duplicates(),
             calls=self._call_count,
             bytes=self._bytes,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import shutil
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -79,6 +81,12 @@ class Command:
                 self._process.send_signal(number)
 
 
+def _typed(words: Sequence[str]) -> str:
+    """What was typed up to the command: what goes on with its runs needs the same in front."""
+    own = list(words[1 : words.index("--")] if "--" in words else words[1:])
+    return shlex.join(["fanout", "emulate", *own[own[:1] == ["emulate"] :], "--"])
+
+
 def environment(own: Mapping[str, str], url: str, region: str) -> dict[str, str]:
     """Add what leads Lambda calls to ``url``; keys and Region only where there are none.
 
@@ -86,6 +94,7 @@ def environment(own: Mapping[str, str], url: str, region: str) -> dict[str, str]
     """
     environ = dict(own)
     environ["AWS_ENDPOINT_URL_LAMBDA"] = url
+    environ["FANOUT_REHEARSAL"] = _typed(sys.argv)
     environ["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] = "false"  # a profile's setting would hide the address
     profile = _profile(own)
     if not any(own.get(name) for name in _SOURCES) and not profile & set(_PROFILE_MEMBERS) and not _is_ec2():

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from fanout import exit_codes
 from fanout.cost import CostEstimate, Prices, meter_of
 from fanout.errors import JournalError, RecordsFailed
 from fanout.journal import iter_outcomes
@@ -102,8 +103,8 @@ class RunReport(RunTotals):
         return to_arrow(self.outcomes())
 
     def raise_for_failures(self) -> None:
-        """Raise RecordsFailed unless every record of the run succeeded (or was accepted, or valid)."""
-        if self.ok:
+        """Raise RecordsFailed unless every record of the run succeeded, or those that were to be enough."""
+        if self.ok or self.exit_code == exit_codes.OK:
             return
         kinds = [f"{count:,} {status}" for status, count in self.counts.items() if count]
         kinds += [f"{self.pending:,} pending"] if self.pending else []

@@ -332,12 +332,14 @@ def selected(selector: Selector, record: InputRecord) -> InputRecord:
     """A record of a program, after the selection. What it names itself by comes before an expression."""
     if record.fault is not None:
         return record
+    without_key = selector.without_key
     chosen = record_of_item(selector, record.seq, Item(record.body))
     if chosen.own is not None and record.own is not None and record.own.durable_name is None:
         chosen.own = msgspec.structs.replace(record.own, durable_name=chosen.own.durable_name)
     elif record.own is not None:
         chosen.own = record.own
-    chosen.key = chosen.key if record.key is None else record.key
+    if record.key is not None:
+        chosen.key, selector.without_key = record.key, without_key
     return chosen
 
 

@@ -32,6 +32,7 @@ from fanout.runs.tuning import TuneInbox, tuning_of
 from fanout.stats import Stats, TimelineWriter
 
 _log = logging.getLogger("fanout")
+_BOUNDS = ("deadline", "cost")
 
 CLOSING_S = 3.0
 
@@ -397,6 +398,9 @@ class Run:
         pending = self._pending()
         if self._stop is not None and self._stop.reason == "enough" and self._figures.is_short:
             self._stop = Stop("sigint") if self._is_cut else PENDING
+        is_all_done = intake.has_ended and intake.failure is None and not (pending or self.not_sent)
+        if is_all_done and self._stop is not None and self._stop.reason in _BOUNDS:
+            self._stop = None  # it came too late to stop anything
         if self._stop is None and pending:
             self._stop = PENDING
         shortfalls = self._figures.shortfalls(was_stopped=self._stop is not None)
