@@ -2,6 +2,7 @@
 
     python -m benchmarks.inputs             200 MB
     python -m benchmarks.inputs --full      memory up to 5 GB too
+    python -m benchmarks.inputs --others P  with smart_open and s3fs too, where the Python P has them
 
 Reading alone: lines split, JSON checked, no call; from the first record to the last. A whole run: over the
 transport that answers at once, journal and all, from a file and from S3. The server is a process of its own.
@@ -10,6 +11,7 @@ transport that answers at once, journal and all, from a file and from S3. The se
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import random
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,20 +46,25 @@ def main() -> None:
     chosen = arguments(
         __doc__,
         full={"action": "store_true", "help": "memory up to 5 GB too"},
+        others={
+            "default": None,
+            "help": "a Python with smart_open or s3fs: a loop over each, too",
+        },
+        megabytes={"type": int, "default": None, "help": "of JSON Lines; default 200"},
         case={"nargs": "+", "default": None},
         only={"choices": ("read", "run", "memory"), "default": None},
     )
     if chosen.case:
         print(json.dumps(_case(*chosen.case)))
         return
-    megabytes = 2 if chosen.tiny else 100 if chosen.quick else 200
+    megabytes = chosen.megabytes or (2 if chosen.tiny else 100 if chosen.quick else 200)
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         records = _make(folder, megabytes)
         with _server(folder) as environment:
             if chosen.only in (None, "read"):
-                results["read"] = _of_reading(folder, environment, chosen.rounds)
+                results["read"] = _of_reading(folder, environment, chosen.rounds, chosen.others)
             if chosen.only in (None, "run"):
                 count = 2_000 if chosen.tiny else 200_000
                 results["run"] = _of_run(folder, environment, chosen.rounds, min(count, records))
@@ -134,19 +141,37 @@ def _child(environment: dict[str, str], *case: str) -> dict[str, float]:
     return found
 
 
-def _of_reading(folder: Path, environment: dict[str, str], rounds: int) -> dict[str, Any]:
+def _loop(environment: dict[str, str], python: str, kind: str, location: str) -> dict[str, float] | None:
+    """Another way to read lines; None where its library is missing."""
+    script = str(Path(__file__).with_name("input_loops.py"))
+    usage = run_process([python, script, kind, location], environment=environment, timeout_s=3_600)
+    if usage.exit_code:
+        raise SystemExit(usage.stderr)
+    return json.loads(usage.stdout) if usage.stdout else None
+
+
+def _of_reading(folder: Path, environment: dict[str, str], rounds: int, others: str | None) -> dict[str, Any]:
     size_mb = (folder / "in.jsonl").stat().st_size / 1e6
     locations = {
         f"{where}, {name.removeprefix('in.')}": f"{prefix}/{name}"
         for name in ("in.jsonl", "in.jsonl.zst", "in.parquet")
         for where, prefix in (("file", str(folder)), ("S3", "s3://lake"))
     }
-    found = interleaved(
-        {name: lambda at=at: _child(environment, "read", at) for name, at in locations.items()},  # type: ignore[misc]
-        rounds=rounds,
-    )
+    ways: dict[str, Callable[[], Any]] = {
+        name: functools.partial(_child, environment, "read", at) for name, at in locations.items()
+    }
+    for name in ("in.jsonl", "in.jsonl.zst"):
+        ways[f"floor, {name.removeprefix('in.')}"] = functools.partial(
+            _loop, environment, sys.executable, "floor", str(folder / name)
+        )
+    for kind in ("smart_open", "s3fs") if others else ():
+        ways[f"{kind}, jsonl"] = functools.partial(_loop, environment, others, kind, "s3://lake/in.jsonl")
+    found = interleaved(ways, rounds=rounds)
     results: dict[str, Any] = {}
     for name, runs in found.items():
+        if None in runs:
+            print(f"  {name:20} left out: not installed", flush=True)
+            continue
         is_rows = name.endswith("parquet")
         amount = [run["records"] if is_rows else size_mb for run in runs]
         unit = " rows/s" if is_rows else " MB/s"

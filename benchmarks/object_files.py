@@ -58,11 +58,13 @@ def _answer(connection: socket.socket, head: str, folder: Path) -> None:
     if (wanted := headers.get("range")) is not None:
         first, _, last = wanted.removeprefix("bytes=").partition("-")
         start, end = int(first), min(size, int(last) + 1 if last else size)
-    status = "206 Partial Content" if wanted else "200 OK"
+    status = f"206 Partial Content\r\nContent-Range: bytes {start}-{end - 1}/{size}" if wanted else "200 OK"
     connection.sendall(
         f'HTTP/1.1 {status}\r\nETag: "{name}"\r\nLast-Modified: Fri, 27 Nov 2026 10:00:00 GMT\r\n'
         f"Content-Length: {end - start}\r\nContent-Type: binary/octet-stream\r\n\r\n".encode()
     )
+    if request.startswith("HEAD "):
+        return
     if is_stream:
         while start < end:
             at = start % len(BLOCK)

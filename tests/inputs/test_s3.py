@@ -112,6 +112,35 @@ async def test_a_prefix_is_a_record_for_each_object(bucket: Any) -> None:
     assert set(records[0]) == {"Bucket", "Key", "Size", "ETag", "LastModified"}
 
 
+async def test_a_prefix_says_first_how_many_calls_it_is(
+    server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One page is the count; where more may come, the count so far "or more", before the first record."""
+    found = "".join(
+        f'<Contents><Key>in/{i}.bin</Key><Size>1</Size><ETag>"e"</ETag>'
+        "<LastModified>2026-11-27T10:00:00Z</LastModified></Contents>"
+        for i in range(5)
+    )
+    page = f"<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>".encode()
+
+    def behave(request: Any) -> bool:
+        request.reply(page)
+        return True
+
+    server.behave = behave
+    said: list[str] = []
+    for page_keys in (1000, 5):
+        monkeypatch.setattr("fanout.inputs.many.PAGE_KEYS", page_keys)
+        source = open_source("s3://lake/in/", clients=ServiceClients, on_notice=said.append)
+        before = len(said)
+        async for batch in source.batches():
+            assert len(said) > before, "the count comes first"
+            assert batch
+        await source.aclose()
+    where = "s3://lake/in/: 5 objects"
+    assert said == [f"{where}, one call each", f"{where} or more, one call each"]
+
+
 async def test_what_comes_later_shifts_no_number(bucket: Any, tmp_path: Path) -> None:
     """A listing that is kept is read again as it was; only beyond its end is the bucket asked."""
     for name in "bd":

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from fanout.errors import SourceError
 from fanout.inputs.http_spool import BodySpool
 from fanout.inputs.readers import CHUNK_BYTES
+from fanout.inputs.retry_after import wait_of
 
 _SILENCE_S = 60.0
 _RETRY_AFTER_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # waits between tries that bring nothing
@@ -54,6 +55,7 @@ class HttpReader:
             return b""
         failures = 0
         while True:
+            asked_s: float | None = None
             try:
                 if self._reply is None and self._spool is None:
                     self._open()
@@ -64,7 +66,8 @@ class HttpReader:
             except urllib.error.HTTPError as error:
                 error.close()
                 fault = SourceError(f"answers HTTP {error.code} {error.reason}")
-                if error.code not in _PASSING or not self.bytes_read:
+                asked_s = wait_of(error.headers.get("Retry-After"))
+                if error.code not in _PASSING or (not self.bytes_read and asked_s is None):
                     raise fault from error
             except urllib.error.URLError as error:
                 fault = SourceError(f"cannot be read: {error.reason}")
@@ -79,9 +82,10 @@ class HttpReader:
                     return chunk
                 fault = SourceError(f"broke off: {self.bytes_read:,} of {self.bytes_total:,} bytes came")
             self.close()
-            if self._validator is None or failures >= len(_RETRY_AFTER_S):
+            may_go_on = self._validator is not None or asked_s is not None
+            if not may_go_on or failures >= len(_RETRY_AFTER_S):
                 raise fault
-            time.sleep(_RETRY_AFTER_S[failures])  # in the reader's own thread
+            time.sleep(max(_RETRY_AFTER_S[failures], asked_s or 0.0))  # in the reader's own thread
             failures += 1
 
     def _spooled(self, spool: BodySpool) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from fanout.aws.s3_faults import fault_of, split_location
 from fanout.errors import FanoutError, SourceError
 from fanout.inputs.listing import Entry
+from fanout.inputs.retry_after import wait_of_error
 
 CHUNK_BYTES = 1 << 18
 _RETRY_AFTER_S = (0.1, 0.3, 1.0, 3.0, 10.0, 20.0)  # waits between tries that bring no byte
@@ -126,6 +127,7 @@ class ObjectStream:
     async def next(self) -> bytes:
         """The next bytes; none at the end. Raises SourceError when half a minute of tries brings none."""
         failures = 0
+        asked_s = 0.0
         while self.offset < (self.size if self._end is None else self._end):
             try:
                 if self._chunks is None:
@@ -135,15 +137,16 @@ class ObjectStream:
                 if chunk:
                     self.offset += len(chunk)
                     return chunk
-                reason, is_passing = f"{self.offset:,} of {self.size:,} bytes came", True
+                reason, is_passing, asked_s = f"{self.offset:,} of {self.size:,} bytes came", True, 0.0
             except Exception as error:  # noqa: BLE001 - botocore's and aiohttp's have no common root
                 reason, is_passing = fault_of(error, "s3:GetObject")
+                asked_s = wait_of_error(error)
             self.drop()
             if not is_passing:
                 raise SourceError(reason)
             if failures >= len(_RETRY_AFTER_S):
                 raise SourceError(f"broke off: {reason}")
-            await asyncio.sleep(_RETRY_AFTER_S[failures])
+            await asyncio.sleep(max(_RETRY_AFTER_S[failures], asked_s))
             failures += 1
         return b""
 
