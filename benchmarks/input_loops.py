@@ -10,6 +10,7 @@ unpacked, split, checked, and an object made for each line; no thread, no event 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import deque
@@ -79,7 +80,8 @@ def _smart_open(location: str) -> Iterator[int]:
 def _s3fs(location: str) -> Iterator[int]:
     import s3fs
 
-    with s3fs.S3FileSystem().open(location, "rb") as file:
+    files = s3fs.S3FileSystem(endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"])
+    with files.open(location, "r") as file:  # lines of the bytes alone would each read a block
         for line in file:
             json.loads(line)
             yield 1
