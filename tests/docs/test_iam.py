@@ -25,6 +25,8 @@ ACTIONS = {
     "s3:UploadPart": "s3:PutObject",
     "s3:CompleteMultipartUpload": "s3:PutObject",
 }
+# AWS asks for the first three behind S3 and SQS, or of the function's own role; the last is asked by path.
+WITHOUT_A_CALL = {"kms:Decrypt", "kms:GenerateDataKey", "sqs:SendMessage", "lambda:ListFunctions"}
 
 
 def operations() -> dict[str, str]:
@@ -59,10 +61,11 @@ def called() -> set[str]:
     return found
 
 
-def test_every_action_is_in_the_table() -> None:
-    """An operation that is new in the code needs its row."""
+def test_the_table_is_what_the_code_calls() -> None:
+    """An operation that is new in the code needs its row, and an action that nothing calls has none."""
     operations_called = called()
     assert {"lambda:Invoke", "lambda:GetFunction"} <= operations_called
     needed = {ACTIONS.get(operation, operation) for operation in operations_called}
     named = set(re.findall(r"`([a-z0-9]+:[A-Z]\w+)`", text(ROOT / "docs" / "iam.md")))
-    assert needed <= named
+    assert needed - named == set()
+    assert named - needed - WITHOUT_A_CALL == set()
