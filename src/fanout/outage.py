@@ -45,7 +45,7 @@ class Outage:
     def __init__(self, patience_s: float = DEFAULT_PATIENCE_S) -> None:
         if not patience_s >= 0:
             raise ConfigError(f"outage_patience is {patience_s!r}: give seconds from 0")
-        self._patience_s = patience_s
+        self.patience_s = patience_s
         self._failed: set[Hashable] = set()  # records that failed since the last answer
         self._began_s: float | None = None
         self._since_s: float | None = None  # when the first outage since the last progress began
@@ -162,7 +162,7 @@ class Outage:
         """True when it is time to stop: the patience is used up, or a refusal was confirmed."""
         if self._began_s is None or self._since_s is None:
             return False
-        return self._is_confirmed or now_s - self._since_s >= self._patience_s
+        return self._is_confirmed or now_s - self._since_s >= self.patience_s
 
     @property
     def stops_by_refusal(self) -> bool:
@@ -176,4 +176,4 @@ class Outage:
     def _left_s(self, now_s: float) -> float:
         """The seconds left of the patience, at the least a moment."""
         since_s = now_s if self._since_s is None else self._since_s
-        return max(since_s + self._patience_s - now_s, _MOMENT_S)
+        return max(since_s + self.patience_s - now_s, _MOMENT_S)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fanout import Dispatcher, FatalRefusal
-from fanout.model import Outcome
+from fanout.model import Outcome, Reply
 from tests.scripted import (
     RATE_REASON,
     UNAVAILABLE,
@@ -61,6 +61,17 @@ async def test_retry_after_is_waited_for() -> None:
     start_s = loop.time()
     await invoke([throttled(retry_after="7"), ok()])
     assert 7 <= loop.time() - start_s < 9.1
+
+
+async def test_retry_after_of_an_unreachable_service_is_within_the_patience() -> None:
+    """Of one record alone, which is no outage; without patience for outages it is waited for as it is."""
+    answers = [Reply(503, b"{}", retry_after="3600"), ok()]
+    loop = asyncio.get_running_loop()
+    for patience, waited_s in ((7.0, 7.0), (0.0, 300.0)):
+        began_s = loop.time()
+        outcome, _ = await invoke(list(answers), outage_patience=patience)
+        assert outcome.ok
+        assert loop.time() - began_s == pytest.approx(waited_s, abs=1)
 
 
 async def test_retries_are_spread_by_full_jitter() -> None:

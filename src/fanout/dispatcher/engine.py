@@ -109,6 +109,7 @@ class Engine:
             breaker=breaker,
             is_durable=is_durable,
             renamed=renamed,
+            outage_patience_s=outage.patience_s,
         )
         copies = Hedges(repeats.may_run_twice) if hedges else None
         self._schedule = schedule = Schedule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from fanout.breaker import Breaker
@@ -30,6 +31,7 @@ class Repeats:
         breaker: Breaker | None,
         is_durable: bool,
         renamed: Callable[[Call], InvokeTemplate] | None,
+        outage_patience_s: float,
     ) -> None:
         self.policy = policy
         self._patience = patience
@@ -38,6 +40,7 @@ class Repeats:
         self._breaker = breaker
         self._is_durable = is_durable
         self._renamed = renamed
+        self._longest_s = outage_patience_s or math.inf  # without patience nothing is an outage
 
     def note_durable(self) -> None:
         """A reply carried an execution's ARN: the function is durable."""
@@ -71,6 +74,8 @@ class Repeats:
             throttles=call.throttles,
             starts_once=self.starts_once(call),
         )
+        if delay_s is not None and end.verdict is Verdict.TRANSIENT:
+            delay_s = min(delay_s, self._longest_s)
         deadline_s = call.deadline_s
         if delay_s is not None and deadline_s is not None and now_s + delay_s >= deadline_s:
             return None
