@@ -142,10 +142,8 @@ def test_a_file_that_may_not_be_read(here: Here) -> None:
         (["--csv-header", "a,b"], "csv_header is for csv or tsv"),
         (["--nan", "null"], "nan is for parquet"),
         (["--request-payer"], "request_payer goes with S3"),
-        (["--no-spool"], "no_spool is for standard input and URLs"),
         (["--batch-wait", "1s"], "batch_wait goes with batch"),
         (["--batch-input", "{}"], "batch_input goes with batch"),
-        (["--local-timeout", "3"], "local_timeout goes with local"),
     ],
 )
 def test_an_option_without_its_object_is_refused(inside: Inside, words: list[str], part: str) -> None:
@@ -153,6 +151,21 @@ def test_an_option_without_its_object_is_refused(inside: Inside, words: list[str
     inside.write("in.jsonl", 1)
     inside.run("run", "f", "in.jsonl", "--out", "run", *words).assert_one_line(2, part)
     assert not (inside.directory / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--no-spool"], "no_spool"),
+        (["--local-concurrency", "2"], "local_concurrency"),
+        (["--local-timeout", "3"], "local_timeout"),
+    ],
+)
+def test_an_option_that_the_first_version_took_goes_on(inside: Inside, words: list[str], name: str) -> None:
+    """Without its object it has no effect, and that is said: scripts have it."""
+    inside.write("in.jsonl", 1)
+    done = inside.run("run", "fast", "in.jsonl", "--out", "run", *words)
+    assert (done.code, done.err.count(f"{name} has no effect")) == (0, 1), done
 
 
 def test_an_option_of_one_of_several_inputs_holds(inside: Inside) -> None:

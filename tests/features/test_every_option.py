@@ -129,7 +129,6 @@ NOWHERE_HERE = {
     "items",
     "nan",
     "request_payer",
-    "spool",
 }
 ALSO_KEPT = {"batch", "invocation"}  # whether there are batches at all; stream, by its other name
 

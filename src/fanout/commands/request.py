@@ -50,13 +50,8 @@ class Request:
             if options.nan != "reject":
                 self._check_some_input_has("nan", "parquet", ("parquet",))
             has_s3 = any(location.startswith("s3://") for location in self.locations)
-            self._check_spool()
             if options.request_payer and not has_s3 and self._is_for_this_run("request_payer"):
                 raise ConfigError("request_payer goes with S3, and no input is there: leave it out")
-        for name in ("local_concurrency", "local_timeout"):
-            is_given = getattr(options, name) is not None and self._is_for_this_run(name)
-            if options.local is None and is_given:
-                raise ConfigError(f"{name} goes with local: give local, a FILE.py:HANDLER")
         is_waiting = options.calls.batch_wait != DEFAULT_WAIT_S and self._is_for_this_run("batch_wait")
         if is_waiting and not options.is_batched:
             raise ConfigError("batch_wait goes with batch: give batch, the records in one call")
@@ -85,11 +80,19 @@ class Request:
                 f"{name} is for {what}, and no input is that by its name: leave {name} out, or give format"
             )
 
-    def _check_spool(self) -> None:
-        if self.options.spool or not self._is_for_this_run("spool"):
-            return
-        if not any(each == "-" or is_url(each) or each.startswith("sqs://") for each in self.locations):
-            raise ConfigError("no_spool is for standard input and URLs, and no input is that: leave it out")
+    @property
+    def without_effect(self) -> list[str]:
+        """What to say of options without their object that the first version took: scripts have them."""
+        options, said = self.options, []
+        has_spool = any(each == "-" or is_url(each) or each.startswith("sqs://") for each in self.locations)
+        if not options.spool and not has_spool and self._is_for_this_run("spool"):
+            said.append("no_spool has no effect: it is for standard input and URLs, and no input is that")
+        of_local = [] if options.local is not None else ["local_concurrency", "local_timeout"]
+        return said + [
+            f"{name} has no effect: it goes with local, a FILE.py:HANDLER"
+            for name in of_local
+            if getattr(options, name) is not None and self._is_for_this_run(name)
+        ]
 
     def _check_no_input_options(self, reason: str) -> None:
         """Such records are read from nothing: an option of an input would be ignored."""
@@ -98,5 +101,3 @@ class Request:
                 raise ConfigError(f"{name} is for inputs that are read, and {reason}")
         if self.options.nan != "reject":
             raise ConfigError(f"nan is for inputs that are read, and {reason}")
-        if not self.options.spool and self._is_for_this_run("spool"):
-            raise ConfigError(f"no_spool is for standard input and URLs, and {reason}")

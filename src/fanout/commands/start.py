@@ -31,6 +31,8 @@ async def start(request: Request, audience: Audience) -> RunReport:
 
     Before it, raises ConfigError, SourceError, JournalError, EmulatorError and FatalRefusal.
     """
+    for line in request.without_effect:
+        audience.say(line)
     if len(request.locations) > 1 and any(is_queue(location) for location in request.locations):
         raise ConfigError("a queue is the only input of its run: run it by itself")
     options = request.options
