@@ -168,6 +168,17 @@ def test_an_option_that_the_first_version_took_goes_on(inside: Inside, words: li
     assert (done.code, done.err.count(f"{name} has no effect")) == (0, 1), done
 
 
+def test_parquet_without_its_extra_is_refused(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line that says what to install, from a file and in a rehearsal of reading; nothing is left."""
+    (inside.directory / "in.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    for words in (["--out", "run"], ["--dry-run"]):
+        done = inside.run("run", "fast", "in.parquet", *words)
+        done.assert_one_line(2, "pip install 'lambda-fanout[parquet]'")
+    assert not (inside.directory / "run").exists()
+
+
 def test_an_option_of_one_of_several_inputs_holds(inside: Inside) -> None:
     """A delimiter beside a CSV file, and where a name says nothing."""
     inside.write("in.jsonl", 1)
