@@ -2,6 +2,8 @@
 
     python -m benchmarks.crash_workers --rounds 100
 
+Every other round reads JSON Lines, the others Parquet, whose rows the workers read for themselves.
+
 Each round is one run of its own records over workers of its own (``--workers 2``) or of a Dask cluster that
 goes on from round to round (``--scheduler``), resumed until it is finished. Workers and the coordinator are
 killed at random moments, also while they start. Then every record must have one outcome; every success must
@@ -24,6 +26,9 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks.crash_tally import Wrong, check, settled_counts
 from fanout.emulator import EmulatorProcess
@@ -76,8 +81,12 @@ class Round:
         self.emulator = emulator
         self.cluster = cluster if self.rng.random() < 0.6 else None
         self.is_idempotent = self.rng.random() < 0.5
-        self.input = folder / f"{number}.jsonl"
-        self.input.write_text("".join(f'{{"id":"{number}-{each}"}}\n' for each in range(RECORDS)))
+        self.input = folder / f"{number}.{'parquet' if number % 2 else 'jsonl'}"
+        names = [f"{number}-{each}" for each in range(RECORDS)]
+        if number % 2:  # read by the workers themselves
+            pq.write_table(pa.table({"id": names}), self.input, row_group_size=50)
+        else:
+            self.input.write_text("".join(f'{{"id":"{name}"}}\n' for name in names))
         self.run_dir = folder / f"run-{number}"
         self.killed: Counter[str] = Counter()
 
