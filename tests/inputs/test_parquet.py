@@ -93,3 +93,17 @@ async def test_what_is_no_parquet_is_one_line(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SourceError, match=r"pip install 'lambda-fanout\[parquet\]'"):
         await read_all(open_source(str(tmp_path / "in.parquet")))
+
+
+async def test_rows_read_are_a_share_of_the_file(tmp_path: Path) -> None:
+    """So a run knows how far it is, also where it goes on from a row."""
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"n": list(range(8000))}), path, row_group_size=1000)
+    source = open_source(str(path))
+    assert source.bytes_total == path.stat().st_size
+    rows = 0
+    async for batch in source.batches({"row": 2000}):
+        rows += len(batch)
+        assert source.bytes_read == source.bytes_total * (2000 + rows) // 8000
+    assert rows == 6000
+    await source.aclose()

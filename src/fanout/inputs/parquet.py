@@ -15,6 +15,7 @@ import msgspec
 
 from fanout.errors import SourceError
 from fanout.inputs.read_ahead import ReadAhead
+from fanout.inputs.rows import records_in
 from fanout.inputs.source import BATCH_ITEMS, Item, Place
 from fanout.model import ErrorDetail
 
@@ -88,10 +89,17 @@ class RangeFile:
 
 
 class RowReader:
-    """Blocking: the rows from ``first_row`` on, in lists of items. Runs in the source's thread."""
+    """Blocking: the rows from ``first_row`` on, in lists of items. Runs in the source's thread.
 
-    def __init__(self, file: Any, *, nan_is_null: bool, first_row: int) -> None:
+    ``bytes_read`` is the share of ``bytes_total`` that the rows are of all: where they lie is pyarrow's.
+    """
+
+    def __init__(
+        self, file: Any, *, nan_is_null: bool, first_row: int, bytes_total: int | None = None
+    ) -> None:
         self.bytes_read = 0
+        self._bytes_total = bytes_total or 0
+        self._total_rows = 1
         self._file = file
         self._nan_is_null = nan_is_null
         self._row = first_row
@@ -100,7 +108,9 @@ class RowReader:
     def read(self) -> list[Item]:
         if self._lists is None:
             self._lists = self._items()
-        return next(self._lists, [])
+        items = next(self._lists, [])
+        self.bytes_read = self._bytes_total * self._row // self._total_rows
+        return items
 
     def direct(self) -> None:
         """Rows are made in the thread."""
@@ -140,6 +150,7 @@ class RowReader:
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise SourceError(f"has two columns named {twice!r}: rename one")
+            self._total_rows = max(1, file.metadata.num_rows)
             yield file
 
     def _items_of(self, pa: Any, pq: Any) -> Iterator[list[Item]]:
@@ -194,25 +205,32 @@ class ParquetSource:
         bytes_total: int | None = None,
     ) -> None:
         self.location = location
-        self.bytes_read = 0
         self.bytes_total = bytes_total
         self.place: Place | None = None
         self._file = file if isinstance(file, str) else RangeFile(file)
         self._nan_is_null = nan_is_null
         self._ahead: ReadAhead[list[Item]] | None = None
 
+    @property
+    def bytes_read(self) -> int:
+        return 0 if self._ahead is None else self._ahead.position
+
     async def batches(self, at: Place | None = None) -> AsyncIterator[list[Item]]:
         """The rows, in order."""
         row = 0 if at is None else int(at["row"])
-        reader = RowReader(self._file, nan_is_null=self._nan_is_null, first_row=row)
-        self._ahead = ReadAhead(reader)
+        self._ahead = ReadAhead(self._reader(row))
         try:
             while items := await self._ahead.next():
-                row += len(items)
+                row += records_in(items)
                 self.place = {"row": row}
                 yield items
         except SourceError as error:
             raise SourceError(f"{self.location}: {error}") from error
+
+    def _reader(self, first_row: int) -> RowReader:
+        return RowReader(
+            self._file, nan_is_null=self._nan_is_null, first_row=first_row, bytes_total=self.bytes_total
+        )
 
     async def aclose(self) -> None:
         """Let go of the file."""
