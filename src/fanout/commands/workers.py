@@ -46,7 +46,7 @@ def make_dispatcher(
             run_id=run_id,
             generation=generation,
             names_calls=options.durable,
-            say=audience.say,
+            say=None if audience.on_message is None else audience.say,  # else it is logged
             note=audience.note,
         )
     return IntakeDispatcher(

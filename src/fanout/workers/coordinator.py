@@ -142,9 +142,10 @@ class Coordinator(IntakeDispatcher):
         return as_a_run_asks
 
     def say(self, text: str) -> None:
-        """A message for people, always shown."""
-        _log.warning(text)
-        if self._say is not None:
+        """A message for people: to who listens, else to the log."""
+        if self._say is None:
+            _log.warning(text)
+        else:
             self._say(text)
 
     def note(self, text: str) -> None:
