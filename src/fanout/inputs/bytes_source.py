@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 from fanout.errors import SourceError
@@ -34,6 +35,10 @@ class Splitter(Protocol):
 
     def finish(self) -> Iterator[list[Item]]:
         """The items that the end of the input completes."""
+        ...
+
+    def rest(self) -> Iterator[list[Item]]:
+        """The whole records that wait in a buffer, where the input broke off. Nothing is fed after it."""
         ...
 
 
@@ -79,6 +84,7 @@ class BytesSource:
         self._on_notice = on_notice
         self._on_split = on_split  # told before the first records are handed out
         self._splitter: Splitter | None = None
+        self._broken_by: SourceError | None = None
         self._before = 0  # bytes as they are stored, before the chunk that is handed out
         self._stored = 0  # of that chunk
         self._length = 0  # of it, unpacked
@@ -108,7 +114,7 @@ class BytesSource:
         self._ahead = ahead = ReadAhead(reader)
         records = 0
         try:
-            while chunk := await ahead.next():
+            while chunk := await self._next(ahead):
                 self._stored, self._length = ahead.position - self._before, len(chunk)
                 self._handed_out = 0
                 for batch in splitter.feed(chunk):
@@ -121,13 +127,30 @@ class BytesSource:
                 self._before, self._length = ahead.position, 0
                 self._say(splitter)
             self._before = ahead.position
-            for batch in splitter.finish():
+            for batch in self._last(splitter):
                 records += len(batch)
                 yield batch
             self._say(splitter)
         except SourceError as error:
             where = f" (after {records:,} records)" if records and at is None else ""
             raise SourceError(f"{shown_location(self.location)}: {error}{where}") from error
+
+    def _last(self, splitter: Splitter) -> Iterator[list[Item]]:
+        """The records that the end completes, or that stand whole before the break. That raises then."""
+        if self._broken_by is None:
+            yield from splitter.finish()
+            return
+        with suppress(SourceError):  # the break is what to tell
+            yield from splitter.rest()
+        raise self._broken_by
+
+    async def _next(self, ahead: ReadAhead[bytes]) -> bytes:
+        """The next bytes; none at the end, or where the input breaks off: ``_broken_by`` tells which."""
+        try:
+            return await ahead.next()
+        except SourceError as error:
+            self._broken_by = error
+            return b""
 
     def _say(self, splitter: Splitter) -> None:
         for notices in (self._reader.notices, getattr(splitter, "notices", ())):

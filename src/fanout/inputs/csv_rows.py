@@ -78,6 +78,11 @@ class CsvRows:
         self._at_eof = True
         yield from self._take(self._splitter.finish())
 
+    def rest(self) -> Iterator[list[Item]]:
+        """The whole rows that wait for the next try."""
+        self._wanted_lines = 0
+        yield from self._rows([])
+
     def _take(self, lines: list[bytes]) -> Iterator[list[Item]]:
         cut = self._splitter.cut
         if not self._lines and lines:

@@ -95,6 +95,11 @@ class JsonArray:
         if not self._is_whole:
             raise SourceError("ends in the middle of its JSON document, after the array")
 
+    def rest(self) -> Iterator[list[Item]]:
+        """The whole elements that wait for the next try."""
+        if self._pointer is None and self._passed is None and self._state != "end":
+            yield from self._scan_buffer()
+
     def _pass_rest(self, data: bytes) -> None:
         """Raise SourceError for what stands behind the end of the document."""
         rest: bytes | None = data
@@ -193,6 +198,7 @@ class JsonArray:
 
     def _element_end(self, text: str, at: int) -> int | None:
         """The end of the element that starts at ``at``; None if the buffer may end before it does."""
+        is_closed = text[at] in '"[{'  # half a number looks like a whole one
         try:
             end = _scan(text, at)[1]
         except json.JSONDecodeError as error:
@@ -201,15 +207,15 @@ class JsonArray:
             settled = len(text) - (0 if self._at_eof else _LONGEST_TOKEN)
             if error.pos < settled and not error.msg.startswith("Unterminated string"):
                 raise SourceError(f"is not JSON: element {self._found + 1}: {error.msg}") from None
-            end = len(text)
+            end, is_closed = len(text), False
         except RecursionError:
             raise _Unreadable("nested too deeply") from None
         if end - at > self._max_element_bytes:
             raise _Unreadable(f"longer than {self._max_element_bytes:,} bytes")
         # At the very end, 12 may be half of 1234, and "1e+" stands there as 1 and the beginning of a power.
-        if end == len(text) or (text[end] in ".eE" and len(text) - end <= len("e+")):
-            return None
-        return end
+        if end == len(text):
+            return end if is_closed else None
+        return None if text[end] in ".eE" and len(text) - end <= len("e+") else end
 
     def _item(self, element: bytes) -> Item:
         self._found += 1

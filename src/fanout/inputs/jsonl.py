@@ -83,6 +83,10 @@ class _Lines:
             if items:
                 yield items
 
+    def rest(self) -> Iterator[list[Item]]:
+        """Nothing: a line without its end may be half of one."""
+        return iter(())
+
     def _are_valid(self, lines: list[bytes]) -> bool:  # noqa: ARG002 - of those that can
         """True if each line is a record as it stands."""
         return False
