@@ -56,15 +56,19 @@ class SimulatedWorker:
         while self.has_work and len(self.ends) < self.limit.ceiling(now_s):
             heapq.heappush(self.ends, now_s + self.call_s)
             self.started += 1
-        self.limit.is_full = self.has_work
+        self.limit.noted.is_full = self.has_work
 
     def report(self, now_s: float) -> Report:
         held = LEAST if self.has_work else 0
         report = Report(
-            number=0, in_flight=len(self.ends), held=held, started=self.started, is_full=self.limit.is_full
+            number=0,
+            in_flight=len(self.ends),
+            held=held,
+            started=self.started,
+            is_full=self.limit.noted.is_full,
         )
         self.started = 0
-        self.limit.is_full = False
+        self.limit.noted.is_full = False
         self.limit.ask(now_s)
         return report
 
@@ -236,11 +240,11 @@ def test_throttles_of_one_cut_say_nothing_new() -> None:
     limit.take(Lease(10, None, 1.0, cuts=0), 1.0)
     limit.on_throttle(ThrottleKind.CONCURRENCY, 1.1, 1.2, None, 7)
     assert limit.ceiling(1.2) == 7
-    assert [each.kind for each in limit.throttles] == ["concurrency"]
-    limit.throttles = []
+    assert [each.kind for each in limit.noted.throttles] == ["concurrency"]
+    limit.take_noted()
     limit.take(Lease(6, None, 1.0, cuts=1), 1.3)
     limit.on_throttle(ThrottleKind.CONCURRENCY, 1.25, 1.4, None, 3)
-    assert limit.throttles == []
+    assert limit.noted.throttles == []
     assert limit.ceiling(1.4) == 6
 
 

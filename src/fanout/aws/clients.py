@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from fanout.aws.session import AwsSession
 from fanout.config import Options
+
+
+class Clients(Protocol):
+    """The source of clients: what is read or written by S3 asks it for one."""
+
+    async def client(self, service: str) -> Any:
+        """The client for a service of AWS, one for each, closed with the session."""
+        ...
+
+    async def aclose(self) -> None: ...
 
 
 class ServiceClients:

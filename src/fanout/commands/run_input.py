@@ -39,17 +39,24 @@ Say = Callable[[str], None]
 
 
 class DialectNote:
-    """Keeps in run.json what is found of how the input is written, once there is a ``run_dir``."""
+    """Keeps in run.json what is found of how the input is written.
+
+    An input is opened before the run has a directory, as the input may be refused; some runs have none.
+    """
 
     def __init__(self, run_dir: RunDir | None = None) -> None:
-        self.run_dir = run_dir
+        self._run_dir = run_dir
+
+    def keep_in(self, run_dir: RunDir | None) -> None:
+        """Keep what is found from now on there."""
+        self._run_dir = run_dir
 
     def __call__(self, dialect: Dialect) -> None:
         found = msgspec.to_builtins(dialect)
-        if self.run_dir is None or not found:
+        if self._run_dir is None or not found:
             return
         with suppress(JournalError):  # it will be found alike again, and the journal says what is wrong
-            self.run_dir.write_state({"input": {**self.run_dir.state["input"], **found}})
+            self._run_dir.write_state({"input": {**self._run_dir.state["input"], **found}})
 
 
 def open_input(

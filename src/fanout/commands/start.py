@@ -55,7 +55,7 @@ async def start(request: Request, audience: Audience) -> RunReport:
         spending = Spending(options.price_table())
         sources = await sources_of(stack, options, out=request.out, audience=audience)
         run_dir, undone = _make_directory(stack, request)
-        note.run_dir = run_dir
+        note.keep_in(run_dir)
         session = RunSession(
             local,
             audience,

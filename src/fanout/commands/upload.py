@@ -11,13 +11,13 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from fanout.aws import ServiceClients
+from fanout.aws import Clients, ServiceClients
 from fanout.aws.s3_faults import split_location
 from fanout.config import Options
 from fanout.errors import FanoutError, SourceError
 from fanout.journal import RunDir, iter_lines
 from fanout.journal.run_dir import new_run_id
-from fanout.outputs.s3 import Clients, S3Upload, Uploaded
+from fanout.outputs.s3 import S3Upload, Uploaded
 from fanout.quantities import iso
 from fanout.version import version
 

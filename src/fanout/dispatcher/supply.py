@@ -244,7 +244,7 @@ class BlockSupply(Generic[T]):
         self._source = source
         self._ready: deque[T] = deque()
         self._wanted = asyncio.Event()
-        self.low_water = LOW_WATER
+        self._low_water = LOW_WATER
         self.is_exhausted = False
         self.failure: BaseException | None = None
 
@@ -258,15 +258,19 @@ class BlockSupply(Generic[T]):
 
     def next(self) -> T | Literal[Nothing.NOTHING]:
         ready = self._ready
-        if len(ready) < self.low_water:
+        if len(ready) < self._low_water:
             self._wanted.set()
             if not ready:
                 return NOTHING
         return ready.popleft()
 
+    def read_ahead(self, elements: int) -> None:
+        """Have so many elements ready before they are asked for."""
+        self._low_water = max(LOW_WATER, elements)
+
     def peek(self) -> T | Literal[Nothing.NOTHING]:
         """What ``next`` would return."""
-        if len(self._ready) < self.low_water:
+        if len(self._ready) < self._low_water:
             self._wanted.set()
         return self._ready[0] if self._ready else NOTHING
 
@@ -280,7 +284,7 @@ class BlockSupply(Generic[T]):
         taken: list[T] = []
         while ready and len(taken) < most and holds(ready[0]):
             taken.append(ready.popleft())
-        if len(ready) < self.low_water:
+        if len(ready) < self._low_water:
             self._wanted.set()
         return taken
 
@@ -291,7 +295,7 @@ class BlockSupply(Generic[T]):
                 await self._wanted.wait()
                 block = await anext(source)
                 self._ready.extend(block)
-                if len(self._ready) >= self.low_water:
+                if len(self._ready) >= self._low_water:
                     self._wanted.clear()
                 on_ready()
         except StopAsyncIteration:

@@ -13,7 +13,6 @@ from fanout.inputs.reading import Reading
 from fanout.inputs.redaction import shown_location
 from fanout.inputs.repeat import RepeatSource
 from fanout.inputs.rows import Rows
-from fanout.inputs.s3 import Clients
 from fanout.inputs.selector import SelectionFailed, Selector
 from fanout.inputs.source import MAX_RECORD_BYTES, Item, Jump, Place, Source
 
@@ -23,7 +22,6 @@ __all__ = [
     "MAX_RECORD_BYTES",
     "PLACES_FILE",
     "RULES",
-    "Clients",
     "Input",
     "InputOptions",
     "Item",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from fanout.aws import Clients
 from fanout.aws.s3_faults import is_s3
 from fanout.errors import ConfigError, SourceError
 from fanout.inputs.bytes_source import BytesSource, OnNotice, Splitter, splitter_of
@@ -26,7 +27,7 @@ from fanout.inputs.readers import ByteReader, CutReader, FileReader, SpooledRead
 from fanout.inputs.redaction import shown_location
 from fanout.inputs.row_groups import RowGroupSource
 from fanout.inputs.rows import Rows, footer_digest
-from fanout.inputs.s3 import S3, Clients, ObjectReader, ObjectStream
+from fanout.inputs.s3 import S3, ObjectReader, ObjectStream
 from fanout.inputs.source import MAX_RECORD_BYTES, Place, Source, WrappedSource
 
 OnDialect = Callable[[Dialect], None]

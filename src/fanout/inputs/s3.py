@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as ThreadFuture
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
+from fanout.aws.clients import Clients
 from fanout.aws.s3_faults import fault_of, split_location
 from fanout.errors import FanoutError, SourceError
 from fanout.inputs.listing import Entry
@@ -16,16 +17,6 @@ from fanout.inputs.retry_after import wait_of_error
 
 CHUNK_BYTES = 1 << 18
 _RETRY_AFTER_S = (0.1, 0.3, 1.0, 3.0, 10.0, 20.0)  # waits between tries that bring no byte
-
-
-class Clients(Protocol):
-    """The source of S3 clients: the run's session."""
-
-    async def client(self, service: str) -> Any:
-        """The client for a service of AWS, one for each, closed with the session."""
-        ...
-
-    async def aclose(self) -> None: ...
 
 
 class S3:

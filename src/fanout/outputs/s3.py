@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import anyio
 import msgspec
 
+from fanout.aws.clients import Clients
 from fanout.aws.faults import credentials_fault
 from fanout.aws.s3_faults import fault_of
 from fanout.errors import FatalRefusal, JournalError
@@ -23,12 +24,6 @@ _PARTS_OF_ONE_SIZE = 1000
 _RETRY_AFTER_S = (0.2, 1.0, 3.0, 10.0)  # between tries, each of which botocore has repeated by itself
 _PATIENCE_S = 30.0  # from the first failure on; a try that is under way then is the last
 _ABORT_TAKES_S = 5.0
-
-
-class Clients(Protocol):
-    """The source of S3 clients."""
-
-    async def client(self, service: str) -> Any: ...
 
 
 class Uploaded(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ import msgspec
 
 from fanout.dispatcher.intake import EngineIntake
 from fanout.dispatcher.record import InputRecord, record_of
-from fanout.dispatcher.supply import LOW_WATER, NOTHING, AsyncSupply, BlockSupply, Supply, SyncSupply
+from fanout.dispatcher.supply import NOTHING, AsyncSupply, BlockSupply, Supply, SyncSupply
 from fanout.errors import SourceError
 from fanout.inputs import Item, Jump, Reading, Rows, SelectionFailed, Selector, Source
 from fanout.journal.samples import is_sampled
@@ -237,7 +237,7 @@ class Intake:
     def read_ahead(self, records: int) -> None:
         """Have so many records ready before they are asked for."""
         if isinstance(self._supply, BlockSupply):
-            self._supply.low_water = max(LOW_WATER, records)
+            self._supply.read_ahead(records)
 
     async def fill(self, on_ready: Callable[[], None]) -> None:
         """Read the input as its records are wanted."""

@@ -78,7 +78,7 @@ class DirectTransport:
     ) -> None:
         self._http = http
         self._pool = http.pool
-        self._pool.max_idle = max_connections
+        self._pool.keep_idle(max_connections)
         self._prepared: dict[int, _Prepared] = {}
         self._read_timeout_s = read_timeout_s
         self._call_timeout_s = call_timeout_s
@@ -151,7 +151,7 @@ class DirectTransport:
 
     def set_max_connections(self, connections: int) -> None:
         """Another number of idle connections that are kept."""
-        self._pool.max_idle = connections
+        self._pool.keep_idle(connections)
 
     def set_read_timeout(self, seconds: float) -> None:
         """See ``Transport.set_read_timeout``. Calls in flight keep the timeout that they started with."""

@@ -11,9 +11,10 @@ from typing import Any
 
 import anyio
 
+from fanout.aws import Clients
 from fanout.dispatcher import EngineIntake, InputRecord
 from fanout.errors import FatalRefusal, OutageError
-from fanout.inputs import Clients, Item
+from fanout.inputs import Item
 from fanout.journal import OutcomeBlock
 from fanout.journal.windows import ranges_of
 from fanout.model import ErrorDetail, Verdict

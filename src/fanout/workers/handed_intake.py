@@ -15,15 +15,15 @@ class HandedIntake:
     def __init__(self) -> None:
         self.failure: BaseException | None = None
         self.records_read = 0
-        self.started = 0  # since the last report
-        self.is_complete = False
+        self._started = 0  # since the last report
+        self._is_complete = False
         self._records: deque[InputRecord] = deque()
         self._on_ready: Callable[[], None] | None = None
         self._closed = asyncio.Event()
 
     @property
     def has_ended(self) -> bool:
-        return self.is_complete and not self._records
+        return self._is_complete and not self._records
 
     @property
     def waiting(self) -> int:
@@ -34,6 +34,15 @@ class HandedIntake:
         """Take records that may be sent."""
         self._records.extend(records)
         self.look()
+
+    def end(self) -> None:
+        """Nothing more will be handed over."""
+        self._is_complete = True
+
+    def take_started(self) -> int:
+        """For a report: how many records were started since the last one."""
+        started, self._started = self._started, 0
+        return started
 
     def look(self) -> None:
         """Make the engine look again."""
@@ -49,7 +58,7 @@ class HandedIntake:
     def next(self, now_s: float) -> InputRecord | None:  # noqa: ARG002 - Intake's
         if not self._records:
             return None
-        self.started += 1
+        self._started += 1
         self.records_read += 1
         return self._records.popleft()
 

@@ -12,8 +12,9 @@ from contextlib import aclosing
 
 import anyio
 
+from fanout.aws import Clients
 from fanout.errors import FanoutError, SourceError
-from fanout.inputs import Clients, Item, Opener, Reading, Rows
+from fanout.inputs import Item, Opener, Reading, Rows
 from fanout.journal.samples import is_sampled
 from fanout.workers.messages import HandedLane, LaneProgress
 

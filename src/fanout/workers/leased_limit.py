@@ -7,11 +7,25 @@ Until its answer comes the limit stays at what was accepted here.
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 
 from fanout.limit.protocol import Cause
 from fanout.model import ThrottleKind
 from fanout.pacer import Pacer
 from fanout.workers.messages import Lease, Throttle
+
+
+@dataclass(slots=True)
+class Noted:
+    """The use of a lease since the last report.
+
+    ``is_full``: permits held calls back; ``is_paced``: the rate did.
+    """
+
+    succeeded: int = 0
+    is_full: bool = False
+    is_paced: bool = False
+    throttles: list[Throttle] = field(default_factory=list)
 
 
 class LeasedLimit:
@@ -22,9 +36,7 @@ class LeasedLimit:
         self.peak_until_s = float("inf")
         self.budget = 0
         self.cuts = 0
-        self.is_full = False  # since the last report: permits held calls back
-        self.succeeded = 0
-        self.throttles: list[Throttle] = []
+        self.noted = Noted()
         self._ceiling = 0
         self._until_s = float("-inf")
         self._asked_s = float("-inf")
@@ -41,12 +53,17 @@ class LeasedLimit:
         self.budget = self._ceiling = lease.permits
         self._until_s = self._asked_s + lease.lasts_s
 
+    def take_noted(self) -> Noted:
+        """For a report: what was noted since the last one."""
+        noted, self.noted = self.noted, Noted()
+        return noted
+
     def note_throttle(self, kind: ThrottleKind, sent_at_s: float, retry_after_s: float | None) -> bool:
         """Keep a throttle for the report, once for each kind. Returns whether it says anything new."""
         if sent_at_s < self._cut_seen_s:
             return False
-        if all(each.kind != kind.value for each in self.throttles):
-            self.throttles.append(Throttle(kind.value, retry_after_s))
+        if all(each.kind != kind.value for each in self.noted.throttles):
+            self.noted.throttles.append(Throttle(kind.value, retry_after_s))
         return True
 
     # --- as the gate's limit -------------------------------------------------------------------
@@ -55,14 +72,14 @@ class LeasedLimit:
         return self._ceiling if now_s < self._until_s else 0
 
     def on_full(self, in_flight: int, now_s: float) -> bool:  # noqa: ARG002 - Limit's
-        self.is_full = True
+        self.noted.is_full = True
         return False
 
     def on_peak(self, in_flight: int, now_s: float) -> None:
         """Never: scaling is the coordinator's affair."""
 
     def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:  # noqa: ARG002 - Limit's
-        self.succeeded += 1
+        self.noted.succeeded += 1
 
     def on_throttle(
         self,
@@ -95,7 +112,6 @@ class LeasedPacer(Pacer):
         super().__init__(None)
         self._limit = limit
         self._is_stopped = True
-        self.is_paced = False  # since the last report: the rate held calls back
 
     def lease(self, rate_per_s: float | None) -> None:
         """Take the rate of a lease; 0 stops."""
@@ -106,7 +122,7 @@ class LeasedPacer(Pacer):
     def try_take(self) -> bool:
         if not self._is_stopped and super().try_take():
             return True
-        self.is_paced = True
+        self._limit.noted.is_paced = True
         return False
 
     def on_throttle(

@@ -18,8 +18,8 @@ class LineReceiver:
 
     def __init__(self) -> None:
         self.failure: str | None = None
-        self.not_sent: list[int] = []
-        self.refused: list[int] = []
+        self._not_sent: list[int] = []
+        self._refused: list[int] = []
         self.first_block = 0
         self.blocks: list[PackedBlock] = []
         self._maker = BlockMaker()
@@ -41,6 +41,16 @@ class LineReceiver:
             self._kept_bytes += len(self._maker.lines)
             self.blocks.append(self._maker.cut())
 
+    def take_not_sent(self) -> list[int]:
+        """For a report: the records given up since the last one, which were never sent."""
+        seqs, self._not_sent = self._not_sent, []
+        return seqs
+
+    def take_refused(self) -> list[int]:
+        """For a report: the records of the refusal that stops all, since the last one."""
+        seqs, self._refused = self._refused, []
+        return seqs
+
     # --- as the feed's receiver ----------------------------------------------------------------
 
     def admit(self, record: InputRecord) -> bool:  # noqa: ARG002 - Receiver's
@@ -50,12 +60,12 @@ class LineReceiver:
     def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
         error, fatal = outcomes[0].error, call.feed.fatal
         if error is not None and fatal is not None and error.type == fatal.code:
-            self.refused.extend(outcome.seq for outcome in outcomes)
+            self._refused.extend(outcome.seq for outcome in outcomes)
         for outcome in outcomes:
             self._maker.add(outcome)
 
     def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:  # noqa: ARG002
-        self.not_sent.extend(record.seq for record in call.records)
+        self._not_sent.extend(record.seq for record in call.records)
 
     def end(self) -> None:
         """The coordinator knows from the reports."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 
+from fanout.aws import Clients
 from fanout.dispatcher import InputRecord
 from fanout.errors import SourceError
-from fanout.inputs import Clients
 from fanout.runs.intake import Intake, as_suspect
 from fanout.workers.lane_reader import LaneReader
 from fanout.workers.lanes import Lane, LanePool, part_of

@@ -38,10 +38,15 @@ class _Reasons(Hooks):
     """Counts throttles by reason, for the next report."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
     def on_throttle(self, reason: str) -> None:
-        self.counts[reason] += 1
+        self._counts[reason] += 1
+
+    def take(self) -> dict[str, int]:
+        """The throttles since the last report."""
+        counts, self._counts = self._counts, Counter()
+        return counts
 
 
 class Worker:
@@ -149,7 +154,7 @@ class Worker:
         feed = self._feed
         assert feed is not None
         self._not_sent.extend(self._intake.take_back())
-        self._intake.is_complete = True
+        self._intake.end()
         if self._lanes is not None:
             self._lanes.drop()
         if order.command == "expire":
@@ -168,23 +173,24 @@ class Worker:
         until_s = gate.linger_until_s
         if feed.is_closed:
             self._not_sent.extend(intake.take_back())
+        noted, has_work = limit.take_noted(), intake.waiting > 0 or feed.outstanding > gate.in_flight
         report = Report(
             number=order.number,
             in_flight=gate.in_flight,
             lingering=gate.lingering,
             linger_for_s=0.0 if until_s is None else max(0.0, until_s - now_s),
             held=intake.waiting + (0 if self._is_batching else max(0, feed.outstanding - gate.in_flight)),
-            started=intake.started,
-            succeeded=limit.succeeded,
-            is_full=limit.is_full and (intake.waiting > 0 or feed.outstanding > gate.in_flight),
-            is_paced=budget.pacer.is_paced,
+            started=intake.take_started(),
+            succeeded=noted.succeeded,
+            is_full=noted.is_full and has_work,
+            is_paced=noted.is_paced,
             cuts=limit.cuts,
-            throttles=limit.throttles,
-            reasons=dict(self._reasons.counts),
+            throttles=noted.throttles,
+            reasons=self._reasons.take(),
             first_block=receiver.first_block,
             blocks=list(receiver.blocks),
-            not_sent=[*self._not_sent, *receiver.not_sent],
-            refused=list(receiver.refused),
+            not_sent=[*self._not_sent, *receiver.take_not_sent()],
+            refused=receiver.take_refused(),
             fatal=None if feed.fatal is None else str(feed.fatal),
             fatal_code="" if feed.fatal is None or feed.fatal.code is None else feed.fatal.code,
             failure=receiver.failure,
@@ -195,13 +201,7 @@ class Worker:
             report.lanes, report.samples = self._lanes.progress()
         if self._selector is not None:
             report.without_key, self._selector.without_key = self._selector.without_key, 0
-        intake.started = limit.succeeded = 0
-        limit.is_full = budget.pacer.is_paced = False
-        limit.throttles = []
-        self._reasons.counts.clear()
         self._not_sent.clear()
-        receiver.not_sent.clear()
-        receiver.refused.clear()
         limit.ask(now_s)
         return report
 

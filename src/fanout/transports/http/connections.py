@@ -60,7 +60,7 @@ class ConnectionPool:
         self._proxy = None if proxy is None else urlsplit(proxy)
         self._where = base_url
         self._unknown_host_hint = unknown_host_hint
-        self.max_idle = max_idle
+        self._max_idle = max_idle
         self._connect_timeout_s = connect_timeout_s
         self._loop = asyncio.get_running_loop()
         is_tls = "https" in (self._endpoint.scheme, self._proxy and self._proxy.scheme)
@@ -106,11 +106,15 @@ class ConnectionPool:
                 async with asyncio.timeout(_CLOSING_S):
                     await self._all_closed.wait()
 
+    def keep_idle(self, most: int) -> None:
+        """Keep so many idle connections from now on: a connection for each call that may be in flight."""
+        self._max_idle = most
+
     # What connections tell: see ``http1.ConnectionOwner``
 
     def release(self, connection: Connection) -> None:
         """Keep a connection that is free."""
-        if self._is_closed or len(self.idle) >= self.max_idle:
+        if self._is_closed or len(self.idle) >= self._max_idle:
             connection.close()
             return
         connection.idle_since_s = self._loop.time()
