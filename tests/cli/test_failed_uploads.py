@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from fanout.aws import ServiceClients
-from fanout.aws import session as session_module
 from fanout.errors import JournalError
 from fanout.outputs import s3
 from tests.cli.inside import Inside
@@ -32,12 +31,18 @@ def _lost(request: Any) -> None:
     request.cut()
 
 
+def _say_nothing(request: Any) -> None:
+    request.server.is_over.wait(30)
+    request.close_connection = True
+
+
 FAULTS: dict[str, Fault] = {
     "denied": lambda request: request.fail(403, "AccessDenied"),
     "busy": lambda request: request.fail(503, "SlowDown"),
     "damaged": lambda request: request.fail(400, "BadDigest"),
     "cut": lambda request: request.cut(),
     "lost": _lost,
+    "silent": _say_nothing,
 }
 SAID = {"denied": "access denied: the credentials need s3:PutObject", "busy": "S3 answers SlowDown (503)"}
 
@@ -45,13 +50,14 @@ SAID = {"denied": "access denied: the credentials need s3:PutObject", "busy": "S
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
     """A bucket, and an environment that leads to it without waits between tries."""
-    monkeypatch.setattr(s3, "_RETRY_AFTER_S", (0.0, 0.0))
-    monkeypatch.setattr(session_module, "_SERVICE_ATTEMPTS", 1)
+    monkeypatch.setattr("fanout.patience.WAITS_S", (0.0, 0.0))
     for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"), ("REGION", "us-east-1")):
         monkeypatch.setenv(f"AWS_{name}", value)
     server = ObjectServer()
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+    monkeypatch.setattr("fanout.aws.session.SERVICE_READ_TIMEOUT_S", 0.3)
     yield server
+    server.is_over.set()
     server.shutdown()
     server.server_close()
 
@@ -108,7 +114,9 @@ async def test_an_object_is_whole_or_not_there(
         assert "\n" not in failure
 
 
-@pytest.mark.parametrize(("where", "fault"), [("results", "busy"), ("manifest", "cut")])
+@pytest.mark.parametrize(
+    ("where", "fault"), [("results", "busy"), ("manifest", "cut"), ("results", "silent")]
+)
 def test_the_run_stays_as_it_ended_and_the_upload_is_done_again(
     inside: Inside, server: ObjectServer, where: str, fault: str
 ) -> None:
@@ -130,7 +138,7 @@ def test_the_run_stays_as_it_ended_and_the_upload_is_done_again(
     assert inside.run("resume", "run", "--quiet").code == 0
 
 
-@pytest.mark.parametrize("fault", ["denied", "cut"])
+@pytest.mark.parametrize("fault", ["denied", "cut", "silent"])
 def test_an_export_that_fails_can_be_done_again(inside: Inside, server: ObjectServer, fault: str) -> None:
     """Exit 2 in one line."""
     inside.write("in.jsonl", 2)

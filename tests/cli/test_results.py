@@ -25,7 +25,7 @@ from tests.cli.running import Shell, end, interrupted
 def lake(inside: Inside, moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An empty bucket, and an environment that leads to it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
-    monkeypatch.setattr(s3_module, "_RETRY_AFTER_S", (0.0, 0.0))
+    monkeypatch.setattr("fanout.patience.WAITS_S", (0.0, 0.0))
     s3 = boto3.resource(
         "s3",
         endpoint_url=moto,

@@ -20,7 +20,6 @@ from fanout.aws import session as aws_session
 from fanout.errors import SourceError
 from fanout.inputs import InputOptions, open_source
 from fanout.inputs import http as http_module
-from fanout.inputs import s3 as s3_module
 from fanout.inputs.bytes_source import BytesSource, splitter_of
 from fanout.inputs.compression import UnpackedReader
 from fanout.inputs.readers import FileReader
@@ -59,9 +58,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", made.url)
-    monkeypatch.setattr(s3_module, "_RETRY_AFTER_S", ())
+    monkeypatch.setattr("fanout.patience.WAITS_S", ())
     monkeypatch.setattr(aws_session, "SERVICE_READ_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(http_module, "_RETRY_AFTER_S", ())
     monkeypatch.setattr(http_module, "_SILENCE_S", 0.2)
     yield made
     made.is_over.set()

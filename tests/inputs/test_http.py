@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fanout.inputs import http as http_input
 from fanout.inputs import open_source
 from tests.inputs.reading import read_until_failure
 
@@ -65,7 +64,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Script, str]]:
     """A server that answers by its script, and its URL. A reader that waits for nothing between tries."""
-    monkeypatch.setattr(http_input, "_RETRY_AFTER_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("fanout.patience.WAITS_S", (0.0, 0.0, 0.0))
     script = Script([])
     handler = type("Handler", (_Handler,), {"script": script})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

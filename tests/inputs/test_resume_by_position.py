@@ -152,7 +152,7 @@ async def test_an_object_is_entered_through_cuts(
             "AWS_ENDPOINT_URL_S3": server.url,
         }.items():
             patch.setenv(variable, value)
-        patch.setattr(s3_module, "_RETRY_AFTER_S", (0.0,) * 4)
+        patch.setattr("fanout.patience.WAITS_S", (0.0,) * 4)
         patch.setattr(s3_module, "CHUNK_BYTES", rng.randrange(700, 20_000))
         server.objects[f"/lake/{name}"] = content_of(name)
         server.cuts = [rng.randrange(1, 60_000) for _ in range(4)]

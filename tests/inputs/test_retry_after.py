@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from fanout.inputs import http as http_module
+from fanout.aws.s3_tries import asked_wait_of
 from fanout.inputs import open_source
-from fanout.inputs.retry_after import wait_of, wait_of_error
+from fanout.patience import asked_wait_s
 from tests.inputs.reading import read_all
 
 RECORDS = [b'{"n":%d,"x":"%s"}' % (n, b"x" * 200) for n in range(3000)]
@@ -57,7 +57,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def document(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Document]:
     """A server, and no waits but those it asks for."""
-    monkeypatch.setattr(http_module, "_RETRY_AFTER_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("fanout.patience.WAITS_S", (0.0, 0.0, 0.0))
     with _Document() as server:
         yield server
         server.shutdown()
@@ -82,7 +82,7 @@ async def test_a_busy_server_is_waited_for_as_it_asks(
 )
 def test_a_wait_is_bounded(asked: str | None, wait_s: float | None) -> None:
     """What is no number of seconds is no wait."""
-    assert wait_of(asked) == wait_s
+    assert asked_wait_s(asked) == wait_s
     error = Exception()
     error.response = {"ResponseMetadata": {"HTTPHeaders": {"retry-after": asked}}}  # type: ignore[attr-defined]
-    assert wait_of_error(error) == (wait_s or 0.0)
+    assert asked_wait_of(error) == (wait_s or 0.0)

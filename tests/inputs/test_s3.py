@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from fanout.aws import ServiceClients
 from fanout.errors import SourceError
 from fanout.inputs import InputOptions, Source, open_source
-from fanout.inputs import s3 as s3_module
 from tests.inputs.object_server import ObjectServer
 from tests.inputs.reading import read_all, read_until_failure
 
@@ -56,7 +55,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setattr(s3_module, "_RETRY_AFTER_S", (0.0,) * 4)
+    monkeypatch.setattr("fanout.patience.WAITS_S", (0.0,) * 4)
     made = ObjectServer()
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", made.url)
     yield made
@@ -189,7 +188,7 @@ async def test_cuts_anywhere_lose_and_double_nothing(cuts: list[int], suffix: st
         patch.setenv("AWS_SECRET_ACCESS_KEY", "b")
         patch.setenv("AWS_REGION", "us-east-1")
         patch.setenv("AWS_ENDPOINT_URL_S3", made.url)
-        patch.setattr(s3_module, "_RETRY_AFTER_S", (0.0,) * 4)
+        patch.setattr("fanout.patience.WAITS_S", (0.0,) * 4)
         packs: dict[str, Any] = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}
         made.objects[f"/lake/i.jsonl{suffix}"] = packs[suffix](LINES)
         made.cuts = list(cuts)

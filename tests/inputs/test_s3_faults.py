@@ -11,14 +11,12 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from botocore.retries.standard import ExponentialBackoff
 
 import fanout
 from fanout.aws import ServiceClients
 from fanout.aws import session as aws_session
 from fanout.aws.s3_faults import fault_of
 from fanout.inputs import InputOptions, Source, open_source
-from fanout.inputs import s3 as s3_module
 from tests.inputs.object_server import ObjectServer
 from tests.inputs.reading import read_all, read_until_failure
 from tests.scripted import Scripted
@@ -38,9 +36,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
         "AWS_ENDPOINT_URL_S3": made.url,
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(s3_module, "_RETRY_AFTER_S", (0.0,) * 4)
+    monkeypatch.setattr("fanout.patience.WAITS_S", (0.0,) * 4)
     monkeypatch.setattr(aws_session, "SERVICE_READ_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(aws_session, "_SERVICE_ATTEMPTS", 1)
     made.objects["/lake/in.jsonl"] = LINES
     yield made
     made.is_over.set()
@@ -144,12 +141,8 @@ async def test_a_refusal_is_one_line(server: ObjectServer, is_begun: bool) -> No
     assert is_begun or not items  # on a busy machine the cut may overtake what came before it
 
 
-async def test_a_slow_down_before_the_first_byte_is_waited_out(
-    server: ObjectServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_down_before_the_first_byte_is_waited_out(server: ObjectServer) -> None:
     """As one in mid-read is."""
-    monkeypatch.setattr(aws_session, "_SERVICE_ATTEMPTS", 5)
-    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
     server.answers = [503, 503]
     assert payloads(await read_all(opened())) == RECORDS
 

@@ -122,9 +122,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setattr(s3_module, "_RETRY_AFTER_S", (0.0, 0.0))
+    monkeypatch.setattr("fanout.patience.WAITS_S", (0.0, 0.0))
     monkeypatch.setattr(s3_module, "PART_BYTES", 1000)
-    monkeypatch.setattr("fanout.aws.session._SERVICE_ATTEMPTS", 1)
     made = Store()
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{made.server_address[1]}")
     yield made
@@ -180,7 +179,7 @@ async def test_an_upload_that_waits_says_why(store: Store, clients: ServiceClien
     assert len(store.requests) == 3
     waits.clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(s3_module, "_PATIENCE_S", -1.0)
+        patch.setattr("fanout.patience.PATIENCE_S", -1.0)
         with pytest.raises(JournalError, match="S3 answers SlowDown"):
             await upload.finish()
     assert waits == []

@@ -22,8 +22,7 @@ from fanout.aws.service_models import model_files, read_lambda_models, read_serv
 from fanout.errors import ConfigError, FanoutError, FatalRefusal, RequestNotSent
 from fanout.invoke_request import region_of
 
-SERVICE_READ_TIMEOUT_S = 30.0  # of silence
-_SERVICE_ATTEMPTS = 5
+SERVICE_READ_TIMEOUT_S = 15.0  # of silence; so that a second try is within half a minute
 LOCAL_KEYS = ("local", "local")  # of an endpoint on this machine, which checks none
 
 
@@ -142,7 +141,7 @@ class AwsSession:
                     config=AioConfig(
                         connect_timeout=self.connect_timeout_s,
                         read_timeout=SERVICE_READ_TIMEOUT_S,
-                        retries={"mode": "standard", "total_max_attempts": _SERVICE_ATTEMPTS},
+                        retries={"mode": "standard", "total_max_attempts": 1},  # see ``s3_tries``
                     ),
                 )
             )

@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from fanout.errors import SourceError
 from fanout.inputs.http_spool import BodySpool
 from fanout.inputs.readers import CHUNK_BYTES
-from fanout.inputs.retry_after import wait_of
+from fanout.patience import Patience, asked_wait_s
 
-_SILENCE_S = 60.0
-_RETRY_AFTER_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # waits between tries that bring nothing
+_SILENCE_S = 60.0  # the body may have to be computed
+_SILENCE_AGAIN_S = 15.0  # of a server that has sent some of it
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -53,7 +53,7 @@ class HttpReader:
         """The next bytes. Raises SourceError for any status but 200, and for a body that stays cut short."""
         if self._is_over:
             return b""
-        failures = 0
+        patience = Patience()
         while True:
             asked_s: float | None = None
             try:
@@ -66,7 +66,7 @@ class HttpReader:
             except urllib.error.HTTPError as error:
                 error.close()
                 fault = SourceError(f"answers HTTP {error.code} {error.reason}")
-                asked_s = wait_of(error.headers.get("Retry-After"))
+                asked_s = asked_wait_s(error.headers.get("Retry-After"))
                 if error.code not in _PASSING or (not self.bytes_read and asked_s is None):
                     raise fault from error
             except urllib.error.URLError as error:
@@ -83,10 +83,10 @@ class HttpReader:
                 fault = SourceError(f"broke off: {self.bytes_read:,} of {self.bytes_total:,} bytes came")
             self.close()
             may_go_on = self._validator is not None or asked_s is not None
-            if not may_go_on or failures >= len(_RETRY_AFTER_S):
+            wait_s = patience.wait_s(time.monotonic(), asked_s=asked_s or 0.0) if may_go_on else None
+            if wait_s is None:
                 raise fault
-            time.sleep(max(_RETRY_AFTER_S[failures], asked_s or 0.0))  # in the reader's own thread
-            failures += 1
+            time.sleep(wait_s)  # in the reader's own thread
 
     def _spooled(self, spool: BodySpool) -> bytes:
         chunk = spool.read(self.bytes_read)
@@ -137,8 +137,9 @@ class HttpReader:
         request = urllib.request.Request(url, headers=headers)  # noqa: S310
         if authorization is not None:
             request.add_unredirected_header("Authorization", authorization)
+        silence_s = _SILENCE_AGAIN_S if self.bytes_read else _SILENCE_S
         # The scheme is http or https: no HttpReader is made for any other.
-        reply: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_SILENCE_S)  # noqa: S310
+        reply: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=silence_s)  # noqa: S310
         return reply
 
     def seek(self, offset: int) -> bool:  # noqa: ARG002 - it is read from its beginning

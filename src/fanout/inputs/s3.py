@@ -7,16 +7,20 @@ from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as ThreadFuture
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from fanout.aws.clients import Clients
 from fanout.aws.s3_faults import fault_of, split_location
+from fanout.aws.s3_tries import tried
 from fanout.errors import FanoutError, SourceError
 from fanout.inputs.listing import Entry
-from fanout.inputs.retry_after import wait_of_error
 
 CHUNK_BYTES = 1 << 18
-_RETRY_AFTER_S = (0.1, 0.3, 1.0, 3.0, 10.0, 20.0)  # waits between tries that bring no byte
+
+
+class _CutShort(Exception):
+    """A reply that ended before its end."""
 
 
 class S3:
@@ -50,10 +54,11 @@ class S3:
         if after is not None:
             request["StartAfter"] = after
         while True:
-            try:
-                page = await client.list_objects_v2(**request)
-            except Exception as error:
-                raise SourceError(f"{location}: {fault_of(error, 's3:ListBucket')[0]}") from error
+            page = await tried(
+                partial(client.list_objects_v2, **request),
+                explain=lambda error: fault_of(error, "s3:ListBucket"),
+                failure=lambda reason: SourceError(f"{location}: {reason}"),
+            )
             is_last = not page.get("IsTruncated")
             entries = [
                 Entry(
@@ -101,10 +106,7 @@ class ObjectStream:
 
     async def open(self) -> None:
         """Ask for the object. Raises SourceError."""
-        try:
-            reply = await self._get()
-        except Exception as error:
-            raise SourceError(fault_of(error, "s3:GetObject")[0]) from error
+        reply = await tried(self._get, explain=_fault_of, failure=SourceError)
         self.etag = reply["ETag"]
         self.modified = _iso(reply["LastModified"])
         is_plain = reply.get("ServerSideEncryption", "AES256") == "AES256" and not reply.get(
@@ -117,29 +119,25 @@ class ObjectStream:
 
     async def next(self) -> bytes:
         """The next bytes; none at the end. Raises SourceError when half a minute of tries brings none."""
-        failures = 0
-        asked_s = 0.0
-        while self.offset < (self.size if self._end is None else self._end):
-            try:
-                if self._chunks is None:
-                    self._take(await self._get())
-                assert self._chunks is not None
-                chunk = bytes(await anext(self._chunks, b""))
-                if chunk:
-                    self.offset += len(chunk)
-                    return chunk
-                reason, is_passing, asked_s = f"{self.offset:,} of {self.size:,} bytes came", True, 0.0
-            except Exception as error:  # noqa: BLE001 - botocore's and aiohttp's have no common root
-                reason, is_passing = fault_of(error, "s3:GetObject")
-                asked_s = wait_of_error(error)
+        if self.offset >= (self.size if self._end is None else self._end):
+            return b""
+        return await tried(self._chunk, explain=_break_of, failure=SourceError, is_reached=True)
+
+    async def _chunk(self) -> bytes:
+        """The next bytes, at least one. Hangs up when they do not come: the next try asks again."""
+        try:
+            if self._chunks is None:
+                self._take(await self._get())
+            assert self._chunks is not None
+            chunk = bytes(await anext(self._chunks, b""))
+        except BaseException:
             self.drop()
-            if not is_passing:
-                raise SourceError(reason)
-            if failures >= len(_RETRY_AFTER_S):
-                raise SourceError(f"broke off: {reason}")
-            await asyncio.sleep(max(_RETRY_AFTER_S[failures], asked_s))
-            failures += 1
-        return b""
+            raise
+        if not chunk:
+            self.drop()
+            raise _CutShort(f"{self.offset:,} of {self.size:,} bytes came")
+        self.offset += len(chunk)
+        return chunk
 
     async def range(self, start: int, length: int) -> bytes:
         """So many bytes from ``start`` on, fewer at the end. Raises SourceError."""
@@ -238,6 +236,15 @@ class ObjectReader:
             return b""
         finally:
             self._waiting = None
+
+
+def _fault_of(error: Exception) -> tuple[str, bool]:
+    return fault_of(error, "s3:GetObject")
+
+
+def _break_of(error: Exception) -> tuple[str, bool]:
+    reason, is_passing = (str(error), True) if isinstance(error, _CutShort) else _fault_of(error)
+    return f"broke off: {reason}" if is_passing else reason, is_passing
 
 
 def _iso(moment: Any) -> str:

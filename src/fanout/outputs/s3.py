@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -17,12 +16,11 @@ import msgspec
 from fanout.aws.clients import Clients
 from fanout.aws.faults import credentials_fault
 from fanout.aws.s3_faults import fault_of
+from fanout.aws.s3_tries import tried
 from fanout.errors import FatalRefusal, JournalError
 
 PART_BYTES = 8 << 20  # of the first parts; S3 takes 10,000 of them, so later ones are larger
 _PARTS_OF_ONE_SIZE = 1000
-_RETRY_AFTER_S = (0.2, 1.0, 3.0, 10.0)  # between tries, each of which botocore has repeated by itself
-_PATIENCE_S = 30.0  # from the first failure on; a try that is under way then is the last
 _ABORT_TAKES_S = 5.0
 
 
@@ -128,22 +126,19 @@ class S3Upload:
 
     async def _ask(self, operation: str, **members: Any) -> Any:
         permission = "s3:PutObject" if operation != "head_object" else "s3:GetObject"
-        failed_at_s: float | None = None
-        for wait_s in (*_RETRY_AFTER_S, None):
-            try:
-                client = await self._clients.client("s3")
-                return await getattr(client, operation)(Bucket=self._bucket, Key=self._key, **members)
-            except Exception as error:
-                reason, is_passing = _fault_of(error, permission)
-                now_s = time.monotonic()
-                failed_at_s = now_s if failed_at_s is None else failed_at_s
-                if wait_s is None or not is_passing or now_s - failed_at_s > _PATIENCE_S:
-                    location = f"s3://{self._bucket}/{self._key}"
-                    raise JournalError(f"{location} cannot be written: {reason}") from error
-            if self._on_wait is not None:
-                self._on_wait(reason)
-            await asyncio.sleep(wait_s)
-        raise AssertionError
+        location = f"s3://{self._bucket}/{self._key}"
+
+        async def ask() -> Any:
+            client = await self._clients.client("s3")
+            return await getattr(client, operation)(Bucket=self._bucket, Key=self._key, **members)
+
+        return await tried(
+            ask,
+            explain=lambda error: _fault_of(error, permission),
+            failure=lambda reason: JournalError(f"{location} cannot be written: {reason}"),
+            on_wait=self._on_wait,
+            is_reached=True,  # a run stands behind it, and each try is said
+        )
 
 
 def _fault_of(error: Exception, permission: str) -> tuple[str, bool]:
