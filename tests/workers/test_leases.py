@@ -258,6 +258,16 @@ def test_a_window_follows_the_rate() -> None:
     assert window.room(0, 5) == 1000
 
 
+def test_a_window_is_of_whole_batches() -> None:
+    """One at the least, and what waits for its batch to fill is filled up."""
+    window = Window(100)
+    assert window.room(0, 5) == 100
+    assert window.room(40, 5, forming=30) == 130
+    assert window.room(100, 5, forming=30) == 0
+    window.note(500, 0.1)
+    assert window.room(0, 5, forming=99) == 1001
+
+
 def test_a_window_outlasts_slow_orders() -> None:
     """Where half a second passes between two, a window of 0.2 s would shrink with each to the least."""
     window = Window()

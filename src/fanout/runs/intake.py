@@ -280,10 +280,12 @@ class Intake:
 
     @property
     def records_total(self) -> int | None:
-        """The number of records, where it is certain: the input has ended, or says its length."""
+        """The number of records, where it is certain: ``take`` is reached, or the end of the input is known."""
         total = self._length
         if self._is_again:
             return None
+        if self._seq == self._take:
+            return self._take
         if total is None and self._is_read:
             total = self._seq + self._ready
         if total is None:

@@ -117,8 +117,8 @@ class QueueIntake:
 
     @property
     def records_total(self) -> int | None:
-        """The number of records, once the queue counts as empty; None before."""
-        return len(self._spool) if self._has_ended else None
+        """The number of records, once the queue counts as empty or ``take`` is reached; None before."""
+        return len(self._spool) if self._has_ended or self._is_taken else None
 
     @property
     def records_expected(self) -> int | None:

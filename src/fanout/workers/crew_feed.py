@@ -160,7 +160,8 @@ class CrewFeed:
         if self.is_closed or not self._receiver.has_room:
             return
         permits = self._book.permits_of(member.name)
-        room, room_bytes = member.window.room(member.report.held, permits), MOST_BYTES
+        report, room_bytes = member.report, MOST_BYTES
+        room = member.window.room(report.held, permits, report.forming)
         handed_over: dict[int, InputRecord | Item | Lane] = {}
         self._read_ahead()
         if self._rows is not None:
@@ -239,7 +240,7 @@ class CrewFeed:
     def _read_ahead(self) -> None:
         """Have ready what all workers take at once, within reason of memory."""
         if isinstance(self._intake, Intake):
-            wanted = sum(each.window.records for each in self._members.values())
+            wanted = sum(each.window.records + self._records_per_call for each in self._members.values())
             self._intake.read_ahead(min(wanted, int(READ_AHEAD_BYTES / max(1.0, self._mean_bytes))))
 
     def take(self, member: Member, report: Report) -> None:

@@ -18,13 +18,22 @@ def shown(name: str) -> str:
 class Member:
     """The coordinator's view of one worker. ``name`` is its own in the run, ``address`` its crew's."""
 
-    def __init__(self, name: str, address: str, link: Link, connections: int, now_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        link: Link,
+        connections: int,
+        now_s: float,
+        *,
+        records_per_call: int = 1,
+    ) -> None:
         self.name = name
         self.address = address
         self.load = WorkerLoad(name=shown(name))
         self.link = link
         self.connections = connections  # that it can open
-        self.window = Window()
+        self.window = Window(records_per_call)
         self.out: dict[int, InputRecord | Item | Lane] = {}  # handed over, and without an outcome
         self.reads_lanes = True  # until one could not be read there
         self.knows_reading = False

@@ -134,6 +134,7 @@ class Report(msgspec.Struct):
     lingering: int = 0  # now
     linger_for_s: float = 0.0
     held: int = 0  # records without an outcome that are not in flight, now
+    forming: int = 0  # records whose batch is not full yet, now
     started: int = 0
     succeeded: int = 0
     is_full: bool = False  # permits held calls back

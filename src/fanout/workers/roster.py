@@ -136,9 +136,10 @@ class Roster:
 
     async def _greet(self, address: str) -> Member | None:
         """Place a worker; None where it takes no work."""
+        settings = self._settings()
         try:
             link = await self._crew.link(address)
-            answer = await link.begin(msgspec.msgpack.encode(self._settings()))
+            answer = await link.begin(msgspec.msgpack.encode(settings))
             greeting = msgspec.msgpack.decode(answer, type=Greeting)
         except Exception as error:  # noqa: BLE001 - the carrier's; the others go on
             self._say_once(f"worker {shown(address)} was lost before it took work: {error}")
@@ -149,7 +150,8 @@ class Roster:
             return None
         count = self._count[address] = self._count.get(address, 0) + 1
         name = address if count == 1 else f"{address}#{count}"
-        return Member(name, address, link, greeting.connections, self._clock())
+        per_call = settings.options.batch or 1
+        return Member(name, address, link, greeting.connections, self._clock(), records_per_call=per_call)
 
     def _put_off(self, address: str) -> None:
         wait_s = self._waits_s.get(address, AGAIN_S)

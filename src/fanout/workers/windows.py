@@ -15,10 +15,15 @@ _LONGEST_S = 1.0  # of its rate: a lease ends then
 
 
 class Window:
-    """One worker's. It follows the rate of its reports, so that it doubles with each at first."""
+    """One worker's. It follows the rate of its reports, so that it doubles with each at first.
 
-    def __init__(self) -> None:
-        self.records = LEAST
+    ``per_call``: records of a full batch. A window holds one at the least, and is handed out in whole ones.
+    """
+
+    def __init__(self, per_call: int = 1) -> None:
+        self._per_call = per_call
+        self._least = max(LEAST, per_call)
+        self.records = self._least
         self.is_cut_short = False  # the last order held fewer, for their bytes
 
     @property
@@ -31,8 +36,13 @@ class Window:
         if elapsed_s <= 0:
             return
         lasts_s = min(_LONGEST_S, max(WINDOW_S, _SPARE * elapsed_s))
-        self.records = max(LEAST, round(started / elapsed_s * lasts_s), self.records // 2)
+        self.records = max(self._least, round(started / elapsed_s * lasts_s), self.records // 2)
 
-    def room(self, held: int, permits: int) -> int:
-        """The number of further records for a worker that holds so many unsent, and has so many permits."""
-        return max(0, self.records - held) if permits else 0
+    def room(self, held: int, permits: int, forming: int = 0) -> int:
+        """The number of further records for a worker that holds so many unsent, and has so many permits.
+
+        ``forming``: those that wait for their batch to fill. What it gets makes its batches whole.
+        """
+        room = max(0, self.records - held) if permits else 0
+        over = (held + forming + room) % self._per_call
+        return room + self._per_call - over if room and over else room

@@ -180,6 +180,7 @@ class Worker:
             lingering=gate.lingering,
             linger_for_s=0.0 if until_s is None else max(0.0, until_s - now_s),
             held=intake.waiting + (0 if self._is_batching else max(0, feed.outstanding - gate.in_flight)),
+            forming=feed.forming,
             started=intake.take_started(),
             succeeded=noted.succeeded,
             is_full=noted.is_full and has_work,
