@@ -280,7 +280,7 @@ class Intake:
 
     @property
     def records_total(self) -> int | None:
-        """The number of records, where it is certain: ``take`` is reached, or the end of the input is known."""
+        """The number of records, where it is certain: ``take`` is reached, or the end of the input known."""
         total = self._length
         if self._is_again:
             return None
