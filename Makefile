@@ -10,6 +10,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
 WORKFLOWS_STAMP := $(VENV)/.installed-workflows
 DIST_STAMP := $(VENV)/.installed-dist
+FRAMES_STAMP := $(VENV)/.installed-frames
 
 # Installs what a target needs beside the tests' packages: a dependency group.
 define install_group
@@ -66,6 +67,10 @@ check: $(STAMP)
 # The whole suite, slow tests too, on every Python from 3.11 to 3.14 that this machine has.
 test-all:
 	@sh tests/every_python.sh
+
+# What the slow tests of the guide to data frames need besides.
+$(FRAMES_STAMP): $(STAMP)
+	$(call install_group,frames)
 
 # The fast tests with coverage, in subprocesses too; fails below the figure in pyproject.toml. The figure is
 # there when a test fails as well; a process that was killed while it wrote its data is named, and left out.

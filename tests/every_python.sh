@@ -40,7 +40,12 @@ Python $version: not on this machine"
         report="$report
 Python $version: FAILED to install"
         failed=$((failed + 1))
-    elif ".venv-$version/bin/python" -m pytest -q "$@"; then
+        continue
+    fi
+    # pandas, polars and DuckDB may not be there yet for the newest Python: their tests are skipped then.
+    make --no-print-directory ".venv-$version/.installed-frames" VENV=".venv-$version" PYTHON="$python" ||
+        echo "Python $version: without data frames"
+    if ".venv-$version/bin/python" -m pytest -q "$@"; then
         report="$report
 Python $version: passed"
     else
