@@ -10,7 +10,6 @@ held against one another. A fault prints its seed; ``python -m benchmarks.walk 0
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import json
 import os
@@ -26,6 +25,7 @@ from typing import Any
 
 import fanout
 from benchmarks.crash_tally import ENVIRONMENT, Wrong, check, settled_counts
+from benchmarks.walk_ways import BUCKET, Store, call_of, draw_way, store
 from fanout.cli import main as command
 from fanout.emulator import EmulatorProcess
 
@@ -51,12 +51,18 @@ class Ended:
     """One command, forked from this program, at its end; killed at some moment if asked."""
 
     def __init__(
-        self, words: list[str], folder: Path, environment: dict[str, str], stdin: Path, kill: Any
+        self,
+        words: list[str],
+        folder: Path,
+        environment: dict[str, str],
+        stdin: Path,
+        kill: Any,
+        call: dict[str, Any] | None = None,
     ) -> None:
         files = [folder / "stdout", folder / "stderr"]
         pid = os.fork()
         if not pid:
-            _become(words, folder, environment, [stdin, *files])
+            _become(words, folder, environment, [stdin, *files], call)
         began_s, status, sent = time.monotonic(), None, list(kill)
         while status is None:
             found, code = os.waitpid(pid, os.WNOHANG)
@@ -75,7 +81,13 @@ class Ended:
         self.out, self.err = (path.read_text() for path in files)
 
 
-def _become(words: list[str], folder: Path, environment: dict[str, str], files: list[Path]) -> None:
+def _become(
+    words: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    files: list[Path],
+    call: dict[str, Any] | None,
+) -> None:
     os.setsid()
     for number, path in enumerate(files):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY, 0o600)
@@ -88,7 +100,9 @@ def _become(words: list[str], folder: Path, environment: dict[str, str], files: 
     sys.argv = ["fanout", *words]
     code: object = 1
     try:
-        command()
+        if call is None:
+            command()
+        code = _call(words[1], **(call or {}))
     except SystemExit as end:
         code = end.code
     except BaseException:
@@ -98,6 +112,17 @@ def _become(words: list[str], folder: Path, environment: dict[str, str], files: 
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(int(str(code or 0)))
+
+
+def _call(function: str, payloads: Any, **options: Any) -> int:
+    """The run in Python: its report where the command prints it, its exit code."""
+    try:
+        report = fanout.run(function, payloads, **options)
+    except (fanout.ConfigError, fanout.SourceError, fanout.JournalError) as error:
+        sys.stderr.write(f"fanout: {' '.join(str(error).split())}\n")
+        return 2
+    print(json.dumps(report.to_dict()))
+    return report.exit_code
 
 
 def draw_options(rng: random.Random) -> list[str]:
@@ -140,51 +165,28 @@ def draw_options(rng: random.Random) -> list[str]:
 class Walk:
     """One walk of one seed."""
 
-    def __init__(self, seed: int, emulator: EmulatorProcess, folder: Path) -> None:
+    def __init__(self, seed: int, emulator: EmulatorProcess, bucket: Store, folder: Path) -> None:
         self.rng, self.emulator, self.folder, self.out = random.Random(seed), emulator, folder, folder / "run"
+        self.bucket, self.prefix = bucket, f"{folder.name}/"
         rng = self.rng
         self.function = rng.choice(FUNCTIONS).split(",")[0].removeprefix("name=")
         self.options = draw_options(rng)
-        self.count = rng.choice((0, 1, 3, 30, 150, 300))
-        self.stdin, self.environment = Path(os.devnull), dict(ENVIRONMENT)
+        count = rng.choice((0, 1, 3, 30, 150, 300))
+        self.environment = dict(ENVIRONMENT)
         self.environment["AWS_ENDPOINT_URL_LAMBDA"] = emulator.endpoint_url
+        self.environment["AWS_ENDPOINT_URL_S3"] = bucket.url
         self.said: list[str] = []
         self.kills = 0
-        self.payloads: list[Any] = []
-        self.input = self.draw_input()
-
-    def draw_input(self) -> list[str]:
-        rng, count, folder = self.rng, self.count, self.folder
-        records: list[Any] = [{"id": n, "v": None if n % 10 == 9 else n * 7} for n in range(count)]
-        lines = [json.dumps(record) + "\n" for record in records]
-        way = rng.choice(("jsonl", "gzip", "json", "csv", "pipe", "glob", "several", "repeat"))
-        words = [f"in.{way}"]
-        if way == "jsonl":
-            folder.joinpath("in.jsonl").write_text("".join(lines))
-        elif way == "gzip":
-            words = ["in.jsonl.gz"]
-            folder.joinpath("in.jsonl.gz").write_bytes(gzip.compress("".join(lines).encode()))
-        elif way == "json":
-            folder.joinpath("in.json").write_text(json.dumps(records))
-        elif way == "csv":
-            records = [{"id": str(n), "v": str(n * 7)} for n in range(count)]
-            rows = (f"{record['id']},{record['v']}\n" for record in records)
-            folder.joinpath("in.csv").write_text("id,v\n" + "".join(rows))
-        elif way == "pipe":
-            self.stdin, words = folder / "piped", ["-"]
-            self.stdin.write_text("".join(lines))
-        elif way in ("glob", "several"):
-            for number in (0, 1):
-                part = lines[: count // 3] if not number else lines[count // 3 :]
-                folder.joinpath(f"part-{number}.jsonl").write_text("".join(part))
-            words = ["part-*.jsonl"] if way == "glob" else ["part-0.jsonl", "part-1.jsonl"]
-        else:
-            records = [{"id": 1, "v": 2}] * count
-            words = ["--payload", '{"id":1,"v":2}', "--repeat", str(count)]
+        self.way = draw_way(rng, count, folder, bucket, self.prefix)
+        self.count, self.stdin = len(self.way.records), self.way.stdin
         select = self.options[self.options.index("--select") + 1] if "--select" in self.options else "@"
-        choose = {"v": lambda r: r["v"], "@": lambda r: r}.get(select, lambda r: {"i": r["id"], "w": r["v"]})
-        self.payloads = [choose(record) for record in records]
-        return words
+        choose = {"v": lambda r: r.get("v"), "@": lambda r: r}
+        chosen = choose.get(select, lambda r: {"i": r.get("id"), "w": r.get("v")})
+        self.payloads: list[Any] = [chosen(record) for record in self.way.records]
+        if rng.random() < 0.15:
+            self.options += ["--results", f"s3://{BUCKET}/results/{self.prefix}"]
+        if rng.random() < 0.05 and count:
+            self.options += ["--workers", "2"]
 
     # Commands.
 
@@ -196,7 +198,17 @@ class Walk:
             kill = [(at_s, first)]
             if first == signal.SIGINT and rng.random() < 0.4:
                 kill.append((at_s + rng.uniform(0, 0.1), signal.SIGINT))
-        ended = Ended(list(words), self.folder, self.environment, self.stdin, kill)
+        call = call_of(self.way, list(words[2:])) if words[0] == "run" and self.way.is_library else None
+        if call is not None:
+            words = ("fanout.run", *words[1:])
+        ended = Ended(
+            ["run", *words[1:]] if call else list(words),
+            self.folder,
+            self.environment,
+            self.stdin,
+            kill,
+            call,
+        )
         self.said.append(
             f"{' '.join(words)}  # {ended.code} {[s.name for _, s in kill] if ended.was_killed else ''}"
         )
@@ -212,12 +224,12 @@ class Walk:
             time.sleep(0.01)
         self.emulator.reset()
         verb, how = "run", [*self.options, "--out", "run"]
-        if self.rng.random() < 0.2:
+        if self.rng.random() < 0.2 and not self.way.is_library:
             ended = self.type(*self.whole("run"), *self.options, "--dry-run", may_kill=False)
             if ended.code == 2:
                 return "refused: " + ended.err.strip()
             check(not self.out.exists() and not self.executions(), "a dry run left something")
-            if self.rng.random() < 0.5:
+            if self.rng.random() < 0.5 and "--take" not in self.options:
                 verb, how = "plan", [*self.lasting(), "--out", "run", "--canary", "5", "--yes"]
         ended = self.type(*self.whole(verb), *how, *(["--json"] if verb == "run" else []))
         if ended.code == 2:
@@ -236,11 +248,38 @@ class Walk:
             self.check(ended, "resume")
         check(self.is_finished, f"never finished: {self.state.get('halted_by')}: {ended.err[-300:]}")
         before, size = self.executions(), self.out.joinpath("outcomes.jsonl").stat().st_size
-        ended = self.type("resume", "run", may_kill=False)
+        ended = (
+            self.again(may_kill=False) if self.way.is_iterable else self.type("resume", "run", may_kill=False)
+        )
         self.check(ended, "resume")
         check(before == self.executions(), "a resume of a finished run sent something")
         check(size == self.out.joinpath("outcomes.jsonl").stat().st_size, "a resume of a finished run wrote")
-        return self.redrive() if self.count else "empty"
+        how = self.redrive() if self.count else "empty"
+        self.read_back()
+        return how
+
+    def read_back(self) -> None:
+        """What report and export say of the run, and what was uploaded."""
+        said = json.loads(self.type("report", "run", "--json", may_kill=False).out)
+        state, newest = self.state, self.newest
+        told = {status: count for status, count in said["counts"].items() if count}
+        check(told == state["counts"], f"report says {told}, run.json {state['counts']}")
+        ended = self.type("export", "run", "--outcomes", may_kill=False, code=0)
+        found = [json.loads(line)["seq"] for line in ended.out.splitlines()]
+        check(sorted(found) == sorted(newest), f"export --outcomes has {len(found)} of {len(newest)}")
+        ended = self.type("export", "run", "--outputs", may_kill=False, code=0)
+        succeeded = sum(line["status"] == "succeeded" for line in newest.values())
+        if "--batch" not in self.options:  # there an output may stand for many, and a reply for none
+            check(
+                len(ended.out.splitlines()) == succeeded,
+                f"export --outputs: {ended.out[:300]} of {succeeded}",
+            )
+        if "--results" in self.options:
+            folder = f"results/{self.prefix}{state['id']}/"
+            manifest = json.loads(self.bucket.read(f"{folder}manifest.json"))
+            told = {status: count for status, count in manifest["counts"].items() if count}
+            kept = {status: count for status, count in state["counts"].items() if count}
+            check(told == kept, f"the manifest counts {told}, run.json {kept}")
 
     def lasting(self) -> list[str]:
         """What a plan takes of the options."""
@@ -254,7 +293,7 @@ class Walk:
         return found
 
     def whole(self, verb: str) -> list[str]:
-        return [verb, self.function, *self.input]
+        return [verb, self.function, *([] if self.way.is_library else self.way.words)]
 
     def lifted_of(self, *names: str) -> list[str]:
         found = self.lifted
@@ -276,15 +315,24 @@ class Walk:
         return found
 
     def go_on(self) -> Ended:
+        if self.way.is_iterable:
+            return self.again()
         if (
             self.rng.random() < 0.5
             and self.out.joinpath("spool").exists() >= (self.stdin != Path(os.devnull))
         ) or (self.stdin != Path(os.devnull) and "--enough" in self.options):
             return self.type("resume", "run", "--json", *self.lifted)
-        lifted = [word for word in self.lifted if word != "--all"]
         if "--enough" in self.options:
             return self.type("resume", "run", "--json", *self.lifted)
-        return self.type(*self.whole("run"), *self.options, "--out", "run", "--resume", "--json", *lifted)
+        return self.again()
+
+    def again(self, *, may_kill: bool = True) -> Ended:
+        """The same run with --resume, as whatever restarts commands types it."""
+        lifted = [word for word in self.lifted if word != "--all"]
+        if "--enough" in self.options:
+            lifted += ["--enough", "100000"]
+        words = [*self.whole("run"), *self.options, "--out", "run", "--resume", "--json", *lifted]
+        return self.type(*words, may_kill=may_kill)
 
     def redrive(self) -> str:
         redrivable = {
@@ -417,7 +465,7 @@ class Walk:
 def main(seconds: float = 60.0, seed: int = 0) -> None:
     """Walk for so long."""
     fanout.preload()
-    for name in ("run", "plan", "resume", "redrive"):
+    for name in ("run", "plan", "resume", "redrive", "report", "export"):
         importlib.import_module(f"fanout.cli.{name}")
     importlib.import_module("fanout.commands.restart")
     seed = seed or random.randrange(1_000_000)
@@ -433,10 +481,10 @@ def main(seconds: float = 60.0, seed: int = 0) -> None:
         "--event-wait-scale",
         "0.0001",
     ]
-    with EmulatorProcess(simulate=FUNCTIONS, extra=extra) as emulator:
+    with store() as bucket, EmulatorProcess(simulate=FUNCTIONS, extra=extra) as emulator:
         for walk_seed in range(seed, seed + 1_000_000):
             folder = Path(tempfile.mkdtemp(prefix="fanout-walk-"))
-            walk = Walk(walk_seed, emulator, folder)
+            walk = Walk(walk_seed, emulator, bucket, folder)
             try:
                 ended[walk.go()] += 1
             except Exception as error:

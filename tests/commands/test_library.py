@@ -70,6 +70,26 @@ def test_a_run_in_a_directory_resumes(tmp_path: Path) -> None:
         fanout.run("f", range(3), transport=transport, concurrency=4, out=out)
 
 
+def test_what_becomes_of_records_that_may_have_run_is_for_the_program_to_say(tmp_path: Path) -> None:
+    """As the command's option: the default of a run that is not idempotent gives them up."""
+    statuses = {}
+    for choice in (None, "skip", "send"):
+        out = tmp_path / f"run-{choice}"
+        fanout.run("f", range(4), transport=Scripted(), concurrency=1, out=out)
+        lines = (out / "outcomes.jsonl").read_bytes().splitlines(keepends=True)
+        (out / "outcomes.jsonl").write_bytes(b"".join(lines[:-1]))  # as a kill leaves it
+        state = json.loads((out / "run.json").read_text())
+        (out / "run.json").write_text(json.dumps(state | {"state": "running"}))
+        more: dict[str, Any] = {} if choice is None else {"may_have_run": choice}
+        report = fanout.run("f", range(4), transport=Scripted(), concurrency=1, out=out, resume=True, **more)
+        statuses[choice] = report.counts["unknown"]
+    assert statuses == {None: 1, "skip": 1, "send": 0}
+    with pytest.raises(fanout.ConfigError, match="may_have_run goes with resume"):
+        fanout.run("f", range(4), transport=Scripted(), may_have_run="send")
+    with pytest.raises(fanout.ConfigError, match="give 'send' or 'skip'"):
+        fanout.run("f", [1], transport=Scripted(), out=tmp_path, resume=True, may_have_run="no")  # type: ignore[arg-type]
+
+
 def test_every_payload_is_a_record_and_so_is_none(tmp_path: Path) -> None:
     """Lost once: None is JSON's null, and was taken for the end of what there is just now."""
 

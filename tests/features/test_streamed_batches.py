@@ -117,8 +117,9 @@ async def test_a_file_of_an_earlier_attempt_is_no_reply(tmp_path: Path) -> None:
 async def test_a_file_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
     """A disk that is full or gone is the journal's kind of trouble, not a defect."""
     files = OutputFiles(tmp_path)
-    (tmp_path / "outputs").rmdir()
-    with pytest.raises(JournalError, match=r"outputs/0 cannot be written: No such file"):
+    assert not list(tmp_path.iterdir())  # a run that never begins leaves nothing that refuses the next
+    (tmp_path / "outputs").write_text("in the way")
+    with pytest.raises(JournalError, match=r"outputs/0 cannot be written: File exists"):
         await files.open(0)(b"x")
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from fanout import exit_codes
 from fanout.commands.event_loop import Interrupts, run_blocking
@@ -36,6 +36,7 @@ def run(
     *,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    may_have_run: Literal["send", "skip"] | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
     on_progress: Callable[[Snapshot], None] | None = None,
     progress: bool = False,
@@ -51,6 +52,8 @@ def run(
     name files). ``bytes`` are JSON already, anything else is encoded, ``fanout.Record`` names one. With
     ``out``, the run is kept in that directory, journal and report. With ``resume``, a run that the
     directory holds goes on with the records that have no outcome; ``payloads`` must be the same again.
+    ``may_have_run`` says what becomes there of records that may have run before a crash: ``"send"`` them
+    again, or ``"skip"`` them as ``unknown``, which is the default unless the run is ``idempotent``.
 
     ``on_outcome`` is called with each outcome once it is written, ``on_progress`` five times a second;
     both between calls, so they must be quick. ``progress`` shows a bar on a terminal, one live line in a
@@ -67,6 +70,10 @@ def run(
     """
     if dry_run:
         raise ConfigError("dry_run counts and makes no run to report: call fanout.dry_run(…) instead")
+    if may_have_run is not None and not resume:
+        raise ConfigError("may_have_run goes with resume: a new run has no such records")
+    if may_have_run not in (None, "send", "skip"):
+        raise ConfigError(f"may_have_run is {may_have_run!r}: give 'send' or 'skip'")
     request = _request(
         function, payloads, None if out is None else Path(out), Given(**options, transport=transport)
     )
@@ -90,7 +97,7 @@ def run(
         if resume:
             from fanout.commands.restart import start_or_resume
 
-            return await start_or_resume(request, audience)
+            return await start_or_resume(request, audience, may_have_run=may_have_run)
         from fanout.commands.new_run import run
 
         return await run(request, audience)

@@ -22,7 +22,6 @@ class OutputFiles:
 
     def __init__(self, directory: Path) -> None:
         self._folder = directory / FOLDER
-        self._folder.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         self._open: dict[int, IO[bytes]] = {}
 
     def open(self, seq: int) -> OnChunk:
@@ -49,6 +48,7 @@ class OutputFiles:
         try:
             file = self._open.get(seq)
             if file is None:
+                self._folder.mkdir(mode=DIRECTORY_MODE, exist_ok=True)  # not before: a run may never begin
                 file = self._open[seq] = open(  # noqa: SIM115 - Path.open takes no opener; kept open
                     self._path(seq), "wb", opener=opener
                 )
