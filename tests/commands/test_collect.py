@@ -242,6 +242,23 @@ async def test_what_a_success_queue_should_have_brought_is_unknown_and_may_still
     assert counted(report) == {"succeeded": 2, "unknown": 1}
 
 
+async def test_no_receive_is_left_behind_and_quiet_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receive that is given up takes messages all the same, and the next collection misses them."""
+    out = tmp_path / "run"
+    calls = await accepted(out, 2)
+    queue, said = Queue("all"), list[str]()
+    queue.send(record(*calls.sent[0]))
+    wanted = configured(on_success="all")
+    await gather(out, monkeypatch, queue, objects=wanted, said=said, wait_s=0.3)
+    queue.send(record(*calls.sent[1]))
+    report = await gather(out, monkeypatch, queue, objects=wanted, said=said)
+    assert counted(report) == {"succeeded": 2}
+    assert queue.abandoned == 0
+    assert said == []
+
+
 async def test_messages_of_others_are_put_back_with_a_delay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

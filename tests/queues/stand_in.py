@@ -35,13 +35,15 @@ class StoredMessage:
 
 class Queue:
     """The queue's state. ``faults`` maps an action to a function of its number (0-based) that may answer
-    a status and an error code instead, or None. ``sends`` counts the actions."""
+    a status and an error code instead, or None. ``sends`` counts the actions, ``abandoned`` the receives
+    that nobody waited for: SQS may hide messages for one."""
 
     def __init__(self, name: str = "jobs", attributes: dict[str, str] | None = None) -> None:
         self.name = name
         self.messages: dict[str, StoredMessage] = {}
         self.deleted: list[str] = []
         self.actions: Counter[str] = Counter()
+        self.abandoned = 0
         self.faults: dict[str, Callable[[int], tuple[int, str] | str | None]] = {}
         self.attributes = attributes or {}
         self.max_receive_count: int | None = None
@@ -241,6 +243,9 @@ class _Connection(asyncio.Protocol):
         except ConnectionResetError:
             self._transport.abort()
             return
+        except asyncio.CancelledError:
+            queue.abandoned += action == "ReceiveMessage"
+            raise
         body = json.dumps(reply).encode()
         head = f"HTTP/1.1 {status} OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: "
         self._transport.write(head.encode() + b"%d\r\n\r\n" % len(body) + body)

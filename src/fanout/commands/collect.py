@@ -108,7 +108,7 @@ async def _collect_executions(
             qualifier=options.calls.qualifier,
             with_outputs=asked.outputs,
             wait_s=asked.wait_s,
-            say=audience.say,
+            say=audience.note,
             should_stop=lambda: stop.is_stopping,
         )
     return await _report(run_dir, audience, stop)
@@ -160,7 +160,7 @@ class _Said:
         now_s = time.monotonic()
         if now_s >= self._next_s:
             self._next_s = now_s + _SAY_EVERY_S
-            self._audience.say(f"collecting: {counts.open:,} still out, {counts.collected:,} collected")
+            self._audience.note(f"collecting: {counts.open:,} still out, {counts.collected:,} collected")
 
     def at_the_end(self, collector: Collector) -> None:
         counts = collector.counts
@@ -173,6 +173,6 @@ class _Said:
             )
             if count
         ]
-        self._audience.say(
+        self._audience.note(
             "; ".join([f"{counts.collected:,} result{'s' * (counts.collected != 1)} collected", *more])
         )

@@ -23,8 +23,9 @@ from fanout.queues.message import Message
 from fanout.queues.results import CallResult, read_result
 
 _LOOK_EVERY_S = 0.2
-_WAIT_S = 5  # of a long poll
-_RECEIVERS = 4  # for each queue
+_POLL_S = 1  # short: one that is given up may still take messages, and hide them for a minute
+_LAST_RECEIVES_S = 1.5
+_RECEIVERS = 4  # for each queue that brings messages; one where nothing comes
 _STRANGER_FIRST_S = 60
 _STRANGER_MOST_S = 3600
 _FINISH_WITHIN_S = 20.0
@@ -80,6 +81,9 @@ class Collector:
         self._allow_strangers = allow_strangers
         self._on_progress = on_progress
         self._holds = [Hold(queue, time.monotonic) for queue in queues]
+        self._brings = [True] * len(queues)  # whether the last receive brought anything
+        self._is_ending = False
+        self._receivers = 0
         self._next = 0
         self._completing: dict[int, list[tuple[int, int]]] = {}  # seq: messages to delete at its sync
         self._failure: FanoutError | None = None
@@ -100,12 +104,20 @@ class Collector:
             for hold in self._holds:
                 tasks.start_soon(hold.run)
             for at in range(len(self._queues)):
-                for _ in range(_RECEIVERS):
-                    tasks.start_soon(self._receive, at)
-            await self._watch()
+                for which in range(_RECEIVERS):
+                    self._receivers += 1
+                    tasks.start_soon(self._receive, at, which)
+            is_late = await self._watch()
+            failure = self._failure
+            self._is_ending = True  # what the last receives bring is no reason to stop any more
+            with anyio.move_on_after(_LAST_RECEIVES_S):
+                while self._receivers:  # noqa: ASYNC110 - whichever of several ends last
+                    await anyio.sleep(0.02)
             tasks.cancel_scope.cancel()
-        if self._failure is not None:
-            raise self._failure
+        if failure is not None:
+            raise failure
+        if is_late:
+            self._give_up_missing()
 
     async def finish(self) -> FanoutError | None:
         """Delete what was synced last, after the journal was closed. Returns what SQS refused."""
@@ -128,8 +140,11 @@ class Collector:
     def before_sync(self) -> None:
         """Nothing else must be on the disk before the outcomes."""
 
-    async def _watch(self) -> None:
-        """Until all is done: take up the lines that were written, and say how far it has come."""
+    async def _watch(self) -> bool:
+        """Until all is done: take up the lines that were written, and say how far it has come.
+
+        Returns whether time ran out.
+        """
         while True:
             await anyio.to_thread.run_sync(self._calls.update)
             self.counts.open = self._calls.open_count
@@ -138,35 +153,38 @@ class Collector:
             for hold in self._holds:
                 self._failure = self._failure or hold.failure
             if self._failure is not None or self._should_stop():
-                return
+                return False
             if not self.counts.open:
                 if not self._completing:
-                    return
+                    return False
                 await self._sink.flush()  # nothing else is to come: their messages can go
             if time.monotonic() >= self._deadline_s:
-                self._give_up_missing()
-                return
+                return True
             await anyio.sleep(_LOOK_EVERY_S)
 
-    async def _receive(self, at: int) -> None:
+    async def _receive(self, at: int, which: int) -> None:
         queue, hold = self._queues[at], self._holds[at]
         try:
-            while True:
-                while self._sink.is_backed_up:  # noqa: ASYNC110 - it tells nobody when it is not
+            while not self._is_ending:
+                if self._sink.is_backed_up or (which and not self._brings[at]):
                     await anyio.sleep(0.05)
+                    continue
                 asked_s = time.monotonic()
                 messages = await queue.receive(
                     10,
                     visibility_s=VISIBILITY_S,
-                    wait_s=_WAIT_S,
+                    wait_s=_POLL_S,
                     with_attributes=True,
                 )
+                self._brings[at] = bool(messages)
                 for message in messages:
                     self._next += 1
                     hold.take(self._next, message.receipt_handle, asked_s=asked_s)
                     self._take(at, self._next, message)
         except FanoutError as error:
             self._failure = self._failure or error
+        finally:
+            self._receivers -= 1
 
     def _take(self, at: int, number: int, message: Message) -> None:
         result = read_result(message)
