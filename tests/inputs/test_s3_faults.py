@@ -97,6 +97,18 @@ async def test_silence_without_end_is_told(server: ObjectServer) -> None:
     assert re.match(r"s3://lake/in.jsonl: broke off: .* \(after [0-9,]+ records\)$", str(failure))
 
 
+@pytest.mark.parametrize("location", ["s3://lake/in.jsonl", "s3://lake/*.jsonl", "s3://lake/in/"])
+async def test_a_server_that_never_answers_is_asked_twice(
+    server: ObjectServer, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    """Its silence is what patience is made of: two of them are half a minute."""
+    monkeypatch.setattr("fanout.patience.PATIENCE_S", 0.4)
+    server.behave = lambda _: server.is_over.wait(10)
+    items, failure = await read_until_failure(opened(location))
+    assert (items, len(server.requests)) == ([], 2)
+    assert str(failure).startswith(f"{location}: S3 cannot be reached: Read timeout on endpoint URL")
+
+
 @pytest.mark.parametrize(
     ("status", "code", "words"),
     [

@@ -37,7 +37,7 @@ async def tried(
                 is_reached = is_reached or not _is_unreached(error)
                 wait_s = patience.wait_s(
                     time.monotonic(),
-                    silent_s=session.SERVICE_READ_TIMEOUT_S if isinstance(error, TimeoutError) else 0.0,
+                    silent_s=session.SERVICE_READ_TIMEOUT_S if _is_silence(error) else 0.0,
                     asked_s=asked_wait_of(error),
                     patience_s=None if is_reached else UNREACHED_S,
                 )
@@ -53,6 +53,12 @@ def asked_wait_of(error: Exception) -> float:
     reply = getattr(error, "response", None)
     metadata = reply.get("ResponseMetadata", {}) if isinstance(reply, dict) else {}
     return asked_wait_s(metadata.get("HTTPHeaders", {}).get("retry-after")) or 0.0
+
+
+def _is_silence(error: Exception) -> bool:
+    from botocore.exceptions import ReadTimeoutError
+
+    return isinstance(error, (TimeoutError, ReadTimeoutError))
 
 
 def _is_unreached(error: Exception) -> bool:
