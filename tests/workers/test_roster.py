@@ -14,6 +14,7 @@ import fanout
 from fanout.config import Options
 from fanout.version import version
 from fanout.workers import roster
+from fanout.workers.crew import Link
 from fanout.workers.lease_book import LeaseBook
 from fanout.workers.messages import Report, Settings
 from fanout.workers.worker import Worker
@@ -67,6 +68,32 @@ def test_a_worker_that_does_not_answer_holds_up_no_other(
     assert report.exit_code == 0
     assert [each["name"] for each in report.workers] == ["w1"]
     assert "worker w0 has not answered for 0 s: it takes no work" in caplog.text
+
+
+def test_a_worker_that_dies_while_it_is_greeted_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+    crews: list[CrewHere],
+    function: Function,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The one that comes in its place takes the work."""
+    monkeypatch.setattr(roster, "GREET_S", 600.0)
+    monkeypatch.setattr(roster, "LOOK_S", 0.02)
+    _make_silent(monkeypatch, "w0", "w1")
+    link = CrewHere.link
+
+    async def link_and_lose(crew: CrewHere, name: str) -> Link:
+        if name in {"w0", "w1"}:
+            crew.lose(name)
+            crew.workers.setdefault("w2", Here(function))
+        return await link(crew, name)
+
+    monkeypatch.setattr(CrewHere, "link", link_and_lose)
+    with caplog.at_level(logging.WARNING, logger="fanout"):
+        report = fanout.run("f", range(30), out=None, **RUN)
+    assert report.exit_code == 0
+    assert [each["name"] for each in report.workers] == ["w2"]
+    assert "worker w0 was lost before it took work" in caplog.text
 
 
 def test_a_greeting_that_makes_no_sense_is_said(

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +18,7 @@ import anyio.to_thread
 
 from fanout.errors import ConfigError
 from fanout.workers.crew import Link
+from fanout.workers.dask_logs import first_line, pass_on_exceptions, pass_on_logs
 from fanout.workers.worker import WorkerActor
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ class DaskCrew:
     actor_class = WorkerActor
 
     def __init__(self, *, workers: int | None = None, scheduler: str | Client | None = None) -> None:
+        self._has_own_dask = "distributed" in sys.modules  # the program's, which logs as it likes
         try:
             import distributed  # noqa: F401 - only whether it is there
         except ImportError as error:
             raise ConfigError(_MISSING) from error
+        self._undo_logs: Callable[[], None] | None = None
         self._count = workers
         self._scheduler = scheduler
         self._client: Any = None
@@ -65,32 +68,37 @@ class DaskCrew:
         import dask
         from distributed import Client, LocalCluster
 
-        if self._scheduler is None:
-            logging.getLogger("distributed").setLevel(logging.CRITICAL)
-            with dask.config.set(_CONFIG), _signals_kept_from_children():
-                self._cluster = LocalCluster(  # type: ignore[no-untyped-call]
-                    n_workers=self._count,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0",
-                    scheduler_kwargs={"dashboard": False},
-                    silence_logs=logging.CRITICAL,
-                    memory_limit=0,
-                )
-                self._client = Client(  # type: ignore[no-untyped-call]
-                    self._cluster, set_as_default=False, direct_to_workers=True
-                )
-            return
-        if not isinstance(self._scheduler, str):
+        if self._scheduler is not None and not isinstance(self._scheduler, str):
             self._client = self._scheduler
             return
-        try:
-            self._client = Client(  # type: ignore[no-untyped-call]
-                self._scheduler, timeout=_CONNECT_S, set_as_default=False
-            )
-        except Exception as error:  # Dask's own; a MemoryError where something else than Dask answers
-            raise ConfigError(f"scheduler {self._scheduler} {_why_not(error)}") from error
+        self._undo_logs = pass_on_logs()
+        if self._scheduler is None:
+            try:
+                with dask.config.set(_CONFIG), _signals_kept_from_children():
+                    self._cluster = LocalCluster(  # type: ignore[no-untyped-call]
+                        n_workers=self._count,
+                        threads_per_worker=1,
+                        processes=True,
+                        host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0",
+                        scheduler_kwargs={"dashboard": False},
+                        silence_logs=logging.CRITICAL,
+                        memory_limit=0,
+                    )
+                    self._client = Client(  # type: ignore[no-untyped-call]
+                        self._cluster, set_as_default=False, direct_to_workers=True
+                    )
+            except Exception as error:  # Dask's own: a process that was killed, a machine without room
+                raise ConfigError(f"workers cannot be started: {first_line(error)}: try again") from error
+        else:
+            try:
+                self._client = Client(  # type: ignore[no-untyped-call]
+                    self._scheduler, timeout=_CONNECT_S, set_as_default=False
+                )
+            except Exception as error:  # Dask's own; a MemoryError where something else than Dask answers
+                raise ConfigError(f"scheduler {self._scheduler} {_why_not(error)}") from error
+        loop = self._client.loop.asyncio_loop
+        loop.call_soon_threadsafe(pass_on_exceptions, loop)
 
     async def members(self) -> list[str]:
         identity: dict[str, Any] = await self.on_its_loop(self._client.scheduler.identity(n_workers=-1))
@@ -118,6 +126,8 @@ class DaskCrew:
                     cluster.close(timeout=5)
 
         await anyio.to_thread.run_sync(close)
+        if self._undo_logs is not None and self._has_own_dask:
+            self._undo_logs()
 
     def as_current(self) -> AbstractContextManager[Any]:
         """While an actor looks for its client, this one is found."""
@@ -153,8 +163,7 @@ def _why_not(error: Exception) -> str:
         return "needs TLS: give a CA, a certificate and a key in Dask's configuration (distributed.comm.tls)"
     if isinstance(error, (MemoryError, KeyError, AttributeError)):
         return "is not a Dask scheduler: something else answers there"
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"cannot be reached: {reason}"
+    return f"cannot be reached: {first_line(error)}"
 
 
 class _ActorLink:

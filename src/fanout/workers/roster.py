@@ -16,6 +16,7 @@ import msgspec
 
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.workers.crew import Crew
+from fanout.workers.dask_logs import first_line
 from fanout.workers.member import Member, shown
 from fanout.workers.messages import Greeting, Settings
 
@@ -24,6 +25,7 @@ _log = logging.getLogger("fanout")
 GREET_S = 20.0  # a worker that has not answered its greeting for so long takes no work yet
 GATHER_S = 3.0  # that the first to answer waits for the others
 SCHEDULER_S = 10.0  # for a scheduler to say which workers there are
+LOOK_S = 1.0  # between two looks for those that have gone, until one has answered
 AGAIN_S = 15.0  # until a worker that took no work is greeted again; then twice as long, and so on
 MOST_AGAIN_S = 120.0
 
@@ -51,7 +53,7 @@ class Roster:
         self._waits_s: dict[str, float] = {}
         self._count: dict[str, int] = {}  # members that an address has had
         self._said: set[str] = set()
-        self._greetings: set[asyncio.Task[None]] = set()
+        self._greetings: dict[str, asyncio.Task[None]] = {}  # by address
 
     async def meet(self) -> None:
         """Greet the workers that are there. Raises when every one of them refuses."""
@@ -60,11 +62,15 @@ class Roster:
                 addresses = await self._crew.members()
         except TimeoutError:
             raise ConfigError(f"the scheduler has not answered for {SCHEDULER_S:.0f} s") from None
-        waiting = {self._start_greeting(each) for each in addresses}
-        while waiting and not self.members:
-            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if waiting:
-            await asyncio.wait(waiting, timeout=GATHER_S)
+        for address in addresses:
+            self._start_greeting(address)
+        while self._greetings and not self.members:
+            waiting = list(self._greetings.values())
+            await asyncio.wait(waiting, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            if self._greetings and not self.members:
+                await self.look()
+        if self._greetings:
+            await asyncio.wait(list(self._greetings.values()), timeout=GATHER_S)
         if self._refusals and not self.members:
             first = self._refusals[0]
             if "fanout" in first and "coordinator" in first:
@@ -79,6 +85,10 @@ class Roster:
         except Exception as error:  # noqa: BLE001 - the scheduler is not reached: workers go on without it
             _log.info("the scheduler does not answer: %s", error)
             return
+        for address in self._greetings.keys() - set(addresses):
+            self._greetings.pop(address).cancel()
+            self._put_off(address)
+            self._say_once(f"worker {shown(address)} was lost before it took work")
         for address in addresses:
             if self._clock() >= self._not_before_s.get(address, -inf):
                 self._start_greeting(address)
@@ -103,7 +113,7 @@ class Roster:
 
     async def aclose(self) -> None:
         """End what is being greeted."""
-        greetings = list(self._greetings)
+        greetings = list(self._greetings.values())
         for each in greetings:
             each.cancel()
         if greetings:
@@ -111,12 +121,9 @@ class Roster:
 
     # --- greetings -----------------------------------------------------------------------------
 
-    def _start_greeting(self, address: str) -> asyncio.Task[None]:
+    def _start_greeting(self, address: str) -> None:
         self._not_before_s[address] = inf
-        greeting = asyncio.create_task(self._greet_in_time(address))
-        self._greetings.add(greeting)
-        greeting.add_done_callback(self._greetings.discard)
-        return greeting
+        self._greetings[address] = asyncio.create_task(self._greet_in_time(address))
 
     async def _greet_in_time(self, address: str) -> None:
         member: Member | None = None
@@ -128,6 +135,7 @@ class Roster:
                 f"worker {shown(address)} has not answered for {GREET_S:.0f} s: it takes no work until it "
                 "does; it may be stopped, or busy with other tasks"
             )
+        self._greetings.pop(address, None)
         if member is None:
             self._put_off(address)
             return
@@ -142,7 +150,7 @@ class Roster:
             answer = await link.begin(msgspec.msgpack.encode(settings))
             greeting = msgspec.msgpack.decode(answer, type=Greeting)
         except Exception as error:  # noqa: BLE001 - the carrier's; the others go on
-            self._say_once(f"worker {shown(address)} was lost before it took work: {error}")
+            self._say_once(f"worker {shown(address)} was lost before it took work: {first_line(error)}")
             return None
         if greeting.refusal is not None:
             self._refusals.append(f"worker {address}: {greeting.refusal}")

@@ -26,6 +26,7 @@ from fanout.runs.intake import as_suspect, record_of_item
 from fanout.transports import Transport
 from fanout.version import version
 from fanout.workers.budgets import LeasedBudget
+from fanout.workers.dask_logs import pass_on_exceptions, pass_on_logs
 from fanout.workers.handed_intake import HandedIntake
 from fanout.workers.lane_reader import LaneReader
 from fanout.workers.line_receiver import LineReceiver
@@ -294,9 +295,13 @@ class WorkerActor:
         refusal = _version_refusal(msgspec.msgpack.decode(settings, type=_Version).version)
         if refusal is not None:  # its other members may be of another shape
             return encode(Greeting(version(), os.getpid(), refusal))
+        decoded = msgspec.msgpack.decode(settings, type=Settings)
         if self._worker is None:
             self._worker = Worker()
-        return encode(await self._worker.begin(msgspec.msgpack.decode(settings, type=Settings)))
+            if decoded.is_child:  # its terminal is the coordinator's
+                pass_on_logs()
+                pass_on_exceptions(asyncio.get_running_loop())
+        return encode(await self._worker.begin(decoded))
 
     async def exchange(self, order: bytes) -> bytes:
         """See Worker."""
