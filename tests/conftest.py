@@ -51,6 +51,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(4, (os.cpu_count() or 1) + 1)
 
 
+# Hundreds of tests start the command: where the environment forbids to keep bytecode, each of these processes
+# would compile the package again, and each process of the suite rewrite all tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # looptime asks each test for the current event loop; before 3.14 that makes one in a test that has none,
 # and nobody closes it: some later test would be blamed for the warning. Set once, it is not made.
 asyncio.set_event_loop(None)

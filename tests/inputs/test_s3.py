@@ -29,9 +29,13 @@ else:
     from backports import zstd
 
 RECORDS = [json.dumps({"id": i}).encode() for i in range(3000)]
-MANY = [json.dumps({"id": i}).encode() for i in range(200_000)]
-MANY_LINES = b"".join(record + b"\n" for record in MANY)
 LINES = b"".join(record + b"\n" for record in RECORDS)
+
+
+@pytest.fixture(scope="module")
+def many() -> list[bytes]:
+    """More records than one read brings."""
+    return [b'{"id": %d}' % i for i in range(200_000)]
 
 
 @pytest.fixture
@@ -200,18 +204,20 @@ async def test_cuts_anywhere_lose_and_double_nothing(cuts: list[int], suffix: st
     assert [item.payload for item in items] == RECORDS
 
 
-async def test_an_object_that_changes_while_it_is_read_ends_the_input(server: ObjectServer) -> None:
+async def test_an_object_that_changes_while_it_is_read_ends_the_input(
+    server: ObjectServer, many: list[bytes]
+) -> None:
     """What came before is kept, and nothing of the other object follows it."""
-    server.objects["/lake/i.jsonl"] = MANY_LINES
+    server.objects["/lake/i.jsonl"] = lines = b"\n".join(many) + b"\n"
     server.cuts = [600_000]
 
     def change() -> None:
         if len(server.requests) == 2:
-            server.objects["/lake/i.jsonl"] = MANY_LINES.replace(b"id", b"no")
+            server.objects["/lake/i.jsonl"] = lines.replace(b"id", b"no")
 
     server.on_request = change
     items, failure = await read_until_failure(opened("s3://lake/i.jsonl"))
-    assert [item.payload for item in items] == MANY[: len(items)]
+    assert [item.payload for item in items] == many[: len(items)]
     assert 0 < len(items) < 200_000
     assert failure is not None
     assert "ETag has changed" in str(failure)
@@ -228,9 +234,9 @@ async def test_slow_down_is_waited_out_and_a_cut_that_never_heals_is_told(server
     assert "broke off" in str(failure)
 
 
-async def test_a_place_is_entered_by_range(server: ObjectServer) -> None:
+async def test_a_place_is_entered_by_range(server: ObjectServer, many: list[bytes]) -> None:
     """Only the bytes from the place on are asked for."""
-    server.objects["/lake/i.jsonl"] = MANY_LINES
+    server.objects["/lake/i.jsonl"] = b"\n".join(many) + b"\n"
     source = opened("s3://lake/i.jsonl")
     seq, place = 0, None
     async for batch in source.batches():
@@ -242,7 +248,7 @@ async def test_a_place_is_entered_by_range(server: ObjectServer) -> None:
     source = opened("s3://lake/i.jsonl")
     items = [item async for batch in source.batches(place) for item in batch]
     await source.aclose()
-    assert [item.payload for item in items] == MANY[entered:]
+    assert [item.payload for item in items] == many[entered:]
     assert items[0].line == entered + 1
     assert server.requests[-1][1] is not None
 
