@@ -56,6 +56,13 @@ def test_runs_are_listed_as_text_and_as_data(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["runs", str(tmp_path)]).output.split("\t")[:3] == ["a", "", "interrupted"]
     with pytest.raises(JournalError, match="a is a run itself: give the directory above it"):
         list_runs(tmp_path / "a")
+    (tmp_path / "a" / "run.json").write_text('{"counts":[1]}')
+    shown = CliRunner().invoke(cli, ["runs", str(tmp_path)])
+    assert (shown.exit_code, shown.output.count("\n"), "a/run.json is damaged" in shown.output) == (
+        0,
+        1,
+        True,
+    )
 
 
 def test_a_resume_that_was_killed_has_outcomes_and_no_counts(tmp_path: Path) -> None:

@@ -73,6 +73,13 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         (lambda path: (new_run(path).path / "run.json").write_bytes(b'{"state"'), "is damaged"),
         (lambda path: (new_run(path).path / "run.json").write_bytes(b"[]"), "is damaged"),
         (
+            lambda path: new_run(path).write_state({"counts": {"succeeded": "x"}}),
+            "is damaged: Expected `int`",
+        ),
+        (lambda path: new_run(path).write_state({"records_read": -1}), "is damaged: Expected `int` >= 0"),
+        (lambda path: new_run(path).write_state({"started_at": "never"}), "at `$.started_at`"),
+        (lambda path: new_run(path).write_state({"input": {"location": 5}}), "at `$.input.location`"),
+        (
             lambda path: new_run(path).write_state({"format": 3, "fanout_version": "9.1"}),
             "format 3, written by fanout 9.1; this one reads up to 2: upgrade fanout",
         ),

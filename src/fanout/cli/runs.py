@@ -33,11 +33,14 @@ def command(directory: Path, as_json: bool) -> None:
     """List the runs whose directories lie in DIR (default: runs/), the latest first."""
     from fanout.journal.listing import list_runs
 
-    rows = [_row(run) for run in list_runs(directory)]
+    damaged: list[Exception] = []
+    rows = [_row(run) for run in list_runs(directory, damaged.append)]
+    for error in damaged:
+        click.echo(f"fanout: left out: {error}", err=True)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    if not rows:
+    if not rows and not damaged:
         click.echo(f"fanout: there is no run in {directory}", err=True)
         return
     if sys.stdout.isatty():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ _LONG_BYTES = 1 << 30
 _BLOCK_BYTES = 1 << 20
 
 
-def list_runs(parent: Path) -> list[RunDir]:
+def list_runs(parent: Path, on_damage: Callable[[JournalError], None] | None = None) -> list[RunDir]:
     """The runs that lie directly below ``parent``, the latest first. Raises JournalError.
 
-    The latest is the one begun last, by its ``started_at``. What is damaged is left out.
+    The latest is the one begun last, by its ``started_at``. What is damaged is left out, and told to
+    ``on_damage``.
     """
     try:
         found = [path for path in parent.iterdir() if (path / STATE_FILE).is_file()]
@@ -28,7 +28,7 @@ def list_runs(parent: Path) -> list[RunDir]:
         raise JournalError(f"{parent} cannot be read: {error.strerror}: give a directory of runs") from error
     if not found and (parent / STATE_FILE).is_file():
         raise JournalError(f"{parent} is a run itself: give the directory above it")
-    return sorted(_opened(found), key=_begun, reverse=True)
+    return sorted(_opened(found, on_damage), key=_begun, reverse=True)
 
 
 def latest_run(parent: Path = DEFAULT_PARENT) -> Path:
@@ -57,10 +57,15 @@ def count_outcomes(run: RunDir) -> int | None:
         return None
 
 
-def _opened(paths: list[Path]) -> Iterator[RunDir]:
+def _opened(paths: list[Path], on_damage: Callable[[JournalError], None] | None) -> Iterator[RunDir]:
     for path in paths:
-        with suppress(JournalError):
-            yield RunDir.open(path)
+        try:
+            run = RunDir.open(path)
+        except JournalError as error:
+            if on_damage is not None:
+                on_damage(error)
+        else:
+            yield run
 
 
 def _begun(run: RunDir) -> tuple[str, Any]:

@@ -16,6 +16,7 @@ from fanout.errors import JournalError
 from fanout.journal.lock import LOCK_FILE, RunLock
 from fanout.journal.marks import MARK_FILE, read_marks, write_marks
 from fanout.journal.samples import SAMPLES_FILE
+from fanout.journal.state_members import fault_of
 from fanout.journal.windows import WINDOWS_FILE, Ranges, merged, read_windows, write_windows
 from fanout.private_files import make_directory, opener, write_whole
 
@@ -244,4 +245,6 @@ def _read_state(directory: Path) -> dict[str, Any]:
             f"{path}: format {format_number}, written by {by}; "
             f"this one reads up to {FORMAT_WITH_WINDOWS}: upgrade fanout"
         )
+    if (fault := fault_of(state)) is not None:
+        raise JournalError(f"{path} is damaged: {fault}")
     return state
