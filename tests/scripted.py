@@ -68,6 +68,9 @@ class Scripted:
 
     async def send(self, template: InvokeTemplate, body: bytes, on_chunk: OnChunk | None = None) -> Reply:
         """Answer as scripted."""
+        return await self._answered(self._arrived(template, body), on_chunk)
+
+    def _arrived(self, template: InvokeTemplate, body: bytes) -> Call:
         attempt = 1
         if self._keeps_calls:
             attempt = self._attempts[body] = self._attempts.get(body, 0) + 1
@@ -75,6 +78,9 @@ class Scripted:
         self.count += 1
         if self._keeps_calls:
             self.calls.append(call)
+        return call
+
+    async def _answered(self, call: Call, on_chunk: OnChunk | None = None) -> Reply:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -84,7 +90,7 @@ class Scripted:
             answer = self._script(call)
             if isinstance(answer, BaseException):
                 raise answer
-            if template.streaming and on_chunk is not None and answer.function_error is None:
+            if call.template.streaming and on_chunk is not None and answer.function_error is None:
                 for at in range(len(answer.body)):
                     await on_chunk(answer.body[at : at + 1])
                 return Reply(200)
@@ -115,7 +121,10 @@ class PromptScripted(Scripted):
 
     async def send(self, template: InvokeTemplate, body: bytes, on_chunk: OnChunk | None = None) -> Reply:
         """Answer as scripted, over a new connection, which is kept."""
-        reply = await super().send(template, body, on_chunk)
+        return await self._answered(self._arrived(template, body), on_chunk)
+
+    async def _answered(self, call: Call, on_chunk: OnChunk | None = None) -> Reply:
+        reply = await super()._answered(call, on_chunk)
         self._free = min(self._kept, self._free + 1)
         return reply
 
@@ -128,14 +137,13 @@ class PromptScripted(Scripted):
         self._free -= 1
         self.begun += 1
         flight = _ScriptedFlight(token)
-        flight.task = asyncio.get_running_loop().create_task(self._fly(flight, template, body, on_end))
+        call = self._arrived(template, body)  # it is out, though it be cut off at once
+        flight.task = asyncio.get_running_loop().create_task(self._fly(flight, call, on_end))
         return flight
 
-    async def _fly(
-        self, flight: _ScriptedFlight, template: InvokeTemplate, body: bytes, on_end: OnEnd
-    ) -> None:
+    async def _fly(self, flight: _ScriptedFlight, call: Call, on_end: OnEnd) -> None:
         try:
-            reply = await self.send(template, body)
+            reply = await self._answered(call)
         except Exception as error:
             on_end(flight, None, error)
         else:

@@ -85,6 +85,15 @@ def _deepest() -> int:
     return least
 
 
+def is_plain_json(body: bytes) -> bool:
+    """True if ``body`` is surely one JSON value in ASCII, and not nested too deeply; False says nothing."""
+    try:
+        _validate(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return len(body) <= _SHALLOW_BYTES and body.isascii()
+
+
 def json_fault(body: bytes) -> str | None:
     """The reason why ``body`` is not one JSON value in UTF-8; None if it is, after about 0.2 µs."""
     try:

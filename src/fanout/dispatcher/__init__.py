@@ -89,7 +89,8 @@ class Dispatcher(IntakeDispatcher):
         lower ``priority`` number go first; no priority starves.
         """
         engine = self._open_engine()
-        seq, options = self._next_seq(), self.options
+        options = self.options
+        seq, self._call_count = self._call_count, self._call_count + 1
         if self._batch_plan is not None:
             record = record_of(seq, payload, key=key, deadline_s=self._deadline_s())
             return await self._invoke_in_batch(record, priority)

@@ -35,6 +35,12 @@ class Feed:
     copies = 0  # that were sent of late calls
     outage: OutageError | None = None  # what stopped it, if an outage did
     stopped = CLOSED  # the error of calls that are given up unsent
+    is_queued = False
+    is_closed = False  # pulls nothing more
+    outstanding = 0  # records pulled, and without an outcome yet
+    fatal: FatalRefusal | None = None
+    _timer: asyncio.TimerHandle | None = None  # of the deadline
+    _traced: tuple[InvokeTemplate, InvokeTemplate] | None = None
 
     def __init__(
         self,
@@ -50,12 +56,6 @@ class Feed:
         self.waits_out_outages = waits_out_outages
         self.trace = trace
         self.deadline_s = deadline_s
-        self._timer: asyncio.TimerHandle | None = None  # of the deadline
-        self.is_queued = False
-        self.is_closed = False  # pulls nothing more
-        self.outstanding = 0  # records pulled, and without an outcome yet
-        self.fatal: FatalRefusal | None = None
-        self._traced: tuple[InvokeTemplate, InvokeTemplate] | None = None
 
     def pull(self, now_s: float) -> Call | None:
         """The next call; None when there is none now (the feed queues itself again when there is)."""

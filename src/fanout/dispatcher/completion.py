@@ -61,7 +61,7 @@ class Completion:
                 self._on_outcome(outcome, None if call.span is None else call.span[0])
         if outcomes:
             feed.deliver(call, outcomes)
-        if not feed.outstanding:
+        if not feed.outstanding and not feed.is_single:
             feed.settled()
 
     def fail(

@@ -46,7 +46,7 @@ class CallFeed(Feed):
         self._calls = calls
         self._record: InputRecord | None = record  # until its turn has come
         self._template = template
-        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.future: asyncio.Future[Outcome] = engine.loop.create_future()
 
     def pull(self, now_s: float) -> Call | None:
         record, self._record = self._record, None

@@ -38,7 +38,10 @@ class HealthCount(Hooks):
 
     def on_outcome(self, outcome: Outcome, span: object = None) -> None:  # noqa: ARG002 - as telemetry
         """One record has its outcome."""
-        self.counts[outcome.status] = self.counts.get(outcome.status, 0) + 1
+        try:
+            self.counts[outcome.status] += 1
+        except KeyError:
+            self.counts[outcome.status] = 1
 
     def on_throttle(self, reason: str) -> None:  # noqa: ARG002 - Hooks has it
         self.throttles += 1

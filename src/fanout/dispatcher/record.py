@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from fanout.model import ErrorDetail, Record, Verdict
-from fanout.payload import encode, json_fault
+from fanout.payload import encode, is_plain_json, json_fault
 
 
 class InputRecord(msgspec.Struct):
@@ -36,6 +36,8 @@ def record_of(
     seq: int, payload: Any, *, key: str | None = None, deadline_s: float | None = None
 ) -> InputRecord:
     """The record of anything a caller may hand in. Never raises: what is wrong becomes ``fault``."""
+    if type(payload) is bytes and is_plain_json(payload):  # as from most services: nothing to find out
+        return InputRecord(seq, payload, key, deadline_s=deadline_s)
     own: Record | None = None
     fault: ErrorDetail | None = None
     if isinstance(payload, Record):

@@ -102,11 +102,14 @@ class Schedule:
 
     def take(self) -> Attempt | None:
         """An attempt of the next call that may go out now, with its permit and its token; else None."""
-        now_s = self._clock()
         if self.is_held:
             return None
+        outage, retries = self._outage, self._retries.heap
+        if not self._queue and not retries and not outage.is_on and self._hedges is None:
+            return None  # as after most single calls: nothing waits, for a moment either
+        now_s = self._clock()
         faults = 0
-        breaker, gate, outage, retries = self._breaker, self._gate, self._outage, self._retries.heap
+        breaker, gate = self._breaker, self._gate
         while True:
             is_retry_due = bool(retries) and retries[0][0] <= now_s
             is_probing = outage.is_on and outage.admits(now_s) and bool(self._waiting_room)
@@ -124,8 +127,10 @@ class Schedule:
             gate.acquire(now_s)
             if is_probing:
                 call = self._next_probe(now_s)
+            elif is_retry_due:
+                call = self._due_retry()
             else:
-                call = self._due_retry() if is_retry_due else self._next_of_feeds(now_s)
+                call = self._next_of(self._queue, now_s)
             if call is None or call.records[0].fault is not None:
                 gate.release(Release.IGNORED, 0, now_s, now_s)
                 self._pacer.give_back()
@@ -170,23 +175,19 @@ class Schedule:
         """The call that probes: another record each time, where there is one."""
         call = self._waiting_room.probe()
         if call is None:
-            return self._turn_of(self._waiting_room.feeds.popleft(), now_s, self._waiting_room.feeds)
+            return self._next_of(self._waiting_room.feeds, now_s)
         if call.feed.is_abandoned:
             self._completion.give_up(call, now_s)
             return None
         call.is_waiting = False
         return call
 
-    def _next_of_feeds(self, now_s: float) -> Call | None:
-        """One turn of the feed at the head of the queue, which then goes to its end."""
-        feed = self._queue.popleft()
-        if self._outage.is_on and feed.waits_out_outages:
+    def _next_of(self, queue: deque[Feed] | Turns, now_s: float) -> Call | None:
+        """One turn of the feed at the head of a queue, which then goes to its end if it may have more."""
+        feed = queue.popleft()
+        if self._outage.is_on and feed.waits_out_outages and queue is self._queue:
             self._waiting_room.feeds.append(feed)
             return None
-        return self._turn_of(feed, now_s, self._queue)
-
-    def _turn_of(self, feed: Feed, now_s: float, queue: deque[Feed] | Turns) -> Call | None:
-        """The next call of a feed, which then goes to the end of ``queue`` if it may have more."""
         try:
             call = feed.pull(now_s)
         except Exception as error:  # noqa: BLE001 - an unexpected error, reported to the waiter

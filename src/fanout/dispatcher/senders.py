@@ -128,7 +128,11 @@ class Senders:
         if flight is None:
             return False
         self._flights.add(flight)
-        self._note_sending(attempt, now_s, wall_s)
+        call.attempts += 1
+        attempt.sent_s, attempt.sent_wall_s = now_s, wall_s
+        if call.first_sent_s == 0.0:
+            call.first_sent_s = now_s
+            self._retry_budget.on_fresh_call()
         return True
 
     def _on_end(self, flight: Flight, reply: Reply | None, error: Exception | None) -> None:

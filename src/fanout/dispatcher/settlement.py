@@ -73,7 +73,28 @@ class Settlement:
             assert reply is not None
             if attempt.twin is not None:
                 self._supersede(attempt, now_s)
-            self._settle_success(attempt, reply, now_s)
+            # In place, as nearly every call comes by here.
+            call = attempt.call
+            if reply.durable_execution_arn is not None:
+                self._repeats.note_durable()
+            self._gate.release(Release.SUCCESS, attempt.n_bytes, attempt.sent_s, now_s)
+            self._pacer.on_success(now_s)
+            if call.attempts > 1:
+                self._retry_budget.on_recovery(call.attempts - 1)
+            self._has_succeeded = True
+            if self._feedback.is_troubled:
+                self._feedback.forget_trouble()
+                self._outages.on_progress()
+            if call.batch is not None:
+                assert self._batches is not None
+                self._batches.settle(attempt, reply, now_s)
+                return
+            try:
+                outcomes = [self._of_success(attempt, reply, now_s)]
+            except Exception as error:  # noqa: BLE001 - the reply cannot be kept, whatever the reason
+                self._completion.fail_unreadable(attempt, error, now_s)
+                return
+            self._finish(call, outcomes, now_s, attempt)
             return
         self._has_answered = self._has_answered or reply is not None
         self._feedback.release(attempt, end, now_s)
@@ -120,29 +141,6 @@ class Settlement:
             self._outages.on_probe_cut_off(now_s)
         call.is_waiting = call.last is not None
         self._completion.give_up(call, now_s)
-
-    def _settle_success(self, attempt: Attempt, reply: Reply, now_s: float) -> None:
-        call = attempt.call
-        if reply.durable_execution_arn is not None:
-            self._repeats.note_durable()
-        self._gate.release(Release.SUCCESS, attempt.n_bytes, attempt.sent_s, now_s)
-        self._pacer.on_success(now_s)
-        if call.attempts > 1:
-            self._retry_budget.on_recovery(call.attempts - 1)
-        self._has_succeeded = True
-        if self._feedback.is_troubled:
-            self._feedback.forget_trouble()
-            self._outages.on_progress()
-        if call.batch is not None:
-            assert self._batches is not None
-            self._batches.settle(attempt, reply, now_s)
-            return
-        try:
-            outcomes = [self._of_success(attempt, reply, now_s)]
-        except Exception as error:  # noqa: BLE001 - the reply cannot be kept, whatever the reason
-            self._completion.fail_unreadable(attempt, error, now_s)
-            return
-        self._finish(call, outcomes, now_s, attempt)
 
     def _end_call(self, attempt: Attempt, reply: Reply | None, end: Classification, now_s: float) -> None:
         """End or repeat the call of an attempt that did not succeed; its permit is given back."""

@@ -103,7 +103,7 @@ class AdaptiveLimit:
         self._tick_at_s = float("-inf")
         self._pause_s = 0.0
         self._paused_until_s = float("-inf")
-        self._warm = sys.maxsize if ramp is None else ramp.warm  # the ramp's, read for every call
+        self._warm = sys.maxsize if ramp is None else ramp.warm  # what the ramp allowed, at the least
         self.peak = sys.maxsize if ramp is None else ramp.peak
         self.peak_until_s = float("inf") if ramp is None else ramp.peak_until_s
 
@@ -119,7 +119,10 @@ class AdaptiveLimit:
         ceiling = self._ceiling
         if ceiling > self._warm:
             assert self._ramp is not None
-            return min(ceiling, self._ramp.ceiling(now_s))
+            allowed = self._ramp.ceiling(now_s)
+            if allowed < ceiling:
+                return allowed
+            self._warm = allowed  # it falls when a peak is noted, and then alone
         return ceiling
 
     def on_full(self, in_flight: int, now_s: float) -> bool:
