@@ -7,8 +7,11 @@ import hashlib
 import http.server
 import os
 import re
+import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -227,3 +230,74 @@ async def test_missing_credentials_are_said_at_once(
     with pytest.raises(JournalError, match="no AWS credentials found"):
         await send(clients)
     assert not store.requests
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A socket as S3, which accepts; and a second of patience, in silences of half of one."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setattr("fanout.aws.session.SERVICE_READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("fanout.patience.PATIENCE_S", 1.0)
+    monkeypatch.setattr(s3_module, "_ANSWER_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{made.getsockname()[1]}")
+        yield made
+
+
+@pytest.mark.parametrize("leave", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["no leave", "leave to send"])
+async def test_a_server_that_takes_no_byte_is_given_up(
+    endpoint: socket.socket, clients: ServiceClients, leave: bytes
+) -> None:
+    """Whether it is silent before the body or in it."""
+    connections: list[socket.socket] = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connections.append(endpoint.accept()[0])
+                connections[-1].sendall(leave)
+
+    threading.Thread(target=serve, daemon=True).start()
+    upload = S3Upload(clients, "lake", "k", content_type="text/plain")
+    await upload.write(bytes(s3_module.PART_BYTES))
+    with pytest.raises(JournalError, match=r"^s3://lake/k cannot be written: .*not a byte was taken for 0.5"):
+        await upload.finish()
+    assert len(connections) == 2
+    for each in connections:
+        each.close()
+
+
+@pytest.mark.slow
+async def test_a_slow_upload_is_no_silence(
+    endpoint: socket.socket, clients: ServiceClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes, while bytes are taken."""
+
+    monkeypatch.setattr("fanout.aws.session.SERVICE_READ_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(s3_module, "PART_BYTES", 16 << 20)
+
+    def serve() -> None:
+        connection = endpoint.accept()[0]
+        with connection:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            left = s3_module.PART_BYTES
+            while left > 0:
+                some = connection.recv(1 << 17)
+                left -= len(some)
+                is_over.wait(len(some) / 8e6)
+            connection.sendall(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n')
+            is_over.wait(5)
+
+    is_over = threading.Event()
+    threading.Thread(target=serve, daemon=True).start()
+    upload = S3Upload(clients, "lake", "k", content_type="text/plain")
+    await upload.write(bytes(s3_module.PART_BYTES))
+    begun_s = time.monotonic()
+    await upload.finish()
+    is_over.set()
+    assert time.monotonic() - begun_s > 1.2

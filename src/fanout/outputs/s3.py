@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import Any, Self
 import anyio
 import msgspec
 
+from fanout.aws import session
 from fanout.aws.clients import Clients
 from fanout.aws.faults import credentials_fault
 from fanout.aws.s3_faults import fault_of
@@ -21,6 +23,7 @@ from fanout.errors import FatalRefusal, JournalError
 
 PART_BYTES = 8 << 20  # of the first parts; S3 takes 10,000 of them, so later ones are larger
 _PARTS_OF_ONE_SIZE = 1000
+_ANSWER_S = 1.0  # more than the client itself waits, whose words are the better ones
 _ABORT_TAKES_S = 5.0
 
 
@@ -86,7 +89,7 @@ class S3Upload:
         rest = bytes(self._buffer)
         if self._upload_id is None:
             checksum = await _checksum(rest)
-            await self._ask("put_object", Body=rest, ContentType=self._content_type, ChecksumSHA256=checksum)
+            await self._ask("put_object", rest, ContentType=self._content_type, ChecksumSHA256=checksum)
         else:
             await self._send_part(rest)
             await self._complete()
@@ -104,7 +107,7 @@ class S3Upload:
         number = len(self._parts) + 1
         checksum = await _checksum(body)
         sent = await self._ask(
-            "upload_part", UploadId=self._upload_id, PartNumber=number, Body=body, ChecksumSHA256=checksum
+            "upload_part", body, UploadId=self._upload_id, PartNumber=number, ChecksumSHA256=checksum
         )
         self._parts.append({"PartNumber": number, "ETag": sent["ETag"], "ChecksumSHA256": checksum})
 
@@ -124,13 +127,21 @@ class S3Upload:
                 raise
         self._upload_id = None
 
-    async def _ask(self, operation: str, **members: Any) -> Any:
+    async def _ask(self, operation: str, body: bytes | None = None, **members: Any) -> Any:
         permission = "s3:PutObject" if operation != "head_object" else "s3:GetObject"
         location = f"s3://{self._bucket}/{self._key}"
 
         async def ask() -> Any:
             client = await self._clients.client("s3")
-            return await getattr(client, operation)(Bucket=self._bucket, Key=self._key, **members)
+            silence_s = session.SERVICE_READ_TIMEOUT_S
+            try:
+                async with asyncio.timeout(silence_s + _ANSWER_S) as limit:
+                    sent = {} if body is None else {"Body": _Body(body, limit, silence_s)}
+                    return await getattr(client, operation)(
+                        Bucket=self._bucket, Key=self._key, **sent, **members
+                    )
+            except TimeoutError as error:
+                raise TimeoutError(str(error) or f"not a byte was taken for {silence_s:g} s") from error
 
         return await tried(
             ask,
@@ -139,6 +150,23 @@ class S3Upload:
             on_wait=self._on_wait,
             is_reached=True,  # a run stands behind it, and each try is said
         )
+
+
+class _Body(io.BytesIO):
+    """Bytes to send, whose reading puts off the end of patience: a silent server takes none.
+
+    The client itself ends a silence after the last byte only, and waits for ever for leave to send.
+    """
+
+    def __init__(self, data: bytes, limit: asyncio.Timeout, silence_s: float) -> None:
+        super().__init__(data)
+        self._limit = limit
+        self._silence_s = silence_s
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._limit.reschedule(asyncio.get_running_loop().time() + self._silence_s + _ANSWER_S)
+        return data
 
 
 def _fault_of(error: Exception, permission: str) -> tuple[str, bool]:
