@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +99,28 @@ def test_a_plan_for_people_names_time_cost_and_the_next_command(
     for word in ("limit", "time", "cost", "failures"):
         assert f"  {word}" in planned.stdout
     assert planned.stdout.rstrip().endswith(f"fanout run f {records} --out {out}")
+
+
+def test_a_payload_is_planned_as_it_is_run(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """--payload instead of an INPUT; the command to go on says it again, and under a rehearsal's emulator."""
+    rest = ("--endpoint-url", emulator.endpoint_url, "--out", tmp_path / "run", "--repeat", "30")
+    payload = ("--payload", '{"id": 1}')
+    rehearsal = {"FANOUT_REHEARSAL": "fanout emulate h.py:h --"}
+    planned = run_command("plan", "--yes", "f", *payload, *rest, "--json", env=ENVIRONMENT | rehearsal)
+    assert planned.returncode == 0, planned.stderr
+    plan = json.loads(planned.stdout)
+    assert (plan["records"], plan["canary"]) == (30, 20)
+    before, words = plan["run_command"].split(" -- ")
+    assert (before, shlex.split(words)) == (
+        "fanout emulate h.py:h",
+        ["fanout", "run", "f", *payload, "--repeat", "30", "--out", str(tmp_path / "run")],
+    )
+    finished = fanout("run", "f", *payload, *rest, "-q")
+    assert finished.returncode == 0, finished.stderr
+    state = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert state["counts"] == {"succeeded": 30}
+    refused = fanout("plan", "--yes", "f")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
 
 def test_a_canary_of_another_run_is_not_gone_on_with(

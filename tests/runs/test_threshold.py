@@ -56,7 +56,18 @@ def test_the_first_hundred_calls_are_not_judged() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["p95", "p95<5", "p0<1s", "p95>1s", "median<1s", "failure_rate<5ms", "p95<5%", "max<0s"]
+    "text",
+    [
+        "p95",
+        "p95<5",
+        "p0<1s",
+        "p95>1s",
+        "median<1s",
+        "failure_rate<5ms",
+        "p95<5%",
+        "max<0s",
+        "failure_rate<101%",
+    ],
 )
 def test_what_is_no_threshold(text: str) -> None:
     """Refused at construction, naming what it takes."""

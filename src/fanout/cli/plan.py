@@ -40,7 +40,7 @@ Examples:
     cls=SectionedCommand, epilog=_EXAMPLES, short_help="Send a few records, and project time and cost."
 )
 @click.argument("function")
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="INPUT...")
+@click.argument("inputs", nargs=-1, type=click.Path(allow_dash=True), metavar="INPUT...")
 @click.option(
     "--canary",
     type=click.IntRange(min=1),
@@ -75,6 +75,8 @@ def command(
     Limits and permission are checked first. The canary's outcomes are kept: `fanout run` with the same
     --out goes on after them.
     """
+    if not inputs and chosen.get("payload") is None:
+        raise click.UsageError("no INPUT: give a file or a URL, or --payload")
     if "-" in inputs:
         raise click.UsageError("INPUT is -: a plan reads its input twice: give a file or a URL")
     if out == "-":
@@ -87,8 +89,9 @@ def command(
             raise click.UsageError(
                 f"a plan sends up to {canary} records for real, and there is no terminal to ask: give --yes"
             )
+        of = " ".join(map(shown_location, inputs)) or "this payload"
         click.confirm(
-            f"Send up to {canary} records of {' '.join(map(shown_location, inputs))} to {function} for real?",
+            f"Send up to {canary} records of {of} to {function} for real?",
             abort=True,
             err=True,
         )

@@ -21,6 +21,7 @@ from fanout.inputs import shown_location
 from fanout.model import OK_STATUSES, Outcome
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
+from fanout.report.totals import in_rehearsal
 from fanout.runs.audience import Audience
 
 
@@ -142,9 +143,14 @@ def _plan(
 
 def _run_command(request: Request) -> str:
     assert request.out is not None
+    options = request.options
     inputs = [shown_location(absolute_location(each)) for each in request.locations]
-    words = ["fanout", "run", request.options.function, *inputs, "--out"]
-    return shlex.join([*words, str(request.out.absolute())])
+    if options.payload is not None:
+        inputs = ["--payload", options.payload]
+        if options.repeat is not None:
+            inputs += ["--repeat", str(options.repeat)]
+    words = ["fanout", "run", options.function, *inputs, "--out", str(request.out.absolute())]
+    return in_rehearsal(shlex.join(words))
 
 
 def _what_if(changed: Mapping[str, float], rate_per_s: float | None) -> dict[str, Any]:

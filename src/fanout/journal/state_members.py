@@ -13,7 +13,6 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 class _Input(msgspec.Struct):
     location: str | None = None
     path: str | None = None
-    fingerprint: dict[str, Any] | None = None
 
 
 class _Members(msgspec.Struct):

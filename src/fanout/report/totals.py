@@ -26,6 +26,12 @@ _EXIT_CODES = {
 }
 
 
+def in_rehearsal(command: str) -> str:
+    """A command that calls the function: under an emulator of its own it needs that again."""
+    rehearsal = os.environ.get("FANOUT_REHEARSAL")
+    return f"{rehearsal} {command}" if rehearsal else command
+
+
 class MeasuredThreshold(msgspec.Struct, frozen=True):
     """A rule that the run was to keep, such as ``p95<500ms``, and whether it did.
 
@@ -160,7 +166,7 @@ class RunTotals:
         """The command that goes on with the run; None while it runs, is over, or left nothing on disk."""
         if self.run_dir is None or self.state == "running" or (self.state == "finished" and not self.pending):
             return None
-        return self._sending(f"fanout resume {self._quoted_dir}")
+        return in_rehearsal(f"fanout resume {self._quoted_dir}")
 
     @property
     def next_commands(self) -> list[str]:
@@ -172,7 +178,7 @@ class RunTotals:
             return [f"fanout watch {quoted}", f"fanout tune {quoted} --pause"]
         commands = [] if self.resume_command is None else [self.resume_command]
         if self.counts.get("accepted") or any(each.type == "ResultMissing" for each in self.failures):
-            commands.append(self._sending(f"fanout collect {quoted}"))
+            commands.append(in_rehearsal(f"fanout collect {quoted}"))
         if self.stats.failed:
             location = str((self.run.get("input") or {}).get("location"))
             faults = sum(each.faults for each in self.failures)
@@ -180,20 +186,14 @@ class RunTotals:
             chosen = "failed" if failed > faults else "unknown"
             if not location.startswith("sqs://"):
                 if chosen == "failed":  # what may have run is sent again by name alone
-                    commands.append(self._sending(f"fanout redrive {quoted}"))
+                    commands.append(in_rehearsal(f"fanout redrive {quoted}"))
             elif self.resume_command is None:  # what failed is in the queue again
-                commands.append(self._sending(command_of_same(self.run, location)))
+                commands.append(in_rehearsal(command_of_same(self.run, location)))
             if self.stats.failed > faults:
                 commands.append(f"fanout export {quoted} --status {chosen}")
             else:  # a redrive would find nothing, and neither would an export of inputs
                 commands.append(f"fanout export {quoted} --outcomes --status failed")
         return [*commands, f"fanout report {quoted} --html"]
-
-    @staticmethod
-    def _sending(command: str) -> str:
-        """A command that calls the function: under an emulator of its own it needs that again."""
-        rehearsal = os.environ.get("FANOUT_REHEARSAL")
-        return f"{rehearsal} {command}" if rehearsal else command
 
     @property
     def _quoted_dir(self) -> str:

@@ -61,4 +61,6 @@ def parse_threshold(text: str) -> Threshold:
     bound = float(number) * _UNITS_MS.get(unit, 1.0)
     if not bound > 0:
         raise ConfigError(f"threshold is {text!r}: give a bound of more than 0")
+    if unit == "%" and bound > 100:
+        raise ConfigError(f"threshold is {text!r}: give at the most 100%")
     return Threshold("".join(text.split()), name, bound)
