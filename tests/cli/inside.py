@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,12 @@ import pytest
 from fanout.cli import main
 from fanout.emulator import EmulatorProcess
 from tests.cli.running import Ended, environment
+
+
+def leave_garbage_alone(patch: pytest.MonkeyPatch) -> None:
+    """A command ends with its process, and spares itself a last look for garbage: here that would pile up."""
+    patch.setattr(gc, "freeze", lambda: None)
+    patch.setattr(gc, "set_threshold", lambda *_: None)
 
 
 class Inside:
@@ -26,6 +33,7 @@ class Inside:
     ) -> None:
         self.directory, self.emulator, self._patch, self._capture = directory, emulator, patch, capture
         patch.chdir(directory)
+        leave_garbage_alone(patch)
         for name, value in environment().items():
             patch.setenv(name, value)
         if emulator is not None:

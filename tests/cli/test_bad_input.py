@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fanout.cli import main
-from tests.cli.inside import Inside
+from tests.cli.inside import Inside, leave_garbage_alone
 from tests.cli.running import HANDLER, Ended, Shell
 
 # On Python 3.11 pytest-asyncio's first question makes a loop, which asyncio.run would leave unclosed.
@@ -32,6 +32,7 @@ class Here:
             ("AWS_REGION", "us-east-1"),
         ):
             patch.setenv(name, value)
+        leave_garbage_alone(patch)
         (directory / "in.jsonl").write_text('{"n": 1}\n')
         (directory / "app.py").write_text(HANDLER)
 

@@ -284,14 +284,17 @@ _seconds = st.sampled_from([0.0, 0.001, 0.05, 0.31, 0.4, 1.0, 5.0])
     latencies_s=st.lists(_seconds, min_size=2, max_size=8),
     late=st.integers(1, 6),
     options=st.fixed_dictionaries(
-        {"concurrency": st.integers(1, 9), "retries": st.integers(0, 2)},
+        {
+            "concurrency": st.integers(1, 9),
+            "retries": st.integers(0, 2),
+            "throttle_patience": st.just(10.0),  # with five minutes an example may take seconds
+        },
         optional={
             "breaker": st.integers(1, 3),
             "retry_function_errors": st.integers(0, 1),
             "deadline": st.sampled_from([0.9, 2.0]),
             "rate": st.just(50.0),
             "function_timeout": st.just(2.0),
-            "throttle_patience": st.just(10.0),
         },
     ),
     cut_at_s=st.none() | st.sampled_from([0.5, 0.91, 1.0, 1.5]),
