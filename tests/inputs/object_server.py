@@ -27,6 +27,7 @@ class ObjectServer(http.server.ThreadingHTTPServer):
         self.stalls: list[int] = []
         self.is_over = threading.Event()  # silent replies end
         self.behave: Callable[[_Handler], bool] | None = None
+        self.served = 0  # bytes of objects, in replies that went well
         self.requests: list[tuple[str, str | None]] = []
         self.headers: list[dict[str, str]] = []
         self.on_request: Callable[[], Any] | None = None
@@ -74,6 +75,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("ETag", etag)
         self.send_header("Last-Modified", "Fri, 27 Nov 2026 10:00:00 GMT")
         self.send_header("Content-Length", str(len(body)))
+        if wanted is not None:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
         self.end_headers()
         if server.stalls:
             self.wfile.write(body[: server.stalls.pop(0)])
@@ -87,7 +90,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(2)
             return
-        self.wfile.write(body)
+        for at in range(0, len(body), 1 << 16):
+            server.served += self.wfile.write(body[at : at + (1 << 16)])
 
     def do_HEAD(self) -> None:
         """The Region of a bucket, where ``behave`` says it; the size of an object."""
@@ -151,14 +155,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.shutdown(2)
 
-    def fail(self, status: int, code: str, *, region: str | None = None) -> None:
-        """Answer with an error of S3, which may say the bucket's Region."""
+    def fail(
+        self, status: int, code: str, *, region: str | None = None, retry_after: str | None = None
+    ) -> None:
+        """Answer with an error of S3, which may say the bucket's Region, and when to come again."""
         where = "" if region is None else f"<Region>{region}</Region>"
         body = f"<Error><Code>{code}</Code><Message>no</Message>{where}</Error>".encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/xml")
         if region is not None:
             self.send_header("x-amz-bucket-region", region)
+        if retry_after is not None:
+            self.send_header("Retry-After", retry_after)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,65 @@ async def test_silence_is_ended_and_the_object_taken_up_where_it_fell_silent(ser
     server.stalls = [200_000, 0, 50_000]
     assert payloads(await read_all(opened())) == RECORDS
     assert len(server.requests) == 4
+
+
+async def test_a_url_that_falls_silent_is_taken_up_where_it_did(
+    server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an object is."""
+    monkeypatch.setattr("fanout.inputs.http._SILENCE_S", 0.2)
+    monkeypatch.setattr("fanout.inputs.http._SILENCE_AGAIN_S", 0.2)
+    server.stalls = [200_000, 0, 50_000]
+    assert payloads(await read_all(opened(f"{server.url}/lake/in.jsonl"))) == RECORDS
+    assert [wanted for _, wanted in server.requests] == [
+        None,
+        "bytes=200000-",
+        "bytes=200000-",
+        "bytes=250000-",
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["at first", "in mid-read"])
+@pytest.mark.parametrize("location", ["s3://lake/in.jsonl", "s3://lake/", "{url}/lake/in.jsonl"])
+def test_a_run_waits_as_long_as_a_busy_server_asks(server: ObjectServer, location: str, number: int) -> None:
+    """503 with Retry-After, for an object, a listing, a URL: then it goes on, and sends each record once."""
+    times: list[float] = []
+
+    def behave(handler: Any) -> bool:
+        times.append(time.monotonic())
+        if len(times) == number + 1:
+            handler.fail(503, "SlowDown", retry_after="0.7")
+            return True
+        if "list-type" in handler.path:
+            handler.reply(LISTED[len(times) > number + 1])
+            return True
+        return False
+
+    records = RECORDS[:2000]
+    server.objects["/lake/in.jsonl"] = b"\n".join(records)
+    server.behave, server.cuts = behave, [20_000] if number else []
+    transport = Scripted()
+    report = fanout.run("f", location.format(url=server.url), transport=transport, concurrency=10)
+    sent = sorted(call.body for call in transport.calls)
+    if location.endswith("/"):
+        assert len(sent) == 1 + number
+    else:
+        assert sent == sorted(records)
+    assert report.exit_code == 0
+    assert times[number + 1] - times[number] >= 0.7
+
+
+def listing(key: str, more: str) -> bytes:
+    """A page of one key."""
+    return (
+        f"<ListBucketResult><IsTruncated>{str(bool(more)).lower()}</IsTruncated>{more}"
+        f"<Contents><Key>{key}</Key>"
+        "<LastModified>2026-11-27T10:00:00.000Z</LastModified><ETag>e</ETag><Size>1</Size></Contents>"
+        "</ListBucketResult>"
+    ).encode()
+
+
+LISTED = [listing("a", "<NextContinuationToken>t</NextContinuationToken>"), listing("b", "")]
 
 
 async def test_silence_without_end_is_told(server: ObjectServer) -> None:
