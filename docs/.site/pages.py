@@ -19,6 +19,8 @@ PAGES["SECURITY.md"] = "SECURITY.md"
 _LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#{1,5} ", re.MULTILINE)
+_ROW = re.compile(r"^\|.*$", re.MULTILINE)
+_CODE = re.compile(r"`[^`\n]+`")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
@@ -56,9 +58,9 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Mend the links of a page of docs/ that lead out of it."""
     if page.file.generated_by is not None:
-        return markdown
+        return _with_bars(markdown)
     moved = _moved(markdown, PurePosixPath("docs", page.file.src_uri), PurePosixPath(page.file.src_uri))
-    return _with_one_title(moved)
+    return _with_bars(_with_one_title(moved))
 
 
 def _moved(text: str, source: PurePosixPath, page: PurePosixPath) -> str:
@@ -95,6 +97,11 @@ def _with_one_title(text: str) -> str:
         return text
     parts[::2] = [_HEADING.sub(r"#\g<0>", part) for part in parts[::2]]
     return "".join(parts).replace("#", "", 1)
+
+
+def _with_bars(text: str) -> str:
+    r"""Write ``\|`` in the code of a table as a bar: code hosts want the backslash, the site shows it."""
+    return _ROW.sub(lambda row: _CODE.sub(lambda code: code[0].replace(r"\|", "|"), row[0]), text)
 
 
 def _with_suffix(where: str) -> str:

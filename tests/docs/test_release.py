@@ -34,7 +34,12 @@ def test_the_notes_of_a_release_are_its_section(tmp_path: Path) -> None:
     text = RELEASE.read_text("utf-8")
     (found,) = re.findall(r'run: (grep -q "\^## .*)', text)
     (cut,) = re.findall(r"(awk -v version=.*?notes\.md)", text, re.DOTALL)
-    sections = ("Unreleased\n- new", "1.2.3 (2026-11-27)\n- this", "1.2.2 (2026-11-01)\n- old")
+    sections = (
+        "Unreleased\n- new",
+        "1.2.30 (2026-11-28)\n- newer",
+        "1.2.3 (2026-11-27)\n- this",
+        "1.2.2 (2026-11-01)\n- old",
+    )
     changelog = "# Changelog\n\n" + "\n\n".join(f"## {section}" for section in sections)
     (tmp_path / "CHANGELOG.md").write_text(changelog)
 
