@@ -121,6 +121,8 @@ def _call(function: str, payloads: Any, **options: Any) -> int:
     except (fanout.ConfigError, fanout.SourceError, fanout.JournalError) as error:
         sys.stderr.write(f"fanout: {' '.join(str(error).split())}\n")
         return 2
+    except KeyboardInterrupt:  # after the end of the run, before its report was returned
+        return 130
     print(json.dumps(report.to_dict()))
     return report.exit_code
 
