@@ -6,13 +6,18 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from fanout.commands.canary_plan import plan
+from fanout.commands.options import RunOptions
+from fanout.commands.request import Request
 from fanout.emulator import EmulatorProcess
+from fanout.runs.audience import Audience, Stoppable
 from tests.cli.forks import run_command
+from tests.scripted import Scripted
 
 ENVIRONMENT = {
     **os.environ,
@@ -157,3 +162,18 @@ def test_bad_plans_are_usage_errors(arguments: tuple[str, ...]) -> None:
     refused = fanout("plan", "--yes", *arguments)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
+
+
+async def test_a_canary_that_is_stopped_before_its_first_call_is_no_plan(tmp_path: Path) -> None:
+    """Not an input of which nothing could be sent: the exit code is the signal's."""
+
+    def attach(run: Stoppable) -> Callable[[], None]:
+        run.stop("sigint")
+        return lambda: None
+
+    path = tmp_path / "in.jsonl"
+    path.write_text("1\n2\n")
+    options = RunOptions.of("f", {"transport": Scripted(), "concurrency": 1})
+    request = Request(options=options, locations=(str(path),), out=tmp_path / "run")
+    made, report = await plan(request, 2, {}, Audience(attach=attach))
+    assert (made, report.state, report.exit_code, report.pending) == (None, "interrupted", 130, 0)

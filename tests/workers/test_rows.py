@@ -97,6 +97,16 @@ def test_workers_read_the_rows(
     assert travelled == []
 
 
+def test_one_permit_goes_where_rows_are_left(
+    tmp_path: Path, crews: list[CrewHere], function: Function
+) -> None:
+    """A worker that has sent its rows kept the only permit for those that another one has."""
+    path = _write(tmp_path / "in.parquet", range(80), group=40)
+    options = {**SPREAD, "concurrency": 1, "workers": 2, "deadline": 20}
+    report = fanout.run("f", path, out=tmp_path / "r", **options, nan="null")
+    assert (report.state, report.counts["succeeded"]) == ("finished", 80)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",

@@ -127,6 +127,10 @@ def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]
         signals.close()
     if report.state == "interrupted" and report.exit_code >= exit_codes.SIGHUP:
         sys.exit(report.exit_code)
+    if made is None:
+        if message := report.run.get("message"):
+            click.echo(f"fanout: {message}", err=True)
+        sys.exit(report.exit_code)
     return made
 
 

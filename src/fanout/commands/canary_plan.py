@@ -60,11 +60,12 @@ async def count_records(request: Request) -> int:
 
 async def plan(
     request: Request, canary: int, what_ifs: Mapping[str, Mapping[str, float]], audience: Audience
-) -> tuple[Plan, RunReport]:
+) -> tuple[Plan | None, RunReport]:
     """Send the first ``canary`` records for real, and project.
 
     The canary's outcomes are kept in the run directory; a run with the same ``--out`` goes on after
-    them. Raises as ``start`` does, and FatalRefusal when the function cannot be invoked.
+    them. Raises as ``start`` does, and FatalRefusal when the function cannot be invoked. There is no plan
+    where the canary was stopped before anything ran.
     """
     assert request.location is not None
     if is_queue(request.location):
@@ -82,21 +83,23 @@ async def plan(
     report = await run(canaries, watched)
     if report.state == "fatal":
         raise FatalRefusal(str(report.run.get("message") or "refused"))
-    made = _plan(request, records, outcomes, report, what_ifs)
-    return made, report
+    ran = [outcome for outcome in outcomes if outcome.duration_ms is not None]
+    if ran:
+        return _plan(request, records, outcomes, ran, report, what_ifs), report
+    if report.state != "finished":
+        return None, report
+    which = f"{shown_location(request.location)}: none of its first {len(outcomes)} records"
+    raise ConfigError(f"{which} could be sent: {_why(outcomes)}")
 
 
 def _plan(
     request: Request,
     records: int,
     outcomes: list[Outcome],
+    ran: list[Outcome],
     report: RunReport,
     what_ifs: Mapping[str, Mapping[str, float]],
 ) -> Plan:
-    ran = [outcome for outcome in outcomes if outcome.duration_ms is not None]
-    if not ran:
-        which = f"{shown_location(str(request.location))}: none of its first {len(outcomes)} records"
-        raise ConfigError(f"{which} could be sent: {_why(outcomes)}")
     firsts = [outcome for outcome in ran if outcome.batch is None or outcome.batch.index == 0] or ran[:1]
     costs, cost = _costs(firsts, report)
     size = _batch_size(outcomes)

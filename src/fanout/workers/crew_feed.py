@@ -146,10 +146,15 @@ class CrewFeed:
 
     # --- records -------------------------------------------------------------------------------
 
-    @property
-    def has_records(self) -> bool:
-        """True while more can come."""
-        return not self.is_closed and (bool(self._again or self._rows_left) or not self._intake.has_ended)
+    def has_records_for(self, member: Member) -> bool:
+        """True while more can come for this worker: permits of one that can get none are another's."""
+        if self.is_closed:
+            return False
+        if self._again or self._rows is None:
+            return bool(self._again) or not self._intake.has_ended
+        if self._rows.can_give(member):
+            return True
+        return not (self._intake.has_ended or self._rows.blocks_intake)
 
     @property
     def _rows_left(self) -> int:

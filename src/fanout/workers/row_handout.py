@@ -56,6 +56,12 @@ class RowHandout:
         """True while what the intake has next are rows: they wait for a worker to want them."""
         return self.has_ended or self._intake.has_rows_next
 
+    def can_give(self, member: Member) -> bool:
+        """True while this worker may still get rows, or records of them; else what is left is with others."""
+        if self._pool.of(member.name) or self._pool.of(HERE) or self._pool.waiting:
+            return True
+        return not self.has_ended and self._intake.has_rows_next
+
     # --- lanes ---------------------------------------------------------------------------------
 
     def assign(self, member: Member, order: Order, members: Collection[Member]) -> None:
