@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from fanout.commands.canary_plan import plan
-from fanout.commands.options import RunOptions
+from fanout.commands.options import Given, RunOptions
 from fanout.commands.request import Request
 from fanout.emulator import EmulatorProcess
+from fanout.model import Reply
 from fanout.runs.audience import Audience, Stoppable
 from tests.cli.forks import run_command
 from tests.scripted import Scripted
@@ -164,6 +165,9 @@ def test_bad_plans_are_usage_errors(arguments: tuple[str, ...]) -> None:
     assert refused.stderr.count("\n") == 1
 
 
+KNOWN: Given = {"concurrency": 1, "rate": 1000, "function_timeout": 2}  # so that nobody is asked
+
+
 async def test_a_canary_that_is_stopped_before_its_first_call_is_no_plan(tmp_path: Path) -> None:
     """Not an input of which nothing could be sent: the exit code is the signal's."""
 
@@ -173,7 +177,7 @@ async def test_a_canary_that_is_stopped_before_its_first_call_is_no_plan(tmp_pat
 
     path = tmp_path / "in.jsonl"
     path.write_text("1\n2\n")
-    options = RunOptions.of("f", {"transport": Scripted(), "concurrency": 1})
+    options = RunOptions.of("f", {"transport": Scripted(lambda _: Reply(status=204)), **KNOWN})
     request = Request(options=options, locations=(str(path),), out=tmp_path / "run")
     made, report = await plan(request, 2, {}, Audience(attach=attach))
     assert (made, report.state, report.exit_code, report.pending) == (None, "interrupted", 130, 0)
