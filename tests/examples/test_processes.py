@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,3 +113,29 @@ def test_a_celery_worker(
     prices: list[dict[str, Any]] = json.loads(done.stdout)
     assert [price["id"] for price in prices] == [order["id"] for order in ORDERS]
     assert price_order.stats()["max_in_flight"] <= CONCURRENCY
+
+
+def test_a_scheduler_and_two_workers(price_order: EmulatorProcess, tmp_path: Path) -> None:
+    """The three commands, from an empty folder: every order is priced once, and nothing runs on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["sh", EXAMPLES / "workers.sh", "price-order", EXAMPLES / "orders.jsonl"]
+    environment = {**os.environ, "PATH": path, "PORT": port}
+    ran = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert "Traceback" not in ran.stderr
+    assert ran.returncode in (0, 1), ran.stderr
+    (outcomes,) = tmp_path.glob("runs/*/outcomes.jsonl")
+    assert len(outcomes.read_text().splitlines()) == len((EXAMPLES / "orders.jsonl").read_text().splitlines())
+    assert set(price_order.stats()["executions_by_key"].values()) == {1}
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", int(port)), timeout=5)

@@ -17,11 +17,11 @@ DASK = Path(sys.executable).with_name("dask")
 class Cluster:
     """A scheduler, and workers as they are asked for."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, environment: dict[str, str] | None = None) -> None:
         self._file = folder / "scheduler.json"
         self._options = [*options, "--scheduler-file", str(self._file), "--no-dashboard"]
         self._running: list[subprocess.Popen[bytes]] = []
-        self.start("scheduler", dict(os.environ), "--host", "127.0.0.1", "--port", "0")
+        self.start("scheduler", environment or dict(os.environ), "--host", "127.0.0.1", "--port", "0")
         end_s = time.monotonic() + 60
         while True:
             with suppress(OSError, ValueError):  # not there yet, or not whole
@@ -31,7 +31,13 @@ class Cluster:
             time.sleep(0.05)
 
     def start(self, kind: str, environment: dict[str, str], *options: str) -> None:
-        words = [str(DASK), kind, *self._options, *options]
+        self._start([str(DASK), kind, *self._options, *options], environment)
+
+    def start_worker_at(self, address: str, environment: dict[str, str], *options: str) -> None:
+        """A worker that reaches the scheduler by another address."""
+        self._start([str(DASK), "worker", address, "--no-dashboard", *options], environment)
+
+    def _start(self, words: list[str], environment: dict[str, str]) -> None:
         quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._running.append(subprocess.Popen(words, env=environment, **quiet))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -70,38 +71,54 @@ def test_a_client_is_taken_as_it_is(tmp_path: Path, records: Path, environment: 
     assert len((tmp_path / "r/outcomes.jsonl").read_text().splitlines()) == RECORDS
 
 
-def test_tls_by_the_configuration_of_dask(tmp_path: Path, records: Path, environment: dict[str, str]) -> None:
-    """With certificates it runs, and a worker that joins later takes work; without, one line says so."""
+def _issue(folder: Path, name: str) -> dict[str, Path]:
+    """A CA of its own, and a certificate of it."""
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
-    ca, certificate, key = (tmp_path / name for name in ("ca.pem", "cert.pem", "key.pem"))
+    ca, certificate, key = (folder / f"{name}-{kind}.pem" for kind in ("ca", "cert", "key"))
     authority.cert_pem.write_to_path(str(ca))
     issued.cert_chain_pems[0].write_to_path(str(certificate))
     issued.private_key_pem.write_to_path(str(key))
-    tls = [
-        "--protocol",
-        "tls",
-        "--tls-ca-file",
-        str(ca),
-        "--tls-cert",
-        str(certificate),
-        "--tls-key",
-        str(key),
-    ]
-    cluster = Cluster(tmp_path, *tls)
+    return {"ca": ca, "cert": certificate, "key": key}
+
+
+def _configure(path: Path, ca: Path, cert: Path, key: Path) -> Path:
+    """A file of Dask's with the security settings of all roles."""
+    role = {"cert": str(cert), "key": str(key)}
+    tls = {"ca-file": str(ca), "scheduler": role, "worker": role, "client": role}
+    path.write_text(json.dumps({"distributed": {"comm": {"tls": tls}}}))  # JSON is YAML
+    return path
+
+
+def test_tls_by_a_configuration_file(tmp_path: Path, records: Path, environment: dict[str, str]) -> None:
+    """A scheduler and two workers with certificates: it runs. With wrong ones or none, one line says why."""
+    ours, others = _issue(tmp_path, "ours"), _issue(tmp_path, "others")
+    secured = environment | {"DASK_CONFIG": str(_configure(tmp_path / "dask.yaml", **ours))}
+    cluster = Cluster(tmp_path, "--protocol", "tls", environment=secured)
     try:
         assert cluster.address.startswith("tls://")
-        refused = _run(environment, records, "--out", tmp_path / "no", "--scheduler", cluster.address)
-        assert refused.returncode == 2
-        assert "needs TLS: give a CA" in refused.stderr
-        assert not (tmp_path / "no").exists()
-        names = {"CA_FILE": ca, "SCHEDULER__CERT": certificate, "SCHEDULER__KEY": key}
-        names |= {"CLIENT__CERT": certificate, "CLIENT__KEY": key}
-        secured = environment | {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(v) for name, v in names.items()}
-        cluster.start("worker", environment, "--nthreads", "1", "--host", "127.0.0.1")
-        found = _run(secured, records, "--out", tmp_path / "r", "--scheduler", cluster.address)
+        for _ in range(2):
+            cluster.start("worker", secured, "--nthreads", "1", "--host", "127.0.0.1", "--no-nanny")
+        words = [records, "--out", tmp_path / "no", "--scheduler", cluster.address]
+        for files, said in (
+            (None, "needs TLS: give a CA"),
+            (ours | {"ca": others["ca"]}, f"its certificate is not of the CA {others['ca']}"),
+            (others | {"ca": ours["ca"]}, f"the certificate {others['cert']}"),
+        ):
+            wrong = dict(environment)
+            if files is not None:
+                wrong["DASK_CONFIG"] = str(_configure(tmp_path / "wrong.yaml", **files))
+            refused = _run(wrong, *words)
+            assert refused.returncode == 2, refused.stderr
+            assert said in refused.stderr
+            assert len(refused.stderr.splitlines()) <= 2, refused.stderr
+            assert not (tmp_path / "no").exists()
+        found = _run(secured, records, "--out", tmp_path / "r", "--scheduler", cluster.address, "--json")
         assert found.returncode == 0, found.stderr
         assert len((tmp_path / "r/outcomes.jsonl").read_text().splitlines()) == RECORDS
+        workers = json.loads(found.stdout)["workers"]
+        assert len(workers) == 2
+        assert all(each["name"].count(":") == 1 and each["records"] for each in workers)
     finally:
         cluster.close()
 

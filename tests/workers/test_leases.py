@@ -175,7 +175,7 @@ def test_the_sum_never_exceeds_the_budget(seed: int) -> None:
         before = running
 
 
-@pytest.mark.parametrize("slowest_s", [0.1, 0.4])
+@pytest.mark.parametrize("slowest_s", [pytest.param(0.1, marks=pytest.mark.slow), 0.4])
 def test_a_hundred_workers_share_and_none_starves(slowest_s: float) -> None:
     """Each has its share within two seconds, the dead ones' too, and a budget of all is in use.
 

@@ -19,6 +19,7 @@ import anyio.to_thread
 from fanout.errors import ConfigError
 from fanout.workers.crew import Link
 from fanout.workers.dask_logs import first_line, pass_on_exceptions, pass_on_logs
+from fanout.workers.scheduler_errors import why_not
 from fanout.workers.worker import WorkerActor
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class DaskCrew:
                     self._scheduler, timeout=_CONNECT_S, set_as_default=False
                 )
             except Exception as error:  # Dask's own; a MemoryError where something else than Dask answers
-                raise ConfigError(f"scheduler {self._scheduler} {_why_not(error)}") from error
+                raise ConfigError(f"scheduler {self._scheduler} {why_not(error)}") from error
         loop = self._client.loop.asyncio_loop
         loop.call_soon_threadsafe(pass_on_exceptions, loop)
 
@@ -156,14 +157,6 @@ def _signals_kept_from_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _why_not(error: Exception) -> str:
-    if isinstance(error, TypeError) and "ssl_context" in str(error):
-        return "needs TLS: give a CA, a certificate and a key in Dask's configuration (distributed.comm.tls)"
-    if isinstance(error, (MemoryError, KeyError, AttributeError)):
-        return "is not a Dask scheduler: something else answers there"
-    return f"cannot be reached: {first_line(error)}"
 
 
 class _ActorLink:

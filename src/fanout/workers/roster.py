@@ -15,6 +15,7 @@ import anyio
 import msgspec
 
 from fanout.errors import ConfigError, FatalRefusal
+from fanout.version import version
 from fanout.workers.crew import Crew
 from fanout.workers.dask_logs import first_line
 from fanout.workers.member import Member, shown
@@ -88,7 +89,7 @@ class Roster:
         for address in self._greetings.keys() - set(addresses):
             self._greetings.pop(address).cancel()
             self._put_off(address)
-            self._say_once(f"worker {shown(address)} was lost before it took work")
+            self._say_once(f"worker {shown(address)} was lost before it took work{_needs_fanout()}")
         for address in addresses:
             if self._clock() >= self._not_before_s.get(address, -inf):
                 self._start_greeting(address)
@@ -150,7 +151,9 @@ class Roster:
             answer = await link.begin(msgspec.msgpack.encode(settings))
             greeting = msgspec.msgpack.decode(answer, type=Greeting)
         except Exception as error:  # noqa: BLE001 - the carrier's; the others go on
-            self._say_once(f"worker {shown(address)} was lost before it took work: {first_line(error)}")
+            said = first_line(error)
+            needs = _needs_fanout() if isinstance(error, ImportError) or "deserialization" in said else ""
+            self._say_once(f"worker {shown(address)} was lost before it took work: {said}{needs}")
             return None
         if greeting.refusal is not None:
             self._refusals.append(f"worker {address}: {greeting.refusal}")
@@ -170,6 +173,10 @@ class Roster:
         if text not in self._said:
             self._said.add(text)
             self._say(text)
+
+
+def _needs_fanout() -> str:
+    return f"; scheduler and workers need fanout {version()}"
 
 
 __all__ = ["Roster"]

@@ -1,0 +1,43 @@
+"""Schedulers that cannot be used: one line says what to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trustme
+
+from fanout.errors import ConfigError
+from fanout.workers.dask_crew import DaskCrew
+
+dask = pytest.importorskip("dask")
+pytest.importorskip("distributed")
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("ca", "the CA of Dask's configuration (distributed.comm.tls) is not there: nowhere.pem"),
+        ("cert", "the certificate of Dask's configuration (distributed.comm.tls) is not there: nowhere.pem"),
+        ("key", "the key of Dask's configuration (distributed.comm.tls) is not there: nowhere.pem"),
+        ("no-pem", "TLS does not work with CA "),
+    ],
+)
+async def test_files_of_tls(tmp_path: Path, broken: str, words: str) -> None:
+    """Which of them is missing, or is none."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    files = {name: str(tmp_path / name) for name in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(files["ca"])
+    issued.cert_chain_pems[0].write_to_path(files["cert"])
+    issued.private_key_pem.write_to_path(files["key"])
+    if broken == "no-pem":
+        Path(files["ca"]).write_text("{}")
+    else:
+        files[broken] = "nowhere.pem"
+    given = {"ca-file": files["ca"], "client.cert": files["cert"], "client.key": files["key"]}
+    settings = {f"distributed.comm.tls.{name}": path for name, path in given.items()}
+    with dask.config.set(settings), pytest.raises(ConfigError) as raised:
+        await DaskCrew(scheduler="tls://127.0.0.1:1").open()
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
