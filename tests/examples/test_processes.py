@@ -120,7 +120,7 @@ def test_a_scheduler_and_two_workers(price_order: EmulatorProcess, tmp_path: Pat
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = ["sh", EXAMPLES / "workers.sh", "price-order", EXAMPLES / "orders.jsonl"]
+    command = ["sh", str(EXAMPLES / "workers.sh"), "price-order", str(EXAMPLES / "orders.jsonl")]
     environment = {**os.environ, "PATH": path, "PORT": port}
     ran = subprocess.run(
         command,
