@@ -107,6 +107,15 @@ def test_one_permit_goes_where_rows_are_left(
     assert (report.state, report.counts["succeeded"]) == ("finished", 80)
 
 
+def test_what_was_taken_grows_on_a_resume(tmp_path: Path, crews: list[CrewHere], function: Function) -> None:
+    """A ``take`` that ends among the rows of a group has not exhausted the input."""
+    path = _write(tmp_path / "in.parquet", range(80), group=80)
+    for options in ({"take": 30}, {"take": 50, "resume": True}, {"take": 200, "resume": True}):
+        report = fanout.run("f", path, out=tmp_path / "r", **{**SPREAD, **options}, nan="null")
+        assert (report.state, report.counts["succeeded"]) == ("finished", min(80, int(options["take"])))
+    assert set(function.runs.values()) == {1}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",

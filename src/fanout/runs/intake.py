@@ -106,6 +106,7 @@ class Intake:
         self._skips_any = skip != () or suspects != ()
         self._on_record = on_record
         self._seq = 0  # of the next record
+        self._leaves_rows = False  # ``take`` ends among rows that came together
         self.handed_out = 0  # records that ``next`` returned, each of which gets an outcome or stays pending
         self._failure: BaseException | None = None
 
@@ -194,6 +195,7 @@ class Intake:
             return None
         seq, rows = self._seq, cast("Rows", self._supply.next())
         if self._take is not None and rows.count > self._take - seq:
+            self._leaves_rows = True
             rows = msgspec.structs.replace(rows, count=self._take - seq)
         self._seq += rows.count
         return seq, rows
@@ -276,7 +278,7 @@ class Intake:
     @property
     def is_exhausted(self) -> bool:
         """True if the input itself has no more records, whatever ``take`` says."""
-        return self._supply.has_ended and self.failure is None
+        return self._supply.has_ended and self.failure is None and not self._leaves_rows
 
     @property
     def records_total(self) -> int | None:
