@@ -41,7 +41,7 @@ def operations() -> dict[str, str]:
 
 
 def called() -> set[str]:
-    """The operations that stand in the source as a text or as a method that is called."""
+    """The operations that stand in the source as a text or as a method."""
     known = operations()
     found = set()
     for path in (ROOT / "src" / "fanout").rglob("*.py"):
@@ -50,10 +50,8 @@ def called() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 word = node.value
-            elif (
-                isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and "_" in node.func.attr
-            ):
-                word = node.func.attr
+            elif isinstance(node, ast.Attribute) and "_" in node.attr:
+                word = node.attr
             else:
                 continue
             if word in known:
