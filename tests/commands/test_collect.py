@@ -320,6 +320,19 @@ async def test_without_any_queue_it_is_refused(tmp_path: Path, monkeypatch: pyte
         await gather(out, monkeypatch, Queue("q"), objects=configured())
 
 
+async def test_a_queue_that_never_answers_is_not_waited_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most likely the address is wrong. One that has answered is waited for two minutes."""
+    out = tmp_path / "run"
+    await accepted(out, 1)
+    monkeypatch.setattr("fanout.queues.client.FIRST_PATIENCE_S", 0.1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:1")
+    async with asyncio.timeout(10), serving(objects=configured(on_success="all")) as url:
+        with pytest.raises(SourceError, match="cannot be reached: no connection"):
+            await collect(out, Collection(endpoint_url=url), Audience())
+
+
 async def test_a_collection_that_dies_at_any_delete_comes_to_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

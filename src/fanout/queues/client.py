@@ -37,6 +37,7 @@ _READ_TIMEOUT_S = 10.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 PATIENCE_S = 120.0
+FIRST_PATIENCE_S = 15.0  # before the queue has ever answered: most likely it is another address
 _NO_SUCH = frozenset({"QueueDoesNotExist", "NonExistentQueue", "QueueDeletedRecently"})
 _THROTTLES = frozenset(
     {"RequestThrottled", "ThrottlingException", "Throttling", "KmsThrottled", "TooManyRequestsException"}
@@ -108,6 +109,7 @@ class SqsClient:
         self.url = location.url or ""
         self.arn = f"arn:aws:sqs:{region}:{location.account or '000000000000'}:{location.name}"
         self.redrives: bool | None = None
+        self._has_answered = False
         self.lost_receive_s = 0.0
 
     @classmethod
@@ -231,23 +233,27 @@ class SqsClient:
         if action != "GetQueueUrl":
             members = {"QueueUrl": self.url, **members}
         body = msgspec.json.encode(members)
-        give_up_s = time.monotonic() + PATIENCE_S
+        begun_s = time.monotonic()
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
                 return await self._send(action, body, wait_s)
             except SqsRefusal as refusal:
-                if not refusal.may_pass or time.monotonic() >= give_up_s:
+                if not refusal.may_pass or time.monotonic() >= begun_s + self._patience_s:
                     raise
             except (ConnectionError, TimeoutError, TransportError) as error:
                 if hides_s and not isinstance(
                     error, (ConnectFailed, RequestNotSent)
                 ):  # the reply may have held messages, which nobody has now
                     self.lost_receive_s = asyncio.get_running_loop().time() + hides_s
-                if time.monotonic() >= give_up_s:
+                if time.monotonic() >= begun_s + self._patience_s:
                     raise SourceError(f"{self} cannot be reached: {error}") from error
             await asyncio.sleep(self._random.uniform(0, pause_s))
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    @property
+    def _patience_s(self) -> float:
+        return PATIENCE_S if self._has_answered else FIRST_PATIENCE_S
 
     async def _send(self, action: str, body: bytes, wait_s: int) -> bytes:
         http = self._http
@@ -261,6 +267,7 @@ class SqsClient:
         connection = pool.take() or await pool.open()
         timeout_s = wait_s + _READ_TIMEOUT_S
         status, answered, reply = await connection.ask(head.encode("latin-1"), body, timeout_s)
+        self._has_answered = True
         if status == 200:
             return reply
         raise _refusal(status, answered, reply)
