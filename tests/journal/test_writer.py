@@ -242,6 +242,14 @@ async def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> Non
 
 
 @pytest.mark.timed
+async def test_the_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    """Not the journal, when it is a file beside it."""
+    run_dir = new_run(tmp_path / "run")
+    (run_dir.path / "samples").mkdir()
+    with pytest.raises(JournalError, match="run/samples cannot be written: Is a directory"):
+        await Journal.open(run_dir.path)
+
+
 async def test_the_hot_path_is_cheap(tmp_path: Path) -> None:
     """Mark, sample and write cost the event loop's thread at most 6 µs a record, flushing included."""
     run_dir = new_run(tmp_path / "run")

@@ -270,4 +270,5 @@ class Journal:
                 self._on_failure(error)
 
     def _error(self, error: OSError) -> JournalError:
-        return JournalError(f"{self._path} cannot be written: {error.strerror or error}")
+        path = error.filename or self._path  # of a file beside it, where that cannot be opened
+        return JournalError(f"{path} cannot be written: {error.strerror or error}")
