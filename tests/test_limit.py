@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fanout.errors import ConfigError
@@ -373,3 +373,34 @@ def test_a_limit_on_managed_instances_is_held_back_by_their_scaling() -> None:
     """The budget is there, the instances are not yet."""
     limit = AdaptiveLimit(800, cause="managed", ramp=ManagedRamp(48))
     assert (limit.ceiling(0.0), limit.cause(0.0)) == (48, "ramp")
+
+
+@settings(max_examples=30)
+@example(budget=1_500, steps=[(0, 800), (20, 700), (0, -1_500), (700, 1), (0.1, -1), (0.1, 1_500)])
+@given(
+    budget=st.integers(1, 4_000),
+    steps=st.lists(
+        st.tuples(st.sampled_from([0.0, 0.1, 2.0, 250.0, 700.0]), st.integers(-800, 800)), max_size=40
+    ),
+)
+def test_what_the_ramp_allowed_before_never_allows_more_than_it_does_now(
+    budget: int, steps: list[tuple[float, int]]
+) -> None:
+    """The ramp is asked only where it may hold calls back; the ceiling is as if it were always asked."""
+    ramp, gate_ramp = Ramp(), Ramp()
+    gate = Gate(AdaptiveLimit(budget, ramp=gate_ramp), max_bytes_in_flight=1 << 30)
+    used, now_s = 0, 0.0
+    for wait_s, change in steps:
+        now_s += wait_s
+        for _ in range(change):
+            allowed = used < min(budget, max(ramp.warm, ramp.ceiling(now_s)))
+            assert gate.has_room(now_s) == allowed
+            if not allowed:
+                break
+            gate.acquire(now_s)
+            used += 1
+            if used > ramp.peak or now_s >= ramp.peak_until_s:
+                ramp.on_peak(used, now_s)
+        for _ in range(min(used, -change)):
+            gate.release(Release.SUCCESS, 0, now_s, now_s)
+            used -= 1

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.payload import MAX_NESTING, embed, encode, is_too_deep, json_fault, unembed
+from fanout.payload import MAX_NESTING, embed, encode, is_plain_json, is_too_deep, json_fault, unembed
 
 values = st.recursive(
     st.none()
@@ -139,3 +139,19 @@ def test_nesting_is_looked_into_where_brackets_are_many(monkeypatch: pytest.Monk
     monkeypatch.setattr("fanout.payload._validate", looked.append)
     assert not is_too_deep(b"[" + b"[]," * count + b" " * 5000)
     assert bool(looked) == (count >= MAX_NESTING)
+
+
+@given(st.binary(max_size=40) | values.map(lambda value: json.dumps(value).encode()))
+def test_plain_json_is_json(body: bytes) -> None:
+    """What the quick look takes, the whole one finds no fault with."""
+    if is_plain_json(body):
+        assert json_fault(body) is None
+        assert body.isascii()
+
+
+def test_json_that_is_long_or_not_ascii_is_looked_at_again() -> None:
+    """The quick look says nothing about it."""
+    assert is_plain_json(b'{"order":1}')
+    assert not is_plain_json(b"[" * 901 + b"]" * 901)
+    assert not is_plain_json('"ä"'.encode())
+    assert not is_plain_json(b"")
