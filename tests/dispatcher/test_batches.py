@@ -511,3 +511,13 @@ async def test_callers_who_wait_for_a_batch_hear_of_a_refusal() -> None:
         answers = await asyncio.wait_for(asyncio.gather(*asks, return_exceptions=True), 10)
     assert {type(answer) for answer in answers} == {fanout.FatalRefusal}
     assert transport.count == 1
+
+
+def test_a_fault_is_no_call(tmp_path: Path) -> None:
+    """Records that are never sent count among the records of a batched run, and not among its calls."""
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(f'{{"id":{n}}}\n' if n % 5 else "{}\n" for n in range(20)))
+    report = fanout.run(
+        "f", path, out=tmp_path / "r", transport=Scripted(), batch=4, select="id", report=False, concurrency=1
+    )
+    assert (report.counts["succeeded"], report.counts["rejected"], report.calls) == (16, 4, 4)

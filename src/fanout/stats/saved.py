@@ -35,6 +35,7 @@ def save_stats(stats: Stats) -> dict[str, Any]:
         "clusters": [[list(key), _struct(cluster)] for key, cluster in stats._clusters._clusters.items()],
         "other": stats._clusters._other,
         "other_faults": stats._clusters._other_faults,
+        "unsent": stats.unsent,
         "slowest": [stats._slowest.floor_ms, [_struct(item[2]) for item in stats._slowest._heap]],
         "clock": [stats.clock.now_s, [list(each) for each in stats.clock._sessions]],
     }
@@ -51,6 +52,7 @@ def restore_stats(saved: dict[str, Any]) -> Stats:
     stats = Stats()
     for name in _PLAIN:
         setattr(stats, name, saved["plain"][name])
+    stats.unsent = int(saved.get("unsent", 0))
     latencies = Latencies()
     for name in _LATENCIES:
         setattr(latencies, name, saved["latencies"][name])
