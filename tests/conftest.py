@@ -42,7 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Under coverage all is slower: tests that hold a time to a limit are left out."""
+    from tests.scripted import LOOKS
+
     for item in items:
+        if item.get_closest_marker("looptime") is not None:
+            item.add_marker(pytest.mark.looptime(noop_cycles=LOOKS))
         if IS_MEASURED and item.get_closest_marker("timed") is not None:
             item.add_marker(pytest.mark.skip(reason="coverage makes it slow"))
 
