@@ -64,6 +64,17 @@ def test_the_changelog_begins_with_what_is_unreleased() -> None:
     assert all(re.fullmatch(r"\d+\.\d+\.\d+ \(\d{4}-\d\d-\d\d\)", section) for section in sections[1:])
 
 
+def test_the_changelog_is_sorted_by_what_changed() -> None:
+    """Each heading of a version once, and no others."""
+    (unreleased,) = re.findall(
+        r"^## Unreleased$(.*?)^## ", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    headings = re.findall(r"^### (.+)$", unreleased, re.MULTILINE)
+    kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    assert set(headings) <= {*kinds, "Changed: look at these before you upgrade"}
+    assert len(set(headings)) == len(headings)
+
+
 @pytest.fixture
 def readme_elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str | None, str], str]:
     """The function of hatch_build.py, which is loaded here without the build system."""
