@@ -16,6 +16,7 @@ import fanout
 from fanout.cli import cli
 from fanout.commands.options import RunKeywords
 from fanout.commands.watch import Follower
+from fanout.errors import SourceError
 from fanout.progress import plain_line
 from fanout.stats import Snapshot
 from tests.workers.crew_here import CrewHere, Function, install
@@ -189,6 +190,20 @@ def test_a_resume_goes_on_with_workers(tmp_path: Path, crews: list[CrewHere], fu
     assert set(function.runs.values()) == {1}
     assert len(crews) == 2
     assert {each["name"] for each in summary["workers"]} == {"w0", "w1"}
+
+
+@pytest.mark.parametrize("workers", ["2", "0"])
+def test_an_input_that_has_changed_is_refused(
+    tmp_path: Path, crews: list[CrewHere], function: Function, workers: str
+) -> None:
+    """Before any worker is asked for, and in the words of one process."""
+    _run(tmp_path, enough=50)
+    begun, ran = len(crews), function.runs.total()
+    (tmp_path / "in.jsonl").write_text('{"id":"other"}\n' * RECORDS)
+    words = ["resume", str(tmp_path / "r"), "--all", "--workers", workers]
+    with pytest.raises(SourceError, match=r"in\.jsonl is not the input the run began with: its size was"):
+        CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert (len(crews), function.runs.total()) == (begun, ran)
 
 
 def test_a_redrive_sends_failures_by_workers(
