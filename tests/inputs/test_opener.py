@@ -376,3 +376,10 @@ async def test_bytes_read_follows_the_records_handed_out(tmp_path: Path, suffix:
             at_half = source.bytes_read / source.bytes_total
     assert 0.45 < at_half < 0.6
     assert source.bytes_read == source.bytes_total == path.stat().st_size
+
+
+@pytest.mark.parametrize("locations", [[""], ["in.jsonl", ""]])
+def test_an_empty_input_is_named_as_that(locations: list[str]) -> None:
+    """It is what a shell makes of a variable without a value; it was taken for a directory."""
+    with pytest.raises(SourceError, match=r"^an INPUT is empty: give a file"):
+        open_source(locations)

@@ -56,7 +56,9 @@ def is_list(location: str, directory: str = "") -> bool:
 
 
 def check_text(location: str) -> None:
-    """Raise SourceError for a JSON text where its location should be, and for a queue."""
+    """Raise SourceError for a JSON text where its location should be, for an empty text and for a queue."""
+    if not location:  # a shell's variable without a value
+        raise SourceError("an INPUT is empty: give a file, a pattern, s3://… or a URL")
     if location.startswith("sqs://"):
         raise SourceError(
             f"{location} is a queue: only a run in a directory reads one, as its only input (fanout run, "
