@@ -59,7 +59,11 @@ class Proxy:
         with suppress(OSError):
             while True:
                 here, _ = self._listener.accept()
-                there = socket.create_connection(("127.0.0.1", self._to))
+                try:
+                    there = socket.create_connection(("127.0.0.1", self._to))
+                except OSError:
+                    here.close()
+                    continue
                 self._open += [here, there]
                 for source, sink in ((here, there), (there, here)):
                     self._start(self._pass, source, sink)
