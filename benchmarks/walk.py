@@ -44,7 +44,8 @@ STOPS = {"enough": 0, "threshold": 3, "deadline": 5, "cost": 5, "outage": 5, "fa
 STOPS |= {"sigterm": 143, "sighup": 129}
 PLANNED = {"-j", "--idempotent", "--batch", "--batch-shape", "--bisect"}
 PLANNED |= {"--invocation-type", "--stream", "--key", "--select"}
-_LIMIT_S = 60.0
+WORKERS_SHARE = 0.05  # they take seconds to start
+_LIMIT_S = 90.0
 
 
 class Ended:
@@ -187,7 +188,7 @@ class Walk:
         self.payloads: list[Any] = [chosen(record) for record in self.way.records]
         if rng.random() < 0.15:
             self.options += ["--results", f"s3://{BUCKET}/results/{self.prefix}"]
-        if rng.random() < 0.05 and count:
+        if rng.random() < WORKERS_SHARE and count:
             self.options += ["--workers", "2"]
 
     # Commands.
