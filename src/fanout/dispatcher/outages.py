@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from fanout.breaker import Breaker
-from fanout.dispatcher.call import Attempt, Feed
+from fanout.dispatcher.call import Attempt, Call, Feed
 from fanout.dispatcher.completion import Completion
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.repeats import Repeats
@@ -52,9 +52,12 @@ class Outages:
         self._wake = wake
         self._clock = clock
         self._log = log
+        self._streak: list[Call] = []  # of the attempts that failed since the last answer, once each
 
     def on_progress(self) -> None:
         """A call ran, or was refused for a reason of its own: an outage is over."""
+        if self._streak:
+            self._streak.clear()
         if self._outage.on_progress():
             self._end()
 
@@ -84,7 +87,9 @@ class Outages:
                     outage.on_probe_over(now_s)
                     if outage.is_exhausted(now_s):
                         self._stop()
-            elif outage.on_answer() if verdict is Verdict.THROTTLED else outage.on_progress():
+                return False
+            self._streak.clear()
+            if outage.on_answer() if verdict is Verdict.THROTTLED else outage.on_progress():
                 self._end()
             return False
         if not call.feed.waits_out_outages or not has_answered:
@@ -92,7 +97,11 @@ class Outages:
         was_on = outage.is_on
         record = (id(call.feed), call.records[0].seq)
         if not outage.on_failure(record, end, now_s, is_probe=attempt.is_outage_probe):
+            self._streak.append(call)
             return False
+        for earlier in self._streak:  # theirs were of the outage too
+            earlier.attempts -= 1
+        self._streak.clear()
         if verdict is Verdict.FATAL and (not was_on or attempt.is_outage_probe):
             self._on_refusal()
         if outage.announces_pause(now_s):
