@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +229,30 @@ def test_without_a_directory_outcomes_come_to_listeners(crews: list[CrewHere], f
     )  # fmt: skip
     assert report.exit_code == 0
     assert heard == list(range(60))
+
+
+async def _later() -> AsyncIterator[int]:
+    for number in range(120):
+        yield number
+
+
+def _in_pages() -> Iterator[int]:
+    for number in range(120):
+        if number < 2:  # so slow that a thread reads it from here on
+            time.sleep(0.06)
+        yield number
+
+
+@pytest.mark.parametrize(("payloads", "take"), [(_later, None), (_in_pages, 100)])
+def test_an_iterable_fills_the_windows(
+    crews: list[CrewHere], function: Function, payloads: Callable[[], Any], take: int | None
+) -> None:
+    """Each order carried one record of it: ten or twenty a second."""
+    taken = payloads()
+    report = fanout.run("f", taken, out=None, take=take, deadline=3, **BASE)
+    assert (report.state, report.counts["succeeded"]) == ("finished", take or 120)
+    if take and payloads is _in_pages:
+        assert next(taken) == take  # nothing was read beyond
 
 
 def _during(crews: list[CrewHere], after: int, act: Callable[[CrewHere], None]) -> Callable[[Snapshot], None]:

@@ -55,6 +55,13 @@ class Supply(Protocol[T_co]):
         """The next element, or NOTHING when none is ready (one is wanted then) or none will come."""
         ...
 
+    def read_ahead(self, elements: int, most: int) -> None:
+        """Have so many elements ready before they are asked for, where ``fill`` reads them.
+
+        ``most``: that will still be asked for; iterators are not read beyond.
+        """
+        ...
+
     async def fill(self, on_ready: Callable[[], None]) -> None:
         """Read what ``next`` could not, until the end or cancelled; ``on_ready`` follows each reading."""
         ...
@@ -65,20 +72,26 @@ class Supply(Protocol[T_co]):
 
 
 class SyncSupply(Generic[T]):
-    """An iterator. ``ready`` is 0: whether there is one more is known by asking for it."""
+    """An iterator. ``ready`` is 0 without a thread: whether there is one more is known by asking for it."""
 
     def __init__(self, source: Iterator[T]) -> None:
         self._source = source
-        self._read: T | Literal[Nothing.NOTHING] = NOTHING  # by the thread, not handed out yet
+        self._ready: deque[T] = deque()  # read by the thread, not handed out yet
+        self._ahead = 0
+        self._left = 0  # to be read ahead in all
         self._slow_times = 0
         self._count = 0
         self._wanted = asyncio.Event()
+        self._is_exhausted = False
         self.has_ended = False
         self.failure: BaseException | None = None
 
     @property
     def ready(self) -> int:
-        return int(self._read is not NOTHING)
+        return len(self._ready)
+
+    def read_ahead(self, elements: int, most: int) -> None:
+        self._ahead, self._left = elements, most - len(self._ready)
 
     def next(self) -> T | Literal[Nothing.NOTHING]:
         if self.has_ended:
@@ -107,8 +120,10 @@ class SyncSupply(Generic[T]):
 
     def _of_thread(self) -> T | Literal[Nothing.NOTHING]:
         self._count = 0
-        element, self._read = self._read, NOTHING
-        if element is NOTHING:
+        ready = self._ready
+        element = ready.popleft() if ready else NOTHING
+        self.has_ended = self._is_exhausted and not ready
+        if element is NOTHING or (len(ready) < self._ahead and self._left > 0):
             self._wanted.set()
         return element
 
@@ -118,19 +133,22 @@ class SyncSupply(Generic[T]):
             return
         reader = _ThreadReader(self._source)
         try:
-            while not self.has_ended:
+            while not self._is_exhausted:
                 await self._wanted.wait()
                 try:
                     element = await reader.next()
                 except asyncio.CancelledError:
                     raise
                 except BaseException as error:  # noqa: BLE001 - as above
-                    self.failure = error
-                    self.has_ended = True
+                    self.failure, element = error, NOTHING
+                if element is NOTHING:
+                    self._is_exhausted = True
+                    self.has_ended = not self._ready
                 else:
-                    self._wanted.clear()
-                    self._read = element
-                    self.has_ended = element is NOTHING
+                    self._ready.append(element)
+                    self._left -= 1
+                    if len(self._ready) >= self._ahead or self._left <= 0:
+                        self._wanted.clear()
                 on_ready()
         finally:
             reader.stop()
@@ -191,11 +209,13 @@ def _settle(
 
 
 class AsyncSupply(Generic[T]):
-    """An async iterator, read one element ahead at the most, and only after one was asked for in vain."""
+    """An async iterator, read when an element was asked for in vain; one ahead, unless more are wanted."""
 
     def __init__(self, source: AsyncIterator[T]) -> None:
         self._source = source
         self._ready: deque[T] = deque()
+        self._ahead = 0
+        self._left = 0  # to be read ahead in all
         self._wanted = asyncio.Event()
         self._is_exhausted = False
         self.failure: BaseException | None = None
@@ -208,20 +228,25 @@ class AsyncSupply(Generic[T]):
     def ready(self) -> int:
         return len(self._ready)
 
+    def read_ahead(self, elements: int, most: int) -> None:
+        self._ahead, self._left = elements, most - len(self._ready)
+
     def next(self) -> T | Literal[Nothing.NOTHING]:
-        if self._ready:
-            return self._ready.popleft()
-        self._wanted.set()
-        return NOTHING
+        ready = self._ready
+        element = ready.popleft() if ready else NOTHING
+        if element is NOTHING or (len(ready) < self._ahead and self._left > 0):
+            self._wanted.set()
+        return element
 
     async def fill(self, on_ready: Callable[[], None]) -> None:
         source = self._source
         try:
             while True:
                 await self._wanted.wait()
-                element = await anext(source)
-                self._wanted.clear()
-                self._ready.append(element)
+                self._ready.append(await anext(source))
+                self._left -= 1
+                if len(self._ready) >= self._ahead or self._left <= 0:
+                    self._wanted.clear()
                 on_ready()
         except StopAsyncIteration:
             pass
@@ -264,8 +289,7 @@ class BlockSupply(Generic[T]):
                 return NOTHING
         return ready.popleft()
 
-    def read_ahead(self, elements: int) -> None:
-        """Have so many elements ready before they are asked for."""
+    def read_ahead(self, elements: int, most: int) -> None:  # noqa: ARG002 - of iterators
         self._low_water = max(LOW_WATER, elements)
 
     def peek(self) -> T | Literal[Nothing.NOTHING]:

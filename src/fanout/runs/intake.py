@@ -7,6 +7,7 @@ passes over what is finished, applies the selection, marks suspects, and ends wi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterable, Callable, Container, Iterator, Sequence, Sized
 from functools import partial
 from typing import Any, Protocol, cast
@@ -238,8 +239,7 @@ class Intake:
 
     def read_ahead(self, records: int) -> None:
         """Have so many records ready before they are asked for."""
-        if isinstance(self._supply, BlockSupply):
-            self._supply.read_ahead(records)
+        self._supply.read_ahead(records, sys.maxsize if self._take is None else self._take - self._seq)
 
     async def fill(self, on_ready: Callable[[], None]) -> None:
         """Read the input as its records are wanted."""
