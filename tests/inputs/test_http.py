@@ -102,6 +102,9 @@ async def test_a_body_that_broke_off_is_read_on(server: tuple[Script, str], answ
     assert script.asked == [(None, None)] + [(f"bytes={CUT_AT}-", version)] * (len(answers) - 1)
 
 
+OTHER = Answer(
+    206, {"ETag": '"two"', "Content-Range": f"bytes {CUT_AT}-{len(BODY) - 1}/{len(BODY)}"}, first=CUT_AT
+)
 MOVED = Answer(206, ETAG | {"Content-Range": f"bytes 5-{len(BODY) - 1}/{len(BODY)}"}, first=5)
 
 
@@ -109,6 +112,7 @@ MOVED = Answer(206, ETAG | {"Content-Range": f"bytes 5-{len(BODY) - 1}/{len(BODY
     ("answers", "fault"),
     [
         ([CUT, Answer(headers={"ETag": '"two"'})], "changed while it was read"),
+        ([CUT, OTHER], "changed while it was read"),
         ([CUT, MOVED], "answers with other bytes than those it was asked for"),
         ([CUT, Answer(403)], "answers HTTP 403 Forbidden"),
         ([CUT, Answer(202)], "answers HTTP 202 Accepted"),

@@ -223,6 +223,60 @@ async def test_an_object_that_changes_while_it_is_read_ends_the_input(
     assert "ETag has changed" in str(failure)
 
 
+@pytest.mark.parametrize(
+    ("status", "first", "etag", "words"),
+    [
+        (200, None, None, "other bytes (all of them)"),
+        (206, 0, None, "other bytes (bytes 0-"),
+        (206, 600_007, None, "other bytes (bytes 600007-"),
+        (206, 600_000, '"another"', "ETag has changed"),
+    ],
+)
+async def test_a_server_that_heeds_no_range_and_no_etag_ends_the_input(
+    server: ObjectServer, many: list[bytes], status: int, first: int | None, etag: str | None, words: str
+) -> None:
+    """Where a reading goes on, it is with the bytes that follow, of the same object, or not at all."""
+    server.objects["/lake/i.jsonl"] = lines = b"\n".join(many) + b"\n"
+    server.cuts = [600_000]
+
+    def lie(handler: Any) -> bool:
+        if len(server.requests) == 1:
+            return False
+        body = lines[first or 0 :]
+        handler.send_response(status)
+        handler.send_header("ETag", etag or f'"{hashlib.md5(lines).hexdigest()}"')
+        handler.send_header("Last-Modified", "Fri, 27 Nov 2026 10:00:00 GMT")
+        handler.send_header("Content-Length", str(len(body)))
+        if first is not None:
+            handler.send_header("Content-Range", f"bytes {first}-{len(lines) - 1}/{len(lines)}")
+        handler.end_headers()
+        handler.wfile.write(body)
+        return True
+
+    server.behave = lie
+    items, failure = await read_until_failure(opened("s3://lake/i.jsonl"))
+    assert [item.payload for item in items] == many[: len(items)]
+    assert words in str(failure)
+
+
+@pytest.mark.parametrize("missing", ["ETag", "Content-Length", "Last-Modified"])
+async def test_an_answer_that_is_not_one_of_s3_is_one_line(server: ObjectServer, missing: str) -> None:
+    """As a proxy's page of status 200 would be."""
+
+    def answer(handler: Any) -> bool:
+        head = {"ETag": "e", "Content-Length": "0", "Last-Modified": "Fri, 27 Nov 2026 10:00:00 GMT"}
+        handler.send_response(200)
+        for name in head.keys() - {missing}:
+            handler.send_header(name, head[name])
+        handler.end_headers()
+        handler.close_connection = True
+        return True
+
+    server.behave = answer
+    _, failure = await read_until_failure(opened("s3://lake/i.jsonl"))
+    assert str(failure).endswith(f"is not answered as by S3: there is no {missing.replace('-', '')}")
+
+
 async def test_slow_down_is_waited_out_and_a_cut_that_never_heals_is_told(server: ObjectServer) -> None:
     """503s in the middle are asked again; without any byte there is an end to it."""
     server.objects["/lake/i.jsonl"] = LINES

@@ -6,6 +6,7 @@ import re
 
 from fanout.errors import SourceError
 
+CHANGED = "is not the object that the run began with: its ETag has changed"
 _CREDENTIALS = {
     "InvalidAccessKeyId": "S3 does not know the access key: check the credentials",
     "SignatureDoesNotMatch": "the signature is wrong: check the secret key",
@@ -46,7 +47,7 @@ def fault_of(error: Exception, permission: str) -> tuple[str, bool]:
     if code in ("NoSuchKey", "404", "NoSuchVersion"):
         return "no such object (a prefix ends in /, and a pattern has a *)", False
     if code in ("PreconditionFailed", "412"):
-        return "is not the object that the run began with: its ETag has changed", False
+        return CHANGED, False
     if code in _CREDENTIALS:
         return _CREDENTIALS[code], False
     if code == "InvalidObjectState":

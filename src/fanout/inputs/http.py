@@ -46,6 +46,7 @@ class HttpReader:
         self._url = url
         self._reply: http.client.HTTPResponse | None = None
         self._validator: str | None = None
+        self._validated_by = ""  # the name of its header
         self._is_over = False
         self._spool: BodySpool | None = None
 
@@ -74,7 +75,7 @@ class HttpReader:
                 if not self.bytes_read:
                     raise fault from error
             except (OSError, http.client.HTTPException) as error:
-                fault = SourceError(f"broke off: {str(error) or type(error).__name__}")
+                fault = SourceError(f"broke off: {' '.join(str(error).split()) or type(error).__name__}")
             else:
                 if chunk or self.bytes_total is None or self.bytes_read >= self.bytes_total:
                     self.bytes_read += len(chunk)
@@ -104,6 +105,7 @@ class HttpReader:
             etag = reply.headers.get("ETag")
             strong = etag if etag and not etag.startswith("W/") else None
             self._validator = strong or reply.headers.get("Last-Modified")
+            self._validated_by = "ETag" if strong else "Last-Modified"
             if self._validator is None:
                 self._spool = BodySpool(reply, self.bytes_total, self._spool_path)
                 return
@@ -115,6 +117,9 @@ class HttpReader:
         elif not (reply.headers.get("Content-Range") or "").startswith(f"bytes {self.bytes_read}-"):
             reply.close()
             raise SourceError("answers with other bytes than those it was asked for")
+        elif reply.headers.get(self._validated_by, self._validator) != self._validator:
+            reply.close()  # If-Range was not heeded
+            raise SourceError("changed while it was read")
         self._reply = reply
 
     def _pass_what_is_read(self, reply: http.client.HTTPResponse) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as ThreadFuture
@@ -11,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from fanout.aws.clients import Clients
-from fanout.aws.s3_faults import fault_of, split_location
+from fanout.aws.s3_faults import CHANGED, fault_of, split_location
 from fanout.aws.s3_tries import tried
 from fanout.errors import FanoutError, SourceError
 from fanout.inputs.listing import Entry
@@ -107,6 +108,9 @@ class ObjectStream:
     async def open(self) -> None:
         """Ask for the object. Raises SourceError."""
         reply = await tried(self._get, explain=_fault_of, failure=SourceError)
+        for name in ("ETag", "ContentLength", "LastModified"):
+            if name not in reply:
+                raise SourceError(f"is not answered as by S3: there is no {name}")
         self.etag = reply["ETag"]
         self.modified = _iso(reply["LastModified"])
         is_plain = reply.get("ServerSideEncryption", "AES256") == "AES256" and not reply.get(
@@ -171,7 +175,27 @@ class ObjectStream:
         if self.offset or self._end is not None:
             last = "" if self._end is None else self._end - 1
             request["Range"] = f"bytes={self.offset}-{last}"
-        return await self._client.get_object(**request)
+        reply = await self._client.get_object(**request)
+        try:
+            self._check(reply, is_range="Range" in request)
+        except SourceError:
+            reply["Body"].close()
+            raise
+        return reply
+
+    def _check(self, reply: Any, *, is_range: bool) -> None:
+        """Raise SourceError for other bytes than those asked for: not every server heeds such a request."""
+        if self.etag is not None and reply.get("ETag", "").strip('"') != self.etag.strip('"'):
+            raise SourceError(CHANGED)
+        came = reply.get("ContentRange", "")
+        found = re.match(r"bytes (\d+)-(\d+)/", came)
+        end = self.size if self._end is None else self._end
+        is_part = found is not None and int(found[1]) == self.offset and int(found[2]) < end
+        if not is_part if is_range else came:
+            raise SourceError(
+                f"is answered with other bytes ({came or 'all of them'}) than those asked for, "
+                f"from {self.offset:,} on: copy it to a file, and read that"
+            )
 
     def _take(self, reply: Any) -> None:
         self._body = reply["Body"]
@@ -239,6 +263,8 @@ class ObjectReader:
 
 
 def _fault_of(error: Exception) -> tuple[str, bool]:
+    if isinstance(error, SourceError):
+        return str(error), False
     return fault_of(error, "s3:GetObject")
 
 
