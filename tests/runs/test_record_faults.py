@@ -114,5 +114,5 @@ def test_no_verb_sends_a_record_at_fault(tmp_path: Path, is_old: bool) -> None:
     exported = CliRunner().invoke(cli, ["export", str(out)])
     assert exported.stdout == ""
     redriven = CliRunner().invoke(cli, ["redrive", str(out), "--endpoint-url", "http://127.0.0.1:9"])
-    assert "no record to send again" in redriven.stderr
+    assert "no record to send again: 1 record can never be sent" in redriven.stderr
     assert redriven.exit_code == 1

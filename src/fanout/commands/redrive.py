@@ -86,12 +86,21 @@ async def redrive(
         }
         found = _redrivable(run_dir, [each.found() for each in searches], audience)
         if not len(found):
-            audience.say(f"{path}: no record to send again among {', '.join(chosen)}")
+            audience.say(f"{path}: {_nothing_to_send(path, chosen, searches[0].faults)}")
             return RunReport.from_run_dir(path, is_held_here=True)
         local = stack.enter_context(local_function(options))
         run_dir.begin_generation(generation, {"redrive": filters, "state": "running"})
         report = await _send_again(run_dir, known, meter, filters, found, options, local, changes, audience)
         return await conclude(report, options, audience, run_dir)
+
+
+def _nothing_to_send(path: Path, chosen: Sequence[str], faults: int) -> str:
+    """Why, in words. ``faults``: records that were asked for, and stand in the input as nothing to send."""
+    if not faults:
+        return f"no record to send again among {', '.join(chosen)}"
+    count = "1 record" if faults == 1 else f"{faults:,} records"
+    command = f"fanout export {shell_word(path)} --outcomes --status failed"
+    return f"no record to send again: {count} can never be sent (`{command}` has them): mend and run those"
 
 
 async def _search(

@@ -90,6 +90,7 @@ class RedriveSearch:
         self._collected_only = collected_only
         self._sendable = msgspec.json.Decoder(Sendable)
         self._seqs, self._places, self._ends = array("Q"), array("Q"), array("B")
+        self.faults = 0  # records that were asked for, and can never be sent
 
     def add(self, block: LineBlock[H], repeated: Collection[int]) -> None:
         """Take the next block. ``repeated``: its records that had an outcome before, or have two in it."""
@@ -135,9 +136,12 @@ class RedriveSearch:
         if self._collected_only and outcome.collected_at is None:
             return False
         error = outcome.error
-        if is_fault(outcome) or (error is not None and error.type in _NO_PAYLOAD):
+        if self._error_types and (error is None or error.type not in self._error_types):
             return False
-        return not self._error_types or (error is not None and error.type in self._error_types)
+        if is_fault(outcome):
+            self.faults += 1
+            return False
+        return error is None or error.type not in _NO_PAYLOAD
 
 
 class Redrive:
