@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from fanout.commands.main_program import check_not_a_child
 from fanout.commands.signals import Signals
 from fanout.runs.audience import Stoppable
 from fanout.standard_streams import hold_standard_streams
@@ -50,7 +51,11 @@ class Interrupts:
 def run_blocking(
     main: Callable[[], Coroutine[Any, Any, _Result]], interrupts: Interrupts | None = None
 ) -> _Result:
-    """Run in a new event loop, uvloop's where there is one; in a thread where a loop runs already."""
+    """Run in a new event loop, uvloop's where there is one; in a thread where a loop runs already.
+
+    Raises ConfigError in a process that multiprocessing started and that is still importing the program.
+    """
+    check_not_a_child()
     if not _is_loop_running():
         return _run(main)
     result: list[_Result] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fanout.commands.main_program import check_importable
 from fanout.commands.options import RunOptions
 from fanout.dispatcher import Hooks, IntakeDispatcher
 from fanout.errors import ConfigError
@@ -29,6 +30,8 @@ def check_workers(options: RunOptions) -> None:
         raise ConfigError("hedge does not go with workers: leave one of them out")
     if options.local is not None and scheduler is not None:
         raise ConfigError("local and scheduler are both given: other machines do not reach a local handler")
+    if workers:
+        check_importable()
 
 
 def make_dispatcher(
