@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.model import STATUSES, ErrorDetail, Outcome, Status
-from fanout.quantities import between, dollars, milliseconds, number, percent, seconds
+from fanout.quantities import between, count_of, dollars, milliseconds, number, percent, seconds
 from fanout.stats import Sample, Stats, TimelineWriter, printable, read_timeline, stats_of
 from fanout.stats.failures import MOST_CLUSTERS, OTHER, top_frame
 from fanout.stats.histogram import ERROR
@@ -438,3 +438,12 @@ def test_figures_read_well() -> None:
         "$1,234.50",
     ]
     assert [number(value) for value in (0.5, 3, 12345.6)] == ["0.5", "3", "12,346"]
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 records have"), (1, "1 record has"), (1204, "1,204 records have")]
+)
+def test_a_count_agrees_with_its_noun(count: int, said: str) -> None:
+    """One record is no plural, in a summary or anywhere else."""
+    assert count_of(count, "record has", "records have") == said
+    assert count_of(count, "record") == said.rsplit(" ", 1)[0]

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from fanout.quantities import dollars, milliseconds, number, percent, seconds
+from fanout.quantities import count_of, dollars, milliseconds, number, percent, seconds
 from fanout.stats.snapshot import Snapshot
 from fanout.stats.text import printable
 
@@ -308,9 +308,9 @@ def _packed(parts: list[tuple[str, str]], room: int, separator: str) -> list[Tex
 
 
 def _done(snapshot: Snapshot) -> str:
-    calls = f" in {snapshot.calls:,} calls" if 0 < snapshot.calls < snapshot.done else ""
+    calls = f" in {count_of(snapshot.calls, 'call')}" if 0 < snapshot.calls < snapshot.done else ""
     if snapshot.total is None:
-        return f"{snapshot.done:,} records{calls}"
+        return f"{count_of(snapshot.done, 'record')}{calls}"
     return f"{snapshot.done:,} of {snapshot.total:,}{calls}"
 
 

@@ -25,6 +25,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
 
 
+def count_of(count: int, one: str, many: str | None = None) -> str:
+    """A count with its noun: ``1 call``, ``1,204 calls``. ``many``: what is said of another count than 1."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def percent(share: float) -> str:
     """One decimal. 100 % is said only when it is so, and 0 % too."""
     if share <= 0 or share >= 1:

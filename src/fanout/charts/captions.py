@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanout.quantities import milliseconds, number, percent, seconds
+from fanout.quantities import count_of, milliseconds, number, percent, seconds
 from fanout.stats import Stats
 
 
@@ -20,7 +20,7 @@ def captions(stats: Stats) -> dict[str, str]:
             else "No call was timed."
         ),
         "histogram": (
-            f"{timed:,} calls; {milliseconds(latency['mean'])} on average, "
+            f"{count_of(timed, 'call')}; {milliseconds(latency['mean'])} on average, "
             f"{milliseconds(latency['max'])} at most."
             if timed
             else "No call was timed."
@@ -42,7 +42,7 @@ def _flight(stats: Stats) -> str:
     least, highest = number(min(limits)), number(max(limits))
     limit = f"of {least}" if least == highest else f"between {least} and {highest}"
     return (
-        f"At most {most:,} calls were in flight, under a limit {limit}"
+        f"At most {count_of(most, 'call was', 'calls were')} in flight, under a limit {limit}"
         + (f"; {percent(share)} of it was used" if share is not None else "")
         + (f". Set by: {', '.join(causes)}." if causes else ".")
     )

@@ -149,14 +149,16 @@ def _what_if(text: str) -> dict[str, float]:
 
 
 def _lines(plan: Plan) -> list[str]:
-    from fanout.quantities import between, milliseconds, percent
+    from fanout.quantities import between, count_of, milliseconds, percent
 
     counts = ", ".join(f"{count} {status}" for status, count in plan.counts.items())
     is_batched = plan.projection.calls < plan.records
-    in_calls = f" in {plan.projection.calls:,} calls" if is_batched else ""
-    by_calls = f" in {plan.canary_calls:,} calls" if is_batched else ""
+    records = count_of(plan.records, "record")
+    if is_batched:
+        records += f" in {count_of(plan.projection.calls, 'call')}"
+    by_calls = f" in {count_of(plan.canary_calls, 'call')}" if is_batched else ""
     head = [
-        f"{plan.function}: {plan.records:,} records{in_calls}, judged by the first {plan.canary:,}{by_calls}",
+        f"{plan.function}: {records}, judged by the first {plan.canary:,}{by_calls}",
         f"  canary      {counts}; {milliseconds(plan.mean_ms)} on average, p95 {milliseconds(plan.p95_ms)}",
         f"  limit       {plan.limit:,} at once ({plan.limit_cause})"
         + ("" if plan.rate_per_s is None else f", {plan.rate_per_s:,.0f} calls/s"),

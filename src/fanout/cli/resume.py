@@ -12,6 +12,7 @@ from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.cli.run_display import watch
 from fanout.cli.run_options import dashboard_option, given_on_later_run, queue_options, run_options
 from fanout.cli.sections import LaterCommand
+from fanout.quantities import count_of
 from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:
@@ -30,11 +31,8 @@ def ask(count: int) -> MayHaveRun:
     """Ask the person what becomes of records that may have run; without a terminal they are skipped."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return "skip"
-    again = click.confirm(
-        f"{count:,} records may have run before the run was cut off. Send them again (else: unknown)?",
-        default=False,
-        err=True,
-    )
+    said = f"{count_of(count, 'record')} may have run before the run was cut off"
+    again = click.confirm(f"{said}. Send them again (else: unknown)?", default=False, err=True)
     return "send" if again else "skip"
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from fanout import exit_codes
 from fanout.dispatcher import InputRecord
-from fanout.quantities import number, seconds
+from fanout.quantities import count_of, number, seconds
 from fanout.stats.text import printable
 
 _BAR = 30
@@ -122,7 +122,8 @@ class DryRunReport:
         if self.keys_missing:
             lines.append(f"  no key      {self.keys_missing:,}")
         if self.keys_duplicated:
-            lines.append(f"  same key    {self.keys_duplicated:,} records have the key of an earlier one")
+            doubled = count_of(self.keys_duplicated, "record has", "records have")
+            lines.append(f"  same key    {doubled} the key of an earlier one")
         batched = f", {self.call_bytes:,} bytes" if self.call_bytes != self.bytes else ""
         lines.append(f"  calls       {self.calls:,}{batched}")
         lines.append(f"  bytes       {self.bytes:,} of payloads; the largest has {self.largest_bytes:,}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from fanout.quantities import count_of
 from fanout.runs import Run
 from fanout.runs.audience import Audience, Stoppable
 from fanout.stats import Snapshot
@@ -39,6 +40,6 @@ async def with_live_page(begin: Begin, audience: Audience, *, port: int, title: 
         audience.say(f"dashboard: {dashboard.address}")
         report = await begin(replace(audience, on_snapshot=on_snapshot, attach=attach))
         stats, where = report.stats, report.run_dir
-        said = f"The run has ended: {stats.done:,} records, {stats.failed:,} of them failed."
+        said = f"The run has ended: {count_of(stats.done, 'record')}, {stats.failed:,} of them failed."
         dashboard.finish(report.state, said if where is None else f"{said} The report is in {where}.")
     return report

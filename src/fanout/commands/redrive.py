@@ -27,6 +27,7 @@ from fanout.errors import ConfigError, JournalError
 from fanout.journal import Replay, RunDir, SeqSet, command_of_same, replay, shell_word
 from fanout.journal.windows import ranges_of
 from fanout.model import Outcome
+from fanout.quantities import count_of
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 from fanout.report.totals import SessionTotals
@@ -181,7 +182,8 @@ def _redrivable(run_dir: RunDir, found: Sequence[Redrive], audience: Audience) -
     if left:
         location = location_of(run_dir.state)
         command = command_of_same(run_dir.state, location or "")
-        message = f"the messages of {left:,} records were left in {location}: run it again with `{command}`"
+        records = count_of(left, "record")
+        message = f"the messages of {records} were left in {location}: run it again with `{command}`"
         if not len(found[-1]):
             raise ConfigError(message)
         audience.say(message)

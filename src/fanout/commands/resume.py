@@ -39,6 +39,7 @@ from fanout.errors import ConfigError
 from fanout.journal import Replay, RunDir, check_samples
 from fanout.journal.windows import ranges_of
 from fanout.model import Outcome
+from fanout.quantities import count_of
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 from fanout.report.totals import SessionTotals
@@ -206,7 +207,7 @@ class _Resume:
         skips = self._changes.decide(count, self._options, self._run_dir.state) == "skip"
         if count and not (known.is_mark_lost and skips):
             verb = "not sent again: they become unknown" if skips else "sent again"
-            self._audience.say(f"{count:,} records may have run before the run was cut off; {verb}")
+            self._audience.say(f"{count_of(count, 'record')} may have run before the run was cut off; {verb}")
         return skips and (count > 0 or known.is_mark_lost)
 
     def _begin(self, known: Replay) -> None:

@@ -20,6 +20,7 @@ from fanout.commands.session import RunSession
 from fanout.errors import ConfigError, FatalRefusal, SourceError
 from fanout.inputs import Selector
 from fanout.journal import RunDir
+from fanout.quantities import count_of
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 from fanout.runs import Intake, Spending
@@ -138,4 +139,5 @@ def _make_directory(
 def say_without_key(selector: Selector, key: str | None, audience: Audience) -> None:
     """Say how many records have no key, though one was asked for."""
     if selector.without_key:
-        audience.say(f"{selector.without_key:,} records have no key: {key!r} found nothing in them")
+        keyless = count_of(selector.without_key, "record has", "records have")
+        audience.say(f"{keyless} no key: {key!r} found nothing there")

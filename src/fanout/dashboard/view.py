@@ -17,7 +17,7 @@ from fanout.charts.captions import captions
 from fanout.charts.markup import cluster_items, safe
 from fanout.charts.run_charts import chart
 from fanout.model import OK_STATUSES
-from fanout.quantities import dollars, milliseconds, number, percent, seconds
+from fanout.quantities import count_of, dollars, milliseconds, number, percent, seconds
 from fanout.stats import Snapshot, Stats, WorkerPace, printable
 
 LIVE_CHARTS = ("throughput", "latency", "flight")
@@ -121,7 +121,9 @@ def _worker_row(worker: WorkerPace) -> str:
     name = f'<th scope="row">{safe(worker.name, 100)}</th>'
     records = f'<td class="n">{worker.records:,}</td>'
     if worker.lost_records is not None:
-        said = f"lost; {worker.lost_records:,} records may have run" if worker.lost_records else "lost"
+        said = "lost"
+        if worker.lost_records:
+            said += f"; {count_of(worker.lost_records, 'record')} may have run"
         return f'<tr>{name}<td class="n" colspan="2">{said}</td>{records}</tr>'
     pace = f'<td class="n">{worker.in_flight:,}</td><td class="n">{number(worker.per_s)}</td>'
     return f"<tr>{name}{pace}{records}</tr>"

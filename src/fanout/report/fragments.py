@@ -11,7 +11,7 @@ from html import escape
 from fanout.charts.markup import figure, safe, tile
 from fanout.inputs.redaction import shown_location
 from fanout.model import OK_STATUSES
-from fanout.quantities import dollars, milliseconds, number, percent, seconds
+from fanout.quantities import count_of, dollars, milliseconds, number, percent, seconds
 from fanout.report.ending import ACCEPTED_NOTE, VALID_NOTE, ending
 from fanout.report.totals import RunTotals
 from fanout.stats import Execution
@@ -86,7 +86,7 @@ def tiles(report: RunTotals) -> str:
         tile(
             "Records",
             figure("records", report.records, f"{report.records:,}"),
-            (f"in {report.calls:,} calls, " if report.calls != report.stats.done else "in ")
+            (f"in {count_of(report.calls, 'call')}, " if report.calls != report.stats.done else "in ")
             + seconds(report.elapsed_s),
         ),
         tile(
@@ -116,7 +116,7 @@ def tiles(report: RunTotals) -> str:
         made.append(tile("Throttles", shown, "did not run; sent again"))
     if report.retries:
         shown = figure("retries", report.retries, f"{report.retries:,}")
-        made.append(tile("Retries", shown, "attempts after the first"))
+        made.append(tile("Retries", shown, "attempts after each record's first"))
     if report.copies:
         shown = figure("copies", report.copies, f"{report.copies:,}")
         made.append(tile("Copies", shown, "of late calls"))
@@ -162,7 +162,7 @@ def summary_table(report: RunTotals) -> str:
         for cluster in report.largest_failures(5)
     ]
     body = "".join(f"<tr><th>{safe(name)}</th><td>{safe(value, 200)}</td></tr>" for name, value in rows)
-    head = f"{safe(report.function)}: {report.records:,} records in {seconds(report.elapsed_s)}"
+    head = f"{safe(report.function)}: {count_of(report.records, 'record')} in {seconds(report.elapsed_s)}"
     head += f", {safe(report.state)}"
     return f"<table><caption>{head}</caption>{body}</table>"
 

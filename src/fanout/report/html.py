@@ -16,6 +16,7 @@ from fanout.charts import figures, script, style
 from fanout.charts.markup import cluster_items, safe
 from fanout.errors import ConfigError
 from fanout.private_files import opener, remove_if_possible
+from fanout.quantities import count_of
 from fanout.report import fragments
 from fanout.report.totals import RunTotals
 
@@ -41,7 +42,7 @@ def page(report: RunTotals) -> str:
     name = safe(report.function or "run", 100)
     code = script()
     slots = {
-        "title": f"{name}: {report.records:,} records",
+        "title": f"{name}: {count_of(report.records, 'record')}",
         "name": name,
         "style": style() + _asset("page.css"),
         "script": code,

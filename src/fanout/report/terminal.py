@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from fanout.quantities import milliseconds, number, percent, seconds
+from fanout.quantities import count_of, milliseconds, number, percent, seconds
 from fanout.report.ending import ACCEPTED_NOTE, VALID_NOTE, ending
 from fanout.report.totals import RunTotals
 from fanout.stats.failures import FailureCluster, short_frame
@@ -71,8 +71,8 @@ def lines(report: RunTotals, width: int) -> Iterator[Text]:
 
 def _head(report: RunTotals) -> Iterator[Text]:
     name = printable(report.function, 100) or "run"
-    calls = f" in {report.calls:,} calls" if report.calls != report.stats.done else ""
-    whole = f"{_records(report.records)}{calls} in {seconds(report.elapsed_s)}"
+    calls = f" in {count_of(report.calls, 'call')}" if report.calls != report.stats.done else ""
+    whole = f"{count_of(report.records, 'record')}{calls} in {seconds(report.elapsed_s)}"
     if report.session is not None:
         yield Text(name, "bold").append(f": {report.session}", "not bold")
         yield Text(f"  the whole run: {whole}")
@@ -82,10 +82,6 @@ def _head(report: RunTotals) -> Iterator[Text]:
         yield Text(f"  {why}", "yellow bold")
     if report.left is not None:
         yield Text(f"  {report.left}", "yellow")
-
-
-def _records(count: int) -> str:
-    return f"{count:,} record{'' if count == 1 else 's'}"
 
 
 def _counts(report: RunTotals) -> Iterator[Text]:
@@ -128,7 +124,8 @@ def _figures(report: RunTotals, width: int) -> Iterator[Text]:
             parts.append(f"({', '.join(reasons)})")
         yield _labelled("throttles", " ".join(parts))
     if report.retries:
-        yield _labelled("retries", f"{report.retries:,}")
+        of_batches = "" if report.calls == report.stats.done else ", one for each record of a repeated call"
+        yield _labelled("retries", f"{report.retries:,}{of_batches}")
     if report.copies:
         yield _labelled("copies", f"{report.copies:,} of late calls")
     if report.cold_starts:

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from fanout.errors import ConfigError
-from fanout.quantities import dollars
+from fanout.quantities import count_of, dollars
 from fanout.runs.threshold import Threshold
 from fanout.stats import Stats
 
@@ -90,7 +90,7 @@ class StopRules:
         """
         count, percentage = self.tolerated_failure_count, self.tolerated_failure_percentage
         if count is not None and failed > count:
-            return "threshold", f"{failed:,} records failed, {count:,} are tolerated"
+            return "threshold", f"{count_of(failed, 'record')} failed, {count:,} are tolerated"
         if percentage is not None and finished >= PERCENTAGE_NOT_BEFORE and calls >= CALLS_NOT_BEFORE:
             share = 100.0 * failed / finished
             if share > percentage:
@@ -102,4 +102,4 @@ class StopRules:
 
 def enough_said(enough: int) -> str:
     """The reason of a run that stops as it has enough, in words."""
-    return f"{enough:,} records have succeeded"
+    return f"{count_of(enough, 'record has', 'records have')} succeeded"

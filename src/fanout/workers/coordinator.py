@@ -21,6 +21,7 @@ from fanout.config import Options
 from fanout.dispatcher import EngineIntake, Hooks, IntakeDispatcher, Load
 from fanout.dispatcher.feed import RunFeed
 from fanout.errors import WorkersLost
+from fanout.quantities import count_of
 from fanout.version import version
 from fanout.workers.adaptation import adapt
 from fanout.workers.budgets import CoordinatorBudget
@@ -284,7 +285,7 @@ class Coordinator(IntakeDispatcher):
         after = "are sent again" if feed.is_idempotent and not feed.is_closed else "are unknown"
         self.say(
             f"worker {load.name} was lost{': ' if why else ''}{why}: "
-            f"{lost:,} records may have run and {after}; its permits are free again in "
+            f"{count_of(lost, 'record')} may have run and {after}; its permits are free again in "
             f"{self.book.lease_s + self.book.linger_s:.0f} s"
         )
         self.roster.lose(member)
