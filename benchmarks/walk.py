@@ -279,6 +279,8 @@ class Walk:
                 f"export --outputs: {ended.out[:300]} of {succeeded}",
             )
         if "--results" in self.options:
+            if state["results"].get("error"):  # a signal ended the upload
+                self.type("export", "run", "--results", may_kill=False, code=0)
             folder = f"results/{self.prefix}{state['id']}/"
             manifest = json.loads(self.bucket.read(f"{folder}manifest.json"))
             told = {status: count for status, count in manifest["counts"].items() if count}

@@ -277,6 +277,42 @@ async def test_an_answer_that_is_not_one_of_s3_is_one_line(server: ObjectServer,
     assert str(failure).endswith(f"is not answered as by S3: there is no {missing.replace('-', '')}")
 
 
+def page_of(*keys: str, token: str = "", size: str = "<Size>3</Size>") -> bytes:
+    """A page of a listing; with a token there are more."""
+    more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
+    head = f"<IsTruncated>{'false' if not token else 'true'}</IsTruncated>{more}"
+    told = f'<LastModified>2026-11-27T10:00:00.000Z</LastModified><ETag>"e"</ETag>{size}'
+    body = "".join(f"<Contents><Key>{key}</Key>{told}</Contents>" for key in keys)
+    return f"<ListBucketResult>{head}{body}</ListBucketResult>".encode()
+
+
+@pytest.mark.parametrize(
+    ("pages", "words"),
+    [
+        ([page_of("a", "b", token="1"), page_of(token="2"), page_of("c", "d")], None),
+        ([page_of("a", "b", token="1"), page_of("a", "b", token="2"), page_of("c")], "does not go on"),
+        ([page_of("a", "b", token="1"), page_of(token="1")], "does not go on"),
+        ([page_of("a", "b").replace(b"false", b"true")], "does not go on"),
+        ([page_of("a", size="")], "Size is missing"),
+    ],
+    ids=["an empty page", "a page twice", "a token twice", "no token", "no size"],
+)
+async def test_a_listing_has_each_key_once_and_ends(
+    server: ObjectServer, pages: list[bytes], words: str | None
+) -> None:
+    """An empty page is none of the ends; a listing that stands still is one line."""
+
+    def answer(handler: Any) -> bool:
+        handler.reply(pages.pop(0))
+        return True
+
+    server.behave = answer
+    items, failure = await read_until_failure(opened("s3://lake/"))
+    keys = [json.loads(item.payload)["Key"] for item in items]
+    assert keys == [*"abcd"][: len(keys)]
+    assert failure is None if words is None else words in str(failure)
+
+
 async def test_slow_down_is_waited_out_and_a_cut_that_never_heals_is_told(server: ObjectServer) -> None:
     """503s in the middle are asked again; without any byte there is an end to it."""
     server.objects["/lake/i.jsonl"] = LINES

@@ -54,6 +54,7 @@ class S3:
         request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, **self._request}
         if after is not None:
             request["StartAfter"] = after
+        before = {after}  # the keys of the page before
         while True:
             page = await tried(
                 partial(client.list_objects_v2, **request),
@@ -61,20 +62,21 @@ class S3:
                 failure=lambda reason: SourceError(f"{location}: {reason}"),
             )
             is_last = not page.get("IsTruncated")
-            entries = [
-                Entry(
-                    f"s3://{bucket}/{found['Key']}",
-                    size=found["Size"],
-                    etag=found["ETag"],
-                    modified=_iso(found["LastModified"]),
+            token = page.get("NextContinuationToken")
+            try:
+                found = {each["Key"]: _entry_of(bucket, each) for each in page.get("Contents", ())}
+            except KeyError as error:
+                raise SourceError(f"{location} is not listed as by S3: {error.args[0]} is missing") from error
+            stands_still = token in (None, request.get("ContinuationToken")) and not is_last
+            if stands_still or not before.isdisjoint(found):
+                raise SourceError(
+                    f"{location} is not listed as by S3: a page does not go on from the one before"
                 )
-                for found in page.get("Contents", ())
-                if found["Size"] or not found["Key"].endswith("/")
-            ]
-            yield entries, is_last
+            yield [each for key, each in found.items() if each.size or not key.endswith("/")], is_last
             if is_last:
                 return
-            request["ContinuationToken"] = page["NextContinuationToken"]
+            before = {*found} or before
+            request["ContinuationToken"] = token
             request.pop("StartAfter", None)
 
     async def _client(self, location: str) -> Any:
@@ -260,6 +262,15 @@ class ObjectReader:
             return b""
         finally:
             self._waiting = None
+
+
+def _entry_of(bucket: str, found: Any) -> Entry:
+    return Entry(
+        f"s3://{bucket}/{found['Key']}",
+        size=found["Size"],
+        etag=found["ETag"],
+        modified=_iso(found["LastModified"]),
+    )
 
 
 def _fault_of(error: Exception) -> tuple[str, bool]:
