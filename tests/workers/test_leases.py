@@ -22,10 +22,10 @@ ORDER_S = 0.1
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(st.integers(0, 500), st.lists(st.integers(0, 300), max_size=20))
-def test_shares_add_up_and_are_fair(total: int, demands: list[int]) -> None:
+@given(st.integers(0, 500), st.lists(st.integers(0, 300), max_size=20), st.sets(st.integers(0, 19)))
+def test_shares_add_up_and_are_fair(total: int, demands: list[int], at_work: set[int]) -> None:
     """Nobody has less than another while it could use more; nothing is left over."""
-    counts = fair_counts(total, demands)
+    counts = fair_counts(total, demands, at_work)
     assert sum(counts) == (total if demands else 0)
     for mine, wanted in zip(counts, demands, strict=True):
         if mine < wanted:
@@ -231,6 +231,23 @@ def test_a_dead_workers_share_lingers_until_its_calls_must_have_ended() -> None:
     held = 10 - book.lease("b", 10, None, 130.9).permits
     assert held == 5
     assert book.lease("b", 10, None, 131.0).permits == 10
+
+
+@pytest.mark.parametrize(
+    "report", [Report(number=1, held=10, is_full=True), Report(number=1)], ids=["held", "repeated later"]
+)
+def test_the_odd_permit_goes_to_a_worker_that_has_records(report: Report) -> None:
+    """One that only could have some is served after it: there may be none for it until these are done."""
+    book = LeaseBook()
+    for now_s in (100.0, 100.1, 100.2):
+        for name in ("a", "b"):
+            if now_s == 100.0:
+                book.join(name)
+            lease = book.lease(name, 4 if now_s == 100.0 else 1, None, now_s)
+            has_records = name == "b"
+            said = report if has_records else Report(number=1)
+            book.answered(name, said, elapsed_s=0.1, wanted=0 if has_records else 16, out=10 * has_records)
+    assert lease.permits == 1
 
 
 def test_throttles_of_one_cut_say_nothing_new() -> None:

@@ -303,10 +303,10 @@ class Coordinator(IntakeDispatcher):
         if elapsed_s > 0:
             load.per_s += (report.started / elapsed_s - load.per_s) * min(1.0, elapsed_s / _PACE_S)
         member.window.note(report.started, elapsed_s)
+        feed.take(member, report)
         wanted = member.window.records if feed.has_records_for(member) else 0
-        self.book.answered(member.name, report, elapsed_s=elapsed_s, wanted=wanted)
+        self.book.answered(member.name, report, elapsed_s=elapsed_s, wanted=wanted, out=len(member.out))
         adapt(report, self.budget.limit, self.budget.pacer, self.book, in_use=self._in_use(), now_s=now_s)
         for reason, count in report.reasons.items():
             for _ in range(count):
                 self.hooks.on_throttle(reason)
-        feed.take(member, report)

@@ -30,6 +30,7 @@ class Holding(msgspec.Struct):
     ends_s: float = -inf  # of its last lease, here
     demand: int = 0
     rate_demand_per_s: float = 0.0
+    is_at_work: bool = False  # it has records without an outcome
     is_lost: bool = False
     most: int = maxsize  # permits that it can use
 
@@ -99,17 +100,19 @@ class LeaseBook:
         holding.ends_s = now_s + self.lease_s
         return lease
 
-    def answered(self, name: str, report: Report, *, elapsed_s: float, wanted: int) -> None:
+    def answered(self, name: str, report: Report, *, elapsed_s: float, wanted: int, out: int = 0) -> None:
         """A worker has taken the lease sent last and says what it uses.
 
         ``elapsed_s``: since its last report. ``wanted``: records that it would get if it had permits.
+        ``out``: those that it has, without an outcome.
         """
         holding = self._workers[name]
         sent = holding.sent
         used = report.in_flight + report.lingering
         holding.permits = max(used, sent.permits if sent is not None else 0)
         holding.rate_per_s = 0.0 if sent is None else sent.rate_per_s
-        could_use = used + report.held + wanted
+        holding.is_at_work = out > 0
+        could_use = used + report.held + wanted or min(1, out)
         if report.is_full:
             holding.demand = min(holding.most, could_use)
         else:
@@ -149,7 +152,8 @@ class LeaseBook:
     def _permits(self, name: str, ceiling: int, now_s: float) -> int:
         live = [(each, holding) for each, holding in self._workers.items() if not holding.is_lost]
         lost = self.lost_permits(now_s)
-        targets = fair_counts(ceiling - lost, [holding.demand for _, holding in live])
+        at_work = {place for place, (_, holding) in enumerate(live) if holding.is_at_work}
+        targets = fair_counts(ceiling - lost, [holding.demand for _, holding in live], at_work)
         target = targets[[each for each, _ in live].index(name)]
         own = self._workers[name].permits_committed(now_s, self._linger_s)
         free = ceiling - self.committed(now_s)

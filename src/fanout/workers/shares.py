@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 
 def fair_shares(total: float, demands: Sequence[float]) -> list[float]:
@@ -22,12 +22,16 @@ def fair_shares(total: float, demands: Sequence[float]) -> list[float]:
     return shares
 
 
-def fair_counts(total: int, demands: Sequence[int]) -> list[int]:
-    """As ``fair_shares``, in whole numbers that add up to ``total``: the first ones get the odd ones."""
+def fair_counts(total: int, demands: Sequence[int], at_work: Container[int] = ()) -> list[int]:
+    """As ``fair_shares``, in whole numbers that add up to ``total``.
+
+    The odd ones go to the first that can use more: to those ``at_work`` before all others.
+    """
     shares = fair_shares(total, demands)
     counts = [int(share) for share in shares]
     left = max(0, total) - sum(counts) if counts else 0
     unmet = [number for number, demand in enumerate(demands) if counts[number] < demand]
+    unmet.sort(key=lambda number: number not in at_work)
     for number in [*unmet, *range(len(counts))]:
         if left <= 0:
             break
