@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -23,6 +25,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"workers": -1}, "workers is -1"),
     ({"workers": True}, "workers is True"),
     ({"scheduler": "127.0.0.1:8786"}, "give tcp://HOST:PORT or tls://HOST:PORT"),
+    (
+        {"scheduler": 42},
+        "scheduler is 42: give tcp://HOST:PORT, tls://HOST:PORT or a dask.distributed.Client",
+    ),
     ({"workers": 2, "stream": True}, "stream does not go with workers"),
     ({"workers": 2, "transport": object()}, "a transport of your own"),
     ({"scheduler": "tcp://127.0.0.1:1", "local": "a.py:b"}, "local and scheduler are both given"),
@@ -41,6 +47,35 @@ def test_what_does_not_go_with_workers_is_refused(
     with pytest.raises(ConfigError, match=words):
         fanout.run("f", path if is_path else [1], out=tmp_path / "r", **options)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_client_that_is_closed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by its status, which is Dask's own."""
+    client = _client(monkeypatch, status="closed")
+    with pytest.raises(ConfigError, match="the Dask client is closed: give one that is connected"):
+        fanout.run("f", [1], out=tmp_path / "r", scheduler=client)
+    assert not (tmp_path / "r").exists()
+
+
+async def test_a_client_of_the_loop_that_waits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could never answer."""
+    client = _client(monkeypatch, status="running")
+    client.loop = SimpleNamespace(asyncio_loop=asyncio.get_running_loop())
+    with pytest.raises(ConfigError, match="to_thread"):
+        fanout.run("f", [1], scheduler=client)
+
+
+def _client(monkeypatch: pytest.MonkeyPatch, *, status: str) -> Any:
+    """A client of Dask that connects to nothing."""
+
+    class Client:
+        loop: Any = None
+
+        def __init__(self) -> None:
+            self.status = status
+
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client))  # type: ignore[arg-type]
+    return Client()
 
 
 def _no_function(*arguments: object) -> Any:

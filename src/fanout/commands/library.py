@@ -13,6 +13,7 @@ from fanout import exit_codes
 from fanout.commands.event_loop import Interrupts, run_blocking
 from fanout.commands.options import Given, RunKeywords, RunOptions
 from fanout.commands.request import Request
+from fanout.commands.workers import check_client_can_work
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.inputs import Input, locations_of
 from fanout.model import Outcome
@@ -159,6 +160,7 @@ def _request(function: str, payloads: Any, out: Path | None, given: Given) -> Re
     if given.get("payload") is not None and payloads != ():
         raise ConfigError("payload and payloads are both given: give () as payloads, or leave payload out")
     options = RunOptions.of(function, given)
+    check_client_can_work(options.scheduler)
     return Request(options=options, locations=locations, payloads=payloads, out=out)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from dataclasses import replace
+from typing import Any
 
 from fanout.commands.main_program import check_importable
 from fanout.commands.options import RunOptions
@@ -20,8 +23,11 @@ def check_workers(options: RunOptions) -> None:
         return
     if workers and scheduler is not None:
         raise ConfigError("workers and scheduler are both given: choose one")
-    if isinstance(scheduler, str) and not scheduler.startswith(("tcp://", "tls://")):
-        raise ConfigError(f"scheduler is {scheduler!r}: give tcp://HOST:PORT or tls://HOST:PORT")
+    if isinstance(scheduler, str):
+        if not scheduler.startswith(("tcp://", "tls://")):
+            raise ConfigError(f"scheduler is {scheduler!r}: give tcp://HOST:PORT or tls://HOST:PORT")
+    elif scheduler is not None:
+        _check_client(scheduler)
     if options.own_transport is not None:
         raise ConfigError("workers cannot use a transport of your own: leave workers out")
     if options.calls.stream:
@@ -32,6 +38,29 @@ def check_workers(options: RunOptions) -> None:
         raise ConfigError("local and scheduler are both given: other machines do not reach a local handler")
     if workers:
         check_importable()
+
+
+def _check_client(client: Any) -> None:
+    distributed = sys.modules.get("distributed")
+    if distributed is None or not isinstance(client, distributed.Client):
+        raise ConfigError(
+            f"scheduler is {client!r:.90}: give tcp://HOST:PORT, tls://HOST:PORT or a dask.distributed.Client"
+        )
+    if client.status != "running":
+        raise ConfigError(f"the Dask client is {client.status}: give one that is connected")
+
+
+def check_client_can_work(scheduler: Any) -> None:
+    """Raise ConfigError for a Dask client of the event loop that a blocking call would keep from turning."""
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if getattr(getattr(scheduler, "loop", None), "asyncio_loop", None) is running:
+        raise ConfigError(
+            "the Dask client works on this event loop, which would wait for the run: "
+            "use `await asyncio.to_thread(fanout.run, …)`"
+        )
 
 
 def make_dispatcher(
