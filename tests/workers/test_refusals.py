@@ -74,7 +74,7 @@ def _client(monkeypatch: pytest.MonkeyPatch, *, status: str) -> Any:
         def __init__(self) -> None:
             self.status = status
 
-    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=Client))
     return Client()
 
 
