@@ -9,7 +9,7 @@ from fanout.dispatcher.batcher import Batcher
 from fanout.dispatcher.call import Attempt
 from fanout.dispatcher.completion import Completion
 from fanout.dispatcher.repeats import Repeats
-from fanout.dispatcher.retries import Retries
+from fanout.dispatcher.retry_queue import RetryQueue
 from fanout.model import Classification, Reply, Verdict
 
 
@@ -17,7 +17,7 @@ class BatchSettlement:
     """Reads the replies of batches, and takes apart those that failed."""
 
     def __init__(
-        self, batcher: Batcher, *, completion: Completion, repeats: Repeats, retries: Retries
+        self, batcher: Batcher, *, completion: Completion, repeats: Repeats, retries: RetryQueue
     ) -> None:
         self._batcher = batcher
         self._completion = completion

@@ -10,7 +10,7 @@ from fanout.dispatcher.call import Attempt, Call, Feed
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.dispatcher.record import InputRecord
-from fanout.dispatcher.retries import Retries
+from fanout.dispatcher.retry_queue import RetryQueue
 from fanout.dispatcher.waiting_room import WaitingRoom
 from fanout.errors import FatalRefusal
 from fanout.model import Classification, ErrorDetail, Outcome, Reply, Verdict
@@ -23,7 +23,7 @@ class Completion:
         self,
         outcomes: OutcomeMaker,
         *,
-        retries: Retries,
+        retries: RetryQueue,
         waiting_room: WaitingRoom,
         breaker: Breaker | None,
         on_outcome: Callable[[Outcome, Any], None] | None,

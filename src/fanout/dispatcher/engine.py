@@ -4,7 +4,7 @@ One synchronous pump takes attempts from the schedule and hands them to senders.
 permit or a new feed makes it look again.
 
     feeds → Schedule → Senders → transport → Settlement ─┬─→ Feedback     permit, limit, pacer
-              ↑                                          ├─→ Repeats ─→ Retries ─→ Schedule
+              ↑                                          ├─→ Repeats ─→ RetryQueue ─→ Schedule
               └── Outages, Hedges                        └─→ Completion   outcomes
 """
 
@@ -29,7 +29,7 @@ from fanout.dispatcher.outages import Outages
 from fanout.dispatcher.outcomes import OutcomeMaker
 from fanout.dispatcher.record import InputRecord
 from fanout.dispatcher.repeats import Repeats
-from fanout.dispatcher.retries import Retries
+from fanout.dispatcher.retry_queue import RetryQueue
 from fanout.dispatcher.schedule import Schedule
 from fanout.dispatcher.senders import Senders
 from fanout.dispatcher.settlement import Settlement
@@ -90,7 +90,7 @@ class Engine:
         self._feeds: set[Feed] = set()  # those that outlive one call
         self._log = log
         self._policy = policy
-        self._retries, self._waiting_room = retries, waiting_room = Retries(), WaitingRoom()
+        self._retries, self._waiting_room = retries, waiting_room = RetryQueue(), WaitingRoom()
         self._completion = completion = Completion(
             outcomes,
             retries=retries,

@@ -9,7 +9,7 @@ from fanout.dispatcher.call import Attempt, Call, Feed
 from fanout.dispatcher.completion import Completion
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.repeats import Repeats
-from fanout.dispatcher.retries import Retries
+from fanout.dispatcher.retry_queue import RetryQueue
 from fanout.dispatcher.schedule import Schedule
 from fanout.dispatcher.waiting_room import WaitingRoom
 from fanout.errors import FatalRefusal, OutageError
@@ -30,7 +30,7 @@ class Outages:
         *,
         waiting_room: WaitingRoom,
         schedule: Schedule,
-        retries: Retries,
+        retries: RetryQueue,
         repeats: Repeats,
         completion: Completion,
         breaker: Breaker | None,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fanout.breaker import Breaker
 from fanout.dispatcher.call import Attempt, Call
 from fanout.dispatcher.completion import Completion
-from fanout.dispatcher.retries import Retries
+from fanout.dispatcher.retry_queue import RetryQueue
 from fanout.errors import FatalRefusal
 from fanout.model import Classification, InvokeTemplate, Reply, Verdict
 from fanout.retry import RetryPolicy, ThrottlePatience
@@ -26,7 +26,7 @@ class Repeats:
         policy: RetryPolicy,
         patience: ThrottlePatience,
         *,
-        retries: Retries,
+        retries: RetryQueue,
         completion: Completion,
         breaker: Breaker | None,
         is_durable: bool,

@@ -15,7 +15,7 @@ from fanout.dispatcher.call import Attempt, Call, Feed
 from fanout.dispatcher.completion import Completion
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.hedges import Hedges
-from fanout.dispatcher.retries import Retries
+from fanout.dispatcher.retry_queue import RetryQueue
 from fanout.dispatcher.turns import Turns
 from fanout.dispatcher.waiting_room import WaitingRoom
 from fanout.gate import Gate, Release
@@ -37,7 +37,7 @@ class Schedule:
         outage: Outage,
         breaker: Breaker | None,
         hedges: Hedges | None,
-        retries: Retries,
+        retries: RetryQueue,
         waiting_room: WaitingRoom,
         completion: Completion,
         clock: Callable[[], float],

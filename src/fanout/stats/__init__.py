@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fanout.stats.collect import Stats
 from fanout.stats.failures import FailureCluster
+from fanout.stats.outcome_stats import Stats
 from fanout.stats.reservoir import Execution
 from fanout.stats.snapshot import Snapshot, WorkerPace
 from fanout.stats.story import stats_of

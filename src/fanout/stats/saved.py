@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from fanout.stats.clock import RunningClock
-from fanout.stats.collect import Stats
 from fanout.stats.failures import FailureCluster, FailureClusters
 from fanout.stats.latencies import Latencies
+from fanout.stats.outcome_stats import Stats
 from fanout.stats.reservoir import Execution, Reservoir, Slowest
 from fanout.stats.series import Bin, Series
 

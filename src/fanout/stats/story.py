@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from fanout.model import Outcome
 from fanout.quantities import unix_s
-from fanout.stats.collect import Stats
+from fanout.stats.outcome_stats import Stats
 from fanout.stats.timeline import Sample
 
 BIN_S = 1.0

@@ -8,7 +8,7 @@ from fanout.dispatcher.call import Call, Feed
 from fanout.dispatcher.record import InputRecord
 
 
-class Retries:
+class RetryQueue:
     """A heap of calls. Those due at the same time come in the order in which they were added.
 
     ``heap`` is for looking at its first entry alone, which is done for every call that goes out: the time
