@@ -22,7 +22,7 @@ from fanout.inputs import InputOptions, open_source
 from fanout.inputs import http as http_module
 from fanout.inputs.bytes_source import BytesSource, splitter_of
 from fanout.inputs.compression import UnpackedReader
-from fanout.inputs.readers import FileReader
+from fanout.inputs.readers import FileReader, TextReader
 from tests.inputs.object_server import ObjectServer
 from tests.inputs.reading import read_until_failure
 from tests.inputs.test_compression import PACKS
@@ -149,3 +149,23 @@ async def test_the_records_are_those_before_any_break(form: str, end: int, place
     items, failure = await read_until_failure(source)
     assert [json.loads(item.payload) for item in items] == VALUES[: whole_records(form, data)]
     assert "broke off" in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "wrong"),
+    [("cp1252", b"\x81"), ("utf-16", b"\x00\xd8A\x00"), ("shift_jis", b"\xff"), ("utf-8-sig", b"\xff")],
+)
+@pytest.mark.parametrize("length", [1, 3, 1000])
+async def test_the_records_before_a_wrong_character_are_handed_out(
+    encoding: str, wrong: bytes, length: int
+) -> None:
+    """Wherever the pieces end in which the bytes come."""
+    values = [{"id": f"{i}"} for i in range(20)]
+    good = document("jsonl", values).decode().encode(encoding)
+    data = good + wrong + good
+    pieces = _Pieces([data[at : at + length] for at in range(0, len(data), length)])
+    reader = TextReader(pieces, encoding)
+    source = BytesSource("in", reader, lambda at: splitter_of("jsonl", InputOptions(), at))
+    items, failure = await read_until_failure(source)
+    assert [json.loads(item.payload) for item in items] == values
+    assert f"is not {encoding}: " in str(failure)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import select
 from collections.abc import Callable
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -204,13 +205,14 @@ class TextReader(Layer):
         self._encoding = self._given = encoding
         self._mends_cr = mends_cr
         self._decoder: codecs.IncrementalDecoder | None = None
+        self._fault: SourceError | None = None  # of the bytes after those that were handed out last
         self._has_begun = False
         self._ends_in_cr = False
 
     def read(self) -> bytes:
         if self._has_begun and self._decoder is None and not self._ends_in_cr:
             return self._reader.read()
-        while chunk := self._next():
+        while self._fault is None and (chunk := self._next()):
             text = self._decoded(chunk, final=False)
             if text:
                 return text.replace(b"\r", b"\n") if self._ends_in_cr else text
@@ -255,12 +257,28 @@ class TextReader(Layer):
     def _decoded(self, chunk: bytes, *, final: bool) -> bytes:
         if self._decoder is None:
             return chunk
+        if self._fault is not None:
+            raise self._fault
+        before = self._decoder.getstate()
         try:
             text = self._decoder.decode(chunk, final)
         except UnicodeError as error:
             reason = getattr(error, "reason", error)
-            raise SourceError(f"is not {self._encoding}: {reason}: give another --encoding") from error
+            self._fault = SourceError(f"is not {self._encoding}: {reason}: give another --encoding")
+            self._decoder.setstate(before)
+            text = ""
+            with suppress(UnicodeError):
+                text = self._decoder.decode(chunk[: _first_wrong(error, chunk)])
+            if not text:
+                raise self._fault from error
         return text.encode(errors="surrogatepass")
+
+
+def _first_wrong(error: UnicodeError, chunk: bytes) -> int:
+    """The place in a chunk of the first bytes that are no characters; 0 where they begin before it."""
+    if not isinstance(error, UnicodeDecodeError):
+        return 0
+    return max(0, len(chunk) - len(error.object) + error.start)
 
 
 class EntryReader(Layer):
