@@ -106,6 +106,40 @@ async def test_a_url_that_falls_silent_is_taken_up_where_it_did(
     ]
 
 
+@pytest.mark.parametrize("location", ["s3://lake/in.jsonl", "{url}/lake/in.jsonl"])
+async def test_what_keeps_a_run_waiting_is_said(
+    server: ObjectServer, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    """A silence while it lasts, and a busy server before it is asked again; trouble of a moment is not."""
+    monkeypatch.setattr("fanout.inputs.http._SILENCE_S", 0.2)
+    monkeypatch.setattr("fanout.inputs.delays.NOTABLE_S", 0.4)
+    place = location.format(url=server.url)
+
+    async def said(*, delay_s: float = 0.0, stalls: tuple[int, ...] = ()) -> list[str]:
+        notices: list[str] = []
+        server.cuts, server.stalls = ([] if stalls else [200_000]), list(stalls)
+        requests = len(server.requests)
+
+        def behave(handler: Any) -> bool:
+            if stalls or len(server.requests) != requests + 2:
+                return False
+            handler.fail(503, "SlowDown", retry_after=str(delay_s))
+            return True
+
+        server.behave = behave
+        source = open_source(place, clients=ServiceClients, on_notice=notices.append)
+        assert payloads(await read_all(source)) == RECORDS
+        return notices
+
+    assert await said() == []
+    busy = "answers HTTP 503" if "{" in location else r"broke off: S3 answers SlowDown \(503\)"
+    (line,) = await said(delay_s=0.5)
+    assert re.match(rf"{place}: {busy}.*[a-z]; waiting$", line)
+    for name in ("fanout.inputs.s3.SILENT_S", "fanout.inputs.bytes_source.SILENT_S"):
+        monkeypatch.setattr(name, 0.1)
+    assert await said(stalls=(200_000,)) == [f"{place}: nothing came for 5 s; waiting"]
+
+
 @pytest.mark.parametrize("number", [0, 1], ids=["at first", "in mid-read"])
 @pytest.mark.parametrize("location", ["s3://lake/in.jsonl", "s3://lake/", "{url}/lake/in.jsonl"])
 def test_a_run_waits_as_long_as_a_busy_server_asks(server: ObjectServer, location: str, number: int) -> None:

@@ -174,11 +174,13 @@ async def test_a_request_that_fails_is_repeated(store: Store, clients: ServiceCl
 async def test_an_upload_that_waits_says_why(store: Store, clients: ServiceClients) -> None:
     """Each try that follows another; and once patience is at its end, no further one is made."""
     store.faults = dict.fromkeys(range(9), 503)
-    waits: list[str] = []
-    upload = S3Upload(clients, "lake", "k", content_type="text/plain", on_wait=waits.append)
+    waits: list[tuple[str, float]] = []
+    upload = S3Upload(
+        clients, "lake", "k", content_type="text/plain", on_wait=lambda *wait: waits.append(wait)
+    )
     with pytest.raises(JournalError, match="S3 answers SlowDown"):
         await upload.finish()
-    assert waits == ["S3 answers SlowDown (503): no"] * 2
+    assert [reason for reason, _ in waits] == ["S3 answers SlowDown (503): no"] * 2
     assert len(store.requests) == 3
     waits.clear()
     with pytest.MonkeyPatch.context() as patch:

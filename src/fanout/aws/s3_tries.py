@@ -18,13 +18,14 @@ async def tried(
     *,
     explain: Callable[[Exception], tuple[str, bool]],
     failure: Callable[[str], Exception],
-    on_wait: Callable[[str], None] | None = None,
+    on_wait: Callable[[str, float], None] | None = None,
     is_reached: bool = False,
 ) -> T:
     """What ``ask`` returns in the end. Raises the ``failure`` of the reason.
 
-    ``explain`` puts an error in words, and says whether it may pass. ``on_wait`` gets the words before
-    each further try. ``is_reached``: S3 has answered before, so that its address is right.
+    ``explain`` puts an error in words, and says whether it may pass. ``on_wait`` gets the words
+    and the seconds before each further try. Nothing is told of
+    an address at which nothing has answered. ``is_reached``: something has, before this request.
     """
     patience = Patience()
     while True:
@@ -43,8 +44,8 @@ async def tried(
                 )
             if wait_s is None:
                 raise failure(reason) from error
-        if on_wait is not None:
-            on_wait(reason)
+        if on_wait is not None and is_reached:
+            on_wait(reason, wait_s)
         await asyncio.sleep(wait_s)
 
 

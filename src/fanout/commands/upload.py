@@ -119,7 +119,7 @@ class _Uploading:
     def _object(self, key: str, content_type: str) -> S3Upload:
         return S3Upload(self._clients, self._bucket, key, content_type=content_type, on_wait=self._waits)
 
-    def _waits(self, reason: str) -> None:
+    def _waits(self, reason: str, wait_s: float) -> None:  # noqa: ARG002 - said at once
         if self._on_note is not None:
             self._on_note(f"the upload tries again: {reason}")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
 
 from fanout.errors import SourceError
 from fanout.inputs.csv_rows import CsvRows
+from fanout.inputs.delays import SILENT_S, Delays
 from fanout.inputs.json_array import JsonArray
 from fanout.inputs.jsonl import JsonLines, TextLines
 from fanout.inputs.manifest_rows import BatchManifestRows, InventoryRows
@@ -76,7 +79,9 @@ class BytesSource:
         *,
         on_notice: OnNotice | None = None,
         on_split: Callable[[Splitter], None] | None = None,
+        delays: Delays | None = None,  # of a server that does not say them itself
     ) -> None:
+        self._delays = delays
         self.location = location
         self._reader = reader
         self._ahead: ReadAhead[bytes] | None = None
@@ -146,11 +151,18 @@ class BytesSource:
 
     async def _next(self, ahead: ReadAhead[bytes]) -> bytes:
         """The next bytes; none at the end, or where the input breaks off: ``_broken_by`` tells which."""
+        loop, delays = asyncio.get_running_loop(), self._delays
+        silence = None
+        if delays is not None:
+            silence = loop.call_later(SILENT_S, lambda: delays.is_silent(time.monotonic()))
         try:
             return await ahead.next()
         except SourceError as error:
             self._broken_by = error
             return b""
+        finally:
+            if silence is not None:
+                silence.cancel()
 
     def _say(self, splitter: Splitter) -> None:
         for notices in (self._reader.notices, getattr(splitter, "notices", ())):

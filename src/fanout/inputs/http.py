@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from fanout.errors import SourceError
+from fanout.inputs.delays import Delays
 from fanout.inputs.http_spool import BodySpool
 from fanout.inputs.readers import CHUNK_BYTES
 from fanout.patience import Patience, asked_wait_s
@@ -38,7 +39,8 @@ class HttpReader:
     otherwise the body is copied to a file as fast as it comes: to ``spool``, or a temporary one.
     """
 
-    def __init__(self, url: str, spool: Path | None = None) -> None:
+    def __init__(self, url: str, spool: Path | None = None, *, delays: Delays | None = None) -> None:
+        self._delays = delays
         self._spool_path = spool
         self.notices: list[str] = []
         self.bytes_read = 0
@@ -87,6 +89,8 @@ class HttpReader:
             wait_s = patience.wait_s(time.monotonic(), asked_s=asked_s or 0.0) if may_go_on else None
             if wait_s is None:
                 raise fault
+            if self._delays is not None:
+                self._delays.repeats(time.monotonic(), str(fault), wait_s)
             time.sleep(wait_s)  # in the reader's own thread
 
     def _spooled(self, spool: BodySpool) -> bytes:

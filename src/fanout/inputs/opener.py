@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -15,6 +17,7 @@ from fanout.errors import ConfigError, SourceError
 from fanout.inputs.bytes_source import BytesSource, OnNotice, Splitter, splitter_of
 from fanout.inputs.compression import UnpackedReader
 from fanout.inputs.csv_rows import CsvRows
+from fanout.inputs.delays import Delays
 from fanout.inputs.dialect import USUAL, Dialect
 from fanout.inputs.http import HttpReader
 from fanout.inputs.inventory import read_inventory
@@ -142,13 +145,34 @@ class Opener:
         name = format_of(location, self._options) if is_url(location) else self._format_of_file(location)
         if name == "parquet":
             return self._parquet_file(location)
-        reader: ByteReader = HttpReader(location, spool) if is_url(location) else _file_reader(location)
+        delays = self._delays(location) if is_url(location) else None
+        reader: ByteReader = (
+            HttpReader(location, spool, delays=delays) if is_url(location) else _file_reader(location)
+        )
         if spool is not None and not is_url(location):
             reader = SpooledReader(reader, spool)
         dialect, on_dialect = self._dialect, self._on_dialect
         if entry is not None:
             dialect, on_dialect = entry.dialect, self._keeps(entry)
-        return self._bytes(location, reader, name, compression_suffix(location), dialect, on_dialect)
+        return self._bytes(
+            location, reader, name, compression_suffix(location), dialect, on_dialect, delays=delays
+        )
+
+    def _delays(self, url: str) -> Delays | None:
+        """What is said of its waits, from any thread; None where nobody listens."""
+        on_notice = self._on_notice
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+        if on_notice is None:
+            return None
+
+        def say(text: str) -> None:
+            with suppress(RuntimeError):  # the loop is gone
+                loop.call_soon_threadsafe(on_notice, f"{shown_location(url)}: {text}")
+
+        return Delays(say)
 
     def _keeps(self, entry: Entry) -> OnDialect:
         def keep(dialect: Dialect) -> None:
@@ -186,6 +210,8 @@ class Opener:
         suffix: str,
         dialect: Dialect | None,
         on_dialect: OnDialect | None,
+        *,
+        delays: Delays | None = None,
     ) -> Source:
         options = self._options
         is_old = options.rules == 1
@@ -202,7 +228,9 @@ class Opener:
                 delimiter = splitter.found_delimiter if isinstance(splitter, CsvRows) else None
                 on_dialect(Dialect(delimiter, text.found.encoding, text.found.line_end))
 
-        return BytesSource(location, text, make_splitter, on_notice=self._on_notice, on_split=tell)
+        return BytesSource(
+            location, text, make_splitter, on_notice=self._on_notice, on_split=tell, delays=delays
+        )
 
     # --- one of many -----------------------------------------------------------------------------
 
@@ -281,7 +309,7 @@ class Opener:
             if self._make_clients is None:
                 raise SourceError("S3 is not to be had here")
             self._clients = self._make_clients()
-        return S3(self._clients, request_payer=self._options.request_payer)
+        return S3(self._clients, request_payer=self._options.request_payer, on_notice=self._on_notice)
 
 
 class _Closing(WrappedSource):

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as ThreadFuture
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fanout.aws.clients import Clients
 from fanout.aws.s3_faults import CHANGED, fault_of, split_location
 from fanout.aws.s3_tries import tried
 from fanout.errors import FanoutError, SourceError
+from fanout.inputs.delays import SILENT_S, Delays
 from fanout.inputs.listing import Entry
 
 CHUNK_BYTES = 1 << 18
+T = TypeVar("T")
 
 
 class _CutShort(Exception):
@@ -27,15 +30,23 @@ class _CutShort(Exception):
 class S3:
     """Objects and listings, by one client of the run."""
 
-    def __init__(self, clients: Clients, *, request_payer: bool = False) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        request_payer: bool = False,
+        on_notice: Callable[[str], None] | None = None,
+    ) -> None:
         self._clients = clients
+        self._on_notice = on_notice
         self._request: dict[str, Any] = {"RequestPayer": "requester"} if request_payer else {}
 
     async def stream(self, location: str, *, etag: str | None = None) -> ObjectStream:
         """Open an object; with ``etag`` only if it is still that one. Raises SourceError."""
         bucket, key = split_location(location)
         client = await self._client(location)
-        stream = ObjectStream(client, {"Bucket": bucket, "Key": key, **self._request}, etag)
+        request = {"Bucket": bucket, "Key": key, **self._request}
+        stream = ObjectStream(client, request, etag, delays=self._delays(location))
         try:
             await stream.open()
         except SourceError as error:
@@ -55,9 +66,11 @@ class S3:
         if after is not None:
             request["StartAfter"] = after
         before = {after}  # the keys of the page before
+        delays = self._delays(location)
         while True:
-            page = await tried(
+            page = await _asked(
                 partial(client.list_objects_v2, **request),
+                delays,
                 explain=lambda error: fault_of(error, "s3:ListBucket"),
                 failure=lambda reason: SourceError(f"{location}: {reason}"),
             )
@@ -79,6 +92,15 @@ class S3:
             request["ContinuationToken"] = token
             request.pop("StartAfter", None)
 
+    def _delays(self, location: str) -> Delays:
+        on_notice = self._on_notice
+
+        def say(text: str) -> None:
+            if on_notice is not None:
+                on_notice(f"{location}: {text}")
+
+        return Delays(say)
+
     async def _client(self, location: str) -> Any:
         try:
             return await self._clients.client("s3")
@@ -95,7 +117,8 @@ class ObjectStream:
     A reply that breaks off is followed by another, from there on and only while the object is the same.
     """
 
-    def __init__(self, client: Any, request: dict[str, Any], etag: str | None) -> None:
+    def __init__(self, client: Any, request: dict[str, Any], etag: str | None, *, delays: Delays) -> None:
+        self._delays = delays
         self.etag = etag
         self.size = 0
         self.modified: str | None = None
@@ -109,7 +132,7 @@ class ObjectStream:
 
     async def open(self) -> None:
         """Ask for the object. Raises SourceError."""
-        reply = await tried(self._get, explain=_fault_of, failure=SourceError)
+        reply = await _asked(self._get, self._delays, explain=_fault_of, failure=SourceError)
         for name in ("ETag", "ContentLength", "LastModified"):
             if name not in reply:
                 raise SourceError(f"is not answered as by S3: there is no {name}")
@@ -127,7 +150,9 @@ class ObjectStream:
         """The next bytes; none at the end. Raises SourceError when half a minute of tries brings none."""
         if self.offset >= (self.size if self._end is None else self._end):
             return b""
-        return await tried(self._chunk, explain=_break_of, failure=SourceError, is_reached=True)
+        return await _asked(
+            self._chunk, self._delays, explain=_break_of, failure=SourceError, is_reached=True
+        )
 
     async def _chunk(self) -> bytes:
         """The next bytes, at least one. Hangs up when they do not come: the next try asks again."""
@@ -271,6 +296,23 @@ def _entry_of(bucket: str, found: Any) -> Entry:
         etag=found["ETag"],
         modified=_iso(found["LastModified"]),
     )
+
+
+async def _asked(ask: Callable[[], Awaitable[T]], delays: Delays, **how: Any) -> T:
+    """What is asked for, in the end; a wait for it is told."""
+    loop = asyncio.get_running_loop()
+
+    async def ask_once() -> T:
+        silence = loop.call_later(SILENT_S, lambda: delays.is_silent(time.monotonic()))
+        try:
+            return await ask()
+        finally:
+            silence.cancel()
+
+    def on_wait(reason: str, wait_s: float) -> None:
+        delays.repeats(time.monotonic(), reason, wait_s)
+
+    return await tried(ask_once, on_wait=on_wait, **how)
 
 
 def _fault_of(error: Exception) -> tuple[str, bool]:

@@ -40,7 +40,7 @@ class S3Upload:
 
     Leaving the ``async with`` without ``finish`` aborts: S3 keeps none of the parts. Raises JournalError,
     in one line, when S3 refuses or half a minute of tries fails. ``on_wait`` gets the reason for each try
-    that follows another.
+    that follows another, and the seconds until then.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class S3Upload:
         key: str,
         *,
         content_type: str,
-        on_wait: Callable[[str], None] | None = None,
+        on_wait: Callable[[str, float], None] | None = None,
     ) -> None:
         self._on_wait = on_wait
         self.size = 0
