@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fanout.errors import JournalError
 from fanout.journal import Journal, RunDir, SeqSet, replay
+from fanout.journal.seqs import runs_of
 from fanout.journal.windows import WindowFile, merged, ranges_of, read_windows
 from fanout.model import Outcome
 
@@ -26,7 +28,26 @@ def test_merged_ranges_hold_the_same_numbers(ranges: list[tuple[int, int]]) -> N
     numbers = {seq for first, end in ranges for seq in range(first, end)}
     found = merged(ranges)
     assert {seq for first, end in found for seq in range(first, end)} == numbers
-    assert ranges_of(sorted(numbers)) == found
+    assert ranges_of(sorted(numbers)) == runs_of(sorted(numbers)) == found
+
+
+@example(before=[], ranges=[(0, 300)], rng=random.Random(0))
+@example(before=[(100, 105)], ranges=[(0, 150), (155, 300)], rng=random.Random(0))
+@given(RANGES, RANGES, st.randoms())
+def test_numbers_put_in_at_once_are_those_put_in_one_by_one(
+    before: list[tuple[int, int]], ranges: list[tuple[int, int]], rng: random.Random
+) -> None:
+    """Runs over the borders of pages, numbers that are in already, and numbers that come twice."""
+    seqs = [65_400 + seq for first, end in ranges for seq in range(first, end)]
+    rng.shuffle(seqs)
+    singly, at_once = SeqSet(), SeqSet()
+    for first, end in before:
+        for seq in range(65_400 + first, 65_400 + end):
+            singly.add(seq)
+            at_once.add(seq)
+    repeated = sorted(seq for seq in seqs if not singly.add(seq))
+    assert sorted(at_once.add_many(seqs)) == repeated
+    assert (at_once.pages(), len(at_once), at_once.max) == (singly.pages(), len(singly), singly.max)
 
 
 @given(st.sets(st.integers(0, 200_000), max_size=50), st.integers(0, 140_000), st.integers(0, 3000))

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Generic, Literal, Protocol, TypeVar
 
 import anyio
@@ -270,6 +271,7 @@ class BlockSupply(Generic[T]):
         self._ready: deque[T] = deque()
         self._wanted = asyncio.Event()
         self._low_water = LOW_WATER
+        self.kinds: set[type] = set()  # of all elements so far
         self.is_exhausted = False
         self.failure: BaseException | None = None
 
@@ -302,15 +304,17 @@ class BlockSupply(Generic[T]):
         """The weight of what is ready."""
         return weight(self._ready)
 
-    def take_while(self, holds: Callable[[T], bool], most: int) -> list[T]:
-        """Elements that are ready, as long as ``holds``: ``most`` of them at the most."""
+    def first(self, most: int) -> list[T]:
+        """The elements that are ready, ``most`` of them at the most; ``drop`` takes some of them out."""
+        return list(islice(self._ready, most))
+
+    def drop(self, count: int) -> None:
+        """Take out so many of the first elements."""
         ready = self._ready
-        taken: list[T] = []
-        while ready and len(taken) < most and holds(ready[0]):
-            taken.append(ready.popleft())
+        for _ in range(count):
+            ready.popleft()
         if len(ready) < self._low_water:
             self._wanted.set()
-        return taken
 
     async def fill(self, on_ready: Callable[[], None]) -> None:
         source = self._source
@@ -318,6 +322,7 @@ class BlockSupply(Generic[T]):
             while True:
                 await self._wanted.wait()
                 block = await anext(source)
+                self.kinds.update(map(type, block))
                 self._ready.extend(block)
                 if len(self._ready) >= self._low_water:
                     self._wanted.clear()

@@ -148,26 +148,26 @@ class Intake:
             return self._record_of(seq, found)
         return None
 
-    def next_plain(self, most: int, most_bytes: int) -> tuple[int, list[Item]]:
-        """The first seq, and the items of records that follow each other and can be sent as they stand.
+    def next_plain(self, most: int, most_bytes: int) -> tuple[int, list[Item], int]:
+        """Items of records that follow each other and can be sent as they stand, with the first's seq.
 
-        None where the next record needs more than that: ``next`` has it then, if there is one.
+        And the bytes of their payloads. None where the next record needs more than that: ``next`` has it
+        then, if there is one.
         """
         supply, seq = self._supply, self._seq
         if self._take is not None:
             most = min(most, self._take - seq)
         if self._skips_any or self._selector or not isinstance(supply, BlockSupply) or self._failure:
-            return seq, []
-        room = most_bytes
-
-        def is_plain(item: Any) -> bool:
-            nonlocal room
+            return seq, [], 0
+        ready = supply.first(most)
+        room, count = most_bytes, 0
+        for item in ready:
             if type(item) is not Item or item.error is not None or room <= 0:
-                return False
+                break
             room -= len(item.payload)
-            return True
-
-        items = supply.take_while(is_plain, most)
+            count += 1
+        items = ready if count == len(ready) else ready[:count]
+        supply.drop(count)
         if self._on_record is not None:
             for place, item in enumerate(items):
                 if is_sampled(seq + place) and not self._is_same(seq + place, item):
@@ -175,7 +175,7 @@ class Intake:
                     break
         self._seq += len(items)
         self.handed_out += len(items)
-        return seq, items
+        return seq, items, most_bytes - room
 
     # --- rows that others read -----------------------------------------------------------------
 
@@ -311,7 +311,7 @@ class Intake:
     @property
     def _ready(self) -> int:
         supply = self._supply
-        if self.reading is None or not isinstance(supply, BlockSupply):
+        if not isinstance(supply, BlockSupply) or Rows not in supply.kinds:
             return supply.ready
         return supply.weigh(lambda ready: sum(each.count if type(each) is Rows else 1 for each in ready))
 

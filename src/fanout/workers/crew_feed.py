@@ -16,7 +16,7 @@ from fanout.dispatcher import EngineIntake, InputRecord
 from fanout.errors import FatalRefusal, OutageError
 from fanout.inputs import Item
 from fanout.journal import OutcomeBlock
-from fanout.journal.windows import ranges_of
+from fanout.journal.seqs import runs_of
 from fanout.model import ErrorDetail, Verdict
 from fanout.runs.intake import Intake, record_of_item
 from fanout.runs.receiver import RunReceiver
@@ -190,7 +190,7 @@ class CrewFeed:
             return
         member.window.is_cut_short = room_bytes <= 0
         self._mean_bytes = (MOST_BYTES - room_bytes) / len(handed_over)
-        if not self._receiver.admit_window(ranges_of(sorted(handed_over))):
+        if not self._receiver.admit_window(runs_of(sorted(handed_over))):
             order.records, order.handed_lines, order.windows = [], [], []
             self._receiver.not_sent.extend(self._certainly_unsent(handed_over, handed_over))
             self.outstanding -= len(handed_over)
@@ -233,14 +233,14 @@ class CrewFeed:
     def _take_plain(self, order: Order, most: int, most_bytes: int) -> tuple[dict[int, Any], int]:
         if not isinstance(self._intake, Intake):
             return {}, 0
-        seq, items = self._intake.next_plain(most, most_bytes)
+        seq, items, n_bytes = self._intake.next_plain(most, most_bytes)
         if not items:
             return {}, 0
         if items[0].source == items[-1].source:
             order.handed_lines.append(lines_of(seq, items))
         else:
             order.records += [handed(record_of_item(None, seq + at, item)) for at, item in enumerate(items)]
-        return dict(enumerate(items, seq)), sum(len(item.payload) for item in items)
+        return dict(enumerate(items, seq)), n_bytes
 
     def _read_ahead(self) -> None:
         """Have ready what all workers take at once, within reason of memory."""
@@ -269,7 +269,8 @@ class CrewFeed:
             self._rows.take_report(member, report)
         for block in blocks:
             outcomes, out = OutcomeBlock(block), member.out
-            expected = {seq for seq in outcomes.seqs if out.pop(seq, None) is not None}
+            expected = out.keys() & outcomes.seqs
+            deque(map(out.__delitem__, expected), 0)
             self.outstanding -= len(expected)
             member.load.records += len(expected)
             if len(expected) == len(outcomes):
