@@ -17,12 +17,13 @@ from typing import Any
 
 try:
     from airflow.sdk import BaseOperator  # Airflow 3
-    from airflow.sdk.exceptions import AirflowException
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
 except ImportError:
-    from airflow.exceptions import AirflowException  # Airflow 2
+    from airflow.exceptions import AirflowException, AirflowFailException  # Airflow 2
     from airflow.models import BaseOperator
 
 SOME_FAILED = 1
+STOPPED = 5  # from here on: a deadline, a spending cap, an outage, a signal; going on helps
 DRAIN_S = 60
 
 
@@ -54,7 +55,11 @@ class FanoutOperator(BaseOperator):
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Run to the end; raises AirflowException, in one line, for any end but success."""
+        """Run to the end; any end but success raises, in one line.
+
+        AirflowException where another try goes on, AirflowFailException, which ends the retries, where it
+        would change nothing: records that failed, wrong options, a function that refuses every call.
+        """
         import json
 
         parts = (context["dag"].dag_id, context["run_id"], self.task_id)
@@ -66,7 +71,9 @@ class FanoutOperator(BaseOperator):
         output, _ = self._process.communicate()
         code = self._process.returncode
         if code != 0 and not (code == SOME_FAILED and self.tolerate_failures):
-            raise AirflowException(f"fanout ended with {code}; what became of each record: {out}")
+            is_final = SOME_FAILED <= code < STOPPED
+            raised = AirflowFailException if is_final else AirflowException
+            raise raised(f"fanout ended with {code}; what became of each record: {out}")
         summary: dict[str, Any] = json.loads(output)
         return {"run_dir": str(out), "exit_code": code, "counts": summary["counts"]}
 

@@ -43,6 +43,10 @@ def test_inside_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
             assert answer == {"succeeded": 0, "left": [{"n": 1}, {"n": 2}]}
 
 
+class NotRepeated(RuntimeError):
+    """Stands for AirflowFailException, which ends the retries of a task."""
+
+
 @pytest.fixture
 def operator(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The operator's class; Airflow itself, which is large, only where it is installed."""
@@ -57,7 +61,10 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> Any:
         for name, members in (
             ("airflow", {}),
             ("airflow.sdk", {"BaseOperator": BaseOperator}),
-            ("airflow.sdk.exceptions", {"AirflowException": RuntimeError}),
+            (
+                "airflow.sdk.exceptions",
+                {"AirflowException": RuntimeError, "AirflowFailException": NotRepeated},
+            ),
         ):
             module = types.ModuleType(name)
             vars(module).update(members)
@@ -68,10 +75,10 @@ def operator(monkeypatch: pytest.MonkeyPatch) -> Any:
     return airflow_operator.FanoutOperator
 
 
-def test_the_airflow_operator_goes_on_after_a_try_that_failed(
+def test_the_airflow_operator_is_repeated_only_where_that_helps(
     operator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keyed by DAG, run and task: a retry sends nothing again and says the same, or returns it if asked."""
+    """Keyed by DAG, run and task: what was stopped goes on, what is finished sends nothing again."""
     source = tmp_path / "in.jsonl"
     source.write_text("".join(f'{{"n":{n}}}\n' for n in range(10)))
     context = {
@@ -89,8 +96,12 @@ def test_the_airflow_operator_goes_on_after_a_try_that_failed(
             "source": str(source),
             "runs_dir": str(tmp_path / "runs"),
         }
-        with pytest.raises(Exception, match="fanout ended with 1"):
-            operator(**asked).execute(context)
+        with pytest.raises(Exception, match="fanout ended with 5") as stopped:
+            operator(**asked, options=["--deadline", "1ms"]).execute(context)
+        with pytest.raises(Exception, match="fanout ended with 1") as failed:
+            operator(**asked, options=["--deadline", "1m"]).execute(context)
+        names = [raised.typename for raised in (stopped, failed)]
+        assert names in (["RuntimeError", "NotRepeated"], ["AirflowException", "AirflowFailException"])
         ran = emulator.stats()["executions"]
         result = operator(**asked, tolerate_failures=True).execute(context)
         assert emulator.stats()["executions"] == ran == 10
