@@ -324,6 +324,21 @@ def test_replay_of_a_resumed_run_leaves_the_pause_out(tmp_path: Path) -> None:
     assert told.elapsed_s == pytest.approx(4.0)
 
 
+def test_time_before_workers_are_ready_does_not_count(tmp_path: Path) -> None:
+    """A session that begins twice, with nothing between: throughput is that of the rest."""
+    path = tmp_path / "timeline.jsonl"
+    live = Stats(started_s=START_S)
+    with TimelineWriter(path, begun_s=START_S) as writer:
+        live.begin_session(START_S + 12)
+        writer.begin(START_S + 12)
+        live.add(outcome(0, started_at=stamp(12.5)))
+        writer.append(sample(live, START_S + 14))
+    told = stats_of([outcome(0, started_at=stamp(12.5))], read_timeline(path), started_s=START_S)
+    assert told.elapsed_s == live.elapsed_s == pytest.approx(2.0)
+    assert told.limit_s == live.limit_s
+    assert told.series.bins == live.series.bins
+
+
 def test_throttles_of_a_resumed_run_count_once(tmp_path: Path) -> None:
     """Statistics that go on write what their own session met: told again, it adds up to the same."""
     path = tmp_path / "timeline.jsonl"

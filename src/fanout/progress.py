@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fanout.quantities import count_of, dollars, milliseconds, number, percent, seconds
+from fanout.stats.causes import cause_words
 from fanout.stats.snapshot import Snapshot
 from fanout.stats.text import printable
 
@@ -24,22 +25,6 @@ _BAR_CHARS = 40
 _MOST_WORKERS = 8  # that are shown by name
 _FAILED = ("function_error", "rejected", "undelivered", "unknown")
 _WORDS = {"function_error": ("function error", "function errors")}
-_CAUSES = {
-    "reserved": "reserved concurrency",
-    "account": "account concurrency",
-    "provisioned": "provisioned concurrency",
-    "managed": "managed instances",
-    "left": "--leave",
-    "fixed": "as asked",
-    "assumed": "assumed",
-    "throttles": "throttles",
-    "ramp": "Lambda's scaling rate",
-    "rate": "rate",
-    "source": "input",
-    "consumer": "consumer",
-    "outage": "no answer",
-    "paused": "paused",
-}
 
 
 class Progress:
@@ -257,8 +242,7 @@ def _flow(snapshot: Snapshot) -> list[tuple[str, str]]:
         (f"{snapshot.in_flight:,}{of} in flight", "cyan"),
     ]
     if snapshot.cause and not snapshot.draining:
-        # Hyphen-free words of our own; an unknown cause is shown as it came.
-        cause = _CAUSES.get(snapshot.cause, printable(snapshot.cause, 40))
+        cause = cause_words(snapshot.cause)
         text = cause if snapshot.cause == "paused" else f"limit: {cause}"
         parts.append((text, "yellow" if snapshot.cause in ("throttles", "paused") else ""))
     if snapshot.lingering and snapshot.linger_until is not None:

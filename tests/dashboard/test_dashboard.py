@@ -159,7 +159,7 @@ async def test_events_tell_the_run_and_end_with_it(watched: Watched) -> None:
     assert [name for name, _ in events[:5]] == ["now", "part", "part", "part", "part"]
     now = json.loads(events[0][1])
     assert (now["words"]["records"], now["fraction"]) == ("20", 0.5)
-    assert "limit: fixed" in now["words"]["flight-below"]
+    assert "limit: as asked" in now["words"]["flight-below"]
     failures = next(json.loads(data) for name, data in events if '"failures"' in data)
     assert "<img" not in failures["html"]
     assert "\x1b" not in failures["html"]

@@ -98,6 +98,10 @@ def test_two_workers_share_one_budget(tmp_path: Path, records: Path, emulator: E
     assert _begin(tmp_path, "run", "f", records, "--out", run_dir, "--workers", 2).wait() == 0
     assert _check(run_dir, emulator) == {"succeeded": RECORDS}
     assert _stats(emulator)["max_in_flight"] > CONCURRENCY * 0.75
+    began = [
+        line for line in (run_dir / "timeline.jsonl").read_text().splitlines() if '"begins":true' in line
+    ]
+    assert len(began) == 2  # once more when the workers are ready: their start is no running time
 
 
 def test_a_killed_worker_costs_its_window(tmp_path: Path, records: Path, emulator: EmulatorProcess) -> None:

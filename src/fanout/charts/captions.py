@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fanout.quantities import count_of, milliseconds, number, percent, seconds
-from fanout.stats import Stats
+from fanout.stats import Stats, cause_words
 
 
 def captions(stats: Stats) -> dict[str, str]:
@@ -37,7 +37,7 @@ def _flight(stats: Stats) -> str:
         return "The run left no timeline: how many calls were in flight is not known."
     most = stats.max_in_flight
     limits = [bin_.limit for bin_ in seen if bin_.limit is not None]
-    causes = list(dict.fromkeys(bin_.cause for bin_ in seen if bin_.cause))
+    causes = list(dict.fromkeys(cause_words(bin_.cause) for bin_ in seen if bin_.cause))
     share = stats.share_of_limit
     least, highest = number(min(limits)), number(max(limits))
     limit = f"of {least}" if least == highest else f"between {least} and {highest}"

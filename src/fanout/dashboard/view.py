@@ -18,7 +18,7 @@ from fanout.charts.markup import cluster_items, safe
 from fanout.charts.run_charts import chart
 from fanout.model import OK_STATUSES
 from fanout.quantities import count_of, dollars, milliseconds, number, percent, seconds
-from fanout.stats import Snapshot, Stats, WorkerPace, printable
+from fanout.stats import Snapshot, Stats, WorkerPace, cause_words
 
 LIVE_CHARTS = ("throughput", "latency", "flight")
 _LIVE_POINTS = 120
@@ -84,13 +84,19 @@ def words(snapshot: Snapshot) -> dict[str, str]:
         "throttles": f"{snapshot.throttles:,}",
         "throttles-below": f"{snapshot.retries:,} retries",
         "cost": _UNKNOWN if snapshot.cost_usd is None else dollars(snapshot.cost_usd),
-        "eta": _UNKNOWN if snapshot.eta_s is None else seconds(snapshot.eta_s),
+        "eta": _time_left(snapshot),
         "state": "draining" if snapshot.draining else "paused" if snapshot.cause == "paused" else "running",
     }
 
 
+def _time_left(snapshot: Snapshot) -> str:
+    if snapshot.done == snapshot.total:
+        return "none"
+    return _UNKNOWN if snapshot.eta_s is None else seconds(snapshot.eta_s)
+
+
 def _cause(cause: str) -> str:
-    return printable(cause, 40) or _UNKNOWN
+    return cause_words(cause) or _UNKNOWN
 
 
 def now_event(snapshot: Snapshot) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fanout.stats.causes import cause_words
 from fanout.stats.failures import FailureCluster
 from fanout.stats.outcome_stats import Stats
 from fanout.stats.reservoir import Execution
@@ -21,6 +22,7 @@ __all__ = [
     "Telemetry",
     "TimelineWriter",
     "WorkerPace",
+    "cause_words",
     "inject_trace",
     "printable",
     "read_timeline",

@@ -66,6 +66,10 @@ class TimelineWriter:
             return
         if torn:
             self._write(b"\n")
+        self.begin(begun_s)
+
+    def begin(self, begun_s: float) -> None:
+        """A session begins, or what it waited for before its first call is there: Unix time."""
         self.append(Sample(t=round(begun_s, 3), begins=True))
 
     def append(self, sample: Sample) -> None:

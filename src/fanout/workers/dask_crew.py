@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECT_S = 10
-_MISSING = "workers need dask.distributed: pip install 'lambda-fanout[dask]'"
+_MISSING = (
+    "workers need dask.distributed: pip install 'lambda-fanout[dask]', or leave workers out "
+    "(--workers 0 where a run has them)"
+)
 _CONFIG = {
     "distributed.admin.event-loop": "uvloop",
     "distributed.scheduler.active-memory-manager.start": False,

@@ -18,6 +18,8 @@ def why_not(error: Exception) -> str:
     reason = _CONNECTION.sub("", first_line(error))
     if isinstance(error, TypeError) and "ssl_context" in reason:
         return f"needs TLS: give a CA, a certificate and a key in Dask's configuration ({_TLS})"
+    if isinstance(error, TypeError) and "unexpected keyword argument" in reason:
+        return f"is of another version of Dask: install distributed {_version()} on scheduler and workers"
     if isinstance(error, (MemoryError, KeyError, AttributeError)):
         return "is not a Dask scheduler: something else answers there"
     files = _configured()
@@ -36,6 +38,12 @@ def why_not(error: Exception) -> str:
         given = ", ".join(f"{kind} {name}" for kind, name in files.items())
         return f"cannot be reached: TLS does not work with {given}: {reason}"
     return f"cannot be reached: {reason}"
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("distributed")
 
 
 def _configured() -> dict[str, str]:
