@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,15 @@ class Ended:
         stdin: Path,
         kill: Any,
         call: dict[str, Any] | None = None,
+        *,
+        pauses: bool = False,
     ) -> None:
         files = [folder / "stdout", folder / "stderr"]
+        feeder = _little_by_little(stdin) if pauses else None
         pid = os.fork()
         if not pid:
+            if feeder is not None:
+                stdin = Path(f"/dev/fd/{feeder[0]}")
             _become(words, folder, environment, [stdin, *files], call)
         began_s, status, sent = time.monotonic(), None, list(kill)
         while status is None:
@@ -78,8 +84,27 @@ class Ended:
                 os.waitpid(pid, 0)
                 raise Wrong(f"never ends: {words}: {files[1].read_text()[-600:]}")
             time.sleep(0.004)
+        if feeder is not None:
+            os.close(feeder[0])
+            os.waitpid(feeder[1], 0)
         self.code, self.was_killed = status, len(sent) < len(kill)
         self.out, self.err = (path.read_text() for path in files)
+
+
+def _little_by_little(path: Path) -> tuple[int, int]:
+    """A pipe that brings a file in pieces, with pauses; its end to read, and the process that writes."""
+    end, other_end = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(other_end)
+        return end, pid
+    os.close(end)
+    data = path.read_bytes()
+    with suppress(BrokenPipeError):
+        for at in range(0, len(data), 700):
+            os.write(other_end, data[at : at + 700])
+            time.sleep(0.03)
+    os._exit(0)
 
 
 def _become(
@@ -185,7 +210,9 @@ class Walk:
         select = self.options[self.options.index("--select") + 1] if "--select" in self.options else "@"
         choose = {"v": lambda r: r.get("v"), "@": lambda r: r}
         chosen = choose.get(select, lambda r: {"i": r.get("id"), "w": r.get("v")})
-        self.payloads: list[Any] = [chosen(record) for record in self.way.records]
+        if self.way.name == "lines":
+            chosen = {"v": lambda _: None, "@": chosen}.get(select, lambda _: {"i": None, "w": None})
+        self.payloads: list[Any] = [record and chosen(record) for record in self.way.records]
         if rng.random() < 0.15:
             self.options += ["--results", f"s3://{BUCKET}/results/{self.prefix}"]
         if rng.random() < WORKERS_SHARE and count:
@@ -211,6 +238,7 @@ class Walk:
             self.stdin,
             kill,
             call,
+            pauses=self.way.pauses,
         )
         self.said.append(
             f"{' '.join(words)}  # {ended.code} {[s.name for _, s in kill] if ended.was_killed else ''}"
@@ -236,6 +264,8 @@ class Walk:
             if self.rng.random() < 0.5 and "--take" not in self.options:
                 verb, how = "plan", [*self.lasting(), "--out", "run", "--canary", "5", "--yes"]
         ended = self.type(*self.whole(verb), *how, *(["--json"] if verb == "run" else []))
+        if self.way.after is not None and self.out.joinpath("inputs.gz").exists():
+            self.way.after()
         if ended.code == 2:
             check(not self.out.exists(), f"refused, but there is a directory: {ended.err}")
             check(ended.err.count("\n") == 1, ended.err)
@@ -342,7 +372,7 @@ class Walk:
             seq
             for seq, line in self.newest.items()
             if line["status"] in ("function_error", "undelivered", "rejected")
-            and line.get("error", {}).get("type") != "SelectionFailed"
+            and self.payloads[seq] is not None
         }
         lines = len(self.lines)
         generation = self.state["generation"]

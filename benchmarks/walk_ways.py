@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -9,11 +10,17 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import md5
 from pathlib import Path
 from typing import Any
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 BUCKET = "lake"
 _SERVE = """
@@ -28,6 +35,8 @@ WAYS = (
     *("jsonl", "gzip", "json", "csv", "pipe", "glob", "several", "repeat"),
     *("url", "object", "object.gz", "object glob", "objects", "parquet", "parquet object"),
     *("iterable", "async iterable", "library path"),
+    *("zst", "tsv", "utf-16", "lines", "items", "items gz", "items url", "faulty", "faulty csv", "slow pipe"),
+    *("inventory", "several kinds", "csv object", "shrinking glob", "live prefix"),
 )
 
 
@@ -41,6 +50,8 @@ class Way:
     stdin: Path = Path(os.devnull)
     is_library: bool = False  # called in Python, not typed
     is_iterable: bool = False  # so no command can read it again
+    pauses: bool = False  # standard input comes little by little
+    after: Callable[[], object] | None = None  # what happens to the input once the run has begun
 
 
 class Store:
@@ -148,6 +159,82 @@ def draw_way(rng: random.Random, count: int, folder: Path, bucket: Store, prefix
         case "parquet object":
             bucket.put(f"{prefix}in.parquet", _parquet(records, rng))
             way.words = [f"{location}in.parquet"]
+        case "zst":
+            way.words = [kept("in.jsonl.zst", zstd.compress(text.encode()))]
+        case "utf-16":
+            way.words = [kept("in.jsonl", text.encode("utf-16"))]
+        case "tsv" | "csv object":
+            sign = "\t" if name == "tsv" else ";"
+            way.records = [{"id": str(n), "v": f'{n}{sign}"\n'} for n in range(count)]
+            made = io.StringIO()
+            table = csv.writer(made, delimiter=sign)
+            table.writerows([("id", "v"), *(record.values() for record in way.records)])
+            if name == "tsv":
+                way.words = [kept("in.tsv", made.getvalue().encode())]
+            else:
+                bucket.put(f"{prefix}in.csv.gz", gzip.compress(made.getvalue().encode()))
+                way.words = [f"{location}in.csv.gz", "--csv-delimiter", ";"]
+        case "lines":
+            way.records = [f"line {n} \0 \u00e9" for n in range(count)]
+            way.words = [kept("in.txt", "\r\n".join(way.records).encode()), "--format", "lines"]
+        case "items" | "items gz" | "items url":
+            body = json.dumps({"before": [{}], "a/b": {"rows": records}, "after": [1, 2]}).encode()
+            way.words = [kept("in.json", body)]
+            if name == "items gz":
+                way.words = [kept("in.json.gz", gzip.compress(body))]
+            elif name == "items url":
+                bucket.put(f"{prefix}in.json.gz", gzip.compress(body))
+                way.words = [f"{bucket.url}/{BUCKET}/{prefix}in.json.gz"]
+            way.words += ["--items", "/a~1b/rows"]
+        case "faulty" | "faulty csv":
+            way.records = [None if n % 7 == 3 else record for n, record in enumerate(records)]
+            if name == "faulty":
+                mixed = ["{'id'}\n" if n % 7 == 3 else line for n, line in enumerate(lines)]
+                way.words = [kept("in.jsonl", "".join(mixed).encode())]
+            else:
+                way.records = [each and {"id": str(each["id"]), "v": "7"} for each in way.records]
+                rows = (f"{n}\n" if n % 7 == 3 else f"{n},7\n" for n in range(count))
+                way.words = [kept("in.csv", ("id,v\n" + "".join(rows)).encode())]
+        case "slow pipe":
+            way.words, way.stdin = ["-"], folder / kept("piped", text.encode())
+            way.pauses = True
+        case "inventory":
+            way.records = [{"Bucket": "b", "Key": f"k {n}"} for n in range(count)]
+            parts = []
+            for number, some in enumerate((way.records[: count // 3], way.records[count // 3 :])):
+                key = f"{prefix}data/{number}.csv.gz"
+                rows = (f'"b","k%20{each["Key"][2:]}"\n' for each in some)
+                packed = gzip.compress("".join(rows).encode())
+                bucket.put(key, packed)
+                parts.append({"key": key, "size": len(packed), "MD5checksum": md5(packed).hexdigest()})
+            manifest = {
+                "sourceBucket": "b",
+                "destinationBucket": f"arn:aws:s3:::{BUCKET}",
+                "fileFormat": "CSV",
+                "fileSchema": "Bucket, Key",
+                "files": parts,
+            }
+            bucket.put(f"{prefix}manifest.json", json.dumps(manifest).encode())
+            way.words = [f"{location}manifest.json", "--format", "s3-inventory"]
+        case "several kinds":
+            bucket.put(f"{prefix}in.jsonl.gz", gzip.compress(halves[0].encode()))
+            way.words = [
+                f"{location}in.jsonl.gz",
+                kept("in.json", json.dumps(records[count // 3 :]).encode()),
+            ]
+        case "shrinking glob":
+            way.words = ["part-*.jsonl"]
+            for number, half in enumerate(halves):
+                kept(f"part-{number}.jsonl", half.encode())
+            way.after = lambda: (
+                kept("part-00.jsonl", b'{"id":-1,"v":0}\n'),
+                kept("part-9.jsonl", b'{"id":-9,"v":0}\n'),
+            )
+        case "live prefix":
+            way.words = [f"{location}part-*.jsonl"]
+            for number, half in enumerate(halves):
+                bucket.put(f"{prefix}part-{number}.jsonl", half.encode())
+            way.after = lambda: bucket.put(f"{prefix}part-00.jsonl", b'{"id":-1,"v":0}\n')
         case _:
             way.is_library = way.is_iterable = True
     return way

@@ -95,6 +95,32 @@ async def test_what_is_no_parquet_is_one_line(tmp_path: Path, monkeypatch: pytes
         await read_all(open_source(str(tmp_path / "in.parquet")))
 
 
+@pytest.mark.parametrize("which", [0, -1], ids=["of the file", "of a row group"])
+async def test_another_count_of_rows_in_the_footer_is_told(tmp_path: Path, which: int) -> None:
+    """A file so damaged does not pass for a shorter one."""
+    path = Path(written(tmp_path / "in.parquet", {"id": list(range(1000))}))
+    data = path.read_bytes()
+    parts = data.split(b"\x16\xd0\x0f")  # a thousand, as the footer writes it
+    changed = b"\x16\xce\x0f"
+    path.write_bytes(
+        b"\x16\xd0\x0f".join([changed.join(parts[:2]), *parts[2:]])
+        if which == 0
+        else changed.join([b"\x16\xd0\x0f".join(parts[:-1]), parts[-1]])
+    )
+    with pytest.raises(SourceError, match="is broken Parquet"):
+        await read_all(open_source(str(path)))
+
+
+async def test_a_page_that_is_not_the_one_written_is_told(tmp_path: Path) -> None:
+    """Where the file has checksums of its pages."""
+    columns = {"text": [f"some text {number}" for number in range(100)]}
+    options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    path = Path(written(tmp_path / "in.parquet", columns, **options))
+    path.write_bytes(path.read_bytes().replace(b"text 55", b"text 56", 1))
+    with pytest.raises(SourceError, match="cannot be read as Parquet"):
+        await read_all(open_source(str(path)))
+
+
 async def test_rows_read_are_a_share_of_the_file(tmp_path: Path) -> None:
     """So a run knows how far it is, also where it goes on from a row."""
     path = tmp_path / "in.parquet"

@@ -143,14 +143,19 @@ class RowReader:
     def _opened(self, pa: Any, pq: Any) -> Iterator[Any]:
         is_ranges = isinstance(self._file, RangeFile)
         file = pq.ParquetFile(
-            pa.PythonFile(self._file, "r") if is_ranges else self._file, pre_buffer=is_ranges
+            pa.PythonFile(self._file, "r") if is_ranges else self._file,
+            pre_buffer=is_ranges,
+            page_checksum_verification=True,
         )
         with file:
             names = file.schema_arrow.names
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise SourceError(f"has two columns named {twice!r}: rename one")
-            self._total_rows = max(1, file.metadata.num_rows)
+            metadata = file.metadata
+            groups = range(metadata.num_row_groups)
+            _check_rows(sum(metadata.row_group(group).num_rows for group in groups), metadata.num_rows)
+            self._total_rows = max(1, metadata.num_rows)
             yield file
 
     def _items_of(self, pa: Any, pq: Any) -> Iterator[list[Item]]:
@@ -170,6 +175,7 @@ class RowReader:
                     if skipped < batch.num_rows:
                         yield from self._rows(pa, batch.slice(skipped), may_be_nan=may_be_nan)
                 before += rows
+                _check_rows(at, before)
 
     def _rows(self, pa: Any, batch: Any, *, may_be_nan: bool) -> Iterator[list[Item]]:
         batch = _with_text_times(pa, batch)
@@ -238,6 +244,12 @@ class ParquetSource:
             await self._ahead.aclose()
         elif isinstance(self._file, RangeFile):
             self._file.close_ranges()
+
+
+def _check_rows(found: int, promised: int) -> None:
+    """Raise SourceError for a damaged file, which would else pass for a shorter one."""
+    if found != promised:
+        raise SourceError(f"is broken Parquet: it holds {found:,} rows where its footer says {promised:,}")
 
 
 def _may_be_nan(pa: Any, schema: Any) -> bool:
