@@ -21,6 +21,12 @@ class SourceError(FanoutError):
     """The input cannot be read, or failed halfway; records read before that keep their outcomes."""
 
 
+class EndsEarly(SourceError):
+    """What is stored is itself cut short: reading it again comes no further."""
+
+    may_grow = False  # as a file may that is still being copied
+
+
 class JournalError(FanoutError):
     """The run directory cannot be used or written: held by another process, full, or not a run."""
 

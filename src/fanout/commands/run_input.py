@@ -25,6 +25,7 @@ from fanout.inputs import (
     Source,
     fingerprint,
     fingerprint_difference,
+    has_grown,
     is_list,
     is_url,
     open_source,
@@ -135,7 +136,7 @@ def reopen_input(
     def reopen() -> Source:
         return _reopened(run_dir, recorded, options, input_options, say, note, by_rows=by_rows)
 
-    _check_same(run_dir, recorded, input_options)
+    _check_same(run_dir, recorded, input_options, goes_on=wanted_from is not None)
     source = reopen()
     if wanted_from is None:
         return source
@@ -149,7 +150,7 @@ def another_input(location: str, difference: str) -> SourceError:
     return SourceError(f"{shown_location(location)} is not the input the run began with: {difference}")
 
 
-def _check_same(run_dir: RunDir, recorded: RecordedInput, options: InputOptions) -> None:
+def _check_same(run_dir: RunDir, recorded: RecordedInput, options: InputOptions, *, goes_on: bool) -> None:
     kind = recorded.kind
     if _is_spooled(run_dir, recorded) or kind in ("list", "payload"):
         return
@@ -166,9 +167,15 @@ def _check_same(run_dir: RunDir, recorded: RecordedInput, options: InputOptions)
     if kind in ("stdin", "pipe"):
         raise SourceError(f"{run_dir.path}: its input was a pipe that was not kept: nothing is left to read")
     location = recorded.path or recorded.location
-    difference = fingerprint_difference(recorded.fingerprint, fingerprint(location, format=options.format))
-    if difference is not None:
+    found = fingerprint(location, format=options.format)
+    difference = fingerprint_difference(recorded.fingerprint, found)
+    if difference is None:
+        return
+    ended_early = run_dir.state.get("halted_by") == "source"
+    if not (ended_early and found["kind"] == kind == "file" and has_grown(recorded.fingerprint, location)):
         raise another_input(location, difference)
+    if goes_on:
+        run_dir.write_state({"input": {**run_dir.state["input"], "fingerprint": found}})
 
 
 def _reopened(

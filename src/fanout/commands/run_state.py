@@ -71,6 +71,7 @@ def last_state(result: RunResult, run: Run) -> dict[str, Any]:
         "state": result.state,
         "exit_code": result.exit_code,
         "halted_by": None if stop is None else stop.reason,
+        "may_resume": stop is None or stop.may_resume,
         "message": "; ".join(said) if (said := messages(result)) else None if stop is None else "",
         "records_read": result.records_read,
         "is_input_exhausted": result.is_input_exhausted,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fanout.aws.s3_faults import is_s3
-from fanout.inputs.fingerprint import fingerprint, fingerprint_difference
+from fanout.inputs.fingerprint import fingerprint, fingerprint_difference, has_grown
 from fanout.inputs.listing import LISTING_FILE
 from fanout.inputs.locations import Input, is_list, is_pattern, is_url, locations_of
 from fanout.inputs.opener import Opener, open_source, open_spool
@@ -38,6 +38,7 @@ __all__ = [
     "Source",
     "fingerprint",
     "fingerprint_difference",
+    "has_grown",
     "is_list",
     "is_pattern",
     "is_s3",

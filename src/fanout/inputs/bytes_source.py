@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
 
-from fanout.errors import SourceError
+from fanout.errors import EndsEarly, SourceError
 from fanout.inputs.csv_rows import CsvRows
 from fanout.inputs.delays import SILENT_S, Delays
 from fanout.inputs.json_array import JsonArray
@@ -80,7 +80,9 @@ class BytesSource:
         on_notice: OnNotice | None = None,
         on_split: Callable[[Splitter], None] | None = None,
         delays: Delays | None = None,  # of a server that does not say them itself
+        may_grow: bool = False,  # the one file of its run
     ) -> None:
+        self._may_grow = may_grow
         self._delays = delays
         self.location = location
         self._reader = reader
@@ -138,7 +140,12 @@ class BytesSource:
             self._say(splitter)
         except SourceError as error:
             where = f" (after {records:,} records)" if records and at is None else ""
-            raise SourceError(f"{shown_location(self.location)}: {error}{where}") from error
+            told = f"{shown_location(self.location)}: {error}{where}"
+            if isinstance(error, EndsEarly):
+                ends_early = EndsEarly(told)
+                ends_early.may_grow = self._may_grow
+                raise ends_early from error
+            raise SourceError(told) from error
 
     def _last(self, splitter: Splitter) -> Iterator[list[Item]]:
         """The records that the end completes, or that stand whole before the break. That raises then."""

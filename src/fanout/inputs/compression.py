@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from fanout.errors import SourceError
+from fanout.errors import EndsEarly, SourceError
 from fanout.inputs.read_ahead import DirectStream
 from fanout.inputs.readers import CHUNK_BYTES, ByteReader, Layer
 
@@ -170,7 +170,7 @@ class UnpackedReader(Layer):
             elif not packed and member.needs_input:
                 packed = self._reader.read()
                 if not packed:
-                    raise SourceError(f"ends in the middle of its {kind.name} data")
+                    raise EndsEarly(f"ends in the middle of its {kind.name} data")
             self._packed = b""
             chunk = member.decompress(packed, UNPACKED_BYTES)
             if member.eof:

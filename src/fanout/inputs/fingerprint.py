@@ -47,6 +47,20 @@ def fingerprint(location: str, *, format: str | None = None) -> dict[str, Any]: 
     }
 
 
+def has_grown(old: dict[str, Any], location: str) -> bool:
+    """True if a file has more than it had, after all that the fingerprint was made of."""
+    size = int(old["size_bytes"])
+    try:
+        with Path(location).open("rb") as file:
+            first = hashlib.sha256(file.read(min(size, _MIB))).hexdigest()
+            file.seek(max(0, size - _MIB))
+            last = hashlib.sha256(file.read(min(size, _MIB))).hexdigest()
+            has_more = bool(file.read(1))
+    except OSError:
+        return False
+    return has_more and (first, last) == (old["first_mib_sha256"], old["last_mib_sha256"])
+
+
 def fingerprint_difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
     """The first difference in words, or None. Members that only one of the two has are no difference."""
     for member, word in _WORDS.items():

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from fanout.errors import SourceError
+from fanout.errors import EndsEarly, SourceError
 from fanout.inputs.json_scan import PointerScan, RestScan, ValueScan
 from fanout.inputs.source import BATCH_ITEMS, KEPT_BYTES, MAX_RECORD_BYTES, Item, Place
 from fanout.model import ErrorDetail
@@ -85,15 +85,15 @@ class JsonArray:
         if self._pointer is not None:
             self._pointer.finish()
         if self._passed is not None:
-            raise SourceError("ends in the middle of its JSON array")
+            raise EndsEarly("ends in the middle of its JSON array")
         if self._state != "end":
             yield from self._scan_buffer()
         if self._state == "start":
             raise SourceError("is empty: it holds no JSON array")
         if self._state != "end":
-            raise SourceError("ends in the middle of its JSON array")
+            raise EndsEarly("ends in the middle of its JSON array")
         if not self._is_whole:
-            raise SourceError("ends in the middle of its JSON document, after the array")
+            raise EndsEarly("ends in the middle of its JSON document, after the array")
 
     def rest(self) -> Iterator[list[Item]]:
         """The whole elements that wait for the next try."""

@@ -155,7 +155,14 @@ class Opener:
         if entry is not None:
             dialect, on_dialect = entry.dialect, self._keeps(entry)
         return self._bytes(
-            location, reader, name, compression_suffix(location), dialect, on_dialect, delays=delays
+            location,
+            reader,
+            name,
+            compression_suffix(location),
+            dialect,
+            on_dialect,
+            delays=delays,
+            may_grow=entry is None and location != "-" and not is_url(location),
         )
 
     def _delays(self, url: str) -> Delays | None:
@@ -212,6 +219,7 @@ class Opener:
         on_dialect: OnDialect | None,
         *,
         delays: Delays | None = None,
+        may_grow: bool = False,
     ) -> Source:
         options = self._options
         is_old = options.rules == 1
@@ -229,7 +237,13 @@ class Opener:
                 on_dialect(Dialect(delimiter, text.found.encoding, text.found.line_end))
 
         return BytesSource(
-            location, text, make_splitter, on_notice=self._on_notice, on_split=tell, delays=delays
+            location,
+            text,
+            make_splitter,
+            on_notice=self._on_notice,
+            on_split=tell,
+            delays=delays,
+            may_grow=may_grow,
         )
 
     # --- one of many -----------------------------------------------------------------------------

@@ -166,6 +166,8 @@ class RunTotals:
         """The command that goes on with the run; None while it runs, is over, or left nothing on disk."""
         if self.run_dir is None or self.state == "running" or (self.state == "finished" and not self.pending):
             return None
+        if self.run.get("may_resume") is False and not self.pending:
+            return None
         return in_rehearsal(f"fanout resume {self._quoted_dir}")
 
     @property

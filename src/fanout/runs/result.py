@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fanout import exit_codes
-from fanout.errors import JournalError, SourceError, WorkersLost
+from fanout.errors import EndsEarly, JournalError, SourceError, WorkersLost
 from fanout.model import OK_STATUSES
 from fanout.stats import Stats
 
@@ -36,6 +36,7 @@ class Stop:
 
     reason: str
     message: str = ""
+    may_resume: bool = True  # as things are; else what is left takes another run
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,13 @@ def stop_of(failure: BaseException) -> Stop:
         return Stop("journal", str(failure))
     if isinstance(failure, WorkersLost):
         return Stop("workers", str(failure))
+    if isinstance(failure, EndsEarly):
+        rest = (
+            "a resume goes on once the rest of it is there"
+            if failure.may_grow
+            else "mend it, and run it anew"
+        )
+        return Stop("source", f"{failure}: {rest}", failure.may_grow)
     if isinstance(failure, SourceError):
         return Stop("source", str(failure))
     return Stop("source", f"the input raised {type(failure).__name__}: {failure}")
