@@ -89,7 +89,9 @@ def test_counts_sum_to_the_records(seen: list[tuple[Status, int, int]]) -> None:
     assert sum(bin_.finished for bin_ in stats.series.bins) == len(seen)
 
 
-@pytest.mark.parametrize("records", [10_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "records", [10_000, pytest.param(1_000_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
 def test_memory_does_not_grow_with_the_run(records: int) -> None:
     """However many records, failures of however many kinds, and samples: all of it takes less than 2 MB."""
     stats = Stats(started_s=0.0)

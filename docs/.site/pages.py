@@ -118,7 +118,11 @@ def _api() -> str:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if isinstance(target, ast.Name) and target.id == "_HOMES":
                 homes = ast.literal_eval(node.value)
-    names = sorted(homes, key=lambda name: (name not in ("run", "Dispatcher"), name.lower()))
+    own = {node.name: "fanout" for node in tree.body if isinstance(node, ast.FunctionDef)}
+    homes |= {name: home for name, home in own.items() if not name.startswith("_")}
+    names = sorted(
+        homes, key=lambda name: (name not in ("run", "Dispatcher"), name[0].isupper(), name.lower())
+    )
     intro = (
         "# Python API\n\nEvery name that `fanout` exports. [The reference](reference.md#the-library) "
         "explains the options, and [the front page](index.md#three-ways-to-use-it) has examples.\n\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -16,10 +16,19 @@ from fanout.aws import LOCAL_KEYS, AwsSession
 from fanout.config import Concurrency, Options, parse_concurrency, parse_leave
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.leave_watch import LeaveWatch
-from fanout.errors import ConfigError, FatalRefusal
+from fanout.errors import ConfigError
 from fanout.limit import AdaptiveLimit, ManagedRamp, Ramp, Scaling
 from fanout.pacer import Pacer
-from fanout.quotas import RECOLLECTIONS, Memory, Quotas, assumed, decide, discover, watch
+from fanout.quotas import (
+    RECOLLECTIONS,
+    Memory,
+    Quotas,
+    assumed,
+    decide,
+    discover,
+    refusal_before_calls,
+    watch,
+)
 from fanout.transports import Transport, open_transport
 from fanout.transports.control import ControlClient
 from fanout.transports.open_files import make_room_for
@@ -87,23 +96,9 @@ class Budget:
                 await self._open_control(stack)
                 self.quotas = await self._read_quotas()
             quotas = self.quotas
-            if quotas.unreachable is not None and quotas.is_host_unknown:
-                raise FatalRefusal(quotas.unreachable, code="Unreachable")
-            if quotas.refusal is not None:
-                raise FatalRefusal(quotas.refusal, code="Refused", http_status=403)
-            if quotas.state == "Failed":
-                raise FatalRefusal(
-                    f"{options.function}: the function is in state Failed{_reason_of(quotas)}",
-                    code="Failed",
-                    http_status=409,
-                )
-            if quotas.reserved == 0 and options.invocation_type == "RequestResponse":
-                raise FatalRefusal(
-                    f"{options.function}: reserved concurrency is 0, so Lambda throttles every call; "
-                    "raise it or remove it",
-                    code="ReservedConcurrencyZero",
-                    http_status=429,
-                )
+            refusal = refusal_before_calls(options.function, quotas, invocation_type=options.invocation_type)
+            if refusal is not None:
+                raise refusal
             self._events.info(
                 "limits_read",
                 "%s: at most %d calls in flight (%s)",
@@ -358,11 +353,3 @@ class Budget:
             function_timeout_s=options.function_timeout,
             memory=self._memory,
         )
-
-
-def _reason_of(quotas: Quotas) -> str:
-    """The reason why a function failed, as GetFunction says."""
-    found = None if quotas.replies is None else quotas.replies.function
-    configuration = found.get("Configuration") if isinstance(found, Mapping) else None
-    reason = configuration.get("StateReason") if isinstance(configuration, Mapping) else None
-    return f": {reason}" if isinstance(reason, str) and reason else ""

@@ -7,6 +7,7 @@ from fanout.quotas.decide import Quotas, assumed, decide
 from fanout.quotas.discover import ControlApi, discover, read_event_config, watch
 from fanout.quotas.figures import Figure
 from fanout.quotas.memory import RECOLLECTIONS, Memory
+from fanout.quotas.refusal import refusal_before_calls
 from fanout.quotas.replies import Answer
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "decide",
     "discover",
     "read_event_config",
+    "refusal_before_calls",
     "watch",
 ]
