@@ -224,6 +224,23 @@ async def test_an_async_iterator_that_raises_does_the_same() -> None:
             assert sorted(outcome.seq for outcome in seen) == list(range(n))
 
 
+async def test_an_async_iterator_that_was_cancelled_itself_ends_the_input() -> None:
+    """A cancelled task that it waits for does not stop the reading without a word."""
+
+    async def broken() -> AsyncIterator[int]:
+        for number in range(6):
+            yield number
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        asyncio.get_running_loop().call_later(1, task.cancel)
+        await task
+
+    async with Dispatcher("f", transport=Scripted(latency_s=1), concurrency=4) as dispatcher:
+        seen: list[Outcome] = []
+        with pytest.raises(RuntimeError, match="the iterator raised CancelledError"):
+            await asyncio.wait_for(take_all(dispatcher.map(broken()), seen), 60)
+        assert sorted(outcome.seq for outcome in seen) == list(range(6))
+
+
 async def test_leaving_the_loop_stops_pulling() -> None:
     """After a break nothing more is pulled; what was in flight finishes before the dispatcher ends."""
     records = Counted(1000)

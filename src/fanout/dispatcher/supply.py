@@ -204,9 +204,13 @@ def _settle(
     if failure is None:
         future.set_result(element)
     elif isinstance(failure, asyncio.CancelledError):  # it would be taken for the end of who waits
-        future.set_exception(RuntimeError(f"the iterator raised {type(failure).__name__}"))
+        future.set_exception(_raised_by_iterator(failure))
     else:
         future.set_exception(failure)
+
+
+def _raised_by_iterator(failure: BaseException) -> RuntimeError:
+    return RuntimeError(f"the iterator raised {type(failure).__name__}")
 
 
 class AsyncSupply(Generic[T]):
@@ -251,8 +255,11 @@ class AsyncSupply(Generic[T]):
                 on_ready()
         except StopAsyncIteration:
             pass
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self.failure = _raised_by_iterator(error)  # of a task of its own, say
         except BaseException as error:  # noqa: BLE001 - whatever the user's iterator raises, an exit too
             self.failure = error
         self._is_exhausted = True
