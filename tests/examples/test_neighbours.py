@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -214,6 +215,16 @@ def test_the_units_of_systemd_are_whole() -> None:
     )
     assert all(option in done.stdout for option in re.findall(r"--\w+", command[1]))
     assert set(unit["Service"]["RestartPreventExitStatus"].split()) == {"1", "2", "3", "4"}
+    # Refused for a oneshot service by systemd 252 and earlier.
+    assert "RestartForceExitStatus" not in unit["Service"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
+def test_systemd_accepts_the_units() -> None:
+    """Without a word."""
+    units = sorted(map(str, (EXAMPLES / "systemd").iterdir()))
+    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_container_runs_fanout_as_its_first_process() -> None:
