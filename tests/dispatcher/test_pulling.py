@@ -234,11 +234,16 @@ async def test_an_async_iterator_that_was_cancelled_itself_ends_the_input() -> N
         asyncio.get_running_loop().call_later(1, task.cancel)
         await task
 
+    def plain() -> Iterator[int]:
+        yield from range(6)
+        raise asyncio.CancelledError
+
     async with Dispatcher("f", transport=Scripted(latency_s=1), concurrency=4) as dispatcher:
-        seen: list[Outcome] = []
-        with pytest.raises(RuntimeError, match="the iterator raised CancelledError"):
-            await asyncio.wait_for(take_all(dispatcher.map(broken()), seen), 60)
-        assert sorted(outcome.seq for outcome in seen) == list(range(6))
+        for records in (broken(), plain()):
+            seen: list[Outcome] = []
+            with pytest.raises(RuntimeError, match="the iterator raised CancelledError"):
+                await asyncio.wait_for(take_all(dispatcher.map(records), seen), 60)
+            assert sorted(outcome.seq for outcome in seen) == list(range(6))
 
 
 async def test_leaving_the_loop_stops_pulling() -> None:

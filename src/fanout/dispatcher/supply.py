@@ -108,7 +108,8 @@ class SyncSupply(Generic[T]):
         except StopIteration:
             self.has_ended = True
         except BaseException as error:  # noqa: BLE001 - whatever the user's iterator raises, an exit too
-            self.failure = error
+            is_cancelled = isinstance(error, asyncio.CancelledError)
+            self.failure = _raised_by_iterator(error) if is_cancelled else error
             self.has_ended = True
         else:
             if time.perf_counter() - began_s > SLOW_S:
