@@ -24,6 +24,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"workers": 2, "scheduler": "tcp://127.0.0.1:1"}, "workers and scheduler are both given"),
     ({"workers": -1}, "workers is -1"),
     ({"workers": True}, "workers is True"),
+    ({"workers": 9999}, "workers is 9999, and this machine has .*: give at most"),
     ({"scheduler": "127.0.0.1:8786"}, "give tcp://HOST:PORT or tls://HOST:PORT"),
     (
         {"scheduler": 42},

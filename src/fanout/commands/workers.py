@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,12 @@ from fanout.commands.main_program import check_importable
 from fanout.commands.options import RunOptions
 from fanout.dispatcher import Hooks, IntakeDispatcher
 from fanout.errors import ConfigError
+from fanout.quantities import count_of
 from fanout.runs import Audience
+
+# A process that makes calls fills a core; a hundred of them on two cores take minutes and gigabytes to start.
+_MOST_ANYWHERE = 16
+_MOST_PER_CORE = 4
 
 
 def check_workers(options: RunOptions) -> None:
@@ -19,6 +25,11 @@ def check_workers(options: RunOptions) -> None:
     workers, scheduler = options.workers, options.scheduler
     if workers is not None and (type(workers) is not int or workers < 0):
         raise ConfigError(f"workers is {workers!r}: give a whole number of processes, 0 for none")
+    if workers is not None and workers > (most := max(_MOST_ANYWHERE, _MOST_PER_CORE * _cores())):
+        raise ConfigError(
+            f"workers is {workers}, and this machine has {count_of(_cores(), 'core')}: give at most "
+            f"{most}; one for each core but one is a good number"
+        )
     if not options.uses_workers:
         return
     if workers and scheduler is not None:
@@ -38,6 +49,13 @@ def check_workers(options: RunOptions) -> None:
         raise ConfigError("local and scheduler are both given: other machines do not reach a local handler")
     if workers:
         check_importable()
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says so."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _check_client(client: Any) -> None:
