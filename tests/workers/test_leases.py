@@ -250,6 +250,21 @@ def test_the_odd_permit_goes_to_a_worker_that_has_records(report: Report) -> Non
     assert lease.permits == 1
 
 
+def test_the_rate_goes_to_workers_that_have_permits() -> None:
+    """One without any can start nothing, whatever it could have."""
+    book = LeaseBook()
+    for now_s in (100.0, 100.1, 100.2):
+        for name in ("a", "b", "c"):
+            if now_s == 100.0:
+                book.join(name)
+            lease = book.lease(name, 1, 5.0, now_s)
+            report = Report(number=1, held=10, is_paced=name == "a")
+            book.answered(name, report, elapsed_s=0.1, wanted=16, out=10)
+            assert book.rate_committed(now_s) <= 5.0
+    assert (lease.permits, lease.rate_per_s) == (0, 0.0)
+    assert book.lease("a", 1, 5.0, 100.3) == Lease(1, 5.0, 1.0)
+
+
 def test_throttles_of_one_cut_say_nothing_new() -> None:
     """Calls that were sent before the lease after a cut arrived belong to that cut."""
     limit = LeasedLimit()

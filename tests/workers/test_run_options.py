@@ -138,6 +138,13 @@ def test_a_key_and_a_selection_reach_the_workers(
     assert all(each["key"] == str(each["seq"]) for each in _outcomes(tmp_path))
 
 
+def test_workers_without_records_leave_the_rate_to_others(crews: list[CrewHere], function: Function) -> None:
+    """One worker has them all; it made a quarter of the calls that the rate allows."""
+    options = {**BASE, "workers": 4, "rate": 10, "deadline": 2.5}
+    report = fanout.run("f", list(range(12)), out=None, **options)
+    assert (report.state, report.counts["succeeded"]) == ("finished", 12)
+
+
 def test_the_spending_cap_bounds_windows_too(
     tmp_path: Path, crews: list[CrewHere], function: Function
 ) -> None:

@@ -117,7 +117,9 @@ class LeaseBook:
             holding.demand = min(holding.most, could_use)
         else:
             holding.demand = min(holding.most, could_use, int(used * HEADROOM) + _ROOM_FOR_IDLE)
-        if report.is_paced:
+        if sent is not None and not sent.permits:
+            holding.rate_demand_per_s = 0.0  # it can start nothing
+        elif report.is_paced:
             holding.rate_demand_per_s = inf
         else:
             per_s = report.started / elapsed_s if elapsed_s > 0 else 0.0

@@ -174,7 +174,8 @@ class Worker:
         until_s = gate.linger_until_s
         if feed.is_closed:
             self._not_sent.extend(intake.take_back())
-        noted, has_work = limit.take_noted(), intake.waiting > 0 or feed.outstanding > gate.in_flight
+        noted = limit.take_noted()
+        has_work = intake.waiting > 0 or feed.forming > 0 or feed.outstanding > gate.in_flight
         report = Report(
             number=order.number,
             in_flight=gate.in_flight,
@@ -185,7 +186,7 @@ class Worker:
             started=intake.take_started(),
             succeeded=noted.succeeded,
             is_full=noted.is_full and has_work,
-            is_paced=noted.is_paced,
+            is_paced=noted.is_paced and has_work,
             cuts=limit.cuts,
             throttles=noted.throttles,
             reasons=self._reasons.take(),
