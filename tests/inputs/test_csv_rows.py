@@ -77,6 +77,30 @@ def test_a_row_that_is_not_utf8_is_an_error_of_the_record() -> None:
     assert [(item.payload, item.error is None) for item in items] == [(b"\xe9", False), (b'{"a":"b"}', True)]
 
 
+@pytest.mark.parametrize("chunks", [1, 1000])
+def test_a_first_line_for_excel_names_the_delimiter(chunks: int) -> None:
+    """It is no row, whatever else is known; numbers are those of the file's lines."""
+    for hint, options in (
+        (b"sep=;", {}),
+        (b'"SEP=;"\r', {"delimiter": ";"}),
+        (b"sep=;", {"header": ["a", "b"]}),
+    ):
+        header = b"" if "header" in options else b"a;b\n"
+        data = hint + b"\n" + header + b"1;x,y\n2;z\n"
+        splitter = CsvRows(1000, **options)
+        pieces = [data[at : at + chunks] for at in range(0, len(data), chunks)]
+        items = [item for piece in pieces for batch in splitter.feed(piece) for item in batch]
+        items += [item for batch in splitter.finish() for item in batch]
+        first = 2 if "header" in options else 3
+        assert [(item.line, item.payload) for item in items] == [
+            (first, b'{"a":"1","b":"x,y"}'),
+            (first + 1, b'{"a":"2","b":"z"}'),
+        ]
+    assert [item.payload for item in split([b"separate\n1\n"])] == [b'{"separate":"1"}']
+    old = CsvRows(1000, rules=1)
+    assert [item.payload for batch in old.feed(b"sep=;\n1\n") for item in batch] == [b'{"sep=;":"1"}']
+
+
 def test_a_quote_that_is_never_closed_is_an_error() -> None:
     """The line it stands in is an error of its own, and the lines after it are read as rows."""
     [first, bad, last] = split([b'a,b\n1,2\n3,"4\n5,6\n'])

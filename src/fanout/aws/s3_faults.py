@@ -6,7 +6,10 @@ import re
 
 from fanout.errors import SourceError
 
-CHANGED = "is not the object that the run began with: its ETag has changed"
+CHANGED = (
+    "is not the object that the run began with: its ETag has changed "
+    "(put that one back, or run this one into another directory)"
+)
 _CREDENTIALS = {
     "InvalidAccessKeyId": "S3 does not know the access key: check the credentials",
     "SignatureDoesNotMatch": "the signature is wrong: check the secret key",

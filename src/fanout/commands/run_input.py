@@ -147,7 +147,10 @@ def reopen_input(
 
 def another_input(location: str, difference: str) -> SourceError:
     """The error for an input that has changed since the run began."""
-    return SourceError(f"{shown_location(location)} is not the input the run began with: {difference}")
+    return SourceError(
+        f"{shown_location(location)} is not the input the run began with: {difference} "
+        "(put that one back, or run this one into another directory)"
+    )
 
 
 def _check_same(run_dir: RunDir, recorded: RecordedInput, options: InputOptions, *, goes_on: bool) -> None:

@@ -29,10 +29,10 @@ class CsvRows:
 
     Blank lines, and rows of blank fields alone, are skipped. A row with too few or too many fields, or
     that is not UTF-8, is an item with an error; so is a line whose quote is never closed, after which
-    the next line is read as a row. A delimiter that is not given is the comma, or what a header without
-    a comma holds. A column without a name at each line's end is dropped. By ``rules`` 1 (fanout 0.1)
-    rows of blank fields are records, the delimiter is the comma, and an open quote takes all that
-    follows.
+    the next line is read as a row. A delimiter that is not given is what a first line such as ``sep=;``
+    names, else the comma, or what a header without a comma holds. A column without a name at each line's
+    end is dropped. By ``rules`` 1 (fanout 0.1) rows of blank fields are records, the delimiter is the
+    comma, and an open quote takes all that follows.
     """
 
     def __init__(
@@ -47,6 +47,8 @@ class CsvRows:
         self._max_row_bytes = max_row_bytes
         self._rules = rules
         self._delimiter = delimiter or ("," if rules == 1 else None)
+        self._is_given = delimiter is not None
+        self._may_be_named = rules > 1 and at is None  # in a line before the header
         self.found_delimiter: str | None = None  # in the header, where none was given
         self._columns = 0  # of the header, the one without a name at its end counted
         self.notices: list[str] = []
@@ -105,6 +107,9 @@ class CsvRows:
         self._lines += lines
         if len(self._lines) < self._wanted_lines and not self._at_eof:
             return
+        if self._may_be_named and self._lines:
+            self._may_be_named = False
+            self._take_named_delimiter()
         if self._header is None and self._lines and not self._find_delimiter():
             return
         items: list[Item] = []
@@ -176,6 +181,16 @@ class CsvRows:
                 "delimiter": self._delimiter,
             }
 
+    def _take_named_delimiter(self) -> None:
+        """A first line such as ``sep=;`` is for Excel, and no row."""
+        named = re.fullmatch(rb'(?i)"?sep=([!#-/:-@\[-`{-~\t ])"?\r?', self._lines[0])
+        if named is None:
+            return
+        self._drop(1)
+        if not self._is_given:
+            self._delimiter = self.found_delimiter = named[1].decode()
+            self.notices.append(f"is CSV with {named[1].decode()!r} as its delimiter, by its first line")
+
     def _find_delimiter(self) -> bool:
         """Settle the delimiter by the first line that is not blank. False when there is none yet."""
         if self._delimiter is not None:
@@ -222,7 +237,7 @@ class CsvRows:
             try:
                 return Item(_encode(self._members(fields)), number)
             except UnicodeEncodeError:
-                fault = "not UTF-8"
+                fault = "not UTF-8 (--encoding)"
         return Item(b"\n".join(raw), number, ErrorDetail("InvalidCsv", f"line {number}: {fault}"))
 
     def _members(self, fields: list[str]) -> dict[str, str]:
@@ -241,7 +256,7 @@ class CsvRows:
         try:
             _encode(fields)
         except UnicodeEncodeError:
-            raise SourceError("has a header that is not UTF-8") from None
+            raise SourceError("has a header that is not UTF-8: give its --encoding") from None
         return fields
 
     def _overlong(self, lines: list[bytes]) -> Item:
