@@ -21,6 +21,8 @@ _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#{1,5} ", re.MULTILINE)
 _ROW = re.compile(r"^\|.*$", re.MULTILINE)
 _CODE = re.compile(r"`[^`\n]+`")
+_ITEM = re.compile(r"(?:-|\d+\.) ")
+_IN_LIST = re.compile(r"(?:-|\d+\.) |\s")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
@@ -58,9 +60,9 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Mend the links of a page of docs/ that lead out of it."""
     if page.file.generated_by is not None:
-        return _with_bars(markdown)
+        return _with_lists_apart(_with_bars(markdown))
     moved = _moved(markdown, PurePosixPath("docs", page.file.src_uri), PurePosixPath(page.file.src_uri))
-    return _with_bars(_with_one_title(moved))
+    return _with_lists_apart(_with_bars(_with_one_title(moved)))
 
 
 def _moved(text: str, source: PurePosixPath, page: PurePosixPath) -> str:
@@ -102,6 +104,20 @@ def _with_one_title(text: str) -> str:
 def _with_bars(text: str) -> str:
     r"""Write ``\|`` in the code of a table as a bar: code hosts want the backslash, the site shows it."""
     return _ROW.sub(lambda row: _CODE.sub(lambda code: code[0].replace(r"\|", "|"), row[0]), text)
+
+
+def _with_lists_apart(text: str) -> str:
+    """Put an empty line before a list that follows a paragraph or code at once: code hosts need none."""
+    lines: list[str] = []
+    before, is_code = "", False
+    for line in text.split("\n"):
+        if not is_code and _ITEM.match(line) and before and not _IN_LIST.match(before):
+            lines.append("")
+        if line.lstrip().startswith("```"):
+            is_code = not is_code
+        lines.append(line)
+        before = line
+    return "\n".join(lines)
 
 
 def _with_suffix(where: str) -> str:
