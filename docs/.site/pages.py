@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +22,8 @@ _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#{1,5} ", re.MULTILINE)
 _ROW = re.compile(r"^\|.*$", re.MULTILINE)
 _CODE = re.compile(r"`[^`\n]+`")
+_PARAGRAPH = re.compile(r"<p>(.*?)</p>", re.DOTALL)
+_ITEM_IN_TEXT = re.compile(r"^(?:-|\d+\.) ", re.MULTILINE)
 _ITEM = re.compile(r"(?:-|\d+\.) ")
 _IN_LIST = re.compile(r"(?:-|\d+\.) |\s")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
@@ -63,6 +66,14 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         return _with_lists_apart(_with_bars(markdown))
     moved = _moved(markdown, PurePosixPath("docs", page.file.src_uri), PurePosixPath(page.file.src_uri))
     return _with_lists_apart(_with_bars(_with_one_title(moved)))
+
+
+def on_page_content(html: str, *, page: Any, **_: Any) -> str:
+    """Refuse a page on which the items of a list have run together to a paragraph."""
+    for text in _PARAGRAPH.findall(html):
+        if _ITEM_IN_TEXT.search(text):
+            raise PluginError(f"{page.file.src_uri}: a list is shown as a paragraph: {text[:80]}")
+    return html
 
 
 def _moved(text: str, source: PurePosixPath, page: PurePosixPath) -> str:
