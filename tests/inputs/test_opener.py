@@ -20,6 +20,7 @@ import pytest
 
 from fanout.errors import ConfigError, SourceError
 from fanout.inputs import InputOptions, open_source, open_spool
+from fanout.inputs.locations import format_of
 from tests.inputs.reading import read_all, read_until_failure
 
 RECORDS = [json.dumps({"id": i, "text": "é" * (i % 50)}, ensure_ascii=False).encode() for i in range(5000)]
@@ -84,6 +85,12 @@ def test_what_cannot_be_opened_is_told_in_one_line(tmp_path: Path) -> None:
             open_source(location)
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
+    for location, words in {
+        "s3://lake/photos": "or give --format; for one call per object below it, s3://lake/photos/$",
+        "s3://lake/photos/a.jpg": "or give --format$",
+    }.items():
+        with pytest.raises(SourceError, match=words):
+            format_of(location, InputOptions())
     with pytest.raises(ConfigError, match=r"format is 'xml': give jsonl \| json \| csv"):
         open_source("-", InputOptions(format="xml"))
 

@@ -94,8 +94,11 @@ def format_of(location: str, options: InputOptions) -> str:
         return known
     if not is_url(location) and not is_s3(location) and _is_pipe(location):
         return "jsonl"  # <(command), /dev/stdin
+    is_perhaps_prefix = is_s3(location) and "." not in location.rpartition("/")[2]
+    below = f"; for one call per object below it, {location}/" if is_perhaps_prefix else ""
     raise SourceError(
         f"{location}: unknown format: name it {_KNOWN} (or .gz, .zst, .bz2, .xz of these), or give --format"
+        f"{below}"
     )
 
 
