@@ -73,6 +73,18 @@ async def test_a_bucket_in_another_region_is_read_there(server: ObjectServer, st
     assert len(server.requests) >= 2
 
 
+async def test_a_redirection_without_an_end_is_one_line(server: ObjectServer) -> None:
+    """It is no server that cannot be reached, and no time will heal it."""
+
+    def redirect(handler: Any) -> bool:
+        handler.fail(301, "PermanentRedirect")
+        return True
+
+    server.behave = redirect
+    _, failure = await read_until_failure(opened("s3://lake/i.jsonl"))
+    assert "the bucket is elsewhere, and not where" in str(failure)
+
+
 @pytest.mark.parametrize("pays", [False, True])
 async def test_the_requester_pays_when_asked_to(server: ObjectServer, pays: bool) -> None:
     """By the header, on each request, those after a cut too."""
