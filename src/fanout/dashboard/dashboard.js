@@ -14,6 +14,7 @@
     by("said").textContent = text;
     by("said").hidden = !text;
   };
+  source.addEventListener("open", () => setState("starting", "warn"));  // limits, workers: no figures yet
   source.addEventListener("now", (event) => {
     const { words, fraction } = JSON.parse(event.data);
     for (const [id, text] of Object.entries(words)) if (id !== "state") by(id).textContent = text;
