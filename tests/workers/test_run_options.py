@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -152,6 +154,29 @@ def test_the_spending_cap_bounds_windows_too(
     report = _run(tmp_path, max_cost=50 * 2e-7)
     assert report.exit_code == 5
     assert 40 <= function.runs.total() <= 50
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_spending_cap_is_reached_after_a_loss(
+    tmp_path: Path, crews: list[CrewHere], function: Function, suffix: str
+) -> None:
+    """What a lost worker had counted as in flight, and left no call for itself."""
+    function.latency_s = 0.2
+    path = tmp_path / f"in.{suffix}"
+    pq.write_table(pa.table({"id": range(60)}), path)
+    if suffix == "jsonl":
+        path.write_text("1\n" * 60)
+
+    def lose(snapshot: Snapshot) -> None:
+        if snapshot.done and not any(worker.is_lost for worker in crews[0].workers.values()):
+            for worker in snapshot.workers:
+                if worker.in_flight:
+                    crews[0].lose(worker.name)
+                    break
+
+    options = {**BASE, "function_timeout": 0.2, "max_cost": 9 * 2e-7, "deadline": 4}
+    report = fanout.run("f", path, out=tmp_path / "r", on_progress=lose, **options)
+    assert (report.halted_by, report.counts["unknown"] > 0) == ("cost", True)
 
 
 def test_enough_stops_and_the_rest_is_pending(

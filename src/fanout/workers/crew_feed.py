@@ -56,7 +56,6 @@ class CrewFeed:
         self.outstanding = 0
         self.is_finished = False
         self.is_queued = False  # of an engine's queue: there is none
-        self.forming = 0  # batches form with the workers
         self.fatal: FatalRefusal | None = None
         self.outage: OutageError | None = None
         self.is_idempotent = is_idempotent
@@ -88,6 +87,11 @@ class CrewFeed:
         """The error that ended the input, or the workers, before the end, if any did."""
         unreadable = None if self._rows is None else self._rows.failure
         return self._failure or unreadable or self._intake.failure
+
+    @property
+    def forming(self) -> int:
+        """Records that wait to be handed over again: no call carries them. Batches form with the workers."""
+        return len(self._again) + (0 if self._rows is None else self._rows.left_again)
 
     @property
     def is_closed(self) -> bool:

@@ -52,6 +52,11 @@ class RowHandout:
         return self._pool.left
 
     @property
+    def left_again(self) -> int:
+        """Those of them that a lost worker had."""
+        return sum(lane.left for lane in self._pool.of(HERE) if lane.is_again)
+
+    @property
     def blocks_intake(self) -> bool:
         """True while what the intake has next are rows: they wait for a worker to want them."""
         return self.has_ended or self._intake.has_rows_next
