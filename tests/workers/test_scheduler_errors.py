@@ -9,6 +9,7 @@ import trustme
 
 from fanout.errors import ConfigError
 from fanout.workers.dask_crew import DaskCrew
+from fanout.workers.scheduler_errors import why_not
 
 dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
@@ -41,3 +42,9 @@ async def test_files_of_tls(tmp_path: Path, broken: str, words: str) -> None:
         await DaskCrew(scheduler="tls://127.0.0.1:1").open()
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_scheduler_of_another_version_of_dask() -> None:
+    """As distributed 2024.8.0 answers a newer client."""
+    said = why_not(TypeError("Scheduler.identity() got an unexpected keyword argument 'n_workers'"))
+    assert said.startswith("is of another version of Dask: install distributed 2")
