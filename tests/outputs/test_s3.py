@@ -56,7 +56,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         if fault is not None:
             code = "AccessDenied" if fault == 403 else "SlowDown"
-            self._reply(fault, f"<Error><Code>{code}</Code><Message>no</Message></Error>")
+            self._reply(
+                fault,
+                "<html/>" if fault == 200 else f"<Error><Code>{code}</Code><Message>no</Message></Error>",
+            )
             return
         checksum = self.headers.get("x-amz-checksum-sha256")
         if checksum is not None:
@@ -197,6 +200,15 @@ async def test_what_fits_one_part_is_one_request(store: Store, clients: ServiceC
         await send(clients, DATA[:size])
         assert store.requests == ["PUT "]
         assert store.objects == {"/lake/k": DATA[:size]}
+
+
+async def test_an_answer_that_is_not_one_of_s3_is_no_success(store: Store, clients: ServiceClients) -> None:
+    """As a proxy gives, with status 200 for everything: to a whole object, a creation and a part."""
+    for number, data in ((0, b"x"), (0, DATA), (1, DATA)):
+        forget(store, {number: 200})
+        with pytest.raises(JournalError, match=r"^s3://lake/k cannot be written: not answered as by S3, "):
+            await send(clients, data)
+        assert (store.objects, store.uploads) == ({}, {})
 
 
 async def test_an_upload_that_cannot_go_on_is_aborted(store: Store, clients: ServiceClients) -> None:

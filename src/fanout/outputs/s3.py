@@ -21,6 +21,7 @@ from fanout.aws.s3_faults import fault_of
 from fanout.aws.s3_tries import tried
 from fanout.errors import FatalRefusal, JournalError
 
+_TOLD = {"create_multipart_upload": "UploadId", "head_object": "ContentLength"}  # else the ETag
 PART_BYTES = 8 << 20  # of the first parts; S3 takes 10,000 of them, so later ones are larger
 _PARTS_OF_ONE_SIZE = 1000
 _ANSWER_S = 1.0  # more than the client itself waits, whose words are the better ones
@@ -143,13 +144,17 @@ class S3Upload:
             except TimeoutError as error:
                 raise TimeoutError(str(error) or f"not a byte was taken for {silence_s:g} s") from error
 
-        return await tried(
+        reply = await tried(
             ask,
             explain=lambda error: _fault_of(error, permission),
             failure=lambda reason: JournalError(f"{location} cannot be written: {reason}"),
             on_wait=self._on_wait,
             is_reached=True,  # a run stands behind it, and each try is said
         )
+        told = _TOLD.get(operation, "ETag")
+        if told not in reply:  # as of a proxy that takes everything for itself
+            raise JournalError(f"{location} cannot be written: not answered as by S3, {told} is missing")
+        return reply
 
 
 class _Body(io.BytesIO):
