@@ -87,11 +87,13 @@ def _deepest() -> int:
 
 def is_plain_json(body: bytes) -> bool:
     """True if ``body`` is surely one JSON value in ASCII, and not nested too deeply; False says nothing."""
+    if len(body) > _SHALLOW_BYTES or not body.isascii():
+        return False  # unread: whoever looks on reads it
     try:
         _validate(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except msgspec.DecodeError:
         return False
-    return len(body) <= _SHALLOW_BYTES and body.isascii()
+    return True
 
 
 def json_fault(body: bytes) -> str | None:

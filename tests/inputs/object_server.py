@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import http.server
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 
 class ObjectServer(http.server.ThreadingHTTPServer):
@@ -40,6 +43,27 @@ class ObjectServer(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is nothing to tell."""
+
+
+def _environment(url: str) -> dict[str, str]:
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"}
+    return {**keys, "AWS_ENDPOINT_URL_S3": url}
+
+
+@contextmanager
+def as_s3(patch: pytest.MonkeyPatch, *, waits_s: tuple[float, ...] | None = None) -> Iterator[ObjectServer]:
+    """The small server as S3. ``waits_s``: those between the tries of a request, where they are others."""
+    server = ObjectServer()
+    for name, value in _environment(server.url).items():
+        patch.setenv(name, value)
+    if waits_s is not None:
+        patch.setattr("fanout.patience.WAITS_S", waits_s)
+    try:
+        yield server
+    finally:
+        server.is_over.set()
+        server.shutdown()
+        server.server_close()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

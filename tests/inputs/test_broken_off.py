@@ -23,7 +23,7 @@ from fanout.inputs import http as http_module
 from fanout.inputs.bytes_source import BytesSource, splitter_of
 from fanout.inputs.compression import UnpackedReader
 from fanout.inputs.readers import FileReader, TextReader
-from tests.inputs.object_server import ObjectServer
+from tests.inputs.object_server import ObjectServer, as_s3
 from tests.inputs.reading import read_until_failure
 from tests.inputs.test_compression import PACKS
 
@@ -53,18 +53,10 @@ def whole_records(form: str, data: bytes) -> int:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
     """The small server, as S3 and as a host of files, and no waits."""
-    made = ObjectServer()
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", made.url)
-    monkeypatch.setattr("fanout.patience.WAITS_S", ())
     monkeypatch.setattr(aws_session, "SERVICE_READ_TIMEOUT_S", 0.2)
     monkeypatch.setattr(http_module, "_SILENCE_S", 0.2)
-    yield made
-    made.is_over.set()
-    made.shutdown()
-    made.server_close()
+    with as_s3(monkeypatch, waits_s=()) as made:
+        yield made
 
 
 def unpacked_until_the_break(stored: bytes) -> bytes:

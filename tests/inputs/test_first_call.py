@@ -10,7 +10,7 @@ import pytest
 
 import fanout
 from fanout.model import Reply
-from tests.inputs.object_server import ObjectServer
+from tests.inputs.object_server import ObjectServer, as_s3
 from tests.scripted import Call, Scripted, ok
 
 LINES = 1_000_000
@@ -19,14 +19,8 @@ LINES = 1_000_000
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
     """The small server as S3, with a million lines."""
-    made = ObjectServer()
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", made.url)
-    yield made
-    made.shutdown()
-    made.server_close()
+    with as_s3(monkeypatch) as made:
+        yield made
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from fanout.aws import ServiceClients
 from fanout.errors import SourceError
 from fanout.inputs import InputOptions, Source, open_source
-from tests.inputs.object_server import ObjectServer
+from tests.inputs.object_server import ObjectServer, as_s3
 from tests.inputs.reading import read_all, read_until_failure
 
 if sys.version_info >= (3, 14):
@@ -56,15 +56,8 @@ def bucket(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
     """The small server, as S3, and waits without length."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setattr("fanout.patience.WAITS_S", (0.0,) * 4)
-    made = ObjectServer()
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", made.url)
-    yield made
-    made.shutdown()
-    made.server_close()
+    with as_s3(monkeypatch, waits_s=(0.0,) * 4) as made:
+        yield made
 
 
 def opened(*locations: str, listing: Path | None = None, **options: Any) -> Source:
@@ -186,21 +179,11 @@ async def test_what_is_not_there_is_one_line(bucket: Any, location: str, words: 
 @given(st.lists(st.integers(0, len(LINES)), max_size=4), st.sampled_from(["", ".gz", ".zst"]))
 async def test_cuts_anywhere_lose_and_double_nothing(cuts: list[int], suffix: str) -> None:
     """A reply that breaks off is taken up where it broke: the records are the object's, each once."""
-    with pytest.MonkeyPatch.context() as patch:
-        made = ObjectServer()
-        patch.setenv("AWS_ACCESS_KEY_ID", "a")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-        patch.setenv("AWS_REGION", "us-east-1")
-        patch.setenv("AWS_ENDPOINT_URL_S3", made.url)
-        patch.setattr("fanout.patience.WAITS_S", (0.0,) * 4)
+    with pytest.MonkeyPatch.context() as patch, as_s3(patch, waits_s=(0.0,) * 4) as made:
         packs: dict[str, Any] = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}
         made.objects[f"/lake/i.jsonl{suffix}"] = packs[suffix](LINES)
         made.cuts = list(cuts)
-        try:
-            items = await read_all(opened(f"s3://lake/i.jsonl{suffix}"))
-        finally:
-            made.shutdown()
-            made.server_close()
+        items = await read_all(opened(f"s3://lake/i.jsonl{suffix}"))
     assert [item.payload for item in items] == RECORDS
 
 

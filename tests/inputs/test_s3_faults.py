@@ -18,7 +18,7 @@ from fanout.aws import ServiceClients
 from fanout.aws import session as aws_session
 from fanout.aws.s3_faults import fault_of
 from fanout.inputs import InputOptions, Source, open_source
-from tests.inputs.object_server import ObjectServer
+from tests.inputs.object_server import ObjectServer, as_s3
 from tests.inputs.reading import read_all, read_until_failure
 from tests.scripted import Scripted
 
@@ -29,21 +29,10 @@ LINES = b"".join(record + b"\n" for record in RECORDS)
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
     """The small server as S3, waits without length, and silence of a fifth of a second."""
-    made = ObjectServer()
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL_S3": made.url,
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("fanout.patience.WAITS_S", (0.0,) * 4)
     monkeypatch.setattr(aws_session, "SERVICE_READ_TIMEOUT_S", 0.2)
-    made.objects["/lake/in.jsonl"] = LINES
-    yield made
-    made.is_over.set()
-    made.shutdown()
-    made.server_close()
+    with as_s3(monkeypatch, waits_s=(0.0,) * 4) as made:
+        made.objects["/lake/in.jsonl"] = LINES
+        yield made
 
 
 def opened(location: str = "s3://lake/in.jsonl", **options: Any) -> Source:

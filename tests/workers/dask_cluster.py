@@ -7,11 +7,29 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 DASK = Path(sys.executable).with_name("dask")
+
+
+def outcomes_of(run_dir: Path) -> list[dict[str, Any]]:
+    """The whole lines of a journal; none where there is no run yet."""
+    try:
+        lines = (run_dir / "outcomes.jsonl").read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines]
+
+
+def wait_for(holds: Callable[[], bool], errors: Path, seconds: float = 60) -> None:
+    """Return once it holds; else fail with what was written to ``errors``."""
+    end_s = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end_s, errors.read_text()
+        time.sleep(0.02)
 
 
 class Cluster:

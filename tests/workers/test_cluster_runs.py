@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from fanout.emulator import EmulatorProcess
-from tests.workers.dask_cluster import Cluster
+from tests.workers.dask_cluster import Cluster, outcomes_of, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 FANOUT = Path(sys.executable).with_name("fanout")
@@ -88,17 +88,10 @@ class Session:
         return in_force
 
     def outcomes(self) -> list[dict[str, Any]]:
-        try:
-            lines = (self.run_dir / "outcomes.jsonl").read_bytes().split(b"\n")[:-1]
-        except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in lines]
+        return outcomes_of(self.run_dir)
 
     def wait_for(self, holds: Callable[[], bool], seconds: float = 60) -> None:
-        end_s = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < end_s, (self.folder / "err").read_text()
-            time.sleep(0.02)
+        wait_for(holds, self.folder / "err", seconds)
 
     def wait_for_outcomes(self, count: int) -> None:
         self.wait_for(lambda: len(self.outcomes()) >= count)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from fanout.emulator import EmulatorProcess
-from tests.workers.dask_cluster import Cluster
+from tests.workers.dask_cluster import Cluster, outcomes_of, wait_for
 from tests.workers.proxy import Proxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
@@ -89,17 +89,10 @@ class Spread:
         return process.returncode, json.loads(out)
 
     def outcomes(self) -> list[dict[str, Any]]:
-        try:
-            lines = (self.run_dir / "outcomes.jsonl").read_bytes().split(b"\n")[:-1]
-        except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in lines]
+        return outcomes_of(self.run_dir)
 
     def wait_for(self, holds: Callable[[], bool], seconds: float = 60) -> None:
-        end_s = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < end_s, self.errors.read_text()
-            time.sleep(0.02)
+        wait_for(holds, self.errors, seconds)
 
     def check(self) -> Counter[str]:
         """One outcome each; no record ran twice; never more at once than the budget; no traceback."""

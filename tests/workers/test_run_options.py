@@ -140,6 +140,16 @@ def test_a_key_and_a_selection_reach_the_workers(
     assert all(each["key"] == str(each["seq"]) for each in _outcomes(tmp_path))
 
 
+def test_dask_is_there_before_the_directory(
+    tmp_path: Path, crews: list[CrewHere], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing it takes a second, in which a signal would leave a run that nobody stops in order."""
+    had_directory: list[bool] = []
+    monkeypatch.setattr("fanout.workers.load_dask", lambda: had_directory.append((tmp_path / "r").exists()))
+    fanout.run("f", [1], out=tmp_path / "r", **BASE)
+    assert had_directory == [False]
+
+
 def test_workers_without_records_leave_the_rate_to_others(crews: list[CrewHere], function: Function) -> None:
     """One worker has them all; it made a quarter of the calls that the rate allows."""
     options = {**BASE, "workers": 4, "rate": 10, "deadline": 2.5}

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from fanout.errors import JournalError
 from fanout.journal import Journal, RunDir, SeqSet, replay
-from fanout.journal.seqs import runs_of
 from fanout.journal.windows import WindowFile, merged, ranges_of, read_windows
 from fanout.model import Outcome
 
@@ -28,7 +27,7 @@ def test_merged_ranges_hold_the_same_numbers(ranges: list[tuple[int, int]]) -> N
     numbers = {seq for first, end in ranges for seq in range(first, end)}
     found = merged(ranges)
     assert {seq for first, end in found for seq in range(first, end)} == numbers
-    assert ranges_of(sorted(numbers)) == runs_of(sorted(numbers)) == found
+    assert ranges_of(sorted(numbers)) == found
 
 
 @example(before=[], ranges=[(0, 300)], rng=random.Random(0))

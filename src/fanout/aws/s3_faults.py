@@ -39,9 +39,7 @@ def split_location(location: str) -> tuple[str, str]:
 def fault_of(error: Exception, permission: str) -> tuple[str, bool]:
     """An answer of S3, or its absence, in words; and True where it may pass."""
     reply = getattr(error, "response", None)
-    if isinstance(
-        error, RecursionError
-    ):  # of botocore, which asks where the bucket is and is sent there again
+    if isinstance(error, RecursionError):  # botocore asks where the bucket is, and is sent there again
         return "S3 says that the bucket is elsewhere, and not where: give the endpoint or the Region", False
     if not isinstance(reply, dict):
         text = " ".join(str(error).split()).rstrip(".") or type(error).__name__

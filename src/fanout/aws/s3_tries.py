@@ -23,9 +23,9 @@ async def tried(
 ) -> T:
     """What ``ask`` returns in the end. Raises the ``failure`` of the reason.
 
-    ``explain`` puts an error in words, and says whether it may pass. ``on_wait`` gets the words
-    and the seconds before each further try. Nothing is told of
-    an address at which nothing has answered. ``is_reached``: something has, before this request.
+    ``explain`` puts an error in words, and says whether it may pass. ``on_wait`` gets the words and the
+    seconds before each further try, but not while nothing has answered at the address. ``is_reached``:
+    something has, before this request.
     """
     patience = Patience()
     while True:

@@ -49,6 +49,9 @@ def check_workers(options: RunOptions) -> None:
         raise ConfigError("local and scheduler are both given: other machines do not reach a local handler")
     if workers:
         check_importable()
+    from fanout.workers import load_dask
+
+    load_dask()
 
 
 def _cores() -> int:

@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 _PAGE_BITS = 16
 _PAGE_SEQS = 1 << _PAGE_BITS
 _IN_PAGE = _PAGE_SEQS - 1
-_RUN = 16  # numbers that follow each other and are put in at once, rather than one by one
-
-
-def runs_of(seqs: Sequence[int]) -> list[tuple[int, int]]:
-    """Where numbers follow each other, of ascending ones, no two alike: first, one past the last.
-
-    A long run costs little more than a short one.
-    """
-    runs: list[tuple[int, int]] = []
-    at, count = 0, len(seqs)
-    while at < count:
-        first, last, step = seqs[at], at, 1
-        while last + step < count and seqs[last + step] - first == last + step - at:
-            last += step
-            step *= 2
-        while step > 1:
-            step //= 2
-            if last + step < count and seqs[last + step] - first == last + step - at:
-                last += step
-        runs.append((first, seqs[last] + 1))
-        at = last + 1
-    return runs
 
 
 class SeqSet:
@@ -72,10 +49,6 @@ class SeqSet:
 
     def add_many(self, seqs: Iterable[int]) -> list[int]:
         """Put several in, in less time. Returns those that were in it before, or come twice."""
-        if isinstance(seqs, (list, array)) and (count := len(seqs)) >= 4 * _RUN:
-            is_dense = max(seqs) - min(seqs) < count + (count >> 3)
-            if is_dense and len(distinct := set(seqs)) == count:
-                return self._add_runs(sorted(distinct))
         pages, highest, count = self._pages, self.max, 0
         repeated: list[int] = []
         number, page = -1, bytearray()
@@ -96,31 +69,6 @@ class SeqSet:
         self._count += count
         self.max = highest
         return repeated
-
-    def _add_runs(self, seqs: list[int]) -> list[int]:
-        """As ``add_many``, of ascending numbers, no two alike: those that follow each other at once."""
-        single: list[int] = []
-        for first, end in runs_of(seqs):
-            if end - first < _RUN or not self._add_run(first, end):
-                single.extend(range(first, end))
-        return self.add_many(iter(single)) if single else []
-
-    def _add_run(self, first: int, end: int) -> bool:
-        """Put a run in, if none of it was in the set and one page has it."""
-        number, at, past = first >> _PAGE_BITS, first & _IN_PAGE, (end - 1 & _IN_PAGE) + 1
-        if end - 1 >> _PAGE_BITS != number:
-            return False
-        page = self._pages.setdefault(number, bytearray())
-        if not page:
-            page.extend(bytes(_PAGE_SEQS // 8))
-        held = int.from_bytes(page[at >> 3 : past + 7 >> 3], "little")
-        bits = ((1 << (past - at)) - 1) << (at & 7)
-        if held & bits:
-            return False
-        page[at >> 3 : past + 7 >> 3] = (held | bits).to_bytes((past + 7 >> 3) - (at >> 3), "little")
-        self._count += end - first
-        self.max = max(self.max, end - 1)
-        return True
 
     def __contains__(self, seq: int) -> bool:
         page = self._pages.get(seq >> _PAGE_BITS)

@@ -7,6 +7,6 @@ the coordinator's.
 from __future__ import annotations
 
 from fanout.workers.coordinator import Coordinator
-from fanout.workers.dask_crew import DaskCrew
+from fanout.workers.dask_crew import DaskCrew, load_dask
 
-__all__ = ["Coordinator", "DaskCrew"]
+__all__ = ["Coordinator", "DaskCrew", "load_dask"]

@@ -43,17 +43,30 @@ _CONFIG = {
 }
 
 
+_loaded: list[str] = []  # "distributed", if it is loaded for fanout alone; the program's logs as it likes
+
+
+def load_dask() -> None:
+    """Import Dask, which takes a second: before there is a run that a signal could leave without a word.
+
+    Raises ConfigError where it is not installed.
+    """
+    if sys.modules.get("distributed") is not None:
+        return
+    try:
+        import distributed
+    except ImportError as error:
+        raise ConfigError(_MISSING) from error
+    _loaded.append(distributed.__name__)
+
+
 class DaskCrew:
     """``workers`` processes on this machine, or the workers of ``scheduler``: an address or a Client."""
 
     actor_class = WorkerActor
 
     def __init__(self, *, workers: int | None = None, scheduler: str | Client | None = None) -> None:
-        self._has_own_dask = "distributed" in sys.modules  # the program's, which logs as it likes
-        try:
-            import distributed  # noqa: F401 - only whether it is there
-        except ImportError as error:
-            raise ConfigError(_MISSING) from error
+        load_dask()
         self._undo_logs: Callable[[], None] | None = None
         self._count = workers
         self._scheduler = scheduler
@@ -130,7 +143,7 @@ class DaskCrew:
                     cluster.close(timeout=5)
 
         await anyio.to_thread.run_sync(close)
-        if self._undo_logs is not None and self._has_own_dask:
+        if self._undo_logs is not None and not _loaded:
             self._undo_logs()
 
     def as_current(self) -> AbstractContextManager[Any]:
