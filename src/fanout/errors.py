@@ -22,9 +22,14 @@ class SourceError(FanoutError):
 
 
 class EndsEarly(SourceError):
-    """What is stored is itself cut short: reading it again comes no further."""
+    """What is stored is itself cut short: reading it again comes no further.
 
-    may_grow = False  # as a file may that is still being copied
+    ``may_grow``: it is a file, which may still be on its way there.
+    """
+
+    def __init__(self, message: str, *, may_grow: bool = False) -> None:
+        super().__init__(message)
+        self.may_grow = may_grow
 
 
 class JournalError(FanoutError):

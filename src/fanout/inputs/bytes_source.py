@@ -142,9 +142,7 @@ class BytesSource:
             where = f" (after {records:,} records)" if records and at is None else ""
             told = f"{shown_location(self.location)}: {error}{where}"
             if isinstance(error, EndsEarly):
-                ends_early = EndsEarly(told)
-                ends_early.may_grow = self._may_grow
-                raise ends_early from error
+                raise EndsEarly(told, may_grow=self._may_grow) from error
             raise SourceError(told) from error
 
     def _last(self, splitter: Splitter) -> Iterator[list[Item]]:
