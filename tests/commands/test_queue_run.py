@@ -16,6 +16,7 @@ import fanout
 from fanout.cli import main
 from fanout.errors import ConfigError
 from fanout.journal import OUTCOMES_FILE, iter_outcomes
+from tests.journal.reads import journal_reads
 from tests.queues.stand_in import Queue, serving
 from tests.scripted import Call, Scripted, function_error, ok
 
@@ -103,7 +104,9 @@ async def test_a_stopped_run_goes_on_under_the_same_numbers(
     )  # fmt: skip
     assert first.exit_code == 3
     assert len(queue.visible) == len(queue.messages)
-    second = await run(queue, out, monkeypatch, resume=True, tolerated_failure_count=100)
+    with journal_reads() as reads:
+        second = await run(queue, out, monkeypatch, resume=True, tolerated_failure_count=100)
+    assert len(reads) == 1
     outcomes = list(iter_outcomes(out, latest=False))
     assert sorted(outcome.seq for outcome in outcomes) == list(range(40))
     assert second.counts["succeeded"] >= 36

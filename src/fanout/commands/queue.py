@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import msgspec
 
 from fanout.aws import AwsSession
 from fanout.commands.options import RunOptions
 from fanout.errors import ConfigError, JournalError
-from fanout.journal import Head, Replay, read_blocks
-from fanout.model import OK_STATUSES
+from fanout.journal import Replay
 from fanout.queues import parse_queue
 from fanout.queues.client import SqsClient
 from fanout.queues.hold import Hold
@@ -78,22 +78,11 @@ def noted_messages(directory: Path, known: Replay) -> int:
     return max(count_messages(directory), known.finished.max + 1)
 
 
-async def known_of(
-    directory: Path, known: Replay, noted: int, *, skips_suspects: bool, refused: frozenset[int]
-) -> Settled:
-    """The knowledge that the journal has of the first ``noted`` records. ``refused`` are sent again."""
+def settled_with(settled: Settled, known: Replay, noted: int, *, skips_suspects: bool) -> Settled:
+    """The knowledge that the journal has of the first ``noted`` records, with those that may have run."""
     may_have_run = _MayHaveRun(known, noted)
-    settled = Settled(may_have_run=may_have_run, suspects=may_have_run if skips_suspects else ())
-
-    def read() -> None:
-        for block, places in read_blocks(directory, Head):
-            heads = block.outcomes
-            for head in heads if places is None else (heads[place] for place in places):
-                if head.seq not in refused:
-                    (settled.ok if head.status in OK_STATUSES else settled.failed).add(head.seq)
-
-    await anyio.to_thread.run_sync(read)
-    return settled
+    suspects = may_have_run if skips_suspects else ()
+    return msgspec.structs.replace(settled, may_have_run=may_have_run, suspects=suspects)
 
 
 class _MayHaveRun:

@@ -169,7 +169,7 @@ async def _send_again(
 
 def _counts_before(known: Replay, generation: int, found: Redrive) -> RedriveCounts:
     redone = known.redone if known.generation == generation else SeqSet()
-    return RedriveCounts(known.counts, found, redone)
+    return RedriveCounts(known, found, redone)
 
 
 def _redrivable(run_dir: RunDir, found: Sequence[Redrive], audience: Audience) -> Redrive:
@@ -257,6 +257,9 @@ class _RedriveSession:
     ) -> RunReport:
         totals = SessionTotals("redrive", succeeded=did[0], failed=did[1])
         try:
-            return RunReport.from_run_dir(run_dir.path, prices=self._prices, session=totals)
+            # One pass: which outcomes count is known. Statistics cannot give back those that no longer do.
+            return RunReport.from_run_dir(
+                run_dir.path, prices=self._prices, session=totals, superseded=self._counts.superseded
+            )
         except JournalError:  # the directory has gone: what this session saw is all there is
             return report_of_stats(run_dir, state, result, cost, totals)

@@ -22,10 +22,10 @@ from fanout.commands.options import RunOptions, kept_in
 from fanout.commands.queue import (
     check_no_queue,
     check_queue_run,
-    known_of,
     noted_messages,
     open_queue,
     queue_intake,
+    settled_with,
 )
 from fanout.commands.recorded_input import location_of
 from fanout.commands.redrive import go_on_redriving
@@ -118,11 +118,13 @@ class _Resume:
         self._location = location_of(run_dir.state) or ""
 
     async def go(self, payloads: Any) -> RunReport:
+        reads_queue = is_queue(self._location) and payloads is None
+        read = partial(read_history, self._run_dir, wants_endings=reads_queue)
         history = await anyio.to_thread.run_sync(
-            partial(read_history, self._run_dir, accepts_lost_mark=self._changes.accepts_lost_mark)
+            partial(read, accepts_lost_mark=self._changes.accepts_lost_mark)
         )
         _check_take(self._run_dir.state, self._options.take, history.known)
-        if is_queue(self._location) and payloads is None:
+        if reads_queue:
             check_queue_run(self._location, self._options)
             return await self._go_on_with_queue(history)
         check_no_queue(self._options)
@@ -176,9 +178,7 @@ class _Resume:
         count = known.may_have_run_count - max(0, known.mark - noted)
         skips_suspects = self._skips_suspects(known, count)
         self._begin(known)
-        settled = await known_of(
-            run_dir.path, known, noted, skips_suspects=skips_suspects, refused=self._refused
-        )
+        settled = settled_with(history.settled, known, noted, skips_suspects=skips_suspects)
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(open_queue(self._location, options))
             intake = await stack.enter_async_context(

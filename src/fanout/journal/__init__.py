@@ -19,6 +19,7 @@ from fanout.journal.run_dir import (
 )
 from fanout.journal.samples import Samples, check_samples
 from fanout.journal.seqs import SeqSet
+from fanout.journal.superseded import Superseded
 from fanout.journal.writer import Fsync, Journal, SyncListener
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Sendable",
     "SeqSet",
     "StoredOutcome",
+    "Superseded",
     "SyncListener",
     "Tally",
     "check_samples",

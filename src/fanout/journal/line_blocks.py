@@ -6,6 +6,7 @@ file, wherever the reading began: what is counted by blocks comes out alike from
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -77,14 +78,24 @@ class LineBlock(Generic[T]):
 class JournalBlocks(Generic[T]):
     """The blocks of a journal as far as it goes; ``read`` goes on from there when it has grown.
 
-    ``fields`` names the wanted members. A last line without its line break was cut short by a crash, or
-    whoever wrote it did not get to say so: it is left out. Any other line that is not an outcome raises
-    JournalError: the journal is damaged, and nothing is guessed.
+    ``fields`` names the wanted members; ``end``: where reading ends, at the end of a line. A last line
+    without its line break was cut short by a crash, or whoever wrote it did not get to say so: it is left
+    out. Any other line that is not an outcome raises JournalError: the journal is damaged, and nothing is
+    guessed.
     """
 
-    def __init__(self, run_dir: Path, fields: type[T], *, position: int = 0, lines_before: int = 0) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        fields: type[T],
+        *,
+        position: int = 0,
+        lines_before: int = 0,
+        end: int = sys.maxsize,
+    ) -> None:
         self.position = position  # where the last whole line that was read ends, in bytes
         self.lines_read = lines_before
+        self._end = end
         self._path = run_dir / OUTCOMES_FILE
         self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(fields)
 
@@ -94,7 +105,7 @@ class JournalBlocks(Generic[T]):
         try:
             with self._path.open("rb", buffering=0) as file:
                 file.seek(at)
-                while chunk := file.read(BLOCK_BYTES - at % BLOCK_BYTES):
+                while chunk := file.read(min(BLOCK_BYTES - at % BLOCK_BYTES, self._end - at)):
                     at += len(chunk)
                     whole, line_break, tail = chunk.rpartition(b"\n")
                     if not line_break:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Protocol, TypeVar, overload
@@ -19,6 +19,7 @@ from fanout.journal.lines import Head, StoredOutcome
 from fanout.journal.marks import MARK_FILE, read_marks
 from fanout.journal.run_dir import OUTCOMES_FILE, RunDir
 from fanout.journal.seqs import SeqSet
+from fanout.journal.superseded import Superseded
 from fanout.journal.windows import merged, read_windows
 from fanout.model import Outcome, Status
 
@@ -46,7 +47,7 @@ class Replay:
     windows: tuple[tuple[tuple[int, int], ...], ...] | None = (
         None  # by generation, where workers were at work
     )
-    is_sent_once: bool = False  # no record has two outcomes
+    superseded: Superseded = field(default_factory=Superseded)  # outcomes that later ones took the place of
     is_mark_lost: bool = False  # which records were sent is not known: any without an outcome may have been
 
     @property
@@ -132,7 +133,8 @@ class Tally:
 
     def __init__(self, checkpoint: Checkpoint | None = None) -> None:
         self.whole_bytes = 0
-        self._finished, self._redone, self._repeated = SeqSet(), SeqSet(), SeqSet()
+        self.superseded = Superseded()
+        self._finished, self._redone = SeqSet(), SeqSet()
         self._counts: Counter[str] = Counter()
         if checkpoint is not None:
             self._finished = checkpoint.seqs()
@@ -143,7 +145,8 @@ class Tally:
         """Take the next outcomes. Returns the records that had one before, or have two among them."""
         self._counts.update([outcome.status for outcome in outcomes])
         repeated = self._finished.add_many([outcome.seq for outcome in outcomes])
-        self._repeated.add_many(repeated)
+        if repeated:
+            self.superseded.add(repeated)
         if any([outcome.generation for outcome in outcomes]):  # noqa: C419 - a list is twice as fast
             self._add_generations(outcomes)
         return repeated
@@ -155,14 +158,25 @@ class Tally:
             if outcome.generation and outcome.generation == self._generation:
                 self._redone.add(outcome.seq)
 
-    def replay(self, directory: Path, *, accepts_lost_mark: bool = False) -> Replay:
-        """The knowledge so far. Raises JournalError, as the function of this name does."""
+    def replay(
+        self,
+        directory: Path,
+        *,
+        accepts_lost_mark: bool = False,
+        latest_counts: Mapping[str, int] | None = None,
+    ) -> Replay:
+        """The knowledge so far. Raises JournalError, as the function of this name does.
+
+        ``latest_counts``: the latest outcome of each record, by status, where they were counted already;
+        otherwise a journal in which records have several outcomes is read once more.
+        """
         run_dir = RunDir.open(directory)
         state = run_dir.state
         marks = read_marks(directory)
         finished, redone, generation = self._finished, self._redone, self._generation
-        if len(self._repeated):
-            _take_back_superseded(directory, self._repeated, self._counts)
+        counts: Mapping[str, int] = self._counts
+        if len(self.superseded):
+            counts = _latest_counts(directory, self.superseded) if latest_counts is None else latest_counts
         is_mark_lost = not marks and (state.get("state") == "running" or len(finished) > 0)
         if is_mark_lost and not accepts_lost_mark:
             raise JournalError(
@@ -177,7 +191,7 @@ class Tally:
         whole_bytes = self.whole_bytes
         return Replay(
             finished=finished,
-            counts={status: n for status, n in self._counts.items() if n},
+            counts={status: n for status, n in counts.items() if n},
             generation=generation,
             redone=redone,
             marks=tuple(marks),
@@ -185,7 +199,7 @@ class Tally:
             whole_bytes=whole_bytes,
             torn_bytes=(directory / OUTCOMES_FILE).stat().st_size - whole_bytes,
             windows=_windows(directory) if run_dir.has_windows else None,
-            is_sent_once=not self._repeated,
+            superseded=self.superseded,
             is_mark_lost=is_mark_lost,
         )
 
@@ -212,33 +226,30 @@ def iter_lines(directory: Path, *, latest: bool = True) -> Iterator[tuple[Head, 
 
 
 def read_blocks(
-    directory: Path, fields: type[H], *, latest: bool = True
+    directory: Path, fields: type[H], *, latest: bool = True, superseded: Superseded | None = None
 ) -> Iterator[tuple[LineBlock[H], list[int] | None]]:
     """The blocks of a journal and the places in each of the outcomes that count; None where all of them do.
 
-    ``latest``: only the last outcome of each record counts; that costs another pass before, over the heads.
-    Raises JournalError.
+    ``latest``: only the last outcome of each record counts. Where it is not known from a reading before
+    which are ``superseded``, that costs another pass, over the heads that no checkpoint vouches for. Raises
+    JournalError.
     """
-    later = _repetitions(directory) if latest else Counter[int]()
+    if superseded is None:
+        superseded = find_superseded(directory) if latest else Superseded()
+    latest_outcomes = superseded.latest()
     for block in JournalBlocks(directory, fields).read():
-        if not later or later.keys().isdisjoint([outcome.seq for outcome in block.outcomes]):
-            yield block, None
-            continue
-        places = []
-        for place, outcome in enumerate(block.outcomes):
-            if left := later.get(outcome.seq, 0):
-                later[outcome.seq] = left - 1
-            else:
-                places.append(place)
-        yield block, places
+        yield block, latest_outcomes.places([outcome.seq for outcome in block.outcomes])
 
 
-def _repetitions(directory: Path) -> Counter[int]:
-    """Of each record with several outcomes, how many of them are not its last."""
-    seen, later = SeqSet(), Counter[int]()
-    for block in JournalBlocks(directory, Head).read():
-        later.update(seen.add_many([head.seq for head in block.outcomes]))
-    return later
+def find_superseded(directory: Path) -> Superseded:
+    """The outcomes that later ones took the place of. Raises JournalError."""
+    checkpoint = read_checkpoint(directory, RunDir.open(directory).state.get("id"))
+    found, seen, position = Superseded(), SeqSet(), 0
+    if checkpoint is not None:
+        seen, position = checkpoint.seqs(), checkpoint.position
+    for block in JournalBlocks(directory, Head, position=position).read():
+        found.add(seen.add_many([head.seq for head in block.outcomes]))
+    return found
 
 
 @overload
@@ -257,12 +268,9 @@ def iter_outcomes(
         yield decode_member(line, decoder, directory, head.seq)
 
 
-def _take_back_superseded(directory: Path, repeated: SeqSet, counts: Counter[str]) -> None:
-    last: dict[int, str] = {}
-    for block in JournalBlocks(directory, Head).read():
-        for head in block.outcomes:
-            if head.seq in repeated:
-                superseded = last.get(head.seq)
-                if superseded is not None:
-                    counts[superseded] -= 1
-                last[head.seq] = head.status
+def _latest_counts(directory: Path, superseded: Superseded) -> Counter[str]:
+    counts = Counter[str]()
+    for block, places in read_blocks(directory, Head, superseded=superseded):
+        heads = block.outcomes
+        counts.update([head.status for head in (heads if places is None else [heads[at] for at in places])])
+    return counts

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from fanout.journal import Figures, JournalBlocks, LineBlock, RunDir, SeqSet
+from fanout.journal import Figures, JournalBlocks, LineBlock, RunDir, SeqSet, Superseded
 from fanout.journal import read_blocks as latest_blocks
 from fanout.model import Outcome
 
@@ -34,16 +34,16 @@ def read_blocks(run_dir: Path) -> Iterator[list[Outcome]]:
 
 
 def read_latest_blocks(
-    run_dir: Path, on_block: Callable[[list[Outcome]], None] | None = None
+    run_dir: Path, on_block: Callable[[list[Outcome]], None], *, superseded: Superseded | None = None
 ) -> Iterator[list[Outcome]]:
     """As ``read_blocks``, the last outcome of each record only; that takes two passes.
 
-    ``on_block`` is called with all outcomes of each block, superseded ones too.
+    ``on_block`` is called with all outcomes of each block, those too that are ``superseded``; where it is
+    known from a reading before which these are, one pass will do.
     """
-    for block, places in latest_blocks(run_dir, Figures):
+    for block, places in latest_blocks(run_dir, Figures, superseded=superseded):
         outcomes = counted(block)
-        if on_block is not None:
-            on_block(outcomes)
+        on_block(outcomes)
         yield outcomes if places is None else [outcomes[place] for place in places]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fanout import exit_codes
 from fanout.cost import CostEstimate, Prices, meter_of
 from fanout.errors import JournalError, RecordsFailed
-from fanout.journal import iter_outcomes
+from fanout.journal import Superseded, iter_outcomes
 from fanout.journal.lock import is_locked
 from fanout.model import Outcome
 from fanout.quantities import unix_s
@@ -53,29 +54,30 @@ class RunReport(RunTotals):
         prices: dict[str, Prices] | None = None,
         session: SessionTotals | None = None,
         is_held_here: bool = False,
+        superseded: Superseded | None = None,
     ) -> Self:
         """The report of a run on disk, streamed over its journal. Raises JournalError for what is no run.
 
-        A run whose lock is held goes on, unless it is the caller who holds it (``is_held_here``).
+        A run whose lock is held goes on, unless it is the caller who holds it (``is_held_here``). One whose
+        records were sent again takes two passes, unless the caller knows which outcomes are ``superseded``.
         """
         run_dir = Path(run_dir)
         run = read_run(run_dir)
         if run.get("state") == "running" and (is_held_here or not is_locked(run_dir)):
             run = {**run, "state": "interrupted", "message": "its process was killed"}
         started_s = unix_s(str(run.get("started_at") or ""))
-        timeline = run_dir / TIMELINE
-        try:
-            is_first = not run.get("generation")
+        meter = meter_of(run, prices)
+
+        def told(blocks: Iterator[list[Outcome]]) -> Stats:
+            return stats_of_blocks(blocks, read_timeline(run_dir / TIMELINE), started_s=started_s)
+
+        stats = None
+        if not run.get("generation"):
+            with suppress(SentTwice):
+                stats = told(meter.watch(read_blocks(run_dir)))
+        if stats is None:  # what was sent again counts by its latest outcome, but was paid for each time
             meter = meter_of(run, prices)
-            blocks = (
-                meter.watch(read_blocks(run_dir)) if is_first else read_latest_blocks(run_dir, meter.add_many)
-            )
-            stats = stats_of_blocks(blocks, read_timeline(timeline), started_s=started_s)
-        except SentTwice:
-            # What was sent again counts by its latest outcome, but was paid for each time.
-            meter = meter_of(run, prices)
-            blocks = read_latest_blocks(run_dir, meter.add_many)
-            stats = stats_of_blocks(blocks, read_timeline(timeline), started_s=started_s)
+            stats = told(read_latest_blocks(run_dir, meter.add_many, superseded=superseded))
         return cls(stats, run, run_dir=run_dir, cost=meter.estimate(), session=session)
 
     def render(self, width: int = 80, *, color: bool = False) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from fanout.dispatcher.record import InputRecord
 from fanout.inputs import Item, Selector
 from fanout.journal import SeqSet
-from fanout.model import ErrorDetail, Outcome, Verdict
+from fanout.model import OK_STATUSES, ErrorDetail, Status, Verdict
 from fanout.payload import json_fault
 from fanout.queues.message import Message, sqs_record
 from fanout.runs.intake import MAY_HAVE_RUN, record_of_item
@@ -19,6 +19,16 @@ from fanout.runs.intake import MAY_HAVE_RUN, record_of_item
 GONE = ErrorDetail(
     "MessageGone", "its message did not come back: another reader has it, or it is too old for the queue"
 )
+
+
+class Ended(Protocol):
+    """The members of an outcome that say how its record ended."""
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def status(self) -> Status: ...
 
 
 class Settled(msgspec.Struct):
@@ -29,10 +39,10 @@ class Settled(msgspec.Struct):
     suspects: Container[int] = ()  # may have run, and are not sent again
     may_have_run: Container[int] = ()
 
-    def add(self, outcomes: Iterable[Outcome]) -> None:
+    def add(self, outcomes: Iterable[Ended]) -> None:
         """Take later outcomes."""
         for outcome in outcomes:
-            (self.ok if outcome.ok else self.failed).add(outcome.seq)
+            (self.ok if outcome.status in OK_STATUSES else self.failed).add(outcome.seq)
 
 
 class Queue(Protocol):

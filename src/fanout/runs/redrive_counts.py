@@ -1,11 +1,11 @@
-"""The latest outcomes of a run by status, kept while some of its records are sent again."""
+"""What is known of a run's latest outcomes, kept while some of its records are sent again."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from fanout.journal import OutcomeBlock, SeqSet
+from fanout.journal import OutcomeBlock, Replay, SeqSet
 from fanout.model import Outcome
 from fanout.runs.redrive import Redrive
 
@@ -13,13 +13,15 @@ from fanout.runs.redrive import Redrive
 class RedriveCounts:
     """The counts that a reading of the whole journal would find, without one.
 
-    ``counts`` are those before this session, in which each record of ``found`` has at the most one outcome.
-    ``redone``: the records with an outcome of this generation.
+    ``known`` is the run before this session, in which each record of ``found`` has at the most one outcome.
+    ``redone``: the records with an outcome of this generation. ``superseded``: outcomes that others took
+    the place of.
     """
 
-    def __init__(self, counts: Mapping[str, int], found: Redrive, redone: SeqSet) -> None:
+    def __init__(self, known: Replay, found: Redrive, redone: SeqSet) -> None:
         self.redone = redone
-        self._counts = Counter(counts)
+        self.superseded = known.superseded
+        self._counts = Counter(known.counts)
         self._found = found
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
@@ -33,6 +35,7 @@ class RedriveCounts:
         self._counts.update([outcome.status for outcome in outcomes])
         self._counts.subtract([self._found.status_of(seq) for seq in seqs])
         self.redone.add_many(seqs)
+        self.superseded.add(seqs)
 
     @property
     def counts(self) -> dict[str, int]:
