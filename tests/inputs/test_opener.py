@@ -77,6 +77,7 @@ def test_what_cannot_be_opened_is_told_in_one_line(tmp_path: Path) -> None:
             "(or .gz, .zst, .bz2, .xz of these), or give --format"
         ),
         '{"a":1}': "INPUT is JSON itself",
+        "http://[x/a.jsonl": "http://… is no URL: Invalid IPv6 URL",
         "https://example.com/data": "unknown format",
         "a\0b.jsonl": "null",
     }

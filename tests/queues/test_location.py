@@ -54,6 +54,7 @@ def test_a_queue_is_named_in_any_usual_way(
         "sqs://12/jobs",
         "sqs://arn:aws:sns:eu-west-1:123456789012:t",
         "sqs://http://h/x",
+        "sqs://https://[x/123456789012/jobs",
     ],
 )
 def test_what_names_no_queue_is_refused(location: str) -> None:

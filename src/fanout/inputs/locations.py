@@ -56,7 +56,7 @@ def is_list(location: str, directory: str = "") -> bool:
 
 
 def check_text(location: str) -> None:
-    """Raise SourceError for a JSON text where its location should be, for an empty text and for a queue."""
+    """Raise SourceError for what names no input: no text, JSON itself, a queue, a URL that is none."""
     if not location:  # a shell's variable without a value
         raise SourceError("an INPUT is empty: give a file, a pattern, s3://… or a URL")
     if location.startswith("sqs://"):
@@ -64,6 +64,12 @@ def check_text(location: str) -> None:
             f"{location} is a queue: only a run in a directory reads one, as its only input (fanout run, "
             "fanout.run with out)"
         )
+    if is_url(location):
+        try:
+            urlsplit(location)
+        except ValueError as error:
+            raise SourceError(f"{shown_location(location)} is no URL: {error}") from error
+        return
     text = location.strip()
     looks_so = text[:1] in ("{", "[") and ('"' in text or json_fault(text.encode(errors="replace")) is None)
     if looks_so and not _exists(location):

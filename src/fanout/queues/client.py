@@ -210,21 +210,24 @@ class SqsClient:
             raise ConfigError(f"{self} is a FIFO queue: only standard queues can be an input for now")
 
     async def _batch(self, action: str, entries: list[Receipt], members: Any) -> list[Receipt]:
-        asked = {"Entries": [{"Id": str(at), **members(entry)} for at, entry in enumerate(entries)]}
+        asked = {str(at): {"Id": str(at), **members(entry)} for at, entry in enumerate(entries)}
+        failed = await self._failed(action, asked)
+        refused = [each.id for each in failed if each.sender_fault]
+        again = {each.id: asked[each.id] for each in failed if not each.sender_fault}
+        if again:  # SQS's own fault: once more
+            refused += [each.id for each in await self._failed(action, again)]
+        return [entries[int(at)] for at in refused]
+
+    async def _failed(self, action: str, asked: dict[str, Any]) -> list[_Failed]:
         try:
-            failed = self._decode(_batch_reply, await self._call(action, asked)).failed
+            reply = await self._call(action, {"Entries": list(asked.values())})
         except SqsRefusal as refusal:
             raise self._fault(action, refusal) from refusal
-        again = [int(each.id) for each in failed if not each.sender_fault]
-        refused = [entries[int(each.id)] for each in failed if each.sender_fault]
-        if again:  # SQS's own fault: once more
-            asked = {"Entries": [asked["Entries"][at] for at in again]}
-            try:
-                failed = self._decode(_batch_reply, await self._call(action, asked)).failed
-            except SqsRefusal as refusal:
-                raise self._fault(action, refusal) from refusal
-            refused += [entries[int(each.id)] for each in failed]
-        return refused
+        failed = self._decode(_batch_reply, reply).failed
+        for each in failed:
+            if each.id not in asked:
+                raise SourceError(f"{self} did not answer as SQS does: it names an entry {each.id!r}")
+        return failed
 
     async def _call(
         self, action: str, members: dict[str, Any], *, wait_s: int = 0, hides_s: int = 0

@@ -55,7 +55,10 @@ def parse_queue(location: str) -> QueueLocation:
 
 
 def _of_url(location: str, url: str) -> QueueLocation:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # an address that is none
+        raise _refusal(location) from None
     path = parts.path.strip("/").split("/")
     if not parts.hostname or len(path) != 2 or parts.username is not None or parts.query:
         raise _refusal(location)
