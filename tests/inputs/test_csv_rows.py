@@ -111,6 +111,77 @@ def test_a_quote_that_is_never_closed_is_an_error() -> None:
     assert (last.line, last.payload) == (4, b'{"a":"5","b":"6"}')
 
 
+ROWS_BELOW = "".join(f"{n},some text,{n}\n" for n in range(4, 200))
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize(
+    ("after", "last_line"),
+    [
+        ('200,"Doe, John",7\n', 200),  # text follows the second quote
+        ('200,"Doe\nJohn",7\n', 200),  # that row spans lines itself
+        ('200,"\nJohn",7\n', 200),  # the second quote ends a line: too few fields
+        ('"200",x,7\n', 200),
+    ],
+)
+def test_a_quote_that_a_later_row_closes_costs_its_own_line_alone(
+    after: str, last_line: int, size: int
+) -> None:
+    """The rows that it would take in are read, the later one with its quoted field too."""
+    data = ('a,b,c\n1,x,1\n3,"open,3\n' + ROWS_BELOW + after + "201,x,1\n").encode()
+    items = split([data[i : i + size] for i in range(0, len(data), size)])
+    assert [item.line for item in items if item.error is not None] == [3]
+    assert [item.line for item in items] == [*range(2, last_line + 1), last_line + 1 + after.count("\n") - 1]
+    assert items[1].payload == b'3,"open,3'
+    assert items[1].error is not None
+    assert f"line {last_line}" in items[1].error.message
+
+
+@pytest.mark.parametrize(
+    ("rows", "last_line"),
+    [
+        ('1,"one\ntwo"x,7\n', 3),  # the second quote is the wrong one
+        ('1,"one\ntwo, three\nfour"x,7\n', 4),
+        ('1,"one\n2,x,y\nfour"\n', 4),  # too few fields
+        ('1,"one\n2,a,b\n3,5" pipe,c\n', 4),  # an inch, at which no field begins
+    ],
+)
+def test_lines_of_a_field_are_never_sent_as_rows(rows: str, last_line: int) -> None:
+    """Where the lines below are not rows by themselves, the whole of it is one fault."""
+    fault, after = split([f"a,b,c\n{rows}9,9,9\n".encode()])
+    assert fault.error is not None
+    assert fault.payload == rows.encode()[:-1]
+    assert f"goes on to line {last_line}" in fault.error.message
+    assert after.payload == b'{"a":"9","b":"9","c":"9"}'
+
+
+def test_of_one_column_any_line_could_be_a_row() -> None:
+    """So nothing is taken for one that stood within quotes."""
+    fault, after = split([b'a\n"one\ntwo\n"three"\n9\n'])
+    assert (fault.line, after.line) == (2, 5)
+
+
+def test_a_row_whose_lines_could_be_rows_is_sent_and_told() -> None:
+    """It is valid CSV, so it is one record; once in an input the user is told where."""
+    splitter = CsvRows()
+    data = b'a,b\n1,"x\n2,y\n3,y\n4,y\n5,y\n6,"\n7,z\n'
+    items = [item for batch in splitter.feed(data + data[4:]) for item in batch]
+    assert [item.error for item in items] == [None] * 4
+    assert json.loads(items[0].payload) == {"a": "1", "b": "x\n2,y\n3,y\n4,y\n5,y\n6,"}
+    [notice] = splitter.notices
+    assert "from line 2 to 7" in notice
+    prose = CsvRows()
+    list(prose.feed(b'a,b\n1,"x\nDear all\nthank you\nfor it\nthe end\n"\n'))
+    assert prose.notices == []
+
+
+def test_an_open_quote_of_old_runs_takes_what_follows() -> None:
+    """Runs of fanout 0.1 are resumed by the numbers that they were begun with."""
+    old = CsvRows(1 << 20, rules=1)
+    items = [item for batch in old.feed(b'a,b\n1,"x\n2,y\n3,"z",4\n5,6\n') for item in batch]
+    assert [(item.line, item.error is None) for item in items] == [(2, False), (5, True)]
+
+
 def test_a_row_without_end_takes_no_memory() -> None:
     """A row over the limit, in one line or many, is an error; the rows before it live."""
     long_line = split([b"a\n1\n" + b"x" * 3000 + b"\n2\n"], limit=1000)

@@ -137,6 +137,8 @@ class UnpackedReader(Layer):
             return chunk or self._reader.read()
         try:
             return self._unpacked(self._kind)
+        # Of the piece that fails nothing is handed out: damaged data unpacks to wrong records, many of them
+        # valid JSON, before the damage is noticed.
         except (zlib.error, OSError, EOFError, lzma.LZMAError, zstd.ZstdError, MemoryError) as error:
             reason = "too much memory is needed" if isinstance(error, MemoryError) else str(error)
             raise SourceError(f"is broken {self._kind.name} data: {reason}") from error

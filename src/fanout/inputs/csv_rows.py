@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from fanout.errors import SourceError
+from fanout.inputs.csv_quotes import RowShape
 from fanout.inputs.lines import LineSplitter, pieces_of
 from fanout.inputs.source import BATCH_ITEMS, KEPT_BYTES, MAX_RECORD_BYTES, Item, Place
 from fanout.model import ErrorDetail
@@ -21,6 +22,7 @@ class _NeedMoreLines(Exception):
 
 
 _DELIMITERS = ";\t|"  # that a header without commas may be written with
+_ROWS_IN_A_FIELD = 3  # that many lines which could be rows are told to the user
 _NAMES = {";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 
@@ -29,10 +31,11 @@ class CsvRows:
 
     Blank lines, and rows of blank fields alone, are skipped. A row with too few or too many fields, or
     that is not UTF-8, is an item with an error; so is a line whose quote is never closed, after which
-    the next line is read as a row. A delimiter that is not given is what a first line such as ``sep=;``
-    names, else the comma, or what a header without a comma holds. A column without a name at each line's
-    end is dropped. By ``rules`` 1 (fanout 0.1) rows of blank fields are records, the delimiter is the
-    comma, and an open quote takes all that follows.
+    the next line is read as a row. A quote that a later row's quote closes is such a one where the lines
+    between are rows by themselves; where they are not, all of them are one error. A delimiter that is not
+    given is what a first line such as ``sep=;`` names, else the comma, or what a header without a comma
+    holds. A column without a name at each line's end is dropped. By ``rules`` 1 (fanout 0.1) rows of blank
+    fields are records, the delimiter is the comma, and an open quote takes all that follows.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class CsvRows:
         self._is_given = delimiter is not None
         self._may_be_named = rules > 1 and at is None  # in a line before the header
         self.found_delimiter: str | None = None  # in the header, where none was given
+        self._shape: RowShape | None = None
+        self._has_warned = False
         self._columns = 0  # of the header, the one without a name at its end counted
         self.notices: list[str] = []
         self.place: Place | None = None
@@ -132,10 +137,9 @@ class CsvRows:
                 fields, fault = [], self._open_quote(0)
                 reader = self._reader()
             except csv.Error as error:
-                fields, fault = [], str(error)
-                if self._rules > 1 and fault == "unexpected end of data":
-                    fault = self._open_quote(row_start)
-                    reader = self._reader()
+                fields, fault = [], self._fault_of(error, row_start)
+                reader = self._reader()
+            fault = self._fault_of_lines(row_start, fields, fault)
             raw = self._lines[row_start : self._at]
             number = self._ended + row_start + 1
             row_start = self._at
@@ -158,10 +162,37 @@ class CsvRows:
     def _reader(self) -> Iterator[list[str]]:
         return csv.reader(self._text_lines(), strict=True, delimiter=self._delimiter or ",")
 
+    def _fault_of(self, error: csv.Error, row_start: int) -> str:
+        if self._rules > 1 and str(error) == "unexpected end of data":
+            return self._open_quote(row_start)
+        return str(error)
+
     def _open_quote(self, row_start: int) -> str:
         """The row that begins here never ends: it is taken for one line, and the next begins a row."""
         self._at = row_start + 1
         return "a quote is opened and never closed"
+
+    def _fault_of_lines(self, row_start: int, fields: list[str], fault: str) -> str:
+        """The fault of a row, which may span lines: its first line alone is taken if that lacks a quote."""
+        if self._header is None or self._rules == 1 or self._at - row_start == 1:
+            return fault
+        if self._shape is None:
+            self._shape = RowShape(self._delimiter or ",", len(self._header))
+        lines = self._lines[row_start + 1 : self._at]
+        first, last = self._ended + row_start + 1, self._ended + self._at
+        if not fault and self._has_its_fields(fields):
+            if not self._has_warned and len(lines) > _ROWS_IN_A_FIELD and self._shape.are_rows(lines):
+                self._has_warned = True
+                self.notices.append(
+                    f"has one row from line {first:,} to {last:,}, whose lines could be rows: "
+                    "see whether a quote is missing"
+                )
+            return ""
+        if self._shape.are_rows(lines):
+            self._at = row_start + 1
+            return f"a quote is opened and not closed: the next one begins a field of line {last}"
+        why = fault or self._wrong_number(fields)
+        return f"{why} (the row goes on to line {last})"
 
     def _drop(self, count: int) -> None:
         self._ended += count
@@ -228,11 +259,8 @@ class CsvRows:
         if self._header is None:
             self._header = self._checked_header(fields, fault)
             return None
-        if not fault and len(fields) != len(self._header):
-            if self._rules > 1 and len(fields) == len(self._header) + 1 and not fields[-1]:
-                fields = fields[:-1]  # a delimiter at the line's end
-            else:
-                fault = f"{len(fields)} fields, but the header has {self._columns}"
+        if not fault and not self._has_its_fields(fields):
+            fault = self._wrong_number(fields)
         if not fault:
             try:
                 return Item(_encode(self._members(fields)), number)
@@ -240,9 +268,18 @@ class CsvRows:
                 fault = "not UTF-8 (--encoding)"
         return Item(b"\n".join(raw), number, ErrorDetail("InvalidCsv", f"line {number}: {fault}"))
 
+    def _has_its_fields(self, fields: list[str]) -> bool:
+        """True if there is a field for each column; one more, empty, is a delimiter at the line's end."""
+        assert self._header is not None
+        more = len(fields) - len(self._header)
+        return more == 0 or (self._rules > 1 and more == 1 and not fields[-1])
+
+    def _wrong_number(self, fields: list[str]) -> str:
+        return f"{len(fields)} fields, but the header has {self._columns}"
+
     def _members(self, fields: list[str]) -> dict[str, str]:
         assert self._header is not None
-        return dict(zip(self._header, fields, strict=True))
+        return dict(zip(self._header, fields, strict=False))
 
     def _checked_header(self, fields: list[str], fault: str) -> list[str]:
         if fault:
