@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanout.model import STATUSES, ErrorDetail, Outcome, Status
+from fanout.model import STATUSES, BatchPlace, ErrorDetail, Outcome, Status
 from fanout.quantities import between, count_of, dollars, milliseconds, number, percent, seconds
 from fanout.stats import Sample, Stats, TimelineWriter, printable, read_timeline, stats_of
 from fanout.stats.failures import MOST_CLUSTERS, OTHER, top_frame
@@ -239,6 +239,24 @@ def test_calls_that_never_ran_have_no_latency() -> None:
     stats.add(outcome(1, "rejected", duration_ms=5.0))
     stats.add(outcome(2, "unknown", duration_ms=900.0))
     assert stats.latency_ms()["count"] == 1
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_calls_are_those_that_were_sent(size: int) -> None:
+    """Of one record or of several: also a call that met throttles alone, and none of a record never sent."""
+
+    def call(number: int, status: Status, **members: object) -> list[Outcome]:
+        places = [BatchPlace(f"b{number}", index, size) for index in range(size)] if size > 1 else [None]
+        return [
+            outcome(number * size + at, status, batch=place, **members) for at, place in enumerate(places)
+        ]
+
+    stats = Stats(started_s=START_S)
+    stats.add_many(call(0, "succeeded") + call(1, "function_error", attempts=3))
+    stats.add_many(call(2, "undelivered", attempts=0, throttles=9))
+    assert (stats.done, stats.calls) == (3 * size, 3)
+    stats.add_many([*call(3, "undelivered", attempts=0), outcome(4 * size, "rejected", attempts=0)])
+    assert (stats.done, stats.calls) == (4 * size + 1, 3)
 
 
 def test_snapshot_tells_pace_and_end() -> None:

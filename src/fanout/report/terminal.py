@@ -124,7 +124,7 @@ def _figures(report: RunTotals, width: int) -> Iterator[Text]:
             parts.append(f"({', '.join(reasons)})")
         yield _labelled("throttles", " ".join(parts))
     if report.retries:
-        of_batches = "" if report.calls == report.stats.done else ", one for each record of a repeated call"
+        of_batches = ", one for each record of a repeated call" if report.stats.carried else ""
         yield _labelled("retries", f"{report.retries:,}{of_batches}")
     if report.copies:
         yield _labelled("copies", f"{report.copies:,} of late calls")

@@ -19,7 +19,7 @@ from fanout.stats import Stats
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Records that have an outcome, the calls that carried them, and how many did not succeed."""
+    """Records that have an outcome, how many calls they make with each unsent one as one, and failures."""
 
     records: int = 0
     calls: int = 0

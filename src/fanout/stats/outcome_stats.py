@@ -40,7 +40,7 @@ class Stats:
         self.attempts: dict[int, int] = {}  # records by how many attempts they took
         self.copies = 0  # second attempts beside a late one
         self.carried = 0  # records that went out in another's call: calls are so many fewer than records
-        self.unsent = 0  # others that no call was made for
+        self.unsent = 0  # others that were never sent
         self.outcome_throttles = 0  # 429s that finished records met, for a journal without a timeline
         self.cold_starts = 0
         self.init_ms = 0.0
@@ -91,7 +91,7 @@ class Stats:
                 if status not in OK_STATUSES:
                     self._clusters.add(outcome)
                 continue
-            self.unsent += not attempts
+            self.unsent += not (attempts or outcome.throttles)
             if outcome.throttles:
                 self.outcome_throttles += outcome.throttles
             ms = outcome.duration_ms
@@ -231,8 +231,11 @@ class Stats:
 
     @property
     def calls(self) -> int:
-        """Calls whose records have outcomes: fewer than records where they carried several."""
-        return self.done - self.carried - (self.unsent if self.carried else 0)
+        """Calls that were sent, and whose records have outcomes: also those that were only throttled.
+
+        Fewer than records where a call carried several, and where records were never sent.
+        """
+        return self.done - self.carried - self.unsent
 
     @property
     def throughput_per_s(self) -> float:

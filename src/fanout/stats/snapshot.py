@@ -34,7 +34,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
 
     elapsed_s: float
     done: int
-    calls: int = 0  # fewer than ``done`` where calls carry several records
+    calls: int = 0  # fewer than ``done`` where calls carry several records, or records are never sent
     total: int | None = None
     fraction: float | None = None
     counts: dict[str, int]
