@@ -84,6 +84,13 @@ def test_the_selection_is_what_is_checked_and_counted(offline: Inside) -> None:
     assert (found["faults_by_kind"], found["bytes"]) == ({"SelectionFailed": 1}, 7)
 
 
+def test_the_line_of_a_fault_is_said_once(offline: Inside) -> None:
+    """In the page for a person; in the JSON the message is the outcome's."""
+    (offline.directory / "a.csv").write_text("a,b\n1,2\n3\n")
+    ended = offline.run("run", "f", "a.csv", "--dry-run")
+    assert "record 1, line 3: InvalidCsv: 1 fields, but the header has 2" in ended.err
+
+
 def test_batches_make_fewer_calls(offline: Inside) -> None:
     """As the run would form them: by number and by bytes, faults left out."""
     (offline.directory / "a.jsonl").write_text("1\n" * 7 + "bad\n" + "1\n" * 3)

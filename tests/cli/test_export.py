@@ -104,6 +104,14 @@ def test_failed_inputs_are_input_again(run: Path) -> None:
     assert stderr == "fanout: left out 1 inputs that are not JSON: --outcomes has them\n"
 
 
+def test_options_of_s3_are_refused_where_nothing_goes_there(run: Path) -> None:
+    """They would have no effect."""
+    for option in ("--profile", "--region"):
+        stderr = export(run, option, "x", "-o", run / "out", code=2)[1]
+        assert f"{option} is for writing to S3" in stderr
+    assert not (run / "out").exists()
+
+
 def test_records_are_chosen_by_status_and_error_type(run: Path) -> None:
     """Statuses add up, error types narrow."""
     assert export(run, "--status", "unknown")[0].splitlines() == [INPUTS[6]]

@@ -53,6 +53,37 @@ def test_a_guarded_program_is_let_through(tmp_path: Path, monkeypatch: pytest.Mo
     check_importable()
 
 
+@pytest.mark.parametrize(
+    ("program", "is_let_through"),
+    [
+        ("check_importable()", False),
+        ("import logging\nlog = logging.getLogger(__name__)\ncheck_importable()", False),
+        ("def go():\n    check_importable()\n\nif True:\n    go()\nlog = __name__", False),
+        ("if __name__ == '__main__':\n    check_importable()", True),
+        ("def go():\n    check_importable()\n\n__name__ == '__main__' and go()", False),
+        ("import sys\nif __name__ != '__main__':\n    sys.exit()\ncheck_importable()", True),
+        ("import sys\nif len(sys.argv) > 99 or __name__ == '__main__':\n    check_importable()", True),
+        ("is_main = __name__ == '__main__'\nif is_main:\n    check_importable()", True),
+        ("if __name__ == '__main__':\n    print()\ncheck_importable()", False),
+    ],
+)
+def test_the_line_that_is_executed_decides(
+    program: str, is_let_through: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ``__name__`` elsewhere in the program is no guard of the call."""
+    path = tmp_path / "nightly.py"
+    path.write_text(program)
+    main = ModuleType("__main__")
+    main.__dict__.update(__file__=str(path), check_importable=check_importable)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    code = compile(program, str(path), "exec")
+    if is_let_through:
+        exec(code, main.__dict__)
+        return
+    with pytest.raises(ConfigError, match=r"again from line \d"):
+        exec(code, main.__dict__)
+
+
 def test_a_process_that_imports_its_parents_program_makes_no_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a first run, before one with workers, would be made by every process again."""
     transport = Scripted()

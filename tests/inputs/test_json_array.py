@@ -106,6 +106,7 @@ def test_any_bytes_end_in_elements_or_one_error(data: bytes, places: list[int]) 
     [
         (b"", "is empty"),
         (b'{"a":1}', "begins with '{' (for one value a line, --format jsonl"),
+        (b'{"destinationBucket":"b","fileSchema":"Bucket, Key"}', "give --format s3-inventory"),
         (b"[1 2]", "'2' after element 1, not a comma"),
         (b"[1,]", "element 2"),
         (b"[1] [2]", "more after the end"),

@@ -124,6 +124,7 @@ def command(
             )
         asyncio.run(_upload_results(opened, results, profile=profile, region=region))
         return
+    _check_place(output)
     kind: Kind = "outcomes" if outcomes else "outputs" if outputs else "inputs"
     _check_output(output, output_format)
     choice = Choice.of(opened, kind, names, error_types)
@@ -140,6 +141,17 @@ def command(
     if output is not None or not exported.count:
         place = "" if output is None else f" to {output}"
         click.echo(f"fanout: wrote {exported.count:,} {kind}{place}", err=True)
+
+
+def _check_place(output: str | None) -> None:
+    """Refuse options of S3 where nothing goes there. From the environment they are for other exports too."""
+    ctx = click.get_current_context()
+    for name in ("profile", "region"):
+        is_given = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if is_given and (output is None or not is_s3(output)):
+            raise click.UsageError(
+                f"--{name} is for writing to S3: give -o s3://BUCKET/KEY or --results, or leave it out"
+            )
 
 
 def _check_output(output: str | None, output_format: Format) -> None:

@@ -117,7 +117,7 @@ def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]
     from fanout.commands.signals import Signals
 
     def say(text: str) -> None:
-        click.echo(text, err=True)
+        click.echo(f"fanout: {text}", err=True)
 
     signals = Signals(say)
     audience = Audience(on_message=say, attach=signals.attach)

@@ -36,12 +36,16 @@ def watch(
     if there is one: its report is the JSON where all would be refused alike before the first record.
     """
     progress = Progress(stderr=sys.stderr, is_terminal=sys.stderr.isatty(), quiet=quiet)
-    signals = Signals(progress.message)
+
+    def say(text: str) -> None:
+        progress.message(f"fanout: {text}")
+
+    signals = Signals(say)
     audience = Audience(
         on_snapshot=None if quiet else progress.update,
         snapshot_every_s=progress.interval_s,
-        on_message=progress.message,
-        on_note=None if quiet else progress.message,
+        on_message=say,
+        on_note=None if quiet else say,
         attach=signals.attach,
     )
     try:

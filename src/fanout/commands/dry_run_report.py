@@ -118,7 +118,7 @@ class DryRunReport:
         if self.faults:
             kinds = ", ".join(f"{kind} {count:,}" for kind, count in self.faults_by_kind.items())
             lines.append(f"  faults      {self.faults:,}: {kinds}")
-            lines += [f"    {_where(fault)}: {printable(fault.message, 200)}" for fault in self.first_faults]
+            lines += [f"    {_where(fault)}: {printable(_what(fault), 200)}" for fault in self.first_faults]
         if self.keys_missing:
             lines.append(f"  no key      {self.keys_missing:,}")
         if self.keys_duplicated:
@@ -155,3 +155,8 @@ def _where(fault: Fault) -> str:
     place = f"record {fault.seq}" if fault.line is None else f"record {fault.seq}, line {fault.line}"
     source = "" if fault.source is None else f" of {fault.source}"
     return f"{place}{source}: {fault.type}"
+
+
+def _what(fault: Fault) -> str:
+    """The message, without the line that stands before it."""
+    return fault.message.removeprefix(f"line {fault.line}: ")

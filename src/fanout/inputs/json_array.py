@@ -190,6 +190,10 @@ class JsonArray:
         if self._state in ("comma", "first") and character == "]":
             return "end"
         if self._state == "start":
+            if b'"destinationBucket"' in self._buffer and b'"fileSchema"' in self._buffer:
+                raise SourceError(
+                    "looks like the manifest.json of an S3 Inventory: give --format s3-inventory"
+                )
             raise SourceError(
                 f"is not a JSON array: it begins with {character!r} "
                 "(for one value a line, --format jsonl; for an array inside an object, --items /pointer)"
