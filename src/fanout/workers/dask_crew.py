@@ -19,7 +19,7 @@ import anyio.to_thread
 from fanout.errors import ConfigError
 from fanout.workers.crew import Link
 from fanout.workers.dask_logs import first_line, pass_on_exceptions, pass_on_logs
-from fanout.workers.scheduler_errors import why_not
+from fanout.workers.scheduler_errors import SilentScheduler, why_not
 from fanout.workers.worker import WorkerActor
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class DaskCrew:
                 raise ConfigError(f"workers cannot be started: {first_line(error)}: try again") from error
         else:
             try:
+                asyncio.run(_greet(self._scheduler))
                 self._client = Client(  # type: ignore[no-untyped-call]
                     self._scheduler, timeout=_CONNECT_S, set_as_default=False
                 )
@@ -155,6 +156,26 @@ class DaskCrew:
         """Run something on the event loop of the Dask client."""
         loop = self._client.loop.asyncio_loop
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+
+async def _greet(address: str) -> None:
+    """See that a scheduler answers there: a Client would wait without end where something else is silent."""
+    import dask
+    from distributed import Security
+    from distributed.comm.core import connect
+
+    if dask.config.get("distributed.client.security-loader", None) is not None:
+        return  # it makes the keys of each connection, for a Client alone
+    security: Any = Security()  # type: ignore[no-untyped-call]
+    options = security.get_connection_args("client")
+    try:
+        async with asyncio.timeout(_CONNECT_S + 1) as limit:
+            comm = await connect(address, timeout=_CONNECT_S, **options)  # type: ignore[no-untyped-call]
+    except TimeoutError as error:
+        if limit.expired():
+            raise SilentScheduler from error
+        raise
+    comm.abort()
 
 
 @contextmanager

@@ -13,8 +13,14 @@ _FILES = {"CA": f"{_TLS}.ca-file", "certificate": f"{_TLS}.client.cert", "key": 
 _CONNECTION = re.compile(r"^in <[^>]*>: ")  # before the reason, in Dask's words
 
 
+class SilentScheduler(Exception):
+    """Something takes the connection and says nothing."""
+
+
 def why_not(error: Exception) -> str:
     """What to say after the scheduler's address."""
+    if isinstance(error, SilentScheduler):
+        return "does not answer: something else than a Dask scheduler is there, or it stands still"
     reason = _CONNECTION.sub("", first_line(error))
     if isinstance(error, TypeError) and "ssl_context" in reason:
         return f"needs TLS: give a CA, a certificate and a key in Dask's configuration ({_TLS})"
