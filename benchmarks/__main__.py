@@ -1,4 +1,4 @@
-"""All benchmarks of the laboratory, one after the other: a few minutes; --full takes most of an hour."""
+"""All benchmarks of the laboratory, one after the other: some minutes; --full takes most of an hour."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ NAMES = (
     "latency",
     "throughput",
     "batches",
+    "limits",
     "littles_law",
     "many_permits",
     "memory",
@@ -25,6 +26,7 @@ NAMES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds; the default")
     parser.add_argument("--full", action="store_true", help="the sizes and rounds that documents quote")
     parser.add_argument("--tiny", action="store_true", help="only to see that everything works")
     chosen = parser.parse_args()

@@ -315,8 +315,9 @@ def crash(
 def main(arguments: list[str] | None = None) -> None:
     """Parse the arguments, run, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=200, help="of each transport")
-    parser.add_argument("--records", type=int, default=5000)
+    parser.add_argument("--quick", action="store_true", help="a few rounds of 500 records, unless said")
+    parser.add_argument("--rounds", type=int, default=None, help="of each transport; default: 200, quick: 3")
+    parser.add_argument("--records", type=int, default=None, help="default: 5000, quick: 500")
     parser.add_argument("--transport", action="append", choices=["direct", "sdk"], help="default: both")
     parser.add_argument("--kind", action="append", choices=KINDS, help="default: kill")
     parser.add_argument("--within", type=float, default=inf, help="seconds in which rounds begin")
@@ -325,8 +326,8 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     began_s = time.monotonic()
     tallies = crash(
-        rounds=chosen.rounds,
-        records=chosen.records,
+        rounds=chosen.rounds or (3 if chosen.quick else 200),
+        records=chosen.records or (500 if chosen.quick else 5_000),
         transports=chosen.transport or ["direct", "sdk"],
         kinds=chosen.kind or ["kill"],
         seed=chosen.seed,

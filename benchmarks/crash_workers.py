@@ -191,10 +191,12 @@ def ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--quick", action="store_true", help="four rounds, unless said")
+    parser.add_argument("--rounds", type=int, default=None, help="default: 100, quick: 4")
     parser.add_argument("--first", type=int, default=0, help="the number of the first round, which seeds it")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no further round after so long")
     chosen = parser.parse_args()
+    rounds = chosen.rounds or (4 if chosen.quick else 100)
     total: Counter[str] = Counter()
     began_s = time.monotonic()
     simulate = f"name=f,latency=120ms,concurrency={CONCURRENCY},timeout={TIMEOUT_S:g}s"
@@ -206,7 +208,7 @@ def main() -> None:
         os.environ.update(AWS_ACCESS_KEY_ID="local", AWS_SECRET_ACCESS_KEY="local")
         cluster = Cluster(Path(folder), dict(os.environ))
         try:
-            for number in range(chosen.first, chosen.first + chosen.rounds):
+            for number in range(chosen.first, chosen.first + rounds):
                 if time.monotonic() - began_s > chosen.seconds:
                     break
                 try:

@@ -8,6 +8,7 @@ its CPU time over the time that passed. What is missing went to other work, or t
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -42,5 +43,11 @@ def verdict(share: float) -> str:
     )
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of a second instead of half a one")
+    print(verdict(least_share(0.1 if parser.parse_args().quick else 0.5)))
+
+
 if __name__ == "__main__":
-    print(verdict(least_share()))
+    main()

@@ -10,6 +10,7 @@ held against one another. A fault prints its seed; ``python -m benchmarks.walk 0
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -495,8 +496,15 @@ class Walk:
             )
 
 
-def main(seconds: float = 60.0, seed: int = 0) -> None:
-    """Walk for so long."""
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the arguments, walk for so long, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("seconds", type=float, nargs="?", default=None, help="default: 60, quick: 10")
+    parser.add_argument("seed", type=int, nargs="?", default=0, help="of the first walk; default: any")
+    parser.add_argument("--quick", action="store_true", help="a short walk, unless the seconds are said")
+    chosen = parser.parse_args(arguments)
+    seconds = chosen.seconds if chosen.seconds is not None else 10.0 if chosen.quick else 60.0
+    seed = chosen.seed
     fanout.preload()
     for name in ("run", "plan", "resume", "redrive", "report", "export"):
         importlib.import_module(f"fanout.cli.{name}")
@@ -540,4 +548,4 @@ def main(seconds: float = 60.0, seed: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    main(*(kind(word) for kind, word in zip((float, int), sys.argv[1:], strict=False)))
+    main()

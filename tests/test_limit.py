@@ -56,7 +56,9 @@ def test_an_assumed_budget_smaller_than_the_start_is_the_start() -> None:
 
 def test_a_throttle_cuts_in_proportion_to_the_share_of_a_known_budget() -> None:
     """Who has all of it gives up half, who has a tenth gives up a twentieth of that."""
-    assert throttle(AdaptiveLimit(100), 1.0, accepted=99) == 43  # plateau 84.4, cut by 49.5 %
+    limit = AdaptiveLimit(100)
+    assert throttle(limit, 1.0, accepted=99) == 100  # one in a hundred may be a stray
+    assert throttle(limit, 1.0, accepted=99) == 43  # plateau 84.4, cut by 49.5 %
     assert throttle(AdaptiveLimit(100), 1.0, accepted=10) == 10  # 9.5
 
 

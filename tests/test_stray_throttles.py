@@ -53,7 +53,17 @@ def test_calls_below_the_level_pay_for_nothing() -> None:
     limit = AdaptiveLimit(BUDGET, cause="reserved")
     for n in range(1_000):
         limit.on_success(n / 200, n / 200, 20)
+    assert refuse(limit, 6.0) == refuse(limit, 6.0) == BUDGET  # what the budget paid ahead
     assert refuse(limit, 6.0) < BUDGET
+
+
+def test_a_stray_among_the_first_calls_changes_nothing() -> None:
+    """Nothing has paid for it yet; but one in two hundred is likely among the first two hundred."""
+    limit = AdaptiveLimit(BUDGET, cause="reserved")
+    assert refuse(limit, 0.01) == BUDGET
+    limit = AdaptiveLimit(BUDGET, cause="reserved")
+    limit.on_throttle(ThrottleKind.CONCURRENCY, 0.0, 0.01, None, BUDGET // 5)
+    assert limit.ceiling(0.01) < BUDGET // 5  # fewer are refused: a wall
 
 
 def test_an_assumed_budget_takes_every_refusal_for_a_wall() -> None:

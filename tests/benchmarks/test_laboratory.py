@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import subprocess
 import sys
@@ -22,6 +24,7 @@ _SLOW = frozenset(
         "batches",
         "inputs",
         "journals",
+        "limits",
         "littles_law",
         "many_permits",
         "memory",
@@ -49,6 +52,33 @@ def test_runs_and_leaves_its_results(name: str, tmp_path: Path) -> None:
     results = json.loads((tmp_path / f"{name}.json").read_text())
     assert results["benchmark"] == name
     assert results["machine"]["python"]
+
+
+# Parts of others: servers and loops in a process of their own. And what draws, which measures nothing.
+_PARTS = frozenset({"endpoint_server", "input_loops", "object_files", "raw_client", "report"})
+_PROGRAMS = sorted(
+    path.stem
+    for path in Path(measuring.__file__).parent.glob("*.py")
+    if 'if __name__ == "__main__":' in path.read_text() and path.stem not in _PARTS
+)
+
+
+class _Asked(Exception):
+    """The parser was asked, which is all."""
+
+
+@pytest.mark.parametrize("name", _PROGRAMS)
+def test_each_takes_quick(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at any of them costs little."""
+    parse = argparse.ArgumentParser.parse_args
+
+    def asked(parser: argparse.ArgumentParser, _: object = None) -> None:
+        assert parse(parser, ["--quick"]).quick
+        raise _Asked
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", asked)
+    with pytest.raises(_Asked):
+        importlib.import_module(f"benchmarks.{name}").main()
 
 
 @pytest.mark.parametrize("tls", [False, True])

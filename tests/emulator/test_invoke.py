@@ -34,6 +34,7 @@ def simulated() -> Iterator[EmulatorProcess]:
         "name=s503,status_503_rate=1",
         "name=s500,status_500_rate=1",
         "name=s429,status_429_rate=1",
+        "name=stray,throttle_rate=1,concurrency=5",
         "name=huge,response_size=6291557",
         "name=two,latency=300ms,concurrency=2",
     ]
@@ -269,6 +270,16 @@ def test_a_reset_connection(simulated: EmulatorProcess) -> None:
     """The client sees ECONNRESET."""
     with pytest.raises(ConnectionResetError):
         post(simulated, "reset", b"{}")
+
+
+def test_a_stray_refusal_names_the_concurrency(client: Any, simulated: EmulatorProcess) -> None:
+    """Whatever is running; it is counted as any other, and an Event has no such limit."""
+    status, code, answer = refusal(client, FunctionName="stray", Payload=b"{}")
+    assert (status, code) == (429, "TooManyRequestsException")
+    assert answer["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    assert sum(simulated.stats()["functions"]["stray"]["throttles"].values()) == 1
+    event = client.invoke(FunctionName="stray", InvocationType="Event", Payload=b"{}")
+    assert event["StatusCode"] == 202
 
 
 @pytest.mark.parametrize(

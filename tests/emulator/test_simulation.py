@@ -112,11 +112,12 @@ def test_lognormal_has_the_median_and_the_tail_that_were_asked_for() -> None:
 
 def test_faults_come_at_their_rates() -> None:
     """Each fault has its share; the rest goes well."""
-    spec = "error_rate=0.1,lost_rate=0.2,reset_rate=0.05,status_503_rate=0.15"
+    spec = "error_rate=0.1,lost_rate=0.2,reset_rate=0.05,throttle_rate=0.05,status_503_rate=0.15"
     dice = Dice(parse_simulation(spec), 0)
     draws = [dice.draw() for _ in range(20_000)]
     shares = {fault: sum(draw.fault is fault for draw in draws) / len(draws) for fault in Fault}
-    expected = {Fault.NONE: 0.5, Fault.ERROR: 0.1, Fault.LOST: 0.2, Fault.RESET: 0.05, Fault.STATUS: 0.15}
+    expected = {Fault.NONE: 0.45, Fault.ERROR: 0.1, Fault.LOST: 0.2, Fault.RESET: 0.05}
+    expected |= {Fault.THROTTLED: 0.05, Fault.STATUS: 0.15}
     for fault, share in expected.items():
         assert shares[fault] == pytest.approx(share, abs=0.02)
     assert {draw.status for draw in draws if draw.fault is Fault.STATUS} == {503}

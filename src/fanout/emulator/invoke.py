@@ -75,7 +75,7 @@ class InvokeApi:
             self._events.submit(function, call)
             await request.reply(202, b"", headers)
             return
-        grant = self._admit(function, call)
+        grant = self._admit(function, call, draw)
         result = await self._executor.run(function, call, grant, draw)
         await self._reply(request, call, result, draw, headers)
 
@@ -89,7 +89,7 @@ class InvokeApi:
         name = call.durable_name or call.request_id
         execution = self._executions.find(function.settings.name, name, call.payload)
         if execution is None:
-            grant = None if kind == "Event" else self._admit(function, call)
+            grant = None if kind == "Event" else self._admit(function, call, draw)
             execution = self._executions.start(function.settings.name, name, call, function.durable)
             if grant is None:
                 self._events.submit(function, call, execution)
@@ -136,7 +136,7 @@ class InvokeApi:
         self._check_state(function)
         draw = self._draw(function)
         headers = self._headers(call)
-        grant = self._admit(function, call)
+        grant = self._admit(function, call, draw)
         chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
         call.sink = chunks.put_nowait
         running = asyncio.ensure_future(self._executor.run(function, call, grant, draw))
@@ -231,7 +231,9 @@ class InvokeApi:
             raise simulated_status(draw.status)
         return draw
 
-    def _admit(self, function: Function, call: Call) -> Grant:
+    def _admit(self, function: Function, call: Call, draw: Draw | None) -> Grant:
+        if draw is not None and draw.fault is Fault.THROTTLED:
+            raise throttled(self._account.refuse_stray(function.load))
         grant = self._account.admit(function.load, time.monotonic(), qualifier=call.qualifier)
         if isinstance(grant, Reason):
             raise throttled(grant)

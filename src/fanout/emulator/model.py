@@ -207,6 +207,12 @@ class Account:
         for load in self.functions.values():
             load.clear()
 
+    def refuse_stray(self, load: FunctionLoad) -> Reason:
+        """Refuse a call as one too many, whatever is running."""
+        return self._refuse(
+            load, Reason.CONCURRENCY if load.reserved is None else Reason.RESERVED_CONCURRENCY
+        )
+
     def throttles(self) -> Mapping[str, int]:
         """Count refused calls by reason, over all functions."""
         return sum((load.throttles for load in self.functions.values()), Counter())

@@ -24,6 +24,7 @@ class Fault(Enum):
     LOST = "reply lost"
     RESET = "connection reset"
     STATUS = "HTTP status"
+    THROTTLED = "throttled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Simulation:
     lost_rate: float = 0.0
     runs_on_s: float = 0.0
     reset_rate: float = 0.0
+    throttle_rate: float = 0.0
     status_rates: dict[int, float] = field(default_factory=dict)
     output: bytes | None = None
     chunks: int = 1
@@ -78,6 +80,7 @@ class Simulation:
             (self.error_rate, Fault.ERROR, 0),
             (self.lost_rate, Fault.LOST, 0),
             (self.reset_rate, Fault.RESET, 0),
+            (self.throttle_rate, Fault.THROTTLED, 0),
         ]
         shares += [(rate, Fault.STATUS, status) for status, rate in self.status_rates.items()]
         for rate, fault, status in shares:

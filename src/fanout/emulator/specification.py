@@ -177,6 +177,7 @@ _SETTERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "lost_rate": ("lost_rate", _rate),
     "runs_on": ("runs_on_s", parse_duration),
     "reset_rate": ("reset_rate", _rate),
+    "throttle_rate": ("throttle_rate", _rate),
     "output": ("output", _output),
     "chunks": ("chunks", _count),
     "concurrency": ("concurrency", _count),

@@ -50,7 +50,8 @@ class AdaptiveLimit:
       whatever is sent above it, a stray refusal is followed by calls that run at as many in flight. So
       of a known budget, each call that ran while the level held calls back earns a hundredth of a
       refusal, up to three (more when there are many calls a second), and a refusal that is so paid for
-      changes nothing. A wall spends that within a few calls.
+      changes nothing. As many calls as the budget holds pay ahead, unless the first refusal comes while
+      fewer are in flight. A wall spends that within a few calls.
     - The level grows only while it is what holds calls back (``on_full``), and stands still while
       more is in flight than it says.
     - When nothing at all was accepted, and when Lambda says to wait, admission pauses: from 20 ms
@@ -94,7 +95,8 @@ class AdaptiveLimit:
         self._phase = 0.0  # 0 at the cut, 1 on the plateau, beyond it when probing
         self._keep = KEEP
         self._successes = 0  # since the last tick
-        self._strays = 0.0  # refusals that the calls which ran have paid for
+        # Refusals that the calls which ran have paid for; the first budget full of calls pays ahead.
+        self._strays = min(STRAYS_MOST, STRAY_SHARE * budget)
         self._strays_most = STRAYS_MOST
         self._paid = 0  # calls that ran at a full level since ``_measured_at_s``
         self._paid_since = 0
@@ -171,9 +173,9 @@ class AdaptiveLimit:
         if kind is ThrottleKind.WAIT:
             self._pause(sent_at_s, now_s, retry_after_s or 0.0)
             return
-        if self._is_stray(now_s):
-            return
         accepted = self._ceiling - 1 if in_flight is None else in_flight
+        if self._is_stray(now_s, is_full=accepted + 1 >= self._ceiling):
+            return
         if sent_at_s >= self._cut_at_s or self._plateau is None:
             self._cut(min(accepted, self._level), is_gentle=kind is ThrottleKind.UNKNOWN)
             self._cut_at_s = now_s
@@ -196,6 +198,8 @@ class AdaptiveLimit:
         if is_found or (was_at_budget and self._cause != "assumed"):
             self._plateau = None
             self._level = float(budget)
+        if is_found:
+            self._strays = min(self._strays, STRAY_SHARE * budget)
         self._tick_at_s = max(self._tick_at_s, now_s)
         self._set_level(self._level)
 
@@ -234,12 +238,14 @@ class AdaptiveLimit:
         self._strays = min(self._strays_most, self._strays + STRAY_SHARE * self._paid)
         self._paid = 0
 
-    def _is_stray(self, now_s: float) -> bool:
+    def _is_stray(self, now_s: float, *, is_full: bool) -> bool:
         """True for a refusal so rare that it says nothing; takes what paid for it."""
         if self._is_assumed:
             return False
         if self._paid:
             self._pay(now_s)
+        if not is_full and self._measured_at_s == float("-inf"):
+            self._strays = 0.0  # nothing has paid, and even few calls are refused: a wall
         if self._strays < 1.0:
             return False
         self._strays -= 1.0
