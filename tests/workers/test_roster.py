@@ -211,7 +211,6 @@ def test_a_worker_short_of_files_is_named(
     assert "raise ulimit -n there" in caplog.text
 
 
-@pytest.mark.slow
 def test_an_error_of_our_own_ends_no_run_in_a_wait(
     monkeypatch: pytest.MonkeyPatch, crews: list[CrewHere], tmp_path: Path
 ) -> None:

@@ -319,7 +319,6 @@ def test_a_worker_that_joins_takes_work(tmp_path: Path, crews: list[CrewHere], f
     assert function.most_in_flight <= 20
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("idempotent", [True, False])
 def test_all_but_one_are_lost(
     tmp_path: Path, crews: list[CrewHere], function: Function, idempotent: bool
