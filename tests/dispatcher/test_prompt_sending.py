@@ -114,3 +114,35 @@ async def test_a_hedged_call_is_sent_by_a_task() -> None:
         await warm(dispatcher, 2)
         assert (await dispatcher.invoke(1)).ok
     assert world.begun == 0
+
+
+async def test_a_payload_that_is_no_json_holds_no_permit() -> None:
+    """It is found out when nothing else waits, with a permit free: the next call gets that one."""
+    world = PromptScripted(latency_s=0.1)
+    async with Dispatcher("f", transport=world, concurrency=1) as dispatcher:
+        await warm(dispatcher)
+        rejected = await dispatcher.invoke(b"{")
+        assert (rejected.status, rejected.seq, rejected.input_raw is None) == ("rejected", 1, False)
+        health = dispatcher.snapshot()
+        assert (health.in_flight, health.queued) == (0, 0)
+        async with asyncio.timeout(1):
+            assert (await dispatcher.invoke(b"{}", key="own")).key == "own"
+
+
+async def test_a_call_with_a_free_permit_overtakes_nobody() -> None:
+    """While the dispatcher is paused calls wait; what comes when it goes on comes after them."""
+    world = PromptScripted(latency_s=0.1)
+    async with Dispatcher("f", transport=world, concurrency=1) as dispatcher:
+        await warm(dispatcher)
+        dispatcher.tune(pause=True)
+        order: list[int] = []
+
+        async def call(number: int) -> None:
+            await dispatcher.invoke(number)
+            order.append(number)
+
+        calls = [asyncio.create_task(call(number)) for number in range(3)]
+        await asyncio.sleep(0.5)
+        dispatcher.tune(pause=False)
+        await asyncio.gather(call(3), *calls)
+    assert order == [0, 1, 2, 3]

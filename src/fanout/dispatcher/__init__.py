@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from asyncio import _get_running_loop as _running_loop  # None in a thread, no error
 from collections.abc import AsyncIterable, Iterable
 from functools import partial
+from os import getpid
 from typing import Any, Unpack, cast
 
 from fanout.config import OptionKeywords, Options
@@ -77,6 +79,11 @@ class Dispatcher(IntakeDispatcher):
             grace=grace,
         )
         self._call_count = 0
+        # As nearly always: a call has no batch to share, nothing to trace or wait out, and no deadline.
+        asked = self.options
+        self._is_plain = self._batch_plan is None and not (
+            asked.trace or asked.outage_patience or asked.deadline is not None
+        )
         self._requests: dict[int, Requests] = {}  # by priority: single calls that share batches
 
     # --- calls -------------------------------------------------------------------------------
@@ -88,24 +95,21 @@ class Dispatcher(IntakeDispatcher):
         keeps its permit until its reply comes, as the function runs on. Under a full budget calls of a
         lower ``priority`` number go first; no priority starves.
         """
-        engine = self._open_engine()
-        options = self.options
-        seq, self._call_count = self._call_count, self._call_count + 1
+        engine = self._engine
+        if engine is None or engine.loop is not _running_loop() or self._is_left or self._pid != getpid():
+            engine = self._open_engine()  # or says what is wrong
+        seq = self._call_count
+        self._call_count = seq + 1
+        if self._is_plain:
+            feed = CallFeed(engine, self.calls, seq, payload, key, priority)
+            engine.start(feed)
+            return await feed.future
         if self._batch_plan is not None:
             record = record_of(seq, payload, key=key, deadline_s=self._deadline_s())
             return await self._invoke_in_batch(record, priority)
-        feed = CallFeed(
-            engine,
-            self.calls,
-            record_of(seq, payload, key=key),
-            priority=priority,
-            waits_out_outages=bool(options.outage_patience),
-            trace=self._trace() if options.trace else None,
-            deadline_s=None if options.deadline is None else self._deadline_s(),
-        )
-        if not feed.waits_out_outages and feed.deadline_s is None:  # as nearly always: nothing to take back
-            engine.queue(feed)
-            return await feed.future
+        feed = CallFeed(engine, self.calls, seq, payload, key, priority)
+        feed.waits_out_outages = bool(self.options.outage_patience)
+        feed.trace, feed.deadline_s = self._trace(), self._deadline_s()
         if feed.waits_out_outages:
             engine.register(feed)
         feed.expire_at_deadline(engine.loop)
@@ -226,7 +230,9 @@ class Dispatcher(IntakeDispatcher):
             feed = StreamFeed(
                 engine,
                 self.calls,
-                record_of(seq, payload, key=key),
+                seq,
+                payload,
+                key,
                 trace=self._trace(),
                 deadline_s=self._deadline_s(),
             )

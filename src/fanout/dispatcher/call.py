@@ -42,6 +42,10 @@ class Feed:
     _timer: asyncio.TimerHandle | None = None  # of the deadline
     _traced: tuple[InvokeTemplate, InvokeTemplate] | None = None
 
+    waits_out_outages = False
+    trace: CallTrace | None = None
+    deadline_s: float | None = None
+
     def __init__(
         self,
         *,
@@ -50,9 +54,7 @@ class Feed:
         trace: CallTrace | None = None,
         deadline_s: float | None = None,
     ) -> None:
-        if not isinstance(priority, int):  # it would end the turns of all others too
-            raise ConfigError(f"priority is {priority!r}: give a whole number")
-        self.priority = priority
+        self.priority = checked_priority(priority)
         self.waits_out_outages = waits_out_outages
         self.trace = trace
         self.deadline_s = deadline_s
@@ -125,6 +127,13 @@ class Feed:
         return None
 
 
+def checked_priority(priority: Any) -> int:
+    """A priority; ConfigError for what is no whole number, which would end the turns of all others too."""
+    if not isinstance(priority, int):
+        raise ConfigError(f"priority is {priority!r}: give a whole number")
+    return priority
+
+
 class Batch(msgspec.Struct, frozen=True):
     """The elements of a call that carries a batch, so that it can be taken apart."""
 
@@ -193,6 +202,7 @@ class Attempt(msgspec.Struct):
     is_outage_probe: bool = False
     sent_s: float = 0.0
     sent_wall_s: float = 0.0  # Unix time; 0 before it is sent
+    started_at: str | None = None  # the same in words, where that was done while the reply was awaited
     is_copy: bool = False  # of a late attempt, its twin
     twin: Attempt | None = None  # the other one, while either's end decides about both
     end: tuple[Reply | None, Classification] | None = None  # how it ended, while its copy is awaited

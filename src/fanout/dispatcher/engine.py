@@ -179,6 +179,16 @@ class Engine:
             self._schedule.add(feed)
         self.pump()
 
+    def start(self, feed: Feed) -> None:
+        """Send the one call of a feed at once, if it need not wait for its turn; else queue it."""
+        if not (self._is_pumping or self._is_closed or self._feedback.is_troubled):
+            attempt = self._schedule.take_at_once(feed)
+            if attempt is not None:
+                if not self._senders.begin(attempt):
+                    self._senders.start_task(attempt)
+                return
+        self.queue(feed)
+
     def undelivered(self, call: Call, error: ErrorDetail) -> list[Outcome]:
         """The outcomes of a call that is given up before it ran."""
         return self._completion.undelivered(call, error)

@@ -303,15 +303,6 @@ class IntakeDispatcher:
         )
 
     def _open_engine(self) -> Engine:
-        engine = self._engine
-        # Asked for each call of a service: in one place first, and in words when something is wrong.
-        if (
-            engine is not None
-            and not self._is_left
-            and self._pid == os.getpid()
-            and engine.loop is asyncio._get_running_loop()  # noqa: SLF001 - None in a thread, no error
-        ):
-            return engine
         engine = self.engine
         self._check_open()
         self._check_place()

@@ -90,7 +90,7 @@ class OutcomeMaker:
             request_id=reply.request_id,
             http_status=reply.status,
             executed_version=reply.executed_version,
-            started_at=self.timestamps.format(attempt.sent_wall_s),
+            started_at=attempt.started_at or self.timestamps.format(attempt.sent_wall_s),
             # Three decimals, as in ``_ms``, without the calls.
             queued_ms=int((call.first_sent_s - call.pulled_s) * 1e6 + 0.5) / 1e3,
             duration_ms=int((now_s - attempt.sent_s) * 1e6 + 0.5) / 1e3,

@@ -149,6 +149,33 @@ class Schedule:
                 self._waiting_room.on_probe_sent(call)
             return Attempt(call, n_bytes, breaker is not None and breaker.on_sent(), is_probing)
 
+    def take_at_once(self, feed: Feed) -> Attempt | None:
+        """What ``take`` would return for a new feed of one call; None where that has to be queued.
+
+        As in a service that is not busy: where nothing waits and no permit is short, there are no turns.
+        """
+        if self._queue or self._retries.heap or self.is_held or self._outage.is_on or self._breaker:
+            return None
+        now_s, gate = self._clock(), self._gate
+        if not gate.has_room(now_s) or not self._pacer.try_take():
+            return None
+        try:
+            call = feed.pull(now_s)
+        except Exception as error:  # noqa: BLE001 - an unexpected error, reported to the waiter
+            self._break_off(feed, error)
+            call = None
+        if call is None or call.records[0].fault is not None:
+            self._pacer.give_back()
+            if call is not None:
+                feed.outstanding = 1
+                self._completion.reject(call, now_s)
+            return None  # it is queued, and has nothing more
+        feed.outstanding = 1
+        gate.acquire(now_s)
+        n_bytes = len(call.body)
+        gate.add_bytes(n_bytes)
+        return Attempt(call, n_bytes)
+
     def _take_copy(self, hedges: Hedges, now_s: float) -> Attempt | None:
         """A second attempt of a call that is late, with a permit and a token of its own."""
         is_troubled = self._outage.is_on or (self._breaker is not None and self._breaker.is_open)
@@ -191,9 +218,7 @@ class Schedule:
         try:
             call = feed.pull(now_s)
         except Exception as error:  # noqa: BLE001 - an unexpected error, reported to the waiter
-            self._log.unexpected("a record could not be read", error)
-            feed.close()
-            feed.on_broken(error)
+            self._break_off(feed, error)
             call = None
         if call is None:
             feed.is_queued = False
@@ -204,6 +229,11 @@ class Schedule:
         else:
             queue.append(feed)
         return call
+
+    def _break_off(self, feed: Feed, error: Exception) -> None:
+        self._log.unexpected("a record could not be read", error)
+        feed.close()
+        feed.on_broken(error)
 
     def arm(self, now_s: float) -> None:
         """Set the timer for the next moment at which the pump may do more without an event."""

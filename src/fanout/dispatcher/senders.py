@@ -72,14 +72,15 @@ class Senders:
         self._flights: set[Flight] = set()  # calls that no task waits for
         self._landed: asyncio.Future[None] | None = None  # told when there is none any more
         self._on_end_of_flight = self._on_end
+        self._timestamp = completion.outcomes.timestamps.format
 
     def start(self, attempt: Attempt) -> None:
         """Send an attempt: at once, or by a task that waits for one or by another."""
-        if self._prompt is not None and self._begin(self._prompt, attempt):
-            return
-        self._start_task(attempt)
+        if not self.begin(attempt):
+            self.start_task(attempt)
 
-    def _start_task(self, attempt: Attempt) -> None:
+    def start_task(self, attempt: Attempt) -> None:
+        """Send an attempt by a task that waits for one, or by another."""
         sender = self._unpark(attempt)
         if sender is None:
             sender = self._loop.create_task(self._send(attempt))
@@ -116,8 +117,11 @@ class Senders:
 
     # --- at once -----------------------------------------------------------------------------
 
-    def _begin(self, prompt: PromptTransport, attempt: Attempt) -> bool:
-        """Send an attempt, unless that would wait."""
+    def begin(self, attempt: Attempt) -> bool:
+        """Send an attempt, unless that would wait: then it is for ``start_task``."""
+        prompt = self._prompt
+        if prompt is None:
+            return False
         call = attempt.call
         template = call.template if call.feed.trace is None else self._template(call)
         now_s, wall_s = self._clock(), time.time()
@@ -127,9 +131,11 @@ class Senders:
             return False
         if flight is None:
             return False
+        # What has to be done for each call is done here, while its reply is awaited, rather than after it.
         self._flights.add(flight)
         call.attempts += 1
         attempt.sent_s, attempt.sent_wall_s = now_s, wall_s
+        attempt.started_at = self._timestamp(wall_s)
         if call.first_sent_s == 0.0:
             call.first_sent_s = now_s
             self._retry_budget.on_fresh_call()
@@ -156,8 +162,8 @@ class Senders:
             self._settlement.settle(attempt, reply, classification)
             attempt = self._schedule.take()
             if attempt is not None:
-                if not self._begin(self._prompt, attempt):
-                    self._start_task(attempt)
+                if not self.begin(attempt):
+                    self.start_task(attempt)
                 if self._schedule.has_more_room:
                     self._pump()
         except Exception as unexpected:  # noqa: BLE001 - as of a task
@@ -212,7 +218,7 @@ class Senders:
                 await asyncio.sleep(0)  # a transport that never waits must not starve the loop
             attempt = take()
             if attempt is not None:
-                if prompt is not None and self._begin(prompt, attempt):
+                if prompt is not None and self.begin(attempt):
                     attempt = None
                 if schedule.has_more_room:
                     self._pump()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from fanout.dispatcher.call import Call
 from fanout.dispatcher.calls import CallMaker
 from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.feed import CallFeed
-from fanout.dispatcher.record import InputRecord
 from fanout.errors import FanoutError
 from fanout.model import OnChunk, Outcome
 from fanout.stats import CallTrace
@@ -23,12 +23,15 @@ class StreamFeed(CallFeed):
         self,
         engine: Engine,
         calls: CallMaker,
-        record: InputRecord,
+        seq: int,
+        payload: Any,
+        key: str | None,
         *,
         trace: CallTrace | None = None,
         deadline_s: float | None = None,
     ) -> None:
-        super().__init__(engine, calls, record, calls.stream_template(), trace=trace, deadline_s=deadline_s)
+        super().__init__(engine, calls, seq, payload, key, template=calls.stream_template())
+        self.trace, self.deadline_s = trace, deadline_s
         self.is_cut = False  # the dispatcher was left before the consumer had taken every chunk
         self._has_begun = False
         self._chunks = _Channel()
