@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from fanout.dispatcher.nothing import Nothing
 from fanout.dispatcher.record import InputRecord, record_of
-from fanout.dispatcher.supply import Nothing, Supply
+from fanout.dispatcher.supply import Supply
 
 
 class EngineIntake(Protocol):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from fanout.aws import ServiceClients
 from fanout.config import Options
+from fanout.dispatcher.block_supply import BlockSupply
 from fanout.dispatcher.intake import PayloadIntake
 from fanout.dispatcher.record import InputRecord
-from fanout.dispatcher.supply import BlockSupply
 from fanout.errors import ConfigError
 from fanout.inputs import Item, Source, open_source, shown_location
 from fanout.queues import is_queue

@@ -1,4 +1,4 @@
-"""Supplies: an iterator, an async iterator or a source of blocks, read one element at a time without waiting.
+"""Supplies: an iterator or an async iterator, read one element at a time without waiting.
 
 A plain iterator is read where the engine runs, as long as it is quick. One that is slow is read by a
 thread of its own from then on, so that it holds up no call and no timer.
@@ -7,35 +7,23 @@ thread of its own from then on, so that it holds up no call and no timer.
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import enum
-import queue
-import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from itertools import islice
 from typing import Generic, Literal, Protocol, TypeVar
 
 import anyio
 
+from fanout.dispatcher.nothing import NOTHING, Nothing
+from fanout.dispatcher.thread_reader import ThreadReader, raised_by_iterator
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-LOW_WATER = 256  # elements of a block source below which the next block is fetched
 SLOW_S = 0.05  # an iterator that takes this long for an element …
 SLOW_TIMES = 2  # … so often is read in a thread
 _LOOK_MASK = 15  # the clock is read for the first elements, then for one in 16
-
-
-class Nothing(enum.Enum):
-    """No element: None is one."""
-
-    NOTHING = enum.auto()
-
-
-NOTHING: Literal[Nothing.NOTHING] = Nothing.NOTHING
 
 
 class Supply(Protocol[T_co]):
@@ -109,7 +97,7 @@ class SyncSupply(Generic[T]):
             self.has_ended = True
         except BaseException as error:  # noqa: BLE001 - whatever the user's iterator raises, an exit too
             is_cancelled = isinstance(error, asyncio.CancelledError)
-            self.failure = _raised_by_iterator(error) if is_cancelled else error
+            self.failure = raised_by_iterator(error) if is_cancelled else error
             self.has_ended = True
         else:
             if time.perf_counter() - began_s > SLOW_S:
@@ -133,7 +121,7 @@ class SyncSupply(Generic[T]):
         await self._wanted.wait()
         if self.has_ended:
             return
-        reader = _ThreadReader(self._source)
+        reader = ThreadReader(self._source)
         try:
             while not self._is_exhausted:
                 await self._wanted.wait()
@@ -157,61 +145,6 @@ class SyncSupply(Generic[T]):
 
     async def aclose(self) -> None:
         """Nothing to let go of: a generator ends when it is collected."""
-
-
-class _ThreadReader(Generic[T]):
-    """Reads an iterator in a thread. A daemon: one that never returns must not keep the process."""
-
-    def __init__(self, source: Iterator[T]) -> None:
-        self._source = source
-        self._loop = asyncio.get_running_loop()
-        self._asked: queue.SimpleQueue[asyncio.Future[T | Literal[Nothing.NOTHING]] | None] = (
-            queue.SimpleQueue()
-        )
-        context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(self._serve,), name="fanout-iterator", daemon=True).start()
-
-    async def next(self) -> T | Literal[Nothing.NOTHING]:
-        future: asyncio.Future[T | Literal[Nothing.NOTHING]] = self._loop.create_future()
-        self._asked.put(future)
-        return await future
-
-    def stop(self) -> None:
-        self._asked.put(None)
-
-    def _serve(self) -> None:
-        while (future := self._asked.get()) is not None:
-            element: T | Literal[Nothing.NOTHING] = NOTHING
-            failure: BaseException | None = None
-            try:
-                element = next(self._source)
-            except StopIteration:
-                pass
-            except BaseException as error:  # noqa: BLE001 - handed to who asked
-                failure = error
-            try:
-                self._loop.call_soon_threadsafe(_settle, future, element, failure)
-            except RuntimeError:  # the loop is gone, and with it whoever asked
-                return
-
-
-def _settle(
-    future: asyncio.Future[T | Literal[Nothing.NOTHING]],
-    element: T | Literal[Nothing.NOTHING],
-    failure: BaseException | None,
-) -> None:
-    if future.done():
-        return
-    if failure is None:
-        future.set_result(element)
-    elif isinstance(failure, asyncio.CancelledError):  # it would be taken for the end of who waits
-        future.set_exception(_raised_by_iterator(failure))
-    else:
-        future.set_exception(failure)
-
-
-def _raised_by_iterator(failure: BaseException) -> RuntimeError:
-    return RuntimeError(f"the iterator raised {type(failure).__name__}")
 
 
 class AsyncSupply(Generic[T]):
@@ -260,7 +193,7 @@ class AsyncSupply(Generic[T]):
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            self.failure = _raised_by_iterator(error)  # of a task of its own, say
+            self.failure = raised_by_iterator(error)  # of a task of its own, say
         except BaseException as error:  # noqa: BLE001 - whatever the user's iterator raises, an exit too
             self.failure = error
         self._is_exhausted = True
@@ -268,85 +201,11 @@ class AsyncSupply(Generic[T]):
 
     async def aclose(self) -> None:
         """Run a generator's own ``finally`` now, and not when it is collected."""
-        await _aclose(self._source)
+        await close_iterator(self._source)
 
 
-class BlockSupply(Generic[T]):
-    """An async iterator of lists, fetched while few elements are ready."""
-
-    def __init__(self, source: AsyncIterator[list[T]]) -> None:
-        self._source = source
-        self._ready: deque[T] = deque()
-        self._wanted = asyncio.Event()
-        self._low_water = LOW_WATER
-        self.kinds: set[type] = set()  # of all elements so far
-        self.is_exhausted = False
-        self.failure: BaseException | None = None
-
-    @property
-    def has_ended(self) -> bool:
-        return self.is_exhausted and not self._ready
-
-    @property
-    def ready(self) -> int:
-        return len(self._ready)
-
-    def next(self) -> T | Literal[Nothing.NOTHING]:
-        ready = self._ready
-        if len(ready) < self._low_water:
-            self._wanted.set()
-            if not ready:
-                return NOTHING
-        return ready.popleft()
-
-    def read_ahead(self, elements: int, most: int) -> None:  # noqa: ARG002 - of iterators
-        self._low_water = max(LOW_WATER, elements)
-
-    def peek(self) -> T | Literal[Nothing.NOTHING]:
-        """What ``next`` would return."""
-        if len(self._ready) < self._low_water:
-            self._wanted.set()
-        return self._ready[0] if self._ready else NOTHING
-
-    def weigh(self, weight: Callable[[Sequence[T]], int]) -> int:
-        """The weight of what is ready."""
-        return weight(self._ready)
-
-    def first(self, most: int) -> list[T]:
-        """The elements that are ready, ``most`` of them at the most; ``drop`` takes some of them out."""
-        return list(islice(self._ready, most))
-
-    def drop(self, count: int) -> None:
-        """Take out so many of the first elements."""
-        ready = self._ready
-        for _ in range(count):
-            ready.popleft()
-        if len(ready) < self._low_water:
-            self._wanted.set()
-
-    async def fill(self, on_ready: Callable[[], None]) -> None:
-        source = self._source
-        try:
-            while True:
-                await self._wanted.wait()
-                block = await anext(source)
-                self.kinds.update(map(type, block))
-                self._ready.extend(block)
-                if len(self._ready) >= self._low_water:
-                    self._wanted.clear()
-                on_ready()
-        except StopAsyncIteration:
-            pass
-        except Exception as error:  # noqa: BLE001 - the source maps what it can; this is the rest
-            self.failure = error
-        self.is_exhausted = True
-        on_ready()
-
-    async def aclose(self) -> None:
-        await _aclose(self._source)
-
-
-async def _aclose(source: object) -> None:
+async def close_iterator(source: object) -> None:
+    """Run the ``finally`` of an async generator; whatever it raises comes too late."""
     aclose = getattr(source, "aclose", None)
     if aclose is not None:
         with anyio.CancelScope(shield=True), suppress(Exception):

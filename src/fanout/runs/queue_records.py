@@ -14,7 +14,7 @@ from fanout.journal import SeqSet
 from fanout.model import OK_STATUSES, ErrorDetail, Status, Verdict
 from fanout.payload import json_fault
 from fanout.queues.message import Message, sqs_record
-from fanout.runs.intake import MAY_HAVE_RUN, record_of_item
+from fanout.runs.item_records import MAY_HAVE_RUN, record_of_item
 
 GONE = ErrorDetail(
     "MessageGone", "its message did not come back: another reader has it, or it is too old for the queue"

@@ -16,7 +16,7 @@ from fanout.errors import ConfigError, JournalError
 from fanout.journal import OUTCOMES_FILE, Figures, Head, LineBlock, Sendable, StoredOutcome, decode_line
 from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, ErrorDetail, Record, Verdict
 from fanout.payload import unembed
-from fanout.runs.intake import MAY_HAVE_RUN
+from fanout.runs.item_records import MAY_HAVE_RUN
 
 # Faults of a record itself, in journals of version 0.1.
 FAULT_TYPES = frozenset(

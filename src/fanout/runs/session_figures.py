@@ -9,7 +9,7 @@ from math import ceil
 from fanout import exit_codes
 from fanout.journal import OutcomeBlock
 from fanout.model import OK_STATUSES, Outcome
-from fanout.runs.intake import MAY_HAVE_RUN
+from fanout.runs.item_records import MAY_HAVE_RUN
 from fanout.runs.result import Shortfall
 from fanout.runs.spending import Spending
 from fanout.runs.stop_rules import StopRules, enough_said

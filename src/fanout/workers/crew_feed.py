@@ -18,7 +18,8 @@ from fanout.inputs import Item
 from fanout.journal import OutcomeBlock
 from fanout.journal.windows import ranges_of
 from fanout.model import ErrorDetail, Verdict
-from fanout.runs.intake import Intake, record_of_item
+from fanout.runs.intake import Intake
+from fanout.runs.item_records import record_of_item
 from fanout.runs.receiver import RunReceiver
 from fanout.workers.lanes import Lane
 from fanout.workers.lease_book import LeaseBook

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from fanout.aws import Clients
 from fanout.dispatcher import InputRecord
 from fanout.errors import SourceError
-from fanout.runs.intake import Intake, as_suspect
+from fanout.runs.intake import Intake
+from fanout.runs.item_records import as_suspect
 from fanout.workers.lane_reader import LaneReader
 from fanout.workers.lanes import Lane, LanePool, part_of
 from fanout.workers.member import Member

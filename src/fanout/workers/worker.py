@@ -22,7 +22,7 @@ from fanout.dispatcher import Hooks, InputRecord, IntakeDispatcher, RecordFeed
 from fanout.dispatcher.budget import Budget
 from fanout.errors import FanoutError
 from fanout.inputs import Selector
-from fanout.runs.intake import as_suspect, record_of_item
+from fanout.runs.item_records import as_suspect, record_of_item
 from fanout.transports import Transport
 from fanout.version import version
 from fanout.workers.budgets import LeasedBudget
