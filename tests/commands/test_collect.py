@@ -326,7 +326,7 @@ async def test_a_queue_that_never_answers_is_not_waited_for_long(
     """Most likely the address is wrong. One that has answered is waited for two minutes."""
     out = tmp_path / "run"
     await accepted(out, 1)
-    monkeypatch.setattr("fanout.queues.client.FIRST_PATIENCE_S", 0.1)
+    monkeypatch.setattr("fanout.queues.requests.FIRST_PATIENCE_S", 0.1)
     monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:1")
     async with asyncio.timeout(10), serving(objects=configured(on_success="all")) as url:
         with pytest.raises(SourceError, match="cannot be reached: no connection"):

@@ -12,7 +12,7 @@ import pytest
 
 from fanout.aws import AwsSession
 from fanout.errors import ConfigError, FatalRefusal, SourceError
-from fanout.queues import client as client_module
+from fanout.queues import requests as requests_module
 from fanout.queues.client import SqsClient
 from fanout.queues.hold import Receipt
 from fanout.queues.location import parse_queue
@@ -42,8 +42,8 @@ async def opened(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is asked again."""
-    monkeypatch.setattr(client_module, "PATIENCE_S", 0.0)
-    monkeypatch.setattr(client_module, "FIRST_PATIENCE_S", 0.0)
+    monkeypatch.setattr(requests_module, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(requests_module, "FIRST_PATIENCE_S", 0.0)
 
 
 Ask = Callable[[SqsClient], Any]
@@ -144,7 +144,7 @@ async def test_too_many_in_flight_bring_nothing(monkeypatch: pytest.MonkeyPatch)
 
     async with opened(queue, monkeypatch) as client:
         queue.faults["ReceiveMessage"] = lambda number: (403, "OverLimit")
-        monkeypatch.setattr("fanout.queues.client.asyncio.sleep", pause)
+        monkeypatch.setattr("fanout.queues.requests.asyncio.sleep", pause)
         assert await client.receive(10, visibility_s=60, wait_s=0) == []
     assert pauses == [1.0]
 
@@ -211,4 +211,4 @@ async def test_a_reply_that_is_not_of_sqs_is_one_line(
 def test_a_refusal_is_named_by_its_code(headers: dict[str, str], body: Any, expected: str) -> None:
     """Without the namespace, from the body or the header; what is no JSON is named by its status."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    assert str(client_module._refusal(502, headers, raw)) == expected
+    assert str(requests_module.refusal_of(502, headers, raw)) == expected

@@ -22,7 +22,9 @@ _LAST_RECEIVES_S = 1.5
 class Receiving(Protocol):
     """The client's part that an intake needs. ``lost_receive_s`` is of the loop's clock."""
 
-    lost_receive_s: float
+    @property
+    def lost_receive_s(self) -> float: ...
+
     arn: str
     region: str
 
