@@ -1,5 +1,6 @@
-"""Requests to SQS: the JSON protocol, signed and sent as the calls of ``direct`` are; what may pass is repeated.
+"""Requests to SQS: the JSON protocol, signed and sent as the calls of ``direct`` are.
 
+What may pass is repeated.
 Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/
 """
 
