@@ -111,8 +111,9 @@ def test_what_is_read_quickly_is_what_the_parser_reads(
 ) -> None:
     """Never another status, header or body, and never a connection kept that the parser would not keep."""
     plain_reply._LINES.clear()
+    plain_reply._SHAPES.clear()
     data = b"\r\n".join([status, *lines, length, b"", body])
-    for _ in range(2):  # lines that are known, too
+    for _ in range(3):  # lines that are known, and a shape that is, too
         answer = read_plain_reply(data, NAMES)
         if answer is None:
             continue
@@ -122,3 +123,48 @@ def test_what_is_read_quickly_is_what_the_parser_reads(
             pytest.fail(f"the parser refuses {data!r}: {error}")
         assert (parsed.messages, parsed.keeps_alive) == (1, True), data
         assert answer == (parsed.status, parsed.headers, parsed.body), data
+
+
+@given(
+    st.text(st.characters(min_codepoint=0, max_codepoint=255), max_size=8),
+    st.sampled_from([b"11", b"011", b"2", b"", b"1 1", b"+11", b"1_1", b"\xb21"]),
+    st.integers(0, len(PLAIN)),
+    st.binary(max_size=3),
+)
+@example("r-2", b"11", 0, b"")
+@example("", b"11", 0, b"")
+@example(" r", b"11", 0, b"")
+@settings(max_examples=examples(300), deadline=None)
+def test_a_shape_takes_nothing_that_the_parser_reads_otherwise(
+    value: str, length: bytes, place: int, inserted: bytes
+) -> None:
+    """Once a reply's shape is known, others are compared with it: values that differ, and broken ones."""
+    plain_reply._LINES.clear()
+    plain_reply._SHAPES.clear()
+    for _ in range(2):
+        read_plain_reply(PLAIN, NAMES)
+    assert len(plain_reply._SHAPES) == 1
+    data = PLAIN.replace(b"r-1", value.encode("latin-1")).replace(b"11\r", length + b"\r")
+    data = data[:place] + inserted + data[place:]
+    answer = read_plain_reply(data, NAMES)
+    if answer is None:
+        return
+    parsed = Parsed(data)
+    assert (parsed.messages, parsed.keeps_alive) == (1, True), data
+    assert answer == (parsed.status, parsed.headers, parsed.body), data
+
+
+def test_replies_that_never_look_alike_make_no_shapes() -> None:
+    """A header that is new in each reply: there is no end to such shapes."""
+    plain_reply._LINES.clear()
+    plain_reply._SHAPES.clear()
+    for number in range(50):
+        head = PLAIN.replace(b"Connection", b"X-Amz-Executed-Version: %d\r\nConnection" % number)
+        assert read_plain_reply(head, NAMES) is not None
+    assert not plain_reply._SHAPES
+    for number in [*range(50)] * 2:
+        head = PLAIN.replace(b"Connection", b"X-Amz-Executed-Version: %d\r\nConnection" % number)
+        answer = read_plain_reply(head, NAMES)
+        assert answer is not None
+        assert answer[1]["x-amz-executed-version"] == str(number)
+    assert len(plain_reply._SHAPES) <= 8

@@ -32,7 +32,16 @@ _USER_AGENT = f"lambda-fanout/{version()}"
 class _Prepared:
     """The part that all calls of one template share: their signer, and the head of their request."""
 
-    __slots__ = ("_begin", "_headers", "_lines", "_signer", "asked_at_s", "credentials", "template")
+    __slots__ = (
+        "_authorization",
+        "_begin",
+        "_headers",
+        "_lines",
+        "_signer",
+        "asked_at_s",
+        "credentials",
+        "template",
+    )
 
     def __init__(self, template: InvokeTemplate, http: SignedHttp) -> None:
         base_url, pool = http.endpoint.base_url, http.pool
@@ -49,20 +58,25 @@ class _Prepared:
             f"user-agent: {_USER_AGENT}\r\naccept-encoding: identity\r\n{pool.forwarded_headers}"
         )
         self._headers: dict[str, str] = {}
-        self._lines = ""
+        self._lines = self._authorization = ""
         self.credentials = Credentials("", "")
         self.asked_at_s = float("-inf")  # when the session was asked for them
 
     def head(self, body: bytes, now_s: float, trace_id: str | None) -> bytes:
         """The request's head for this body, signed."""
-        headers, authorization = self._signer.sign(body, now_s, self.credentials)
-        if headers is not self._headers:
-            self._headers = headers
-            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            self._lines = f"{self._begin}{lines}"
+        signer = self._signer
+        signature = signer.signature(body, now_s, self.credentials)
+        if signer.static is not self._headers:
+            self._renew_lines(signer)
         trace = "" if trace_id is None else f"x-amzn-trace-id: {trace_id}\r\n"
-        head = f"{self._lines}{trace}content-length: {len(body)}\r\nauthorization: {authorization}\r\n\r\n"
+        head = f"{self._lines}{trace}content-length: {len(body)}{self._authorization}{signature}\r\n\r\n"
         return head.encode("latin-1")
+
+    def _renew_lines(self, signer: RequestSigner) -> None:
+        self._headers = signer.static
+        lines = "".join(f"{name}: {value}\r\n" for name, value in signer.static.items())
+        self._lines = f"{self._begin}{lines}"
+        self._authorization = f"\r\nauthorization: {signer.prefix}"
 
 
 class DirectTransport:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _BLOCK_BYTES = 64  # of SHA-256; a signing key has 32
 _INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_sha256 = hashlib.sha256
 _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 
 
@@ -69,10 +70,11 @@ class RequestSigner:
         "_inner",
         "_keys",
         "_outer",
-        "_prefix",
         "_second",
         "_signed_headers",
-        "_static",
+        "_until_s",
+        "prefix",
+        "static",
     )
 
     def __init__(
@@ -90,28 +92,33 @@ class RequestSigner:
         self._headers = dict(headers)
         self._canonical_headers = {"host": host, **self._headers}
         self._credentials: Any = None
-        self._second = -1
+        self._second, self._until_s = -1, float("-inf")
 
     def sign(self, body: bytes, now_s: float, credentials: Credentials) -> tuple[dict[str, str], str]:
         """All headers of the request but Host and Authorization, and the latter. ``now_s`` since the epoch.
 
         The headers are the same object for as long as they are the same.
         """
+        signature = self.signature(body, now_s, credentials)
+        return self.static, self.prefix + signature
+
+    def signature(self, body: bytes, now_s: float, credentials: Credentials) -> str:
+        """What follows ``prefix`` in the Authorization header; the other headers are ``static``."""
         if credentials is not self._credentials:
             self._use(credentials)
-        if (second := int(now_s)) != self._second:
-            self._tick(second)
+        if now_s >= self._until_s or now_s < self._second:
+            self._tick(int(now_s))
         canonical, inner, outer = self._canonical.copy(), self._inner.copy(), self._outer.copy()
-        canonical.update(hashlib.sha256(body).hexdigest().encode())
+        canonical.update(_sha256(body).hexdigest().encode())
         inner.update(canonical.hexdigest().encode())
         outer.update(inner.digest())
-        return self._static, self._prefix + outer.hexdigest()
+        return outer.hexdigest()
 
     def _use(self, credentials: Credentials) -> None:
         headers = {**self._canonical_headers, "x-amz-date": ""}
-        self._static = dict(self._headers)
+        self.static = dict(self._headers)
         if credentials.token:
-            headers["x-amz-security-token"] = self._static["x-amz-security-token"] = credentials.token
+            headers["x-amz-security-token"] = self.static["x-amz-security-token"] = credentials.token
         lines = {name: f"{name}:{' '.join(value.split())}\n" for name, value in headers.items()}
         names = sorted(lines)
         at = names.index("x-amz-date")
@@ -120,23 +127,23 @@ class RequestSigner:
         after = "".join(lines[name] for name in names[at + 1 :])
         self._after_date = f"\n{after}\n{self._signed_headers}\n"
         self._credentials = credentials
-        self._second = -1
+        self._second, self._until_s = -1, float("-inf")
 
     def _tick(self, second: int) -> None:
         amz_date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
         date = amz_date[:8]
         access_key, secret_key, _ = self._credentials
         scope = f"{date}/{self._keys.region}/{self._keys.service}/aws4_request"
-        self._static = {**self._static, "x-amz-date": amz_date}
-        self._prefix = (
+        self.static = {**self.static, "x-amz-date": amz_date}
+        self.prefix = (
             f"{_ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={self._signed_headers}, Signature="
         )
-        self._canonical = hashlib.sha256(f"{self._before_date}{amz_date}{self._after_date}".encode())
+        self._canonical = _sha256(f"{self._before_date}{amz_date}{self._after_date}".encode())
         key = self._keys.key(secret_key, date).ljust(_BLOCK_BYTES, b"\0")
-        self._inner = hashlib.sha256(key.translate(_INNER_PAD))
-        self._outer = hashlib.sha256(key.translate(_OUTER_PAD))
+        self._inner = _sha256(key.translate(_INNER_PAD))
+        self._outer = _sha256(key.translate(_OUTER_PAD))
         self._inner.update(f"{_ALGORITHM}\n{amz_date}\n{scope}\n".encode())
-        self._second = second
+        self._second, self._until_s = second, float(second + 1)
 
 
 def canonical_path(path: str) -> str:
