@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from fanout.errors import JournalError
 from fanout.journal import Journal, RunDir, SeqSet, replay
-from fanout.journal.windows import WindowFile, merged, ranges_of, read_windows
+from fanout.journal.seqs import runs_of
+from fanout.journal.windows import WindowFile, merged, read_windows
 from fanout.model import Outcome
 
 RANGES = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 30)).map(lambda r: (r[0], r[0] + r[1])))
@@ -27,7 +28,7 @@ def test_merged_ranges_hold_the_same_numbers(ranges: list[tuple[int, int]]) -> N
     numbers = {seq for first, end in ranges for seq in range(first, end)}
     found = merged(ranges)
     assert {seq for first, end in found for seq in range(first, end)} == numbers
-    assert ranges_of(sorted(numbers)) == found
+    assert runs_of(sorted(numbers)) == found
 
 
 @example(before=[], ranges=[(0, 300)], rng=random.Random(0))
@@ -83,7 +84,7 @@ async def test_a_run_of_format_1_goes_on_with_windows(tmp_path: Path) -> None:
     before = replay(run_dir.path)
     suspects = list(before.suspects())
     assert suspects == [0, 2, 3, 4]
-    run_dir.begin_windows(0, ranges_of(suspects))
+    run_dir.begin_windows(0, runs_of(suspects))
     known = replay(run_dir.path)
     assert list(known.suspects()) == suspects
     assert not known.may_have_run(5)

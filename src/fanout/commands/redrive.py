@@ -25,7 +25,7 @@ from fanout.commands.session import RunSession
 from fanout.cost import CostEstimate, CostMeter, Prices
 from fanout.errors import ConfigError, JournalError
 from fanout.journal import Replay, RunDir, SeqSet, command_of_same, replay, shell_word
-from fanout.journal.windows import ranges_of
+from fanout.journal.seqs import runs_of
 from fanout.model import Outcome
 from fanout.quantities import count_of
 from fanout.queues import is_queue
@@ -151,7 +151,7 @@ async def _send_again(
     if sent_before and changes.decide(len(sent_before), options, run_dir.state) == "skip":
         suspects = allowed
     if run_dir.has_windows or options.uses_workers:
-        run_dir.begin_windows(generation, ranges_of(sent_before))
+        run_dir.begin_windows(generation, runs_of(sorted(set(sent_before))))
     run_dir.write_state({"state": "running", "finished_at": None})
     prices = options.price_table()
     session = RunSession(

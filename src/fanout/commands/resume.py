@@ -37,7 +37,7 @@ from fanout.commands.start import say_without_key
 from fanout.cost import CostEstimate
 from fanout.errors import ConfigError
 from fanout.journal import Replay, RunDir, check_samples
-from fanout.journal.windows import ranges_of
+from fanout.journal.seqs import runs_of
 from fanout.model import Outcome
 from fanout.quantities import count_of
 from fanout.queues import is_queue
@@ -221,7 +221,7 @@ class _Resume:
         if "results" in given:
             kept["results"] = given["results"]
         if run_dir.has_windows or self._options.uses_workers:
-            run_dir.begin_windows(0, ranges_of(known.suspects()))
+            run_dir.begin_windows(0, runs_of(list(known.suspects())))
         is_planned = {"is_planned": False} if run_dir.state.get("is_planned") else {}  # a canary no more
         named: dict[str, object] = {"name": given["name"]} if "name" in given else {}
         if "label" in given:

@@ -7,9 +7,10 @@ but for a few that are shown; so they are decoded only when they are asked for.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import ceil
-from typing import overload
+from operator import attrgetter
+from typing import NamedTuple, overload
 
 import msgspec
 
@@ -18,6 +19,15 @@ from fanout.model import OK_STATUSES, Outcome, PlainSums
 from fanout.payload import append_line
 
 _decoder = msgspec.json.Decoder(StoredOutcome)
+
+
+class SplitOutcomes(NamedTuple):
+    """Outcomes, the plain ones apart: as sums, with their round trips in ms. ``plain_at`` shows one."""
+
+    plain: PlainSums
+    durations_ms: Sequence[float]
+    plain_at: Callable[[int], Outcome]
+    special: Sequence[Outcome]
 
 
 class PackedBlock(msgspec.Struct, array_like=True):
@@ -66,6 +76,38 @@ class BlockMaker:
         )
         self._begin()
         return block
+
+
+_features = attrgetter(
+    "status",
+    "attempts",
+    "throttles",
+    "copies",
+    "batch",
+    "billed_ms",
+    "init_ms",
+    "restore_ms",
+    "history",
+    "collected_at",
+)
+_PLAIN = ("succeeded", 1, 0, 0, None, None, None, None, None, None)  # as nearly all of most runs are
+_duration_ms = attrgetter("duration_ms")
+
+
+def split_outcomes(outcomes: Sequence[Outcome]) -> SplitOutcomes:
+    """Those that are plain, and the others. Of objects, only those without a REPORT line are plain."""
+    if isinstance(outcomes, OutcomeBlock):
+        return SplitOutcomes(outcomes.plain, outcomes.durations_ms, outcomes.plain_at, outcomes.special())
+    special: Sequence[Outcome] = ()
+    plain = [outcome for outcome in outcomes if _features(outcome) == _PLAIN]
+    if len(plain) < len(outcomes):
+        special = [outcome for outcome in outcomes if _features(outcome) != _PLAIN]
+    durations_ms: list[float] = list(map(_duration_ms, plain))
+    sums = PlainSums()
+    if plain:
+        sums.counts = {"succeeded": len(plain)}
+        sums.unbilled, sums.unbilled_ms = len(plain), sum(map(ceil, durations_ms))
+    return SplitOutcomes(sums, durations_ms, plain.__getitem__, special)
 
 
 def _is_plain(outcome: Outcome) -> bool:

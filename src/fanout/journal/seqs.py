@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _PAGE_BITS = 16
 _PAGE_SEQS = 1 << _PAGE_BITS
 _IN_PAGE = _PAGE_SEQS - 1
+_LEAST_RUN = 8  # of shorter ones on average each number is put in by itself
 
 
 class SeqSet:
@@ -49,25 +50,34 @@ class SeqSet:
 
     def add_many(self, seqs: Iterable[int]) -> list[int]:
         """Put several in, in less time. Returns those that were in it before, or come twice."""
-        pages, highest, count = self._pages, self.max, 0
+        seqs = list(seqs)
+        ordered = sorted(seqs)
+        runs = runs_of(ordered) if len(set(ordered)) == len(ordered) else []
+        if len(runs) * _LEAST_RUN > len(ordered) or not runs:
+            return [seq for seq in seqs if not self.add(seq)]
         repeated: list[int] = []
-        number, page = -1, bytearray()
-        for seq in seqs:
-            if seq >> _PAGE_BITS != number:
-                number = seq >> _PAGE_BITS
-                found = pages.get(number)
-                page = pages[number] = bytearray(_PAGE_SEQS // 8) if found is None else found
-            at, bit = (seq & _IN_PAGE) >> 3, 1 << (seq & 7)
-            held = page[at]
-            if held & bit:
-                repeated.append(seq)
-                continue
-            page[at] = held | bit
-            count += 1
-            if seq > highest:
-                highest = seq
-        self._count += count
-        self.max = highest
+        for first, end in runs:
+            repeated += self._add_run(first, end)
+        return repeated
+
+    def _add_run(self, first: int, end: int) -> list[int]:
+        repeated: list[int] = []
+        while first < end:
+            number = first >> _PAGE_BITS
+            page = self._pages.get(number)
+            if page is None:
+                page = self._pages[number] = bytearray(_PAGE_SEQS // 8)
+            page_end = min(end, (number + 1) << _PAGE_BITS)
+            begins, ends = (first & _IN_PAGE) >> 3, ((page_end - 1) & _IN_PAGE) + 8 >> 3
+            held = int.from_bytes(page[begins:ends], "little")
+            bits = ((1 << (page_end - first)) - 1) << (first & 7)
+            if held & bits:
+                repeated += [seq for seq in range(first, page_end) if not self.add(seq)]
+            else:
+                page[begins:ends] = (held | bits).to_bytes(ends - begins, "little")
+                self._count += page_end - first
+                self.max = max(self.max, page_end - 1)
+            first = page_end
         return repeated
 
     def __contains__(self, seq: int) -> bool:
@@ -114,3 +124,25 @@ class SeqSet:
                 bits = int.from_bytes(page, "little")
                 count += (bits if seqs >= _PAGE_SEQS else bits & ((1 << seqs) - 1)).bit_count()
         return count
+
+
+def runs_of(ascending: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of numbers that follow each other, of different numbers in ascending order: first and end.
+
+    Looks at a few of each run only.
+    """
+    runs: list[tuple[int, int]] = []
+    at, size = 0, len(ascending)
+    while at < size:
+        first, end = ascending[at], at + 1  # before ``end`` they follow each other
+        step, is_growing = 1, True
+        while step:
+            last = end + step - 1
+            if last < size and ascending[last] - first == last - at:
+                end = last + 1
+            else:
+                is_growing = False
+            step = step << 1 if is_growing else step >> 1
+        runs.append((first, first + end - at))
+        at = end
+    return runs

@@ -81,17 +81,6 @@ def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
     return result
 
 
-def ranges_of(seqs: Iterable[int]) -> Ranges:
-    """Runs of numbers that follow each other, of ascending numbers."""
-    ranges: Ranges = []
-    for seq in seqs:
-        if ranges and ranges[-1][1] == seq:
-            ranges[-1] = ranges[-1][0], seq + 1
-        else:
-            ranges.append((seq, seq + 1))
-    return ranges
-
-
 def read_windows(directory: Path) -> dict[int, Ranges]:
     """The windows by generation, merged; none where no worker was ever at work. Raises JournalError."""
     path = directory / WINDOWS_FILE

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from fanout import exit_codes
-from fanout.journal import OutcomeBlock
+from fanout.journal import OutcomeBlock, split_outcomes
 from fanout.model import OK_STATUSES, Outcome
 from fanout.runs.item_records import MAY_HAVE_RUN
 from fanout.runs.result import Shortfall
@@ -106,15 +106,15 @@ class SessionFigures:
 
     def commit(self, outcomes: Sequence[Outcome]) -> None:
         """Count what is committed."""
-        others = outcomes
         failed = self._stats.failed
-        if isinstance(outcomes, OutcomeBlock):
-            others = outcomes.special()
-            self._stats.add_plain(outcomes.plain, outcomes.durations_ms, outcomes.plain_at)
-        self._stats.add_many(others)
+        split = split_outcomes(outcomes)
+        if split.durations_ms:
+            self._stats.add_plain(split.plain, split.durations_ms, split.plain_at)
+        if split.special:
+            self._stats.add_many(split.special)
         if self._stats.failed > failed:  # a suspect is unknown
-            self._suspects += sum(_is_suspect(outcome) for outcome in others)
-        self._spending.add(outcomes)
+            self._suspects += sum(_is_suspect(outcome) for outcome in split.special)
+        self._spending.add(split)
 
     def broken_rule(self) -> tuple[str, str] | None:
         """The reason to stop, and its words; None while all rules hold."""

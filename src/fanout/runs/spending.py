@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fanout.cost import CostEstimate, CostMeter, Prices
 from fanout.dispatcher import IntakeDispatcher
-from fanout.journal import OutcomeBlock
-from fanout.model import Outcome
+from fanout.journal import SplitOutcomes
 
 
 class Spending:
@@ -35,14 +32,11 @@ class Spending:
         if self._before is not None:
             self._meter.carry_on(self._before)
 
-    def add(self, outcomes: Sequence[Outcome]) -> None:
+    def add(self, split: SplitOutcomes) -> None:
         """Charge outcomes of this session."""
-        if self._meter is None:
-            return
-        if isinstance(outcomes, OutcomeBlock):
-            self._meter.add_plain(outcomes.plain)
-            outcomes = outcomes.special()
-        self._meter.add_many(outcomes)
+        if self._meter is not None:
+            self._meter.add_plain(split.plain)
+            self._meter.add_many(split.special)
 
     @property
     def meter(self) -> CostMeter | None:

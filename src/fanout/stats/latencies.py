@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import log
 
 from fanout.stats.histogram import LEAST_MS, OFFSET, SCALE, SIZE, Compact, compact, quantiles
 
 _EMPTY = [0] * SIZE
+_MANY = 16  # for fewer, putting them together costs more than it spares
+_MOST_MS = 1e9
 
 
 class Latencies:
@@ -41,8 +44,24 @@ class Latencies:
         self._open_least_ms = float("inf") if is_empty else self.least_ms
         self._open_most_ms = 0.0 if is_empty else self.most_ms
 
-    def add_many(self, latencies_ms: Iterable[float]) -> None:
+    def add_many(self, latencies_ms: Sequence[float]) -> None:
         """Take several; the same as taking each, in less time."""
+        if len(latencies_ms) < _MANY or not LEAST_MS < min(latencies_ms) <= max(latencies_ms) < _MOST_MS:
+            self._add_each(latencies_ms)
+            return
+        buckets = self._open
+        places = [int(power * SCALE + OFFSET) for power in map(log, latencies_ms)]
+        for place, count in Counter(places).items():
+            buckets[place] += count
+        self.count += len(latencies_ms)
+        self.sum_ms = sum(latencies_ms, self.sum_ms)
+        least_ms, most_ms = min(latencies_ms), max(latencies_ms)
+        self._open_least_ms = min(self._open_least_ms, least_ms)
+        self._open_most_ms = max(self._open_most_ms, most_ms)
+        self.least_ms = min(self.least_ms, least_ms)
+        self.most_ms = max(self.most_ms, most_ms)
+
+    def _add_each(self, latencies_ms: Iterable[float]) -> None:
         buckets = self._open
         count, sum_ms, least_ms, most_ms = self.count, self.sum_ms, self._open_least_ms, self._open_most_ms
         for ms in latencies_ms:

@@ -16,7 +16,7 @@ from fanout.dispatcher import EngineIntake, InputRecord
 from fanout.errors import FatalRefusal, OutageError
 from fanout.inputs import Item
 from fanout.journal import OutcomeBlock
-from fanout.journal.windows import ranges_of
+from fanout.journal.seqs import runs_of
 from fanout.model import ErrorDetail, Verdict
 from fanout.runs.intake import Intake
 from fanout.runs.item_records import record_of_item
@@ -195,7 +195,7 @@ class CrewFeed:
             return
         member.window.is_cut_short = room_bytes <= 0
         self._mean_bytes = (MOST_BYTES - room_bytes) / len(handed_over)
-        if not self._receiver.admit_window(ranges_of(sorted(handed_over))):
+        if not self._receiver.admit_window(runs_of(sorted(handed_over))):
             order.records, order.handed_lines, order.windows = [], [], []
             self._receiver.not_sent.extend(self._certainly_unsent(handed_over, handed_over))
             self.outstanding -= len(handed_over)

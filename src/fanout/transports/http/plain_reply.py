@@ -29,7 +29,7 @@ _FRAMING = frozenset(
 
 
 class _Shape:
-    """Heads that differ in the values of some lines only. ``match`` finds those, in the order of ``names``."""
+    """Heads that differ in the values of some lines only, which ``match`` finds in the order of ``names``."""
 
     __slots__ = ("constant", "match", "names")
 
