@@ -37,7 +37,8 @@ def test_a_file_that_ended_too_early_may_get_the_rest(tmp_path: Path, name: str)
     assert "fanout resume" in first.next_commands[0]
     assert 0 < transport.count < len(VALUES)
 
-    for other in (b"[" + data, data[: len(data) // 2 - 1] + b"\0" + data[len(data) // 2 :]):
+    last = len(data) // 2 - 1
+    for other in (b"[" + data, data[:last] + bytes([data[last] ^ 1]) + data[last + 1 :]):
         path.write_bytes(other)
         with pytest.raises(SourceError, match="is not the input the run began with: its size was"):
             run(path, tmp_path / "run", transport)
@@ -45,8 +46,8 @@ def test_a_file_that_ended_too_early_may_get_the_rest(tmp_path: Path, name: str)
     path.write_bytes(data[: len(data) * 3 // 4])  # more of it, and not yet all
     assert run(path, tmp_path / "run", transport).exit_code == 2
     path.write_bytes(data)
-    last = run(path, tmp_path / "run", transport)
-    assert (last.exit_code, last.counts["succeeded"]) == (0, len(VALUES))
+    whole = run(path, tmp_path / "run", transport)
+    assert (whole.exit_code, whole.counts["succeeded"]) == (0, len(VALUES))
     assert sorted(json.loads(call.body)["id"] for call in transport.calls) == list(range(len(VALUES)))
 
 
