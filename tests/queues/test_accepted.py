@@ -114,3 +114,39 @@ def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """It names the file and what to do."""
     with pytest.raises(JournalError, match="cannot be"):
         index_of(tmp_path / "missing" / "outcomes.jsonl")
+
+
+def test_a_journal_that_is_gone_is_one_line(journal: Path) -> None:
+    """While it is read, and when an index that is left looks for it."""
+    calls = index_of(journal)
+    call = calls.open_call(0)
+    assert call is not None
+    journal.unlink()
+    for ask in (calls.update, lambda: calls.line_of(call), lambda: AcceptedCalls(journal)):
+        with pytest.raises(JournalError, match=r"outcomes\.jsonl cannot be read: No such file"):
+            ask()
+    calls.close()
+
+
+def test_an_index_that_breaks_in_use_is_one_line(journal: Path) -> None:
+    """It names the file and what to do; lines that could not be added are read again."""
+    calls = index_of(journal)
+    calls._database.execute("DROP TABLE calls")
+    journal.write_bytes(journal.read_bytes() + line(7))
+    for ask in (calls.update, lambda: calls.find("r0"), lambda: calls.open_call(0)):
+        with pytest.raises(JournalError, match=r"cannot be used: .*: remove it, and collect again"):
+            ask()
+    calls._database.execute("DELETE FROM state")
+    with pytest.raises(JournalError, match="remove it"):
+        calls.update()
+    calls.close()
+
+
+def test_a_line_that_is_no_outcome_is_one_line(journal: Path) -> None:
+    """The journal is damaged: nothing of the lines around it is kept."""
+    calls = index_of(journal)
+    journal.write_bytes(journal.read_bytes() + line(7) + b'{"seq":"x","status":"accepted"}\n')
+    with pytest.raises(JournalError):
+        calls.update()
+    assert calls.open_call(7) is None
+    calls.close()

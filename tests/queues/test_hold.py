@@ -172,3 +172,65 @@ async def test_a_queue_that_is_gone_is_reported_once() -> None:
         await asyncio.sleep(100)
         assert str(hold.failure) == "sqs://q is gone"
         assert not hold.is_mine(0)
+
+
+async def test_what_comes_again_beyond_the_bound_is_hidden_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A quarter of an hour without being held; where so many are hidden already, it goes back at once."""
+    monkeypatch.setattr("fanout.queues.hold._PARKED_MOST", 2)
+    queue = Queue()
+    async with holding(queue, held_most=1) as hold:
+        for seq in range(4):
+            hold.keep_again(seq, queue.hand_out(f"r{seq}"), asked_s=queue.now_s)
+        await asyncio.sleep(1)
+        left_s = [queue.visible_s[f"r{seq}"] - queue.now_s for seq in range(4)]
+        assert 0 in hold
+        assert all(HELD_VISIBILITY_S - 2 < each <= HELD_VISIBILITY_S for each in left_s[:3])
+        assert left_s[3] <= 0
+        await asyncio.sleep(HELD_VISIBILITY_S)
+        hold.keep_again(4, queue.hand_out("r4"), asked_s=queue.now_s)
+        await asyncio.sleep(1)
+        assert queue.visible_s["r4"] - queue.now_s > HELD_VISIBILITY_S - 2
+
+
+async def test_a_message_that_is_dropped_may_be_seen_by_others() -> None:
+    """The run waits for it before it calls the queue empty; what was never held changes nothing."""
+    queue = Queue()
+    async with holding(queue) as hold:
+        take(hold, queue, 0)
+        hold.drop(1)
+        assert hold.lost_s <= queue.now_s
+        hold.drop(0)
+        assert hold.lost_s == queue.now_s + VISIBILITY_S
+        assert 0 not in hold
+
+
+async def test_what_was_being_deleted_when_the_run_was_cut_is_deleted_at_the_end() -> None:
+    """A delete that is cancelled is owed still, as is a release."""
+    queue = Queue()
+    do, has_begun = queue._do, asyncio.Event()
+
+    async def wait_for_ever(entries: list[Receipt]) -> list[Receipt]:
+        has_begun.set()
+        await asyncio.Event().wait()
+        return []
+
+    queue.delete = queue.extend = wait_for_ever  # type: ignore[method-assign]
+    async with holding(queue) as hold:
+        take(hold, queue, 0, 1)
+        hold.delete(0)
+        hold.release(1)
+        await has_begun.wait()
+        await asyncio.sleep(1)
+
+    async def delete(entries: list[Receipt]) -> list[Receipt]:
+        return do("delete", entries)
+
+    async def extend(entries: list[Receipt]) -> list[Receipt]:
+        return do("extend", entries)
+
+    queue.delete, queue.extend = delete, extend  # type: ignore[method-assign]
+    await hold.finish(20)
+    assert queue.deleted == ["r0"]
+    assert queue.visible_s["r1"] <= queue.now_s

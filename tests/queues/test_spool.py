@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.errors import JournalError
-from fanout.queues.spool import MESSAGES_FILE, MessageSpool
+from fanout.queues.spool import MESSAGES_FILE, MessageSpool, count_messages
 
 
 def test_messages_are_numbered_in_order_and_found_again(tmp_path: Path) -> None:
@@ -70,3 +72,46 @@ def test_one_message_has_one_number(
         numbers |= {each: first + at for at, each in enumerate(fresh)}
         spool.close()
     assert sorted(numbers.values()) == list(range(len(numbers)))
+
+
+def test_a_disk_that_is_full_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the entry stays, and its number is given to the next."""
+    spool, write = MessageSpool(tmp_path), os.write
+    spool.note(["a"])
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:5]))
+        with pytest.raises(JournalError, match="cannot be written: no space left on the disk"):
+            spool.note(["b"])
+
+        def refuse(descriptor: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        full.setattr(os, "fsync", refuse)
+        for _ in range(2):  # what is not on the disk stays owed
+            with pytest.raises(JournalError, match="cannot be written: Input/output error"):
+                spool.sync()
+    assert spool.note(["b"]) == 1
+    spool.sync()
+    spool.close()
+    again = MessageSpool(tmp_path)
+    assert again.find(["a", "b"]) == {"a": 0, "b": 1}
+    again.close()
+
+
+def test_an_index_that_is_damaged_is_one_line(tmp_path: Path) -> None:
+    """It is the database's fault, told as one of the run directory."""
+    spool = MessageSpool(tmp_path)
+    spool._index.execute("DROP TABLE messages")
+    for ask in (spool.find, spool.note):
+        with pytest.raises(JournalError, match="no such table"):
+            ask(["a"])
+    spool.close()
+
+
+def test_without_a_spool_there_are_no_messages(tmp_path: Path) -> None:
+    """A run over a queue that never received one."""
+    assert count_messages(tmp_path) == 0
+    spool = MessageSpool(tmp_path)
+    spool.note(["a", "b"])
+    spool.close()
+    assert count_messages(tmp_path) == 2
