@@ -12,12 +12,13 @@ import pytest
 
 import fanout
 from fanout.config import Options
+from fanout.errors import ConfigError, FatalRefusal
 from fanout.version import version
 from fanout.workers import roster
 from fanout.workers.crew import Link
 from fanout.workers.lease_book import LeaseBook
-from fanout.workers.messages import Report, Settings
-from fanout.workers.worker import Worker
+from fanout.workers.messages import Greeting, Report, Settings
+from fanout.workers.worker import Worker, encode
 from tests.workers.crew_here import CrewHere, Function, Here, install
 
 RUN: dict[str, Any] = {
@@ -224,3 +225,68 @@ def test_an_error_of_our_own_ends_no_run_in_a_wait(
     report = fanout.run("f", range(300), out=tmp_path / "r", **RUN)
     assert report.exit_code == 5
     assert all(each["lost"] for each in report.workers)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected", "words"),
+    [
+        (
+            "it has fanout 0.1.0, the coordinator 9",
+            ConfigError,
+            "worker w0: it has fanout 0.1.0, the coordinator 9: install the same version on all workers",
+        ),
+        ("no AWS credentials found", FatalRefusal, "worker w0: no AWS credentials found"),
+    ],
+)
+def test_workers_that_all_refuse_end_the_run_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+    crews: list[CrewHere],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    refusal: str,
+    expected: type[Exception],
+    words: str,
+) -> None:
+    """One line names a worker and why; where another works, the run is its own."""
+    begin = Here.begin
+
+    async def refuse(here: Here, settings: bytes) -> bytes:
+        if here is crews[-1].workers.get("w1") and len(crews) == 2:
+            return await begin(here, settings)
+        return encode(Greeting("0.1.0", 1, refusal))
+
+    monkeypatch.setattr(Here, "begin", refuse)
+    if expected is ConfigError:
+        with pytest.raises(ConfigError) as raised:
+            fanout.run("f", range(20), out=tmp_path / "r", **RUN)
+        assert str(raised.value) == words
+    else:
+        report = fanout.run("f", range(20), out=tmp_path / "r", **RUN)
+        assert report.exit_code == 4
+        assert words in report.run["message"]
+        assert not (tmp_path / "r").exists()
+    with caplog.at_level(logging.WARNING, logger="fanout"):
+        report = fanout.run("f", range(20), out=tmp_path / "s", **RUN)
+    assert report.exit_code == 0
+    assert [each["name"] for each in report.workers] == ["w1"]
+    assert f"worker w0 takes no work: {refusal}" in caplog.text
+
+
+def test_workers_go_on_without_the_scheduler(
+    monkeypatch: pytest.MonkeyPatch, crews: list[CrewHere], function: Function
+) -> None:
+    """It is asked who joins, and cannot say."""
+    monkeypatch.setattr("fanout.workers.coordinator.LOOK_EVERY_S", 0.02)
+    members, asked = CrewHere.members, []
+
+    async def fail_later(crew: CrewHere) -> list[str]:
+        asked.append(crew)
+        if len(asked) > 1:
+            raise OSError("connection refused")
+        return await members(crew)
+
+    monkeypatch.setattr(CrewHere, "members", fail_later)
+    function.latency_s = 0.1
+    report = fanout.run("f", range(40), out=None, **RUN)
+    assert (report.exit_code, report.counts["succeeded"]) == (0, 40)
+    assert len(asked) > 2
