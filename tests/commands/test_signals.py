@@ -16,6 +16,7 @@ import fanout
 from fanout.commands.collection import CollectionStop
 from fanout.commands.run_state import write_page
 from fanout.commands.signals import Signals
+from fanout.private_files import write_whole
 from tests.cli.inside import inside
 from tests.cli.running import Shell, end, interrupted, shared_emulator, shell, wait_until
 from tests.scripted import Scripted
@@ -138,3 +139,31 @@ def is_group_alive(pid: int) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+@pytest.mark.parametrize(("verb", "write"), [("run", 0), ("resume", 0), ("redrive", 0), ("redrive", 1)])
+def test_one_at_any_writing_of_the_state_ends_the_run_in_order(
+    inside: Any, monkeypatch: pytest.MonkeyPatch, verb: str, write: int
+) -> None:
+    """From before there is a run.json that says ``running`` on: no signal leaves that word behind."""
+    inside.write("in.jsonl", 6)
+    begun = ("run", "errors" if verb == "redrive" else "fast", "in.jsonl", "--out", "run", "--quiet")
+    if verb == "resume":
+        assert inside.run(*begun, "--enough", "1", "-j", "1").code == 0
+    elif verb == "redrive":
+        assert inside.run(*begun).code == 1
+    again = ["--all"] if verb == "resume" else []
+    count = 0
+
+    def counted(*args: Any, **named: Any) -> None:
+        nonlocal count
+        write_whole(*args, **named)
+        if count == write:
+            signal.raise_signal(signal.SIGTERM)
+        count += 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fanout.journal.run_dir.write_whole", counted)
+        ended = inside.run(*(begun if verb == "run" else (verb, "run", "--quiet", *again)))
+    assert inside.state()["state"] in ("interrupted", "finished"), ended
+    assert ended.code in (143, {"run": 0, "resume": 0, "redrive": 1}[verb]), ended

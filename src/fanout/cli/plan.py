@@ -120,7 +120,7 @@ def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]
         click.echo(f"fanout: {text}", err=True)
 
     signals = Signals(say)
-    audience = Audience(on_message=say, attach=signals.attach)
+    audience = Audience(on_message=say, attach=signals.attach, listen=signals.listen)
     try:
         made, report = run_blocking(lambda: plan(request, canary, what_ifs, audience))
     finally:

@@ -47,6 +47,7 @@ def watch(
         on_message=say,
         on_note=None if quiet else say,
         attach=signals.attach,
+        listen=signals.listen,
     )
     try:
         if dashboard is None:

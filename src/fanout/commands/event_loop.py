@@ -28,6 +28,11 @@ class Interrupts:
         self._signals = Signals(say)
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def listen(self) -> None:
+        """A run is about to begin, in its own event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._signals.listen()
+
     def attach(self, run: Stoppable) -> Callable[[], None]:
         """A work begins, in its own event loop; returns what tells its end."""
         self._loop = asyncio.get_running_loop()

@@ -87,6 +87,7 @@ def run(
         on_outcome=_noting(on_outcome, raised),
         on_snapshot=_both(_noting(on_progress, raised), None if shown is None else shown.update),
         attach=interrupts.attach,
+        listen=interrupts.listen,
         on_message=_say
         if shown is None and dashboard is not None
         else None

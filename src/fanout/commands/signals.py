@@ -34,14 +34,16 @@ class TwoStepStop:
 class Signals:
     """The signals of one command, from the beginning of its first work to its end.
 
-    One that comes between two works, or after the last, cuts off nothing that the summary needs: it is the
-    next work's. Two in a row there end the listening, so that a third ends the process.
+    One that comes after ``listen``, before there is any work, stops the first one as it begins. One that
+    comes between two works, or after the last, cuts off nothing that the summary needs: it is the next
+    work's. Two in a row there end the listening, so that a third ends the process.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._work: TwoStepStop | None = None
         self._between: list[str] = []
+        self._has_begun = False
         self._detach: Callable[[], None] | None = None
 
     @property
@@ -49,10 +51,15 @@ class Signals:
         """True if a signal is heeded here."""
         return self._detach is not None
 
-    def attach(self, run: Stoppable) -> Callable[[], None]:
-        """A work begins, in the running event loop; returns what tells its end."""
+    def listen(self) -> None:
+        """Heed signals from now on. In the event loop."""
         if self._detach is None:
             self._detach = on_signals(self.on_signal)
+
+    def attach(self, run: Stoppable) -> Callable[[], None]:
+        """A work begins, in the running event loop; returns what tells its end."""
+        self.listen()
+        self._has_begun = True
         self._work = work = TwoStepStop(run, self._say)
         between, self._between = self._between, []
         for name in between:
@@ -70,8 +77,13 @@ class Signals:
             self._work.on_signal(name)
             return
         self._between.append(name)
-        if len(self._between) == 1:
+        if len(self._between) == 1 and not self._has_begun:
+            self._say(f"{name}: the run stops before its first call")
+        elif len(self._between) == 1:
             self._say(f"{name}: no calls are out; the end of the run is written")
+        elif not self._has_begun:
+            self._say(f"{name}: the run has not begun yet (again to end at once)")
+            self.close()
         else:
             self._say(f"{name}: the end of the run is still being written (again to leave without a summary)")
             self.close()

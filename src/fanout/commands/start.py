@@ -55,7 +55,7 @@ async def start(request: Request, audience: Audience) -> RunReport:
         check_durable(options, request.out)
         spending = Spending(options.price_table())
         sources = await sources_of(stack, options, out=request.out, audience=audience)
-        run_dir, undone = _make_directory(stack, request)
+        run_dir, undone = _make_directory(stack, request, audience)
         note.keep_in(run_dir)
         session = RunSession(
             local,
@@ -95,7 +95,7 @@ async def _start_with_queue(request: Request, audience: Audience) -> RunReport:
         check_durable(options, request.out)
         spending = Spending(options.price_table())
         sources = await sources_of(stack, options, out=request.out, audience=audience)
-        run_dir, undone = _make_directory(stack, request)
+        run_dir, undone = _make_directory(stack, request, audience)
         assert run_dir is not None
         session: RunSession | None = None
         with undone(lambda: session is not None and session.has_read, ConfigError, FatalRefusal):
@@ -111,7 +111,7 @@ async def _start_with_queue(request: Request, audience: Audience) -> RunReport:
 
 
 def _make_directory(
-    stack: AsyncExitStack, request: Request
+    stack: AsyncExitStack, request: Request, audience: Audience
 ) -> tuple[RunDir | None, Callable[..., AbstractContextManager[None]]]:
     """The run's directory, locked, and what undoes it when it is left by errors of some kinds.
 
@@ -121,6 +121,7 @@ def _make_directory(
     run_dir: RunDir | None = None
     if request.out is not None:
         made = missing(request.out)
+        audience.heed_signals()
         run_dir = RunDir.create(request.out, first_state(request))
         stack.enter_context(run_dir.lock())
 

@@ -44,6 +44,7 @@ class Audience:
 
     ``on_outcome`` and ``on_outcomes`` get outcomes once they are written, one by one or as they were.
     ``attach`` gets the run before it starts, so that a signal can stop it, and returns what detaches.
+    ``listen`` is called before there is a run on the disk: a signal from then on is the run's.
     """
 
     on_outcome: Callable[[Outcome], None] | None = None
@@ -55,6 +56,7 @@ class Audience:
     on_message: Callable[[str], None] | None = None
     on_note: Callable[[str], None] | None = None  # what is good to know where somebody looks on
     attach: Callable[[Stoppable], Callable[[], None]] | None = None
+    listen: Callable[[], None] | None = None
 
     def hear(self, outcomes: Sequence[Outcome]) -> None:
         """Hand outcomes on."""
@@ -63,6 +65,11 @@ class Audience:
         if self.on_outcome is not None:
             for outcome in outcomes:
                 self.on_outcome(outcome)
+
+    def heed_signals(self) -> None:
+        """Keep a signal for the run that begins now."""
+        if self.listen is not None:
+            self.listen()
 
     def note(self, text: str) -> None:
         """One line for whoever watches the progress."""
