@@ -165,15 +165,15 @@ def _measure(file: Path, workers: int) -> dict[str, float]:
 
 
 def _count_orders() -> list[int]:
-    from fanout.workers.dask_crew import _ActorLink
+    from fanout.workers.dask_crew import ActorLink
 
-    count, exchange = [0], _ActorLink.exchange
+    count, exchange = [0], ActorLink.exchange
 
-    async def counted(self: _ActorLink, order: bytes) -> bytes:
+    async def counted(self: ActorLink, order: bytes) -> bytes:
         count[0] += 1
         return await exchange(self, order)
 
-    _ActorLink.exchange = counted  # type: ignore[method-assign]
+    ActorLink.exchange = counted  # type: ignore[method-assign]
     return count
 
 

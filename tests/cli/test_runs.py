@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from fanout.cli import cli
-from fanout.cli.runs import _show_table
+from fanout.cli.runs import show_table
 from fanout.errors import JournalError
 from fanout.journal import RunDir
 from fanout.journal.listing import latest_run, list_runs, live_state
@@ -89,7 +89,7 @@ def test_the_name_of_a_run_is_not_broken(
     row: dict[str, Any] = {"name": name, "function": "price-order", "state": "finished", "counts": counts}
     row |= {"outcomes": None, "started_at": "2026-11-27T23:10:08.000Z", "size_bytes": 600_000}
     monkeypatch.setenv("COLUMNS", str(columns))
-    _show_table([row])
+    show_table([row])
     shown = capsys.readouterr().out
     assert (name in shown) == is_whole
     assert max(map(len, shown.splitlines())) <= columns

@@ -17,7 +17,7 @@ from fanout.commands.options import OWN_OPTIONS
 from fanout.config import Options
 from fanout.emulator import EmulatorProcess
 from fanout.model import STATUSES, AttemptEnd, ErrorDetail, Outcome, Record
-from fanout.runs.result import _STOPS
+from fanout.runs.result import STOPS
 from fanout.stats import FailureCluster
 
 from .pages import ROOT, named, sections
@@ -92,7 +92,7 @@ def test_every_status_is_documented() -> None:
 
 def test_every_exit_code_is_documented() -> None:
     """Scripts branch on them."""
-    codes = {exit_codes.OK, exit_codes.FAILURES, *(code for _, code in _STOPS.values())}
+    codes = {exit_codes.OK, exit_codes.FAILURES, *(code for _, code in STOPS.values())}
     documented = set(re.findall(r"^\| (\d+) \|", sections(REFERENCE)["Exit codes"], re.MULTILINE))
     assert {str(code) for code in codes} == documented
 
@@ -109,7 +109,7 @@ def test_every_member_of_run_json_and_of_the_summary_is_documented(
     members = set(state) | set(state["function_configuration"]) | set(state["limits"])
     members |= {"redrive", "is_planned", "records_planned", "size_bytes", "first_mib_sha256"}
     assert members <= in_state
-    assert set(_STOPS) <= in_state
+    assert set(STOPS) <= in_state
     summary = report.to_dict()
     in_summary = named(parts["The summary as data"])
     assert set(summary) | set(summary["latency_ms"]) | set(summary["cost"]) <= in_summary

@@ -95,7 +95,7 @@ def command(
             abort=True,
             err=True,
         )
-    from fanout.commands.run_state import default_directory
+    from fanout.commands.request import default_directory
 
     request = Request(
         options=RunOptions.of(function, given_options(chosen)),

@@ -135,7 +135,7 @@ def command(
 
     async def begin(audience: Audience) -> RunReport:
         from fanout.commands.new_run import run as do_run
-        from fanout.commands.run_state import default_directory
+        from fanout.commands.request import default_directory
 
         named = default_directory(given.get("name") or function) if out is None else Path(out)
         directory = None if is_stdout else named

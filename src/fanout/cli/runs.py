@@ -44,7 +44,7 @@ def command(directory: Path, as_json: bool) -> None:
         click.echo(f"fanout: there is no run in {directory}", err=True)
         return
     if sys.stdout.isatty():
-        _show_table(rows)
+        show_table(rows)
         return
     for row in rows:
         click.echo("\t".join(_cells(row)))
@@ -92,7 +92,8 @@ def _age(started_at: str | None) -> str:
     return f"{seconds(max(0.0, time.time() - begun))} ago"
 
 
-def _show_table(rows: list[dict[str, Any]]) -> None:
+def show_table(rows: list[dict[str, Any]]) -> None:
+    """Write the runs to standard output, one a line."""
     from rich.console import Console
     from rich.table import Table
 

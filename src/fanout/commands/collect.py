@@ -16,7 +16,7 @@ from fanout.commands.collection import Collection, CollectionStop, journaled
 from fanout.commands.options import RunOptions, options_of
 from fanout.commands.result_sources import Sources, open_sources
 from fanout.commands.results import OutcomeCompleter
-from fanout.commands.run_state import counts_of, write_page
+from fanout.commands.run_state import write_page
 from fanout.errors import ConfigError
 from fanout.journal import OUTCOMES_FILE, Journal, RunDir, replay
 from fanout.queues.accepted import AcceptedCalls
@@ -141,12 +141,12 @@ def _wait_s(calls: AcceptedCalls, config: EventConfig, wait_s: float | None) -> 
 def _settle(run_dir: RunDir) -> RunReport:
     """Set run.json right by the journal, and make the report."""
     known = replay(run_dir.path, accepts_lost_mark=True)
-    counts = counts_of(known)
+    counts = known.counts
     is_finished = run_dir.state.get("state") == "finished"
     run_dir.write_state(
         {"counts": counts, **({"exit_code": state_and_exit_code(None, counts)[1]} if is_finished else {})}
     )
-    return RunReport.from_run_dir(run_dir.path, is_held_here=True)
+    return RunReport.from_run_dir(run_dir.path, is_held_here=True, superseded=known.superseded)
 
 
 class _Said:

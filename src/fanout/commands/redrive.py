@@ -20,7 +20,7 @@ from fanout.commands.local import local_function
 from fanout.commands.on_finish import conclude
 from fanout.commands.options import OF_WHOLE_RUNS, RunOptions
 from fanout.commands.recorded_input import location_of
-from fanout.commands.run_state import counts_of, records_read
+from fanout.commands.run_state import records_read
 from fanout.commands.session import RunSession
 from fanout.cost import CostEstimate, CostMeter, Prices
 from fanout.errors import ConfigError, JournalError
@@ -232,7 +232,7 @@ class _RedriveSession:
         self._counts.add(outcomes)
 
     def counts(self, run_dir: RunDir) -> dict[str, int]:
-        return counts_of(replay(run_dir.path))  # after an error: some may have been committed unheard
+        return replay(run_dir.path).counts  # after an error: some may have been committed unheard
 
     def settle(self, run_dir: RunDir, result: RunResult) -> None:
         result.counts = self._counts.counts

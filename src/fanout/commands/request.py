@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,17 @@ from fanout.errors import ConfigError
 from fanout.inputs.locations import is_url, named_format
 
 REPEATED = "(payload)"  # the location of a run with --payload
+
+
+def default_directory(function: str) -> Path:
+    """Where a run goes without --out: ``runs/<function>-<UTC time>``; the function by its name alone."""
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in function.rpartition("function:")[2])
+    base = Path("runs") / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    path, count = base, 1
+    while path.exists():
+        count += 1
+        path = base.with_name(f"{base.name}-{count}")
+    return path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,6 @@ from fanout.runs import Run, RunResult
 from fanout.version import version
 
 REPORT_FILE = "report.html"
-
-
-def default_directory(function: str) -> Path:
-    """``runs/<function>-<UTC time>``; the function by its name alone."""
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in function.rpartition("function:")[2])
-    base = Path("runs") / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    path, count = base, 1
-    while path.exists():
-        count += 1
-        path = base.with_name(f"{base.name}-{count}")
-    return path
 
 
 def first_state(request: Request) -> dict[str, Any]:
@@ -109,11 +97,6 @@ def function_state(meta: dict[str, Any]) -> dict[str, Any]:
             "rate_per_s": meta.get("rate_per_s"),
         },
     }
-
-
-def counts_of(replay: Replay) -> dict[str, int]:
-    """Counts of the latest outcomes, without zeros."""
-    return {status: count for status, count in replay.counts.items() if count}
 
 
 def records_read(state: Mapping[str, Any], known: Replay) -> int:

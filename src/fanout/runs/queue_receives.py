@@ -22,11 +22,11 @@ _LAST_RECEIVES_S = 1.5
 class Receiving(Protocol):
     """The client's part that an intake needs. ``lost_receive_s`` is of the loop's clock."""
 
-    @property
-    def lost_receive_s(self) -> float: ...
-
     arn: str
     region: str
+
+    @property
+    def lost_receive_s(self) -> float: ...
 
     async def receive(
         self, most: int, *, visibility_s: int, wait_s: int, with_attributes: bool = False

@@ -12,7 +12,7 @@ from fanout.model import OK_STATUSES
 from fanout.stats import Stats
 
 # why a run stopped -> its state and its exit code
-_STOPS: dict[str, tuple[str, int]] = {
+STOPS: dict[str, tuple[str, int]] = {
     "threshold": ("halted", exit_codes.THRESHOLD),
     "deadline": ("halted", exit_codes.BOUND),
     "cost": ("halted", exit_codes.BOUND),
@@ -83,7 +83,7 @@ def state_and_exit_code(
     failed = sum(count for status, count in counts.items() if status not in OK_STATUSES)
     state, code = ("finished", exit_codes.FAILURES if failed else exit_codes.OK)
     if stop is not None:
-        state, code = _STOPS[stop.reason]
+        state, code = STOPS[stop.reason]
     if code in (exit_codes.OK, exit_codes.FAILURES):
         code = max(code, *(shortfall.exit_code for shortfall in shortfalls), 0)
     return state, code

@@ -130,7 +130,7 @@ class DaskCrew:
             with self._client.as_current():
                 return await future
 
-        return _ActorLink(self, await self.on_its_loop(place()))
+        return ActorLink(self, await self.on_its_loop(place()))
 
     async def aclose(self) -> None:
         client, cluster, self._client, self._cluster = self._client, self._cluster, None, None
@@ -196,7 +196,9 @@ def _signals_kept_from_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class _ActorLink:
+class ActorLink:
+    """The coordinator's end of one worker: orders go to its actor, and what follows comes back."""
+
     def __init__(self, crew: DaskCrew, actor: Any) -> None:
         self._crew = crew
         self._actor = actor
