@@ -35,6 +35,13 @@ def throttle(limit: AdaptiveLimit, now_s: float, accepted: int, *, sent_at_s: fl
     return limit.ceiling(now_s)
 
 
+def hundred() -> AdaptiveLimit:
+    """A known budget of 100, whose first refusal, which may be a stray, has been."""
+    limit = AdaptiveLimit(100)
+    assert throttle(limit, -1.0, accepted=99) == 100
+    return limit
+
+
 @pytest.mark.parametrize("cause", ["reserved", "account", "provisioned", "fixed"])
 def test_a_known_budget_is_filled_from_the_first_moment(cause: Cause) -> None:
     """Reserved 50 means 50 at once: no slow start where the number is known."""
@@ -56,10 +63,9 @@ def test_an_assumed_budget_smaller_than_the_start_is_the_start() -> None:
 
 def test_a_throttle_cuts_in_proportion_to_the_share_of_a_known_budget() -> None:
     """Who has all of it gives up half, who has a tenth gives up a twentieth of that."""
-    limit = AdaptiveLimit(100)
-    assert throttle(limit, 1.0, accepted=99) == 100  # one in a hundred may be a stray
-    assert throttle(limit, 1.0, accepted=99) == 43  # plateau 84.4, cut by 49.5 %
-    assert throttle(AdaptiveLimit(100), 1.0, accepted=10) == 10  # 9.5
+    assert throttle(AdaptiveLimit(100), 1.0, accepted=99) == 100  # one in a hundred may be a stray
+    assert throttle(hundred(), 1.0, accepted=99) == 43  # plateau 84.4, cut by 49.5 %
+    assert throttle(hundred(), 1.0, accepted=10) == 10  # 9.5
 
 
 def test_an_assumed_budget_keeps_a_fixed_share_of_what_was_accepted() -> None:
@@ -80,14 +86,14 @@ def test_one_round_trip_cuts_once() -> None:
 
 def test_a_throttle_of_a_call_sent_after_the_cut_cuts_again() -> None:
     """Still refused at the lower level: it is too high."""
-    limit = AdaptiveLimit(100)
+    limit = hundred()
     first = throttle(limit, 1.0, accepted=60)
     assert throttle(limit, 1.2, accepted=first - 1, sent_at_s=1.1) < first
 
 
 def test_a_late_answer_from_before_the_cut_says_nothing() -> None:
     """After the level has grown again, a throttle from before the cut changes nothing."""
-    limit = AdaptiveLimit(100)
+    limit = hundred()
     throttle(limit, 1.0, accepted=60)
     grown = keep_full(limit, 1.0, 1.5)
     assert throttle(limit, 1.5, accepted=40, sent_at_s=0.9) == grown
@@ -95,7 +101,7 @@ def test_a_late_answer_from_before_the_cut_says_nothing() -> None:
 
 def test_the_level_comes_back_fast_then_waits_on_the_plateau() -> None:
     """Most of a cut is won back in half a second; the last known answer is tested carefully."""
-    limit = AdaptiveLimit(100)
+    limit = hundred()
     cut = throttle(limit, 0.0, accepted=40)
     half_way = keep_full(limit, 0.0, 0.5)
     assert half_way - cut >= 0.8 * (40 - cut)
@@ -125,7 +131,7 @@ def test_calls_that_ran_pay_for_the_next_probe_of_an_assumed_budget() -> None:
 
 def test_it_grows_only_while_it_holds_calls_back() -> None:
     """No demand, no growth: an idle client does not come back with a burst."""
-    limit = AdaptiveLimit(100)
+    limit = hundred()
     cut = throttle(limit, 0.0, accepted=50)
     for tenth in range(100):
         limit.on_success(tenth / 10, tenth / 10, 3)
@@ -136,7 +142,7 @@ def test_it_grows_only_while_it_holds_calls_back() -> None:
 
 def test_it_stands_still_while_more_is_in_flight_than_it_says() -> None:
     """A cut takes effect first, however long the calls take."""
-    limit = AdaptiveLimit(100)
+    limit = hundred()
     cut = throttle(limit, 0.0, accepted=60)
     for tick in range(500):
         assert not limit.on_full(60, tick / 100)
@@ -163,7 +169,7 @@ def test_a_limit_that_accepts_nothing_is_asked_more_and_more_rarely() -> None:
 
 def test_retry_after_keeps_the_level_down_until_then() -> None:
     """No growth before the time that Lambda named."""
-    limit = AdaptiveLimit(100)
+    limit = hundred()
     limit.on_throttle(CONCURRENCY, 0.0, 0.0, 3.0, 50)
     cut = limit.ceiling(0.0)
     assert keep_full(limit, 0.0, 2.9) == cut
@@ -174,7 +180,7 @@ def test_an_unknown_kind_cuts_half_as_deep_and_rates_not_at_all() -> None:
     """The pacer answers for rates; what nobody knows is taken gently by both."""
     ceilings = {}
     for kind in ThrottleKind:
-        limit = AdaptiveLimit(100)
+        limit = hundred()
         limit.on_throttle(kind, 0.0, 0.0, None, 50)
         ceilings[kind] = limit.ceiling(0.0)
     assert ceilings[ThrottleKind.RATE] == 100
@@ -185,7 +191,7 @@ def test_an_unknown_kind_cuts_half_as_deep_and_rates_not_at_all() -> None:
 
 def test_a_wait_pauses_admission_and_cuts_nothing() -> None:
     """A snapshot is being made: all calls wait, once per round trip and at least as long as Lambda says."""
-    limit = AdaptiveLimit(100)
+    limit = hundred()
     for refused in range(1, 51):
         limit.on_throttle(ThrottleKind.WAIT, 0.0, refused / 1e4, None, 100 - refused)
     assert limit.ceiling(0.02) == 0

@@ -62,8 +62,8 @@ def test_a_stray_among_the_first_calls_changes_nothing() -> None:
     limit = AdaptiveLimit(BUDGET, cause="reserved")
     assert refuse(limit, 0.01) == BUDGET
     limit = AdaptiveLimit(BUDGET, cause="reserved")
-    limit.on_throttle(ThrottleKind.CONCURRENCY, 0.0, 0.01, None, BUDGET // 5)
-    assert limit.ceiling(0.01) < BUDGET // 5  # fewer are refused: a wall
+    limit.on_throttle(ThrottleKind.CONCURRENCY, 0.0, 0.01, None, BUDGET // 5)  # while connections are made
+    assert limit.ceiling(0.01) == BUDGET
 
 
 def test_an_assumed_budget_takes_every_refusal_for_a_wall() -> None:

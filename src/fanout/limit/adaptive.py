@@ -50,8 +50,7 @@ class AdaptiveLimit:
       whatever is sent above it, a stray refusal is followed by calls that run at as many in flight. So
       of a known budget, each call that ran while the level held calls back earns a hundredth of a
       refusal, up to three (more when there are many calls a second), and a refusal that is so paid for
-      changes nothing. As many calls as the budget holds pay ahead, unless the first refusal comes while
-      fewer are in flight. A wall spends that within a few calls.
+      changes nothing. As many calls as the budget holds pay ahead. A wall spends that within a few calls.
     - The level grows only while it is what holds calls back (``on_full``), and stands still while
       more is in flight than it says.
     - When nothing at all was accepted, and when Lambda says to wait, admission pauses: from 20 ms
@@ -173,9 +172,9 @@ class AdaptiveLimit:
         if kind is ThrottleKind.WAIT:
             self._pause(sent_at_s, now_s, retry_after_s or 0.0)
             return
-        accepted = self._ceiling - 1 if in_flight is None else in_flight
-        if self._is_stray(now_s, is_full=accepted + 1 >= self._ceiling):
+        if self._is_stray(now_s):
             return
+        accepted = self._ceiling - 1 if in_flight is None else in_flight
         if sent_at_s >= self._cut_at_s or self._plateau is None:
             self._cut(min(accepted, self._level), is_gentle=kind is ThrottleKind.UNKNOWN)
             self._cut_at_s = now_s
@@ -238,14 +237,12 @@ class AdaptiveLimit:
         self._strays = min(self._strays_most, self._strays + STRAY_SHARE * self._paid)
         self._paid = 0
 
-    def _is_stray(self, now_s: float, *, is_full: bool) -> bool:
+    def _is_stray(self, now_s: float) -> bool:
         """True for a refusal so rare that it says nothing; takes what paid for it."""
         if self._is_assumed:
             return False
         if self._paid:
             self._pay(now_s)
-        if not is_full and self._measured_at_s == float("-inf"):
-            self._strays = 0.0  # nothing has paid, and even few calls are refused: a wall
         if self._strays < 1.0:
             return False
         self._strays -= 1.0
