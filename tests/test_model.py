@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fanout.model import ErrorDetail, Outcome
-from fanout.payload import append_line, embed
+from fanout.payload import append_line, append_lines, embed
 
 
 def outcome(reply: bytes, **members: object) -> Outcome:
@@ -54,6 +54,19 @@ def test_a_line_with_a_lone_surrogate_has_the_same_names() -> None:
     append_line(line, outcome(b'{"x":1}', key="\ud800"))
     members = json.loads(line)
     assert (members["output"], members["key"]) == ({"x": 1}, "\ud800")
+
+
+def test_lines_put_down_together_are_those_put_down_one_by_one() -> None:
+    """Among common ones: a lone surrogate, a line break between the tokens of a reply, and no outcome."""
+    common = outcome(b'{"x":1}', key="k")
+    broken = Outcome(seq=1, status="succeeded", attempts=1, throttles=0, output_raw=msgspec.Raw(b'{"a":\n1}'))
+    for several in ([], [common, common], [common, broken], [outcome(b"2", key="\ud800"), broken, common]):
+        singly, together = bytearray(), bytearray(b"before\n")
+        for one in several:
+            append_line(singly, one)
+        append_lines(together, several)
+        assert together == b"before\n" + singly
+        assert singly.count(b"\n") == len(several)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -38,6 +38,7 @@ def _plain_value(value: Any) -> Any:
 
 _encode = msgspec.json.Encoder(enc_hook=_plain_value, decimal_format="number").encode
 _encode_into = msgspec.json.Encoder().encode_into
+_encode_lines = msgspec.json.Encoder().encode_lines
 _SINGLE_QUOTED = re.compile(rb"\s*(?:[{\[]\s*)*'").match  # as Python prints its own values
 _SHALLOW_BYTES = 2 * MAX_NESTING  # nothing as short as this is nested deeper
 
@@ -191,6 +192,19 @@ def append_line(lines: bytearray, outcome: Outcome) -> None:
     if lines.find(b"\n", before) >= 0:  # between the tokens of embedded JSON; inside a string it cannot be
         lines[before:] = lines[before:].replace(b"\n", b" ")
     lines += b"\n"
+
+
+def append_lines(lines: bytearray, outcomes: Sequence[Outcome]) -> None:
+    """``append_line`` for several, in a third of the time."""
+    try:
+        text = _encode_lines(outcomes)
+    except (ValueError, TypeError, RecursionError):
+        text = b""
+    if text.count(b"\n") == len(outcomes):
+        lines += text
+        return
+    for outcome in outcomes:  # among them is one that needs more than encoding
+        append_line(lines, outcome)
 
 
 def _plain(value: Any) -> Any:

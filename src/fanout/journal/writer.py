@@ -1,7 +1,7 @@
 """The writer of a journal: an outcome counts once its line is written.
 
-The event loop encodes a line into a buffer and goes on. A flusher hands what has gathered to a thread,
-which writes it in one piece; another syncs the disk.
+The event loop encodes lines into a buffer, some at once, and goes on. A flusher hands what has gathered to
+a thread, which writes it in one piece; another syncs the disk.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from fanout.journal.files import JournalFiles, PendingLines
 from fanout.journal.run_dir import OUTCOMES_FILE
 from fanout.journal.samples import is_sampled, sample_entry
 from fanout.model import Outcome
-from fanout.payload import append_line
+from fanout.payload import append_lines
 
 Fsync = Literal["second", "always", "never"]
 
 BACKED_UP_BYTES = 1024 * 1024
+ENCODED_AT_ONCE = 16  # outcomes; the more wait, the later it is seen how much waits for the disk
 GATHER_S = 0.02
 SYNC_EVERY_S = 1.0
 RETRY_EVERY_S = 1.0
@@ -70,6 +71,7 @@ class Journal:
         self._on_failure = on_failure
         self._sync_listener = sync_listener
         self._unsynced: list[Outcome] = []  # written; kept for the listener alone
+        self._fresh: list[Outcome] = []  # that are not among the lines yet
         self._lines = bytearray()
         self._outcomes: list[Outcome] = []
         self._blocks: list[OutcomeBlock] = []
@@ -112,15 +114,17 @@ class Journal:
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
         """Take outcomes. They are written in one piece within 50 ms while ``run`` runs, and at ``flush``."""
-        is_first = not self._lines
+        is_first = not self._lines and not self._fresh
         if type(outcomes) is OutcomeBlock:
+            self._encode()
             self._lines += outcomes.lines
             self._blocks.append(outcomes)
             if is_first:
                 self._wake.set()
             return
-        for outcome in outcomes:
-            append_line(self._lines, outcome)
+        self._fresh += outcomes
+        if len(self._fresh) >= ENCODED_AT_ONCE:
+            self._encode()
         if self._on_commit is not None or self._sync_listener is not None:
             self._outcomes.extend(outcomes)
         if is_first:
@@ -155,8 +159,10 @@ class Journal:
     @property
     def unwritten(self) -> int:
         """The number of outcomes that are not wholly in the file."""
-        return self._lines.count(b"\n") + sum(
-            batch.lines.count(b"\n", batch.written_bytes) for batch in self._batches
+        return (
+            len(self._fresh)
+            + self._lines.count(b"\n")
+            + sum(batch.lines.count(b"\n", batch.written_bytes) for batch in self._batches)
         )
 
     async def run(self) -> None:
@@ -206,7 +212,12 @@ class Journal:
             self._fail(error)
             raise
 
+    def _encode(self) -> None:
+        append_lines(self._lines, self._fresh)
+        self._fresh.clear()
+
     async def _write_out(self) -> None:
+        self._encode()
         if self._lines or self._samples:
             self._batches.append(PendingLines(self._lines, self._outcomes, self._samples, self._blocks))
             self._batches_bytes += len(self._lines)
