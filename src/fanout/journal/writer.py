@@ -26,7 +26,8 @@ from fanout.payload import append_lines
 Fsync = Literal["second", "always", "never"]
 
 BACKED_UP_BYTES = 1024 * 1024
-ENCODED_AT_ONCE = 16  # outcomes; the more wait, the later it is seen how much waits for the disk
+ENCODED_AT_ONCE = 16  # outcomes of single calls
+LONG_BYTES = 4_096
 GATHER_S = 0.02
 SYNC_EVERY_S = 1.0
 RETRY_EVERY_S = 1.0
@@ -122,8 +123,11 @@ class Journal:
             if is_first:
                 self._wake.set()
             return
-        self._fresh += outcomes
-        if len(self._fresh) >= ENCODED_AT_ONCE:
+        fresh = self._fresh
+        fresh += outcomes
+        # One that is long, or failed and so has its input, is counted at once among what waits for the disk.
+        is_common = len(outcomes) == 1 and (raw := fresh[-1].output_raw) is not None and len(raw) < LONG_BYTES
+        if not is_common or len(fresh) >= ENCODED_AT_ONCE:
             self._encode()
         if self._on_commit is not None or self._sync_listener is not None:
             self._outcomes.extend(outcomes)
