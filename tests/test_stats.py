@@ -278,6 +278,18 @@ def test_snapshot_tells_pace_and_end() -> None:
     assert last.p50_ms == pytest.approx(100, rel=ERROR)
 
 
+def test_a_run_that_stands_still_has_no_end() -> None:
+    """The pace of the last minute would promise one that moves away."""
+    stats = Stats(started_s=0.0)
+    snapshots = []
+    for now in range(30):
+        if now < 10:
+            stats.add(outcome(now))
+        snapshots.append(stats.snapshot(now_s=float(now), in_flight=1, limit=2, cause="account", total=1000))
+    assert snapshots[9].eta_s is not None
+    assert (snapshots[-1].rate_now_per_s, snapshots[-1].eta_s) == (0, None)
+
+
 def test_snapshot_without_a_total_has_no_end() -> None:
     """Where the total is not known, nothing is said of the end."""
     stats = Stats(started_s=0.0)

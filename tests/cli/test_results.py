@@ -84,6 +84,13 @@ def test_each_stop_uploads_all_outcomes_below_a_number_of_its_own(inside: Inside
     assert check(lake, inside, "else")[0]["n"] == 3
 
 
+def test_the_report_names_the_upload(inside: Inside, lake: Any) -> None:
+    """At once, as the one that is read from the directory later."""
+    report = fanout.run("fast", [1], out="run", results="s3://lake/res/", report=False)
+    assert report.run["results"]["manifest"].startswith("s3://lake/res/")
+    assert report.run["results"] == inside.state()["results"]
+
+
 def test_a_redrive_uploads_the_latest_outcome_of_each_record(inside: Inside, lake: Any) -> None:
     """Given another place, that is where later ones go, too."""
     inside.write("in.jsonl", 3)

@@ -60,6 +60,7 @@ def test_bad_changes_are_refused(inside: Inside) -> None:
     inside.write("in.jsonl", 1)
     inside.run("run", "fast", "in.jsonl", "--out", "run", "--no-report")
     inside.run("tune", "run").assert_one_line(2, "nothing to change")
+    inside.run("tune", "run", "--pause", "--continue").assert_one_line(2, "exclude each other")
     inside.run("tune", "run", "-j", "0").assert_one_line(2, "concurrency is '0'")
     inside.run("tune", "run", "--rate", "-1").assert_one_line(2, "rate is -1.0")
     inside.run("tune", "elsewhere", "-j", "1").assert_one_line(2, "no such directory")

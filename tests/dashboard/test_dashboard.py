@@ -118,11 +118,15 @@ async def test_the_page_has_nothing_from_outside(dashboard: Dashboard) -> None:
         ("/events", {"Sec_Fetch_Site": "cross-site"}, 403),
         ("/elsewhere", {}, 404),
         ("/tune", {}, 404),
-        ("/", {"Host": "tunnel:9", "Origin": "http://tunnel:9"}, 200),
+        ("/", {"Host": "localhost:9", "Origin": "http://localhost:9"}, 200),
+        ("/", {"Host": "[::1]:9"}, 200),
+        ("/", {"Host": "evil.example:9", "Origin": "http://evil.example:9"}, 403),
+        ("/", {"Host": "127.0.0.1.evil.example"}, 403),
+        ("/events", {"Host": ""}, 403),
     ],
 )
 async def test_who_may_ask(dashboard: Dashboard, path: str, asked: dict[str, str], status: int) -> None:
-    """Whoever has the token, from a page of the same origin or from none; through a tunnel too."""
+    """Whoever has the token, from a page of the same origin or from none; a tunnel ends at localhost."""
     assert (await ask(dashboard, "GET", path, **asked))[0] == status  # type: ignore[arg-type]
 
 

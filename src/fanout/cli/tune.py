@@ -50,7 +50,8 @@ Examples:
     metavar="P",
     help="Stop when more than P percent of the records fail.",
 )
-@click.option("--pause/--continue", default=None, help="Hold new calls, or start them again.")
+@click.option("--pause", is_flag=True, default=None, help="Hold new calls.")
+@click.option("--continue", "goes_on", is_flag=True, default=None, help="Start new calls again.")
 @click.option("--json", "as_json", is_flag=True, help="Print the options in force as JSON on stdout.")
 def command(run_dir: Path, as_json: bool, **changes: Any) -> None:
     """Change the run that goes on in RUN_DIR, and say what is now in force.
@@ -62,6 +63,10 @@ def command(run_dir: Path, as_json: bool, **changes: Any) -> None:
     from fanout.journal.lock import is_locked
     from fanout.runs.tuning import TuneRequest, in_words, tuning_of
 
+    if changes.pop("goes_on"):
+        if changes["pause"]:
+            raise click.UsageError("--pause and --continue exclude each other: give one of them")
+        changes["pause"] = False
     tuning = tuning_of({name: value for name, value in changes.items() if value is not None})
     RunDir.open(run_dir)
     request = TuneRequest(run_dir, tuning)

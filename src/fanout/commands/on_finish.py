@@ -89,6 +89,8 @@ async def _upload(
             report.exit_code = exit_codes.BOUND
         if locked is not None and not manifest:
             locked.write_state({"exit_code": report.exit_code})
+        if locked is not None:
+            report.run["results"] = locked.state.get("results")
     if manifest and not signals:
         audience.say(f"results: {manifest}")
         return

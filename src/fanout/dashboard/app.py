@@ -1,12 +1,14 @@
 """The requests of the live page: who may ask, and what is answered.
 
 Every address needs the token that was printed. A request that another page's script sent is refused
-by its Origin, and so is one of another site by its Sec-Fetch-Site; nothing here may be framed or kept.
+by its Origin, and so is one of another site by its Sec-Fetch-Site; a Host that is no name of this machine
+is another site's name for it. Nothing here may be framed or kept.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
@@ -22,6 +24,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Tune = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
+_LOOPBACK = re.compile(r"(127(\.\d+){3}|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 _MOST_BYTES = 10_000  # of changes
 _MOST_WAITING = 64  # events that a slow reader may be behind, then it is let go and comes again
 _ALWAYS = (
@@ -86,6 +89,8 @@ class App:
             await _answer(send, 404, "there is nothing here")
 
     def _refusal(self, scope: Scope, headers: Mapping[bytes, str]) -> str | None:
+        if not _LOOPBACK.fullmatch(headers.get(b"host", "")):
+            return "this page is only for names of this machine: open it at 127.0.0.1 or localhost"
         origin = headers.get(b"origin")
         if origin is not None and urlsplit(origin).netloc != headers.get(b"host"):
             return "a page of another origin may not ask"

@@ -312,6 +312,8 @@ class Stats:
         self._pace.note(now_s, done)
         if total:
             fraction = min(done / total, 1.0)
+        rate_now_per_s = self._pace.per_s(5.0)
+        stands_still = cause == "paused" or (self._pace.is_known and not rate_now_per_s)
         mean_per_s = done / elapsed_s if elapsed_s > 0 else 0.0
         p50, p95, p99 = self.latencies.quantiles_ms((0.5, 0.95, 0.99))
         return Snapshot(
@@ -324,9 +326,9 @@ class Stats:
             in_flight=in_flight,
             limit=limit,
             cause=cause,
-            rate_now_per_s=self._pace.per_s(5.0) if self._pace.is_known else mean_per_s,
+            rate_now_per_s=rate_now_per_s if self._pace.is_known else mean_per_s,
             rate_mean_per_s=mean_per_s,
-            eta_s=None if cause == "paused" else self._pace.eta_s(done, fraction),
+            eta_s=None if stands_still else self._pace.eta_s(done, fraction),
             throttles=sum(self.throttles.values()),
             retries=self.retries,
             p50_ms=p50,
