@@ -164,6 +164,40 @@ def test_no_second_document_is_passed_over(data: bytes, reason: str, places: lis
         list(splitter.finish())
 
 
+@pytest.mark.parametrize("size", [1, 10**6])
+@pytest.mark.parametrize(
+    ("data", "pointer", "words"),
+    [
+        (b'{"b":1}', "/a", "has nothing at /a: check --items"),
+        (b'{"b":[1,{"c":2}],"d":"\\"}"}', "/a", "has nothing at /a: check --items"),
+        (b"{ }", "/a", "has nothing at /a: check --items"),
+        (b"[[1],[2]]", "/a", "has nothing at /a: check --items"),
+        (b"[[1],[2]]", "/2", "has nothing at /2: check --items"),
+        (b"[ ]", "/0", "has nothing at /0: check --items"),
+        (b"[ ]", "/7", "has nothing at /7: check --items"),
+        (b"[[1],[2]]", "/\u00b2", "has nothing at /\u00b2: check --items"),
+        (b"[[1],[2]]", "/" + 5000 * "1", "check --items"),
+        (b'"text"', "/a", "has nothing at /a: check --items"),
+        (b'{"b":1', "/a", "has nothing at /a: it ends before"),
+        (b'{"b" 1}', "/a", "is not JSON: '1' where ':' should be"),
+        (b'{"b":1 "a":2}', "/a", "is not JSON: '\"' where ',' should be"),
+        (b'[1 2]', "/1", "is not JSON: '2' where ',' should be"),
+        (b'{"\\x":1}', "/a", "is not JSON: the member name"),
+        (b'{"' + b"k" * 2_000_000 + b'":1}', "/a", "has a member name longer than"),
+    ],
+)  # fmt: skip
+def test_a_pointer_that_finds_nothing_says_so(data: bytes, pointer: str, words: str, size: int) -> None:
+    """Whatever stands in its way, in bytes one by one too."""
+    if size == 1 and len(data) > 1000:
+        size = 100_000
+    splitter = JsonArray(items=pointer)
+    with pytest.raises(SourceError) as caught:
+        for at in range(0, len(data), size):
+            list(splitter.feed(data[at : at + size]))
+        list(splitter.finish())
+    assert words in str(caught.value)
+
+
 def test_an_element_that_is_no_json_is_an_error_of_the_record() -> None:
     """What only looks like an element (NaN, bytes that are not UTF-8) ends nothing but itself."""
     items = split([b'[NaN, "\xff", "\xc3\xa9", 1e999999999, ' + b"1" * 5000 + b"]"])

@@ -131,7 +131,11 @@ class ExecutionCollector:
         if not isinstance(name, str) or not isinstance(arn, str) or status in _RUNNING:
             return None
         seq = name.removeprefix(self._prefix).split("-")[0]
-        if not name.startswith(self._prefix) or not seq.isdigit() or int(seq) in self._collected:
+        if (
+            not name.startswith(self._prefix)
+            or not (seq.isascii() and seq.isdigit())
+            or int(seq) in self._collected
+        ):
             return None
         call = self._calls.open_call(int(seq))
         if call is None:

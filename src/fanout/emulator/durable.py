@@ -168,7 +168,7 @@ class DurableExecutions:
             raise invalid(
                 f"Statuses {', '.join(sorted(unknown))}: must be among {', '.join(sorted(_STATUSES))}"
             )
-        if marker and not marker.isdigit():
+        if marker and not (marker.isascii() and marker.isdigit()):
             raise invalid("Marker: not one that a page has ended with")
         found = [
             execution

@@ -135,7 +135,7 @@ class PointerScan(_Scan):
             yield from self._space()
             if self._peek() == "{":
                 yield from self._member(part)
-            elif self._peek() == "[" and part.isdigit():
+            elif self._peek() == "[" and part.isascii() and part.isdigit() and len(part) < 16:
                 yield from self._element(int(part))
             else:
                 raise self._absent()

@@ -56,11 +56,11 @@ class MarkFile:
 
     def _write_line(self, generation: int, mark: int) -> None:
         try:
-            if sys.platform != "win32":
-                os.pwrite(self._descriptor, _line(generation, mark), generation * _LINE_BYTES)
-            else:
+            if sys.platform == "win32":
                 self._file.seek(generation * _LINE_BYTES)
                 self._file.write(_line(generation, mark))
+            else:
+                os.pwrite(self._descriptor, _line(generation, mark), generation * _LINE_BYTES)
         except OSError as error:
             raise JournalError(f"{self._path} cannot be written: {error.strerror}") from error
 
