@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+from collections import OrderedDict, defaultdict
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -101,6 +102,30 @@ class _Celsius(float):
     """A float of somebody's own."""
 
 
+class _Amount(Decimal):
+    """A Decimal of somebody's own."""
+
+
+class _Names(set[int]):
+    """A set of somebody's own."""
+
+
+class _Point(NamedTuple):
+    x: float
+
+
+class _Scalar:
+    """As numpy has them."""
+
+    dtype, ndim = "float64", 0
+
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def item(self) -> float:
+        return self._value
+
+
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
@@ -120,6 +145,19 @@ class _Celsius(float):
         ({"a": frozenset()}, None),
         (range(3), None),
         (object(), None),
+        (bytearray(b'{"a":1}'), b'{"a":1}'),
+        ("\ud800", b'"\\ud800"'),
+        (_Amount("1.10"), b"1.10"),
+        (_Scalar(7), b"7"),
+        (_Scalar(float("inf")), None),
+        (_Celsius("nan"), None),
+        (_Amount("NaN"), None),
+        (OrderedDict(a=1.5), b'{"a":1.5}'),
+        (OrderedDict(a=float("nan")), None),
+        ([defaultdict(list, a=[float("inf")])], None),
+        (_Point(float("nan")), None),
+        (_Point(2), b"[2]"),
+        (_Names([1]), None),
     ],
 )
 def test_a_value_is_encoded_exactly_or_refused(value: object, wanted: bytes | None) -> None:

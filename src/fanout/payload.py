@@ -30,7 +30,7 @@ def _plain_value(value: Any) -> Any:
         if isinstance(plain, float) and not math.isfinite(plain):
             raise ValueError(f"{plain} has no JSON form")
         return plain
-    for base in (int, float, str):
+    for base in (int, float, str, Decimal):
         if isinstance(value, base):
             return base(value)
     raise TypeError(f"values of type {type(value).__name__} cannot be written as JSON")
@@ -165,20 +165,35 @@ def _check_exact(value: Any) -> None:
     elif kind is list or kind is tuple:
         members = value
     elif kind is float or kind is Decimal:
-        if not math.isfinite(value):
-            raise ValueError(f"{value} has no JSON form")
+        _check_finite(value)
         return
-    elif kind is set or kind is frozenset:
-        raise ValueError("a set has no JSON form: give a list, in the order that you want")
-    elif hasattr(kind, "__dataclass_fields__"):
-        members = [getattr(value, name) for name in kind.__dataclass_fields__]
-    elif isinstance(value, msgspec.Struct):
-        members = [getattr(value, name) for name in value.__struct_fields__]
     else:
-        return
+        members = _members(value)
     for member in members:
         if type(member) not in _PLAIN:
             _check_exact(member)
+
+
+def _members(value: Any) -> Iterable[Any]:
+    """What a value of a rarer kind holds: subclasses of the plain ones, dataclasses and structs."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, (list, tuple)):
+        return value
+    if isinstance(value, (set, frozenset)):
+        raise ValueError("a set has no JSON form: give a list, in the order that you want")  # noqa: TRY004 - the error of NaN
+    if isinstance(value, (float, Decimal)):
+        _check_finite(value)
+    elif hasattr(type(value), "__dataclass_fields__"):
+        return [getattr(value, name) for name in type(value).__dataclass_fields__]
+    elif isinstance(value, msgspec.Struct):
+        return [getattr(value, name) for name in value.__struct_fields__]
+    return ()
+
+
+def _check_finite(value: float | Decimal) -> None:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} has no JSON form")
 
 
 def append_line(lines: bytearray, outcome: Outcome) -> None:
