@@ -217,18 +217,21 @@ def _strays(latency_ms: int, seconds: float) -> Scene:
         budget, rate = 200, 0.005
         limit_per_s = budget * 1_000 / latency_ms
         records = int(limit_per_s * max(4.0, seconds * share))
-        simulate = f"name=f,latency={latency_ms}ms,concurrency={budget},throttle_rate={rate}"
-        with EmulatorProcess(simulate=[simulate]) as emulator:
-            run = await drive(emulator, records)
-        # From the second round of calls to the last but one: what the budget lets through when it is full.
-        from_s, to_s = 2 * latency_ms / 1e3, run.finished_s[-1] - 2 * latency_ms / 1e3
-        reached = run.per_s(from_s, to_s) / limit_per_s
+        reached = {}
+        for throttle_rate in (0.0, rate):
+            simulate = f"name=f,latency={latency_ms}ms,concurrency={budget},throttle_rate={throttle_rate}"
+            with EmulatorProcess(simulate=[simulate]) as emulator:
+                run = await drive(emulator, records)
+            # Not the first two rounds of calls, nor the last two, which do not fill the budget.
+            edge_s = 2 * latency_ms / 1e3
+            reached[throttle_rate] = run.per_s(edge_s, run.finished_s[-1] - edge_s)
+        left = reached[rate] / min(limit_per_s, reached[0.0])
         return judge(
             f"stray refusals: 0.5 % of calls, budget 200, {latency_ms} ms",
-            f">= 90 % of {limit_per_s:,.0f}/s; nothing lost",
+            f">= 90 % of {limit_per_s:,.0f}/s, or of what this machine reaches without; nothing lost",
             run,
-            f"{reached:.1%} of {limit_per_s:,.0f}/s; {run.throttles} refused of {records:,}",
-            {"speed": reached >= 0.9, "nothing lost": run.statuses["succeeded"] == records},
+            f"{left:.1%} of {min(limit_per_s, reached[0.0]):,.0f}/s; {run.throttles} refused of {records:,}",
+            {"speed": left >= 0.9, "nothing lost": run.statuses["succeeded"] == records},
         )
 
     return scene
@@ -244,6 +247,6 @@ SCENES: list[Scene] = [
     scaling,
     lost_replies,
     squeezed,
-    _strays(1_000, 12.0),
-    _strays(100, 8.0),
+    _strays(1_000, 10.0),
+    _strays(100, 5.0),
 ]
