@@ -66,6 +66,16 @@ def test_a_stray_among_the_first_calls_changes_nothing() -> None:
     assert limit.ceiling(0.01) == BUDGET
 
 
+def test_calls_that_end_in_one_turn_pay_although_fewer_are_in_flight_after_each() -> None:
+    """They ran while the level held calls back; replies come in bunches."""
+    limit = AdaptiveLimit(BUDGET, cause="reserved")
+    assert refuse(limit, 0.1) == refuse(limit, 0.1) == BUDGET  # what the budget paid ahead
+    limit.on_full(BUDGET, 1.0)
+    for n in range(BUDGET):
+        limit.on_success(0.5, 1.1, BUDGET - 1 - n)
+    assert refuse(limit, 1.2) == BUDGET
+
+
 def test_an_assumed_budget_takes_every_refusal_for_a_wall() -> None:
     """It is found by probing until one is refused."""
     limit = AdaptiveLimit(BUDGET, cause="assumed")

@@ -64,6 +64,7 @@ class AdaptiveLimit:
         "_cause",
         "_ceiling",
         "_cut_at_s",
+        "_full_at_s",
         "_keep",
         "_level",
         "_measured_at_s",
@@ -101,6 +102,7 @@ class AdaptiveLimit:
         self._paid_since = 0
         self._measured_at_s = float("-inf")
         self._cut_at_s = float("-inf")
+        self._full_at_s = float("-inf")  # the last moment at which the level held calls back
         self._tick_at_s = float("-inf")
         self._pause_s = 0.0
         self._paused_until_s = float("-inf")
@@ -128,6 +130,8 @@ class AdaptiveLimit:
 
     def on_full(self, in_flight: int, now_s: float) -> bool:
         """Grow, unless something else holds the calls back. Returns whether it has grown."""
+        if in_flight >= self._ceiling:
+            self._full_at_s = now_s
         if self._level >= self._budget or (elapsed_s := now_s - self._tick_at_s) < TICK_S:
             return False
         self._tick_at_s = now_s
@@ -147,7 +151,7 @@ class AdaptiveLimit:
         """Count a call that ran: it pays for a part of the next probe, or of a stray refusal."""
         self._successes += 1
         self._pause_s = 0.0
-        if in_flight + 1 >= self._ceiling:
+        if in_flight + 1 >= self._ceiling or sent_at_s <= self._full_at_s:  # many may end in one turn
             self._paid += 1
             if self._paid >= _PAID_AT_ONCE:
                 self._pay(now_s)
