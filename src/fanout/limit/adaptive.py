@@ -147,7 +147,7 @@ class AdaptiveLimit:
             self.peak, self.peak_until_s = self._ramp.peak, self._ramp.peak_until_s
             self._warm = self._ramp.warm
 
-    def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:  # noqa: ARG002 - Limit's
+    def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:
         """Count a call that ran: it pays for a part of the next probe, or of a stray refusal."""
         self._successes += 1
         self._pause_s = 0.0
