@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.inside import Inside
 from tests.cli.running import FANOUT, HANDLER, Shell, end, interrupted, wait_until
 
 
@@ -422,3 +424,16 @@ def test_a_live_page_beside_the_run(shell: Shell) -> None:
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(address)
     assert "dashboard" not in shell.state()["options"]
+
+
+def test_what_the_engine_warns_of_is_a_message_of_the_run(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the program's name, above the progress, and once."""
+    log = logging.getLogger("fanout.dispatcher")
+    monkeypatch.setattr("fanout.cli.run_display.show", lambda *_, **__: log.warning("too late"))
+    monkeypatch.setattr("fanout.commands.session.write_page", lambda _: log.warning("pausing"))
+    inside.write("in.jsonl", 1)
+    ended = inside.run("run", "fast", "in.jsonl", "--out", "run", "--quiet")
+    assert (ended.code, ended.err.count("pausing"), "fanout: pausing\n" in ended.err) == (0, 1, True)
+    assert "fanout: too late" not in ended.err

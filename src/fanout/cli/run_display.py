@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -40,6 +41,8 @@ def watch(
     def say(text: str) -> None:
         progress.message(f"fanout: {text}")
 
+    warnings = _Warnings(say)
+    logging.getLogger("fanout").addHandler(warnings)
     signals = Signals(say)
     audience = Audience(
         on_snapshot=None if quiet else progress.update,
@@ -65,8 +68,20 @@ def watch(
     finally:
         signals.close()
         progress.close()
+        logging.getLogger("fanout").removeHandler(warnings)
     show(report, quiet=quiet, as_json=as_json, width=width)
     sys.exit(report.exit_code)
+
+
+class _Warnings(logging.Handler):
+    """What the engine logs, an outage for example, as the other messages of a run."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(self.format(record))
 
 
 def show(report: RunReport, *, quiet: bool, as_json: bool, width: int | None = None) -> None:
