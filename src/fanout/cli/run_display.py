@@ -39,7 +39,8 @@ def watch(
     progress = Progress(stderr=sys.stderr, is_terminal=sys.stderr.isatty(), quiet=quiet)
 
     def say(text: str) -> None:
-        progress.message(f"fanout: {text}")
+        is_address = text.startswith("dashboard: ")  # which programs read
+        progress.message(text if is_address else f"fanout: {text}")
 
     warnings = _Warnings(say)
     logging.getLogger("fanout").addHandler(warnings)
