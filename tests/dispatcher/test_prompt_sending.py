@@ -146,3 +146,49 @@ async def test_a_call_with_a_free_permit_overtakes_nobody() -> None:
         dispatcher.tune(pause=False)
         await asyncio.gather(call(3), *calls)
     assert order == [0, 1, 2, 3]
+
+
+async def test_replies_that_come_together_leave_turns_of_the_loop_to_others() -> None:
+    """Of a hundred at once some are settled in each turn: whoever else is on the loop waits for no more."""
+    world = PromptScripted(latency_s=0.1)
+    loop = asyncio.get_running_loop()
+    turn, turns = 0, []
+
+    def next_turn() -> None:
+        nonlocal turn
+        turn += 1
+        if len(turns) < 100:
+            loop.call_soon(next_turn)
+
+    async def call(number: int) -> None:
+        assert (await dispatcher.invoke(number)).ok
+        turns.append(turn)
+
+    async with Dispatcher("f", transport=world, concurrency=100) as dispatcher:
+        await warm(dispatcher, 100)
+        calls = [asyncio.create_task(call(number)) for number in range(100)]
+        await asyncio.sleep(0.1)
+        next_turn()
+        await asyncio.gather(*calls)
+    counts = [turns.count(number) for number in set(turns)]
+    assert sum(counts) == 100
+    assert max(counts) <= 16
+
+
+async def test_replies_that_wait_for_their_turn_are_not_cut_off() -> None:
+    """Their functions have run, and what they said is there."""
+    world = PromptScripted(latency_s=0.1)
+    dispatcher = await Dispatcher("f", transport=world, concurrency=100).open()
+    await warm(dispatcher, 100)
+    calls = [asyncio.create_task(dispatcher.invoke(number)) for number in range(150)]
+    await asyncio.sleep(0.1)
+    for _ in range(20):  # until some have been settled, and their permits taken again
+        if world.begun > 100:
+            break
+        await asyncio.sleep(0)
+    assert world.begun < 150
+    dispatcher.engine.cut_off()
+    await dispatcher.aclose(0)
+    statuses = [(await call).status for call in calls]
+    assert statuses[:100].count("succeeded") == 100
+    assert set(statuses[100:]) == {"unknown", "undelivered"}

@@ -28,6 +28,7 @@ from fanout.transports.prompt import Flight, PromptTransport
 
 _TURNS_MASK = 63  # a sender yields once in 64 calls
 _PARKED_MOST = 1_000
+_ENDS_A_TURN = 16  # of the event loop: others on it wait for no more, however many replies came together
 
 
 class Senders:
@@ -72,6 +73,9 @@ class Senders:
         self._flights: set[Flight] = set()  # calls that no task waits for
         self._landed: asyncio.Future[None] | None = None  # told when there is none any more
         self._on_end_of_flight = self._on_end
+        self._ends_left = 0  # in this turn, which began at ``_turn_s`` of the loop's clock
+        self._turn_s = -1.0
+        self._ended: list[tuple[Flight, Reply | None, Exception | None]] = []  # that wait for a turn
         self._timestamp = completion.outcomes.timestamps.format
 
     def start(self, attempt: Attempt) -> None:
@@ -91,6 +95,7 @@ class Senders:
     def cut_off(self, attempt: Attempt | None = None) -> None:
         """Wait no longer for an attempt, or for all; they may run on."""
         if attempt is None:
+            self._end_waiting_unfollowed()
             for sender in list(self._tasks):
                 sender.cancel()
             while self._flights:
@@ -142,7 +147,16 @@ class Senders:
         return True
 
     def _on_end(self, flight: Flight, reply: Reply | None, error: Exception | None) -> None:
-        """A call came to its end: settle it, and send the next."""
+        """A call came to its end: settle it, and send the next; in a later turn, where this had many."""
+        # A loop whose clock goes on within a turn (asyncio's own) goes from one reply to the next by itself.
+        if (turn_s := self._loop.time()) != self._turn_s:
+            self._turn_s, self._ends_left = turn_s, _ENDS_A_TURN
+        if self._ends_left <= 0 or self._ended:
+            if not self._ended:
+                self._loop.call_soon(self._end_waiting)
+            self._ended.append((flight, reply, error))
+            return
+        self._ends_left -= 1
         try:
             self._flights.remove(flight)
         except KeyError:  # it was cut off just now
@@ -170,6 +184,18 @@ class Senders:
             self._on_broken(unexpected)
         if self._landed is not None:
             self._note_landing()
+
+    def _end_waiting(self, most: int = _ENDS_A_TURN) -> None:
+        ended, self._ended = self._ended, []
+        self._turn_s, self._ends_left = self._loop.time(), most
+        for end in ended:
+            self._on_end(*end)
+
+    def _end_waiting_unfollowed(self) -> None:
+        """Settle those that have a reply, as their connections may be others' already; send no other."""
+        is_held, self._schedule.is_held = self._schedule.is_held, True
+        self._end_waiting(len(self._ended))
+        self._schedule.is_held = is_held
 
     def _note_landing(self) -> None:
         if self._landed is not None and not self._flights and not self._landed.done():
