@@ -152,7 +152,8 @@ async def test_replies_that_come_together_leave_turns_of_the_loop_to_others() ->
     """Of a hundred at once some are settled in each turn: whoever else is on the loop waits for no more."""
     world = PromptScripted(latency_s=0.1)
     loop = asyncio.get_running_loop()
-    turn, turns = 0, []
+    turn = 0
+    turns: list[int] = []
 
     def next_turn() -> None:
         nonlocal turn
