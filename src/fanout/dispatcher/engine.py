@@ -43,6 +43,7 @@ from fanout.retry import RetryPolicy, ThrottlePatience
 from fanout.transports import Transport
 
 _CLOSED_AT_ONCE = 32  # feeds that are closed before the event loop gets a turn
+_STARTED_AT_ONCE = 8  # calls, likewise
 
 
 class Engine:
@@ -272,9 +273,14 @@ class Engine:
             return
         self._is_pumping = True
         take, start = self._schedule.take, self._senders.start
+        left = _STARTED_AT_ONCE
         try:
             while (attempt := take()) is not None:
                 start(attempt)
+                left -= 1
+                if not left:
+                    self._pump_soon()
+                    break
         finally:
             self._is_pumping = False
 

@@ -28,7 +28,7 @@ from fanout.transports.prompt import Flight, PromptTransport
 
 _TURNS_MASK = 63  # a sender yields once in 64 calls
 _PARKED_MOST = 1_000
-_ENDS_A_TURN = 16  # of the event loop: others on it wait for no more, however many replies came together
+_ENDS_A_TURN = 8  # of the event loop: others on it wait for no more, however many replies came together
 
 
 class Senders:
@@ -186,10 +186,15 @@ class Senders:
             self._note_landing()
 
     def _end_waiting(self, most: int = _ENDS_A_TURN) -> None:
-        ended, self._ended = self._ended, []
+        waiting, self._ended = self._ended, []  # so that they are settled now
         self._turn_s, self._ends_left = self._loop.time(), most
-        for end in ended:
-            self._on_end(*end)
+        try:
+            for end in waiting[:most]:
+                self._on_end(*end)
+        finally:
+            self._ended = waiting[most:] + self._ended
+            if self._ended:
+                self._loop.call_soon(self._end_waiting)
 
     def _end_waiting_unfollowed(self) -> None:
         """Settle those that have a reply, as their connections may be others' already; send no other."""
