@@ -12,7 +12,7 @@ import pytest
 
 import fanout
 from fanout.errors import ConnectFailed
-from fanout.journal.windows import WINDOWS_FILE
+from fanout.journal.windows import WINDOWS_FILE, read_windows
 from fanout.model import InvokeTemplate, Reply
 from tests.workers.crew_here import CrewHere, Function, install
 
@@ -98,6 +98,8 @@ def test_what_cannot_be_kept_is_not_sent(
     assert "No space left on device" in state["message"]
     assert report.counts["unknown"] == 0
     assert 0 < report.counts["succeeded"] == function.runs.total() < 200
+    kept = [range(first, end) for first, end in read_windows(tmp_path / "r")[0]]
+    assert [body for body in function.runs if not any(int(body) in window for window in kept)] == []
 
 
 def test_without_a_worker_the_run_stops(
