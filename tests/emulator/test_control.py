@@ -115,6 +115,58 @@ def test_provisioned_concurrency(client: Any) -> None:
     )
 
 
+def test_what_is_not_there_or_not_allowed_is_refused(emulator: EmulatorProcess, client: Any) -> None:
+    """Each in Lambda's words, and nothing is changed."""
+    client.publish_version(FunctionName="f")
+    alias = {"FunctionName": "f", "Name": "live", "FunctionVersion": "1"}
+    assert client.create_alias(**alias)["Name"] == "live"
+    assert client.get_alias(FunctionName="f", Name="live")["FunctionVersion"] == "1"
+    provisioned = {"FunctionName": "f", "Qualifier": "$LATEST", "ProvisionedConcurrentExecutions": 5}
+    for ask, wanted in (
+        (lambda: client.create_alias(**alias), (409, "ResourceConflictException")),
+        (lambda: client.create_alias(**{**alias, "Name": "7"}), (400, "InvalidParameterValueException")),
+        (lambda: client.get_alias(FunctionName="f", Name="none"), (404, "ResourceNotFoundException")),
+        (lambda: client.update_alias(**{**alias, "Name": "none"}), (404, "ResourceNotFoundException")),
+        (
+            lambda: client.put_provisioned_concurrency_config(**provisioned),
+            (400, "InvalidParameterValueException"),
+        ),
+        (
+            lambda: client.delete_provisioned_concurrency_config(FunctionName="f", Qualifier="1"),
+            (404, "ProvisionedConcurrencyConfigNotFoundException"),
+        ),
+    ):
+        with pytest.raises(ClientError) as caught:
+            ask()
+        assert code_of(caught) == wanted
+    assert b"must be a timestamp" in raw(
+        emulator.endpoint_url,
+        b"GET /2025-12-01/functions/f/durable-executions?StartedAfter=today HTTP/1.1\r\nHost: localhost\r\n"
+        b"Connection: close\r\n\r\n",
+    )
+    body = b'{"DestinationConfig":7}'
+    assert b"DestinationConfig must be an object" in raw(
+        emulator.endpoint_url,
+        b"PUT /2019-09-25/functions/f/event-invoke-config HTTP/1.1\r\nHost: localhost\r\n"
+        b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body),
+    )
+
+
+def test_timeout_and_memory_are_changed(client: Any) -> None:
+    """As UpdateFunctionConfiguration does it."""
+    changed = client.update_function_configuration(FunctionName="f", Timeout=9, MemorySize=512)
+    assert (changed["Timeout"], changed["MemorySize"]) == (9, 512)
+    assert client.get_function_configuration(FunctionName="f")["Timeout"] == 9
+
+
+def test_one_that_has_gone_does_not_answer() -> None:
+    """A line with its address, not an error of a socket."""
+    with EmulatorProcess(simulate=["name=f"]) as emulator:
+        pass
+    with pytest.raises(EmulatorError, match=f"the emulator at {emulator.endpoint_url} does not answer: "):
+        emulator.stats()
+
+
 def test_event_invoke_config(client: Any) -> None:
     """None is a 404; what was put is read back, and its ranges are checked."""
     with pytest.raises(ClientError) as caught:

@@ -158,6 +158,11 @@ def test_lists_are_filtered_and_paged() -> None:
         later = datetime.now(UTC) + timedelta(hours=1)
         assert names(StartedBefore=later) == everything
         assert names(StartedAfter=later) == []
+        for wrong in ({"Marker": "n3"}, {"Statuses": ["SLEEPING"]}):
+            with pytest.raises(ClientError) as caught:
+                client.list_durable_executions_by_function(FunctionName="f", **wrong)
+            assert next(iter(wrong)) in str(caught.value)
+            assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
         with pytest.raises(ClientError) as caught:
             client.get_durable_execution(DurableExecutionArn=UNKNOWN)
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404

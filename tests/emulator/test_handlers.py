@@ -317,3 +317,19 @@ def test_an_initialisation_without_end_is_a_timeout(tmp_path: Path) -> None:
         reply, error = call(lambda_client(emulator.endpoint_url), "m", {}, LogType="Tail")
         assert (reply["FunctionError"], error["errorType"]) == ("Unhandled", "Sandbox.Timedout")
         assert "Status: timeout" in log_of(reply)
+
+
+def test_a_handler_that_meddles_with_the_runtime_api_is_refused(client: Any) -> None:
+    """What is no HTTP, no operation, or of another call changes nothing; its own answer counts."""
+    start = "POST /2018-06-01/runtime/invocation/another"
+    end = " HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}"
+    streamed = " HTTP/1.1\r\nLambda-Runtime-Function-Response-Mode: streaming\r\nContent-Length: 2\r\n\r\n{}"
+    requests = [
+        "no http\r\n\r\n",
+        "GET /elsewhere HTTP/1.1\r\n\r\n",
+        f"{start}/response{end}",
+        f"{start}/error{end}",
+        f"{start}/response{streamed}",
+    ]
+    answers = call(client, "app", {"do": "meddle", "requests": requests})[1]
+    assert [answer[9:12] for answer in answers] == ["", "404", "400", "400", "400"]

@@ -54,3 +54,10 @@ def test_items_fail_by_chance_and_by_name_alone() -> None:
     assert failed(faults.judge(sqs([]))) == []
     for other in (b'{"Items":[1]}', b"[1,2]", b"1", b'{"Records":[{}]}', b'"\\ud800"', b"[" * 3_000):
         assert faults.judge(other) == Verdict()
+
+
+def test_a_body_that_is_no_json_is_a_text() -> None:
+    """And so is one that is no text at all."""
+    faults = RecordFaults(1, "f", poison_rate=1.0, item_error_rate=0.0)
+    messages = [{"messageId": "0", "body": "{"}, {"messageId": "1", "body": 7}]
+    assert failed(faults.judge(json.dumps({"Records": messages}).encode())) == [0, 1]

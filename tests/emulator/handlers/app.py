@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -40,14 +41,21 @@ def handler(event: Any, context: Any) -> Any:
         return iter(event["chunks"])
     if action == "fail midway":
         return _fail_midway()
-    if action == "context":
-        return _describe(context)
+    if action in ("context", "meddle"):
+        return _describe(context) if action == "context" else list(map(_ask_runtime_api, event["requests"]))
     return {"event": event, "calls": COLD["calls"], "pid": os.getpid()}
 
 
 def _fail_midway() -> Iterator[str]:
     yield "first"
     raise RuntimeError("lost the thread")
+
+
+def _ask_runtime_api(request: str) -> str:
+    host, _, port = os.environ["AWS_LAMBDA_RUNTIME_API"].partition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(request.encode())
+        return connection.recv(4_096).decode()
 
 
 def _describe(context: Any) -> dict[str, Any]:

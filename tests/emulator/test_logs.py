@@ -1,0 +1,31 @@
+"""What a call's log and error objects say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fanout.emulator.function_errors import error_message_of, error_type_of
+from fanout.emulator.logs import Measures, render
+
+
+def test_an_error_is_named_in_a_report_of_json() -> None:
+    """One object a line, also after output that does not end its line."""
+    measures = Measures(
+        duration_ms=1.5, memory_mb=128, max_memory_mb=40, init_ms=7.0, status="error", error_type="ValueError"
+    )
+    log = render("r", "1", b'"own"', measures, as_json=True)
+    start, own, report = map(json.loads, log.splitlines())
+    assert start["record"] == {"requestId": "r", "version": "1"}
+    assert own == "own"
+    assert report["record"]["status"] == "error"
+    assert report["record"]["errorType"] == "ValueError"
+    assert report["record"]["metrics"]["initDurationMs"] == 7.0
+
+
+@pytest.mark.parametrize("body", [b"no json", b"[]", b"{}"])
+def test_an_error_that_is_no_error_object_is_its_own_message(body: bytes) -> None:
+    """As the runtime of another language may send one."""
+    assert error_type_of(body) == "Unhandled"
+    assert error_message_of(body) == body.decode()
