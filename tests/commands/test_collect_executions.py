@@ -62,7 +62,7 @@ async def gather(out: Path, url: str, said: list[str] | None = None, **asked: An
 
 async def test_each_record_takes_its_own_execution_and_no_other(tmp_path: Path) -> None:
     """Others' executions, those of an earlier call and those that still run are left alone."""
-    out, said = tmp_path / "run", []
+    out, said = tmp_path / "run", list[str]()
     run_id = await accepted(out, 6)
 
     def listed(seq: object, status: str, arn: str | None = None, run_id: str = run_id) -> dict[str, Any]:

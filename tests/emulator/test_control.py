@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -122,7 +122,7 @@ def test_what_is_not_there_or_not_allowed_is_refused(emulator: EmulatorProcess, 
     assert client.create_alias(**alias)["Name"] == "live"
     assert client.get_alias(FunctionName="f", Name="live")["FunctionVersion"] == "1"
     provisioned = {"FunctionName": "f", "Qualifier": "$LATEST", "ProvisionedConcurrentExecutions": 5}
-    for ask, wanted in (
+    cases: list[tuple[Callable[[], Any], tuple[int, str]]] = [
         (lambda: client.create_alias(**alias), (409, "ResourceConflictException")),
         (lambda: client.create_alias(**{**alias, "Name": "7"}), (400, "InvalidParameterValueException")),
         (lambda: client.get_alias(FunctionName="f", Name="none"), (404, "ResourceNotFoundException")),
@@ -135,7 +135,8 @@ def test_what_is_not_there_or_not_allowed_is_refused(emulator: EmulatorProcess, 
             lambda: client.delete_provisioned_concurrency_config(FunctionName="f", Qualifier="1"),
             (404, "ProvisionedConcurrencyConfigNotFoundException"),
         ),
-    ):
+    ]
+    for ask, wanted in cases:
         with pytest.raises(ClientError) as caught:
             ask()
         assert code_of(caught) == wanted
