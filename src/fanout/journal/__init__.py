@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanout.journal.block import BlockMaker, OutcomeBlock, PackedBlock, SplitOutcomes, split_outcomes
+from fanout.journal.block import BlockMaker, OutcomeBlock, PackedBlock
 from fanout.journal.line_blocks import Figures, JournalBlocks, LineBlock, Sendable
 from fanout.journal.lines import Head, LineFault, StoredOutcome, decode_line
 from fanout.journal.lock import RunLock, is_locked
@@ -44,7 +44,6 @@ __all__ = [
     "Samples",
     "Sendable",
     "SeqSet",
-    "SplitOutcomes",
     "StoredOutcome",
     "Superseded",
     "SyncListener",
@@ -58,5 +57,4 @@ __all__ = [
     "read_blocks",
     "replay",
     "shell_word",
-    "split_outcomes",
 ]

@@ -7,27 +7,18 @@ but for a few that are shown; so they are decoded only when they are asked for.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil
-from operator import attrgetter
-from typing import NamedTuple, overload
+from typing import overload
 
 import msgspec
 
 from fanout.journal.lines import StoredOutcome, decode_line
 from fanout.model import OK_STATUSES, Outcome, PlainSums
+from fanout.outcome_split import SplitOutcomes
 from fanout.payload import append_line
 
 _decoder = msgspec.json.Decoder(StoredOutcome)
-
-
-class SplitOutcomes(NamedTuple):
-    """Outcomes, the plain ones apart: as sums, with their round trips in ms. ``plain_at`` shows one."""
-
-    plain: PlainSums
-    durations_ms: Sequence[float]
-    plain_at: Callable[[int], Outcome]
-    special: Sequence[Outcome]
 
 
 class PackedBlock(msgspec.Struct, array_like=True):
@@ -76,38 +67,6 @@ class BlockMaker:
         )
         self._begin()
         return block
-
-
-_features = attrgetter(
-    "status",
-    "attempts",
-    "throttles",
-    "copies",
-    "batch",
-    "billed_ms",
-    "init_ms",
-    "restore_ms",
-    "history",
-    "collected_at",
-)
-_PLAIN = ("succeeded", 1, 0, 0, None, None, None, None, None, None)  # as nearly all of most runs are
-_duration_ms = attrgetter("duration_ms")
-
-
-def split_outcomes(outcomes: Sequence[Outcome]) -> SplitOutcomes:
-    """Those that are plain, and the others. Of objects, only those without a REPORT line are plain."""
-    if isinstance(outcomes, OutcomeBlock):
-        return SplitOutcomes(outcomes.plain, outcomes.durations_ms, outcomes.plain_at, outcomes.special())
-    special: Sequence[Outcome] = ()
-    plain = [outcome for outcome in outcomes if _features(outcome) == _PLAIN]
-    if len(plain) < len(outcomes):
-        special = [outcome for outcome in outcomes if _features(outcome) != _PLAIN]
-    durations_ms: list[float] = list(map(_duration_ms, plain))
-    sums = PlainSums()
-    if plain:
-        sums.counts = {"succeeded": len(plain)}
-        sums.unbilled, sums.unbilled_ms = len(plain), sum(map(ceil, durations_ms))
-    return SplitOutcomes(sums, durations_ms, plain.__getitem__, special)
 
 
 def _is_plain(outcome: Outcome) -> bool:
@@ -168,6 +127,10 @@ class OutcomeBlock(Sequence[Outcome]):
 
     def __iter__(self) -> Iterator[Outcome]:
         return iter(self[:])
+
+    def split(self) -> SplitOutcomes:
+        """The plain ones apart, as they are already."""
+        return SplitOutcomes(self.plain, self.durations_ms, self.plain_at, self.special())
 
     def special(self) -> list[Outcome]:
         """Those that the sums leave out."""

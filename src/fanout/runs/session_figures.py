@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from math import ceil
 
 from fanout import exit_codes
-from fanout.journal import OutcomeBlock, split_outcomes
+from fanout.journal import OutcomeBlock
 from fanout.model import OK_STATUSES, Outcome
+from fanout.outcome_split import split_outcomes
 from fanout.runs.item_records import MAY_HAVE_RUN
 from fanout.runs.result import Shortfall
 from fanout.runs.spending import Spending
@@ -107,7 +108,7 @@ class SessionFigures:
     def commit(self, outcomes: Sequence[Outcome]) -> None:
         """Count what is committed."""
         failed = self._stats.failed
-        split = split_outcomes(outcomes)
+        split = outcomes.split() if isinstance(outcomes, OutcomeBlock) else split_outcomes(outcomes)
         if split.durations_ms:
             self._stats.add_plain(split.plain, split.durations_ms, split.plain_at)
         if split.special:

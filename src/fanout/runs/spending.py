@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fanout.cost import CostEstimate, CostMeter, Prices
 from fanout.dispatcher import IntakeDispatcher
-from fanout.journal import SplitOutcomes
+from fanout.outcome_split import SplitOutcomes
 
 
 class Spending:
