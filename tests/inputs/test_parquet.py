@@ -15,6 +15,7 @@ import pytest
 
 from fanout.errors import SourceError
 from fanout.inputs import InputOptions, open_source
+from fanout.inputs.parquet import ParquetSource, RangeFile
 from tests.inputs.reading import read_all
 
 
@@ -133,3 +134,72 @@ async def test_rows_read_are_a_share_of_the_file(tmp_path: Path) -> None:
         assert source.bytes_read == source.bytes_total * (2000 + rows) // 8000
     assert rows == 6000
     await source.aclose()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.float16(),
+        pa.map_(pa.string(), pa.float64()),
+        pa.list_(pa.float32()),
+        pa.large_list(pa.float64()),
+        pa.list_(pa.float64(), 1),
+        pa.struct([("x", pa.list_(pa.float64()))]),
+    ],
+    ids=str,
+)
+async def test_nan_is_found_in_columns_of_every_kind(tmp_path: Path, kind: pa.DataType) -> None:
+    """The row is a fault that names the column; the rows beside it are sent."""
+
+    def value(number: float) -> Any:
+        if pa.types.is_map(kind):
+            return [("k", number)]
+        if pa.types.is_struct(kind):
+            return {"x": [number]}
+        return number if pa.types.is_float16(kind) else [number]
+
+    column = pa.array([value(1.5), value(float("nan"))], kind)
+    items = await read_all(open_source(written(tmp_path / "in.parquet", {"c": column})))
+    assert [item.error is None for item in items] == [True, False]
+    assert items[1].error is not None
+    assert "row 2: c is NaN or infinite" in items[1].error.message
+
+
+async def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    """A JSON object has room for one of them."""
+    pq.write_table(pa.table([[1], [2]], names=["a", "a"]), tmp_path / "in.parquet")
+    with pytest.raises(SourceError, match="has two columns named 'a': rename one"):
+        await read_all(open_source(str(tmp_path / "in.parquet")))
+
+
+class Ranges:
+    """An object's bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.bytes_total = len(data)
+        self.is_closed = False
+
+    def read_range(self, start: int, length: int) -> bytes:
+        return self.data[start : start + length]
+
+    def interrupt(self) -> None: ...
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_ranges_are_a_file_that_can_be_read_and_sought() -> None:
+    """By whichever of its methods a version of pyarrow reads it; one never read is let go of too."""
+    ranges = Ranges(b"0123456789")
+    file = RangeFile(ranges)
+    assert (file.readable(), file.seekable(), file.writable(), file.size()) == (True, True, False, 10)
+    assert (file.seek(4), file.read(2), file.tell()) == (4, b"45", 6)
+    assert (file.seek(1, 1), file.read()) == (7, b"789")
+    assert (file.seek(-2, 2), file.read(), file.read(1)) == (8, b"89", b"")
+    file.flush()
+    file.close()
+    assert file.closed
+    assert not ranges.is_closed
+    await ParquetSource("s3://bucket/in.parquet", ranges).aclose()
+    assert ranges.is_closed

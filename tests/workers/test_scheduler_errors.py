@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import trustme
 
 from fanout.errors import ConfigError
 from fanout.workers.dask_crew import DaskCrew
-from fanout.workers.scheduler_errors import why_not
+from fanout.workers.scheduler_errors import SilentScheduler, why_not
 
 dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
@@ -48,3 +49,32 @@ def test_a_scheduler_of_another_version_of_dask() -> None:
     """As distributed 2024.8.0 answers a newer client."""
     said = why_not(TypeError("Scheduler.identity() got an unexpected keyword argument 'n_workers'"))
     assert said.startswith("is of another version of Dask: install distributed 2")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SilentScheduler(), "does not answer: something else than a Dask scheduler is there"),
+        (TypeError("TLS expects a `ssl_context` argument"), "needs TLS: give a CA, a certificate and a key"),
+        (MemoryError(), "is not a Dask scheduler: something else answers there"),
+        (KeyError("op"), "is not a Dask scheduler: something else answers there"),
+        (OSError("in <Comm tcp://>: TLS certificate does not match"), "is not of the CA ca.pem"),
+        (OSError("[SSL: TLSV1_ALERT_UNKNOWN_CA]"), "refuses the certificate cert.pem"),
+        (OSError("SSLEOFError(8)"), "ends the TLS connection: it speaks none, or the certificate cert.pem"),
+        (ssl.SSLError("odd"), "TLS does not work with CA ca.pem, certificate cert.pem, key key.pem: "),
+        (FileNotFoundError("a socket"), "cannot be reached: a socket"),
+        (OSError("in <Comm tcp://>: Connection refused"), "cannot be reached: Connection refused"),
+    ],
+)
+def test_each_refusal_has_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    """One line that says what to change."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ca", "cert", "key"):
+        Path(f"{name}.pem").touch()
+    given = {"ca-file": "ca.pem", "client.cert": "cert.pem", "client.key": "key.pem"}
+    with dask.config.set({f"distributed.comm.tls.{name}": path for name, path in given.items()}):
+        said = why_not(error)
+    assert words in said
+    assert "\n" not in said
