@@ -280,4 +280,5 @@ def _refusal(name: str, value: object, allowed: str) -> ConfigError:
 
 def _check(holds: bool, name: str, value: object, allowed: str) -> None:
     if not holds:
-        raise _refusal(name, value, allowed)
+        as_number = ", as a number" if isinstance(value, str) and "seconds" in allowed else ""
+        raise _refusal(name, value, allowed + as_number)

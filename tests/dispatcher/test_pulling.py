@@ -347,9 +347,9 @@ async def test_nested_dispatchers_do_not_mix() -> None:
     assert (outer.count, inner.count) == (20, 20)
 
 
-@pytest.mark.parametrize("wrong", [b"bytes", 5, None])
+@pytest.mark.parametrize("wrong", [b"bytes", {"id": 1}, 5, None])
 async def test_payloads_that_are_no_records_are_refused(wrong: Any) -> None:
-    """Bytes are one payload, not many: a TypeError says so at once."""
+    """Bytes and a dict are one payload, not many: a TypeError says so at once."""
     async with Dispatcher("f", transport=Scripted(), concurrency=1) as dispatcher:
         with pytest.raises(TypeError, match="payloads is"):
             dispatcher.map(wrong)

@@ -152,12 +152,6 @@ def _request(function: str, payloads: Any, out: Path | None, given: Given) -> Re
     locations = locations_of(payloads)
     if locations:
         payloads = ()
-    elif isinstance(payloads, (bytes, bytearray, memoryview)) or not isinstance(
-        payloads, (Iterable, AsyncIterable)
-    ):
-        raise TypeError(
-            f"payloads is {type(payloads).__name__}: give an iterable of payloads, a path or an Input"
-        )
     if given.get("payload") is not None and payloads != ():
         raise ConfigError("payload and payloads are both given: give () as payloads, or leave payload out")
     options = RunOptions.of(function, given)

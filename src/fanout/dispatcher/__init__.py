@@ -195,12 +195,6 @@ class Dispatcher(IntakeDispatcher):
         locations = locations_of(payloads)
         if locations:
             check_locations(locations)
-        elif isinstance(payloads, (bytes, bytearray, memoryview)) or not isinstance(
-            payloads, (AsyncIterable, Iterable)
-        ):
-            raise TypeError(
-                f"payloads is {type(payloads).__name__}: give an iterable of payloads, a path or an Input"
-            )
 
         def open_intake() -> EngineIntake:
             if locations:

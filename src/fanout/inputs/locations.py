@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Collection
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -200,12 +200,21 @@ def locations_of(payloads: object) -> tuple[str, ...]:
     """The inputs that a program names: an ``Input``, a string, a path, or a list with a path in it.
 
     Empty for records. A list of strings alone is one of payloads; where all of them look like inputs, and
-    one at least is there, what is meant must be said: raises ConfigError.
+    one at least is there, what is meant must be said: raises ConfigError. TypeError for what is no iterable
+    of payloads: bytes and a dict are one payload, not many.
     """
     if isinstance(payloads, Input):
         return payloads.locations
     if isinstance(payloads, (str, os.PathLike)):
         return (_text_of(payloads),)
+    if isinstance(payloads, (bytes, bytearray, memoryview, Mapping)):
+        raise TypeError(
+            f"payloads is {type(payloads).__name__}, one payload: give a list of payloads, [payload]"
+        )
+    if not isinstance(payloads, (AsyncIterable, Iterable)):
+        raise TypeError(
+            f"payloads is {type(payloads).__name__}: give an iterable of payloads, a path or an Input"
+        )
     if not isinstance(payloads, (list, tuple, set, frozenset)):
         return ()
     if not all(isinstance(each, (str, os.PathLike)) for each in payloads):
