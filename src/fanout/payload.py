@@ -156,6 +156,30 @@ def encode(payload: Any) -> bytes:
         return json.dumps(payload).encode()  # lone surrogates: only ASCII escapes can carry them
 
 
+def indented(value: Any) -> bytes:
+    """JSON for people, of plain values; a file name that is no UTF-8 has its lone surrogates escaped."""
+    try:
+        return msgspec.json.format(msgspec.json.encode(value), indent=2)
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=2).encode()
+
+
+def decode(text: bytes) -> Any:
+    """Read JSON that fanout wrote, lone surrogates too: a file name that is no UTF-8 has them.
+
+    Raises msgspec.DecodeError.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        if b"\\ud" not in text:
+            raise
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise msgspec.DecodeError(str(error)) from error
+
+
 def _check_exact(value: Any) -> None:
     """Raise ValueError for what msgspec would change without a word. About 0.5 µs for a small dict."""
     kind = type(value)

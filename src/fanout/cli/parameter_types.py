@@ -44,8 +44,8 @@ class JsonValue(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The value, decoded."""
         try:
-            return msgspec.json.decode(value)
-        except msgspec.DecodeError as error:
+            return msgspec.json.decode(value.encode("utf-8", "surrogatepass"))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self.fail(f"{value!r} is not valid JSON: {error}", param, ctx)
 
 

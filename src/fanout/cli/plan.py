@@ -15,6 +15,7 @@ from fanout.cli.sections import SectionedCommand
 from fanout.commands.options import RunOptions
 from fanout.commands.request import Request
 from fanout.inputs.redaction import shown_location
+from fanout.payload import indented
 from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def command(
     )
     plan = _execute(request, canary, changed)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(plan), indent=2))
+        click.echo(indented(msgspec.to_builtins(plan)))
     if not quiet and not as_json:
         for line in _lines(plan):
             click.echo(line)

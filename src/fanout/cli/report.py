@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from fanout.cli.run_dir_argument import run_dir_argument
 
@@ -73,7 +72,9 @@ def command(run_dir: Path, as_html: bool, as_json: bool, output: Path | None, pr
 
 
 def _json(summary: dict[str, object]) -> str:
-    return msgspec.json.format(msgspec.json.encode(summary), indent=2).decode() + "\n"
+    from fanout.payload import indented
+
+    return indented(summary).decode() + "\n"
 
 
 def summary_text(report: RunReport, *, to_file: bool = False) -> str:

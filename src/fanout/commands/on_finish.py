@@ -11,12 +11,12 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import msgspec
 from anyio.abc import Process
 
 from fanout import exit_codes
 from fanout.errors import ConfigError, FanoutError
 from fanout.journal import shell_word
+from fanout.payload import encode
 
 if TYPE_CHECKING:
     from fanout.commands.options import RunOptions
@@ -127,7 +127,7 @@ async def run_on_finish(command: str, report: RunReport, audience: Audience) -> 
     JSON. The run's own exit code stays as it is, unless a signal comes: the first is passed on to the
     command and all that it started, a second kills them.
     """
-    summary = msgspec.json.encode(report.to_dict())
+    summary = encode(report.to_dict())
     process: Process | None = None
     heard: list[str] = []
 

@@ -224,7 +224,8 @@ def _placed(source: Source, directory: Path | None) -> Source:
 
 def _repeated(options: RunOptions) -> Source:
     assert options.payload is not None
-    return RepeatSource(options.payload.encode(), 1 if options.repeat is None else options.repeat)
+    payload = options.payload.encode("utf-8", "surrogatepass")
+    return RepeatSource(payload, 1 if options.repeat is None else options.repeat)
 
 
 def _path(location: str) -> str | None:

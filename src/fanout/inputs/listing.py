@@ -17,6 +17,7 @@ import msgspec
 
 from fanout.errors import SourceError
 from fanout.inputs.dialect import Dialect
+from fanout.payload import decode, encode
 from fanout.private_files import opener
 
 LISTING_FILE = "inputs.gz"
@@ -60,8 +61,6 @@ class Read(msgspec.Struct, omit_defaults=True):
     etag: str | None = None
 
 
-_decode = msgspec.json.Decoder().decode
-_decode_read = msgspec.json.Decoder(Read).decode
 _encode = msgspec.json.Encoder().encode
 _READ = b'{"read":'
 
@@ -88,7 +87,7 @@ class KeptListing:
             for lines in self._lines():
                 for line in lines:
                     if line.startswith(_READ):
-                        read = _decode_read(line)
+                        read = msgspec.convert(decode(line), Read)
                         dialects[read.read] = read.dialect or dialects.get(read.read)
                         if read.etag is not None:
                             etags[read.read] = read.etag
@@ -137,15 +136,22 @@ class KeptListing:
             with open(self._path, "ab", opener=opener) as file:
                 for start in range(0, len(page), _PAGE_ENTRIES):
                     some = page[start : start + _PAGE_ENTRIES]
-                    file.write(gzip.compress(b"".join([_encode(each) + b"\n" for each in some]), 6))
+                    file.write(gzip.compress(b"".join([_line(each) for each in some]), 6))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise SourceError(f"{self._path} cannot be written: {error.strerror or error}") from error
 
 
+def _line(each: Entry | Found | Read) -> bytes:
+    try:
+        return _encode(each) + b"\n"
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        return encode(msgspec.to_builtins(each)) + b"\n"
+
+
 def _entry(line: bytes) -> Entry | Found:
-    members = _decode(line)
+    members = decode(line)
     if "found" in members:
         return msgspec.convert(members, Found)
     return msgspec.convert(members, Entry)

@@ -18,6 +18,7 @@ from fanout.journal.marks import MARK_FILE, read_marks, write_marks
 from fanout.journal.samples import SAMPLES_FILE
 from fanout.journal.state_members import fault_of
 from fanout.journal.windows import WINDOWS_FILE, Ranges, merged, read_windows, write_windows
+from fanout.payload import indented
 from fanout.private_files import make_directory, opener, write_whole
 
 FORMAT = 1
@@ -109,7 +110,7 @@ class RunDir:
             state.pop("not_sent", None)
         path = self.path / STATE_FILE
         try:
-            write_whole(path, _encode(state))
+            write_whole(path, indented(state) + b"\n")
         except OSError as error:
             raise JournalError(f"{path} cannot be written: {error.strerror}") from error
         self.state = state
@@ -141,14 +142,6 @@ class RunDir:
 def new_run_id() -> str:
     """128 random bits as 22 characters of ``[a-zA-Z0-9-_]``: the name that a run has for ever."""
     return secrets.token_urlsafe(16)
-
-
-def _encode(state: dict[str, Any]) -> bytes:
-    """JSON; what a file name has that is no UTF-8 stands as a lone surrogate, escaped."""
-    try:
-        return msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n"
-    except UnicodeEncodeError:
-        return json.dumps(state, indent=2).encode() + b"\n"
 
 
 def _read_json(text: bytes) -> dict[str, Any]:
