@@ -9,11 +9,22 @@ from collections import OrderedDict, defaultdict
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.payload import MAX_NESTING, embed, encode, is_plain_json, is_too_deep, json_fault, unembed
+from fanout.payload import (
+    MAX_NESTING,
+    decode,
+    embed,
+    encode,
+    indented,
+    is_plain_json,
+    is_too_deep,
+    json_fault,
+    unembed,
+)
 
 values = st.recursive(
     st.none()
@@ -193,3 +204,11 @@ def test_json_that_is_long_or_not_ascii_is_looked_at_again() -> None:
     assert not is_plain_json(b"[" * 901 + b"]" * 901)
     assert not is_plain_json('"ä"'.encode())
     assert not is_plain_json(b"")
+
+
+def test_what_fanout_says_of_names_that_are_no_utf8() -> None:
+    """The summary, a plan and run.json hold names of files: as JSON any program can read."""
+    value = {"out": "runs/\udced", "n": 1}
+    assert json.loads(indented(value)) == value == decode(indented(value))
+    with pytest.raises(msgspec.DecodeError):
+        decode(b'{"out": "\\udced"')

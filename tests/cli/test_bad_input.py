@@ -93,6 +93,8 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["in.jsonl", "--json", "--out", "-"], ["choose one"]),
     (["in.jsonl", "--bogus"], ["No such option '--bogus'"]),
     (["in.jsonl", "--take", "-1"], ["--take"]),
+    (["--payload", '"\udced\udca0"'], ["payload is not JSON: not UTF-8"]),
+    (["in.jsonl", "--batch", "2", "--batch-input", '"\udced\udca0"'], ["--batch-input", "not valid JSON"]),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 from pathlib import Path
 
@@ -97,3 +98,14 @@ async def test_a_listing_cut_short_is_completed(tmp_path: Path, whole: int) -> N
     (tmp_path / LISTING_FILE).write_bytes(kept)
     for _ in range(2):
         assert [item.payload for item in await read_all(_source(tmp_path))] == [b"1", b"2", b"3"]
+
+
+async def test_a_name_that_is_no_utf8_is_kept_and_found_again(tmp_path: Path) -> None:
+    """Such names come with files of other days; a lone surrogate stands for each byte that is none."""
+    odd = os.fsdecode(b"0-\xed\xa0.jsonl")
+    (tmp_path / "in" / odd).write_text("0\n")
+    read = [(item.payload, Path(item.source or "").name) for item in await read_all(_source(tmp_path))]
+    assert read[:2] == [(b"0", odd), (b"1", "1.jsonl")]
+    (tmp_path / "in" / "00.jsonl").write_text("00\n")
+    again = [(item.payload, Path(item.source or "").name) for item in await read_all(_source(tmp_path))]
+    assert again == read

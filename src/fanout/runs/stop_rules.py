@@ -65,7 +65,7 @@ class StopRules:
         left_usd = cap - spent_usd - in_flight * call_usd
         count = sys.maxsize if not call_usd and left_usd >= 0 else 0
         if call_usd and left_usd > 0:
-            count = int(left_usd / call_usd * (1 + _ROUNDING))
+            count = int(min(left_usd / call_usd * (1 + _ROUNDING), sys.maxsize))
         return max(count, 0 if in_flight else 1)
 
     def broken_thresholds(self, stats: Stats) -> list[str]:

@@ -29,6 +29,11 @@ class Settings(msgspec.Struct, frozen=True):
     is_child: bool = False  # a process of the coordinator's own: Ctrl-C in its terminal is not for it
 
 
+# Text as it travels. Where it has lone surrogates, as a key or a file's name may: bytes, in a tuple, as
+# no union takes both.
+Travelling = str | tuple[bytes] | None
+
+
 class Lease(msgspec.Struct, frozen=True):
     """A share of the budget. It ends ``lasts_s`` after the worker asked for it.
 
@@ -46,9 +51,9 @@ class HandedRecord(msgspec.Struct, array_like=True, frozen=True):
 
     seq: int
     body: bytes
-    key: str | None = None
+    key: Travelling = None
     line: int | None = None
-    source: str | None = None
+    source: Travelling = None
     own: tuple[Any, str | None, str | None, str | None] | None = None
     fault: ErrorDetail | None = None
     is_suspect: bool = False  # the fault's verdict: it may have run
@@ -61,7 +66,7 @@ class HandedLines(msgspec.Struct, array_like=True, frozen=True):
     first_seq: int
     bodies: list[bytes]
     lines: int | list[int | None] | None
-    source: str | None = None
+    source: Travelling = None
 
 
 class HandedLane(msgspec.Struct, array_like=True, frozen=True):
@@ -165,15 +170,29 @@ class Greeting(msgspec.Struct):
     connections: int = sys.maxsize  # that it can open: one for each call in flight
 
 
+def _packed_text(text: str | None) -> Travelling:
+    if text is None or text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return (text.encode("utf-8", "surrogatepass"),)
+    return text
+
+
+def _text(travelling: Travelling) -> str | None:
+    return travelling[0].decode("utf-8", "surrogatepass") if isinstance(travelling, tuple) else travelling
+
+
 def handed(record: InputRecord) -> HandedRecord:
     """A record as it travels."""
     own = record.own
     return HandedRecord(
         record.seq,
         record.body,
-        record.key,
+        _packed_text(record.key),
         record.line,
-        record.source,
+        _packed_text(record.source),
         None if own is None else (own.client_context, own.qualifier, own.tenant_id, own.durable_name),
         record.fault,
         record.fault_verdict is Verdict.AMBIGUOUS,
@@ -187,12 +206,12 @@ def lines_of(first_seq: int, items: list[Item]) -> HandedLines:
     lines: int | list[int | None] | None = first
     if first is None or last is None or last - first != len(items) - 1:
         lines = [item.line for item in items]
-    return HandedLines(first_seq, [item.payload for item in items], lines, items[0].source)
+    return HandedLines(first_seq, [item.payload for item in items], lines, _packed_text(items[0].source))
 
 
 def unpacked_lines(handed_lines: HandedLines) -> list[InputRecord]:
     """Their records."""
-    seq, lines, source = handed_lines.first_seq, handed_lines.lines, handed_lines.source
+    seq, lines, source = handed_lines.first_seq, handed_lines.lines, _text(handed_lines.source)
     each = range(lines, lines + len(handed_lines.bodies)) if isinstance(lines, int) else lines or ()
     return [
         InputRecord(seq + place, body, None, line, source)
@@ -215,9 +234,9 @@ def unpacked(record: HandedRecord) -> InputRecord:
     return InputRecord(
         record.seq,
         record.body,
-        record.key,
+        _text(record.key),
         record.line,
-        record.source,
+        _text(record.source),
         own,
         record.fault,
         Verdict.AMBIGUOUS if record.is_suspect else Verdict.REJECTED,

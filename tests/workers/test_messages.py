@@ -1,0 +1,26 @@
+"""Records on their way to a worker arrive as they were."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from fanout.dispatcher import InputRecord
+from fanout.inputs import Item
+from fanout.workers.messages import Order, handed, lines_of, unpacked, unpacked_lines
+
+
+@pytest.mark.parametrize("text", [None, "plain", "grün", "lone \ud800", "no UTF-8 \udced"])
+def test_a_key_and_a_file_name_arrive_whatever_they_hold(text: str | None) -> None:
+    """JSON's grammar allows lone surrogates in a key, and a file's name may be no UTF-8."""
+    record = InputRecord(7, b"1", text, 3, text)
+    items = [Item(b"1", line=4), Item(b"2", line=5)]
+    for item in items:
+        item.source = text
+    order = Order(1, None, records=[handed(record)], handed_lines=[lines_of(8, items)])
+    arrived = msgspec.msgpack.decode(msgspec.msgpack.encode(order), type=Order)
+    assert unpacked(arrived.records[0]) == record
+    assert [(each.seq, each.line, each.source) for each in unpacked_lines(arrived.handed_lines[0])] == [
+        (8, 4, text),
+        (9, 5, text),
+    ]
