@@ -131,3 +131,17 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "windows").write_bytes(b"x" * 52 + b"\n")
     with pytest.raises(JournalError, match="line 1 is damaged"):
         read_windows(tmp_path)
+
+
+async def test_lost_windows_are_damage_unless_told_what_it_means(tmp_path: Path) -> None:
+    """Without the file any record without an outcome may have been sent, as without a mark."""
+    run_dir = _run(tmp_path / "r")
+    run_dir.begin_windows(0, [(0, 16)])
+    (tmp_path / "r" / "windows").unlink()
+    with pytest.raises(
+        JournalError, match="windows is missing or empty: which records were sent is not known"
+    ):
+        replay(run_dir.path)
+    known = replay(run_dir.path, accepts_lost_mark=True)
+    assert known.is_mark_lost
+    assert known.may_have_run(15)

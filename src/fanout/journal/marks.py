@@ -97,7 +97,8 @@ def read_marks(directory: Path) -> list[int]:
             is_right = False
         if not is_right:
             raise JournalError(
-                f"{path}: line {len(marks) + 1} is damaged: which records were sent is not known"
+                f"{path}: line {len(marks) + 1} is damaged: which records were sent is not known; "
+                "put a good copy in its place, or remove it and go on with --may-have-run send or skip"
             )
         marks.append(mark)
     return marks

@@ -20,7 +20,7 @@ from fanout.journal.marks import MARK_FILE, read_marks
 from fanout.journal.run_dir import OUTCOMES_FILE, RunDir
 from fanout.journal.seqs import SeqSet
 from fanout.journal.superseded import Superseded
-from fanout.journal.windows import merged, read_windows
+from fanout.journal.windows import WINDOWS_FILE, merged, read_windows
 from fanout.model import Outcome, Status
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -177,10 +177,13 @@ class Tally:
         counts: Mapping[str, int] = self._counts
         if len(self.superseded):
             counts = _latest_counts(directory, self.superseded) if latest_counts is None else latest_counts
-        is_mark_lost = not marks and (state.get("state") == "running" or len(finished) > 0)
+        # The file of windows is there before run.json says that windows count.
+        has_windows = run_dir.has_windows and (directory / WINDOWS_FILE).exists()
+        lost = WINDOWS_FILE if run_dir.has_windows and not has_windows else None if marks else MARK_FILE
+        is_mark_lost = lost is not None and (state.get("state") == "running" or len(finished) > 0)
         if is_mark_lost and not accepts_lost_mark:
             raise JournalError(
-                f"{directory / MARK_FILE} is missing or empty: which records were sent is not known; "
+                f"{directory}/{lost} is missing or empty: which records were sent is not known; "
                 "go on with --may-have-run send (they may run twice) or skip (they become unknown)"
             )
         if len(marks) - 1 > generation:
@@ -198,7 +201,7 @@ class Tally:
             not_sent=frozenset(not_sent),
             whole_bytes=whole_bytes,
             torn_bytes=(directory / OUTCOMES_FILE).stat().st_size - whole_bytes,
-            windows=_windows(directory) if run_dir.has_windows else None,
+            windows=_windows(directory) if has_windows else None,
             superseded=self.superseded,
             is_mark_lost=is_mark_lost,
         )

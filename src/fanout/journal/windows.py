@@ -98,7 +98,8 @@ def read_windows(directory: Path) -> dict[int, Ranges]:
         except ValueError:
             number = at // _LINE_BYTES + 1
             raise JournalError(
-                f"{path}: line {number} is damaged: which records were sent is not known"
+                f"{path}: line {number} is damaged: which records were sent is not known; "
+                "put a good copy in its place, or remove it and go on with --may-have-run send or skip"
             ) from None
         windows.setdefault(generation, []).append((first, end))
     return {generation: merged(ranges) for generation, ranges in windows.items()}
