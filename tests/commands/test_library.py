@@ -146,7 +146,9 @@ def test_errors_before_the_first_call_are_raised(tmp_path: Path) -> None:
     """They are what the caller got wrong."""
     with pytest.raises(TypeError, match="payloads is int"):
         fanout.run("f", 5, transport=Scripted(), concurrency=1)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"payloads is dict, one payload: give a list of payloads, \[payload\]"):
+    with pytest.raises(
+        TypeError, match=r"payloads is dict, one payload: give a list of payloads, \[payload\]"
+    ):
         fanout.run("f", {"id": 1}, transport=Scripted(), concurrency=1)
     with pytest.raises(fanout.ConfigError, match="deadline is '2s': give more than 0 seconds, as a number"):
         fanout.run("f", [1], deadline="2s")  # type: ignore[arg-type]
