@@ -65,6 +65,8 @@ class Ended:
         pauses: bool = False,
     ) -> None:
         files = [folder / "stdout", folder / "stderr"]
+        for path in files:
+            path.write_bytes(b"")  # it may be killed before it opens them
         feeder = _little_by_little(stdin) if pauses else None
         pid = os.fork()
         if not pid:
