@@ -82,3 +82,11 @@ def test_an_object_that_ends_too_early_is_mended_and_run_anew(
     assert report.resume_command is None
     server.shutdown()
     server.server_close()
+
+
+def test_a_file_that_ends_before_its_first_record_leaves_nothing_to_resume(tmp_path: Path) -> None:
+    path = tmp_path / "in.json"
+    path.write_bytes(b'[{"id": 1, "te')
+    with pytest.raises(SourceError, match="in the middle of its JSON array: try again once the rest of it"):
+        fanout.run("f", path, out=tmp_path / "run", transport=Scripted(), concurrency=2)
+    assert not (tmp_path / "run").exists()

@@ -89,18 +89,15 @@ def state_and_exit_code(
     return state, code
 
 
-def stop_of(failure: BaseException) -> Stop:
-    """Why a run stops whose feed ended by this error."""
+def stop_of(failure: BaseException, *, records_read: int) -> Stop:
+    """Why a run stops whose feed ended by this error, after so many records."""
     if isinstance(failure, JournalError):
         return Stop("journal", str(failure))
     if isinstance(failure, WorkersLost):
         return Stop("workers", str(failure))
     if isinstance(failure, EndsEarly):
-        rest = (
-            "a resume goes on once the rest of it is there"
-            if failure.may_grow
-            else "mend it, and run it anew"
-        )
+        go_on = "a resume goes on" if records_read else "try again"  # where nothing was read no run is kept
+        rest = f"{go_on} once the rest of it is there" if failure.may_grow else "mend it, and run it anew"
         return Stop("source", f"{failure}: {rest}", failure.may_grow)
     if isinstance(failure, SourceError):
         return Stop("source", str(failure))

@@ -395,7 +395,8 @@ class Run:
         elif feed.outage is not None and self._stop is None:
             self._stop = Stop("outage", str(feed.outage))
         elif failure is not None and self._stop is None:
-            self._stop = stop_of(failure)
+            read = 0 if self._intake is None else self._intake.records_read
+            self._stop = stop_of(failure, records_read=read)
 
     # --- the end -------------------------------------------------------------------------------
 
