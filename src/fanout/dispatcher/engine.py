@@ -301,6 +301,7 @@ class Engine:
 
     def cut_off(self) -> int:
         """Wait no longer for the calls in flight; returns how many there were. They may run on."""
+        self._senders.settle_replies()
         in_flight = self.gate.in_flight
         self._senders.cut_off()
         return in_flight

@@ -95,7 +95,7 @@ class Senders:
     def cut_off(self, attempt: Attempt | None = None) -> None:
         """Wait no longer for an attempt, or for all; they may run on."""
         if attempt is None:
-            self._end_waiting_unfollowed()
+            self.settle_replies()  # their connections may be others' already
             for sender in list(self._tasks):
                 sender.cancel()
             while self._flights:
@@ -188,16 +188,18 @@ class Senders:
     def _end_waiting(self, most: int = _ENDS_A_TURN) -> None:
         waiting, self._ended = self._ended, []  # so that they are settled now
         self._turn_s, self._ends_left = self._loop.time(), most
+        taken = 0
         try:
             for end in waiting[:most]:
+                taken += 1
                 self._on_end(*end)
         finally:
-            self._ended = waiting[most:] + self._ended
+            self._ended = waiting[taken:] + self._ended
             if self._ended:
                 self._loop.call_soon(self._end_waiting)
 
-    def _end_waiting_unfollowed(self) -> None:
-        """Settle those that have a reply, as their connections may be others' already; send no other."""
+    def settle_replies(self) -> None:
+        """Settle the calls whose replies wait for a turn of the loop, and send no other."""
         is_held, self._schedule.is_held = self._schedule.is_held, True
         self._end_waiting(len(self._ended))
         self._schedule.is_held = is_held
