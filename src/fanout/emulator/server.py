@@ -23,6 +23,7 @@ from fanout.emulator.spawner import Spawner
 from fanout.errors import EmulatorError
 
 _BACKLOG = 4_096
+_HANDLES = 32  # of the listening socket
 _KEEP_ALIVE_S = 75
 _PARENT_CHECK_S = 1.0
 
@@ -51,9 +52,18 @@ class _Server(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), 1.0)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen through several handles of each socket.
+
+        uvloop takes one connection for each handle and turn of its loop: with one handle, a loaded emulator
+        leaves new connections unanswered for a minute and more.
+        """
+        shared = [each.dup() for each in sockets or () for _ in range(_HANDLES - 1)]
+        await super().startup(sockets=[*(sockets or ()), *shared])
+
     async def go_away(self, seconds: float) -> None:
         """Break every connection and refuse new ones for a while, then listen again on the same port."""
-        (listening,) = (server.sockets[0] for server in self.servers)
+        listening = self.servers[0].sockets[0]
         family, address = listening.family, listening.getsockname()
         for server in self.servers:
             server.close()
