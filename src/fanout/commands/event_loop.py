@@ -66,6 +66,8 @@ def run_blocking(
     result: list[_Result] = []
     errors: list[BaseException] = []
     cancel: list[Callable[[], object]] = []
+    # Not Thread.join: before Python 3.13 one that Ctrl-C breaks off takes the thread for ended.
+    has_ended = threading.Event()
 
     async def cancellable() -> _Result:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -78,6 +80,8 @@ def run_blocking(
             result.append(_run(cancellable))
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
             errors.append(error)
+        finally:
+            has_ended.set()
 
     def stop() -> None:
         while cancel:
@@ -89,9 +93,9 @@ def run_blocking(
     thread.start()
     caller = asyncio.current_task()
     is_heeded = False
-    while thread.is_alive():
+    while not has_ended.is_set():
         try:
-            thread.join(_LOOK_EVERY_S)
+            has_ended.wait(_LOOK_EVERY_S)
             if caller is not None and caller.cancelling() and not is_heeded:
                 is_heeded = True  # asyncio.run makes this of a first Ctrl-C
                 if interrupts is None or not interrupts.interrupt():
@@ -99,12 +103,13 @@ def run_blocking(
         except KeyboardInterrupt:
             if interrupts is None or not interrupts.interrupt():
                 stop()
-                thread.join()
+                has_ended.wait()
                 raise
         except BaseException:  # this thread is to end, and must not leave the other one at work
             stop()
-            thread.join()
+            has_ended.wait()
             raise
+    thread.join()
     if errors:
         raise errors[0]
     return result[0]

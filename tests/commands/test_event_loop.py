@@ -1,0 +1,65 @@
+"""A blocking call where a loop runs already, as in a notebook: it works in a thread, which Ctrl-C reaches."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fanout.commands.event_loop import run_blocking
+
+
+def _at_the_start(started: threading.Event, signum: signal.Signals) -> None:
+    """Send the main thread a signal once the work has begun."""
+
+    def send() -> None:
+        assert started.wait(10)
+        ident = threading.main_thread().ident
+        assert ident is not None
+        signal.pthread_kill(ident, signum)
+
+    threading.Thread(target=send).start()
+
+
+def _run_in_a_bare_loop(main: Any) -> Any:
+    """A loop that leaves Ctrl-C to Python, as a notebook's."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("runs", [_run_in_a_bare_loop, asyncio.run])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGUSR1])
+def test_an_interrupt_ends_the_work_before_the_call_returns(
+    runs: Callable[[Any], Any], signum: signal.Signals
+) -> None:
+    """No thread goes on alone; whatever else ends the caller does the same."""
+    started, ended = threading.Event(), threading.Event()
+
+    async def work() -> None:
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async def caller() -> None:
+        run_blocking(work)
+
+    def leave(*_: Any) -> None:
+        raise SystemExit(3)
+
+    before = signal.signal(signal.SIGUSR1, leave)
+    try:
+        _at_the_start(started, signum)
+        with pytest.raises(KeyboardInterrupt if signum is signal.SIGINT else SystemExit):
+            runs(caller())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ended.is_set()

@@ -1,0 +1,85 @@
+"""``on_finish``: a command at the end of a run, and what signals, a refusal or a closed terminal do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import fanout
+from fanout.commands.on_finish import run_on_finish
+from fanout.errors import ConfigError
+from fanout.runs.audience import Audience, Stoppable
+from tests.scripted import Scripted
+
+
+@pytest.fixture(scope="module")
+def report() -> fanout.RunReport:
+    """Of a run with one record."""
+    return fanout.run("f", [1], transport=Scripted(), concurrency=1)
+
+
+async def test_it_gets_the_summary_without_a_terminal_too(
+    tmp_path: Path, report: fanout.RunReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where standard error is no file, what it prints is dropped."""
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert await run_on_finish(f"echo said; cat > {tmp_path}/got", report, Audience()) is None
+    assert json.loads((tmp_path / "got").read_text())["counts"]["succeeded"] == 1
+
+
+async def test_one_that_reads_nothing_and_fails_is_told(report: fanout.RunReport) -> None:
+    """The run's own exit code stays."""
+    said = await run_on_finish("exec <&-; exit 3", report, Audience())
+    assert said == "--on-finish ended with exit code 3: exec <&-; exit 3"
+    assert report.exit_code == 0
+
+
+async def test_one_that_cannot_be_started_is_told(
+    report: fanout.RunReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as where no process can be made."""
+
+    async def fail(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("anyio.open_process", fail)
+    said = await run_on_finish("true", report, Audience())
+    assert said is not None
+    assert said.startswith("--on-finish could not be run: ")
+
+
+@pytest.mark.parametrize("is_stubborn", [False, True])
+async def test_signals_are_passed_on(tmp_path: Path, is_stubborn: bool) -> None:
+    """The first as it is, a second as SIGKILL; before the command there is nothing to pass it to."""
+    report = await asyncio.to_thread(fanout.run, "f", [1], transport=Scripted(), concurrency=1)
+    works: list[Stoppable] = []
+
+    def attach(work: Stoppable) -> Callable[[], None]:
+        with pytest.raises(ConfigError, match="the run has ended: nothing can be changed"):
+            work.tune({"rate": 1})
+        work.cut()  # before there is a command
+        works.append(work)
+        return lambda: None
+
+    async def send() -> None:
+        while not (tmp_path / "ready").exists():
+            await asyncio.sleep(0.01)
+        works[0].stop("sigterm")
+        if is_stubborn:
+            works[0].cut()
+
+    sending = asyncio.create_task(send())
+    command = f"{'trap : TERM;' if is_stubborn else ''} touch {tmp_path}/ready; sleep 30; sleep 30"
+    began_s = time.monotonic()
+    said = await run_on_finish(command, report, Audience(attach=attach))
+    await sending
+    assert time.monotonic() - began_s < 20
+    assert said == f"--on-finish was ended by SIGTERM: {command}"
+    assert report.exit_code == 143
