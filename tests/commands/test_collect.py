@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,13 +106,18 @@ async def gather(
     *queues: Queue,
     objects: Any = None,
     said: Any = None,
+    notes: Any = None,
     attach: Any = None,
     **asked: Any,
 ) -> fanout.RunReport:
     """``collect`` against queues and Lambda's configuration."""
     async with serving(*queues, objects=objects or {}) as url:
         patch.setenv("AWS_ENDPOINT_URL_SQS", url)
-        audience = Audience(on_message=None if said is None else said.append, attach=attach)
+        audience = Audience(
+            on_message=None if said is None else said.append,
+            on_note=None if notes is None else notes.append,
+            attach=attach,
+        )
         return await collect(out, Collection(endpoint_url=url, **{"wait_s": 1.0, **asked}), audience)
 
 
@@ -120,8 +126,11 @@ def counted(report: fanout.RunReport) -> dict[str, int]:
 
 
 async def test_every_accepted_record_gets_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Successes and failures from two queues; the exit code is that of the final statuses."""
-    out = tmp_path / "run"
+    """Successes and failures from two queues; the exit code is that of the final statuses.
+
+    Meanwhile it says how much longer it waits at the most.
+    """
+    out, notes = tmp_path / "run", list[str]()
     calls = await accepted(out, 30)
     ok, bad = Queue("ok"), Queue("bad")
     for number, (request_id, payload) in enumerate(calls.sent):
@@ -129,7 +138,9 @@ async def test_every_accepted_record_gets_its_result(tmp_path: Path, monkeypatch
             ok.send(record(request_id, payload))
         else:
             bad.send(failure(request_id, payload))
-    report = await gather(out, monkeypatch, ok, bad, objects=configured(on_success="ok", on_failure="bad"))
+    wanted = configured(on_success="ok", on_failure="bad")
+    report = await gather(out, monkeypatch, ok, bad, objects=wanted, notes=notes, wait_s=60.0)
+    assert re.match(r"collecting: 30 still out, 0 collected; (1m00|5\d)s more at the most", notes[0])
     assert counted(report) == {"succeeded": 27, "function_error": 3}
     assert report.exit_code == 1
     assert not ok.messages

@@ -19,6 +19,7 @@ from fanout.commands.results import OutcomeCompleter
 from fanout.commands.run_state import write_page
 from fanout.errors import ConfigError
 from fanout.journal import OUTCOMES_FILE, Journal, RunDir, replay
+from fanout.quantities import seconds
 from fanout.queues.accepted import AcceptedCalls
 from fanout.queues.collector import Collector, Counts
 from fanout.queues.event_config import EventConfig
@@ -61,7 +62,7 @@ async def collect_into(
     path = run_dir.path
     if not sources.queues:
         return await _collect_executions(run_dir, options, sources, asked, audience)
-    stop, said = CollectionStop(), _Said(audience)
+    stop = CollectionStop()
     failure: Exception | None = None
     with ExitStack() as stack:
         if audience.attach is not None:
@@ -69,13 +70,15 @@ async def collect_into(
         calls = await anyio.to_thread.run_sync(AcceptedCalls, path / OUTCOMES_FILE)
         stack.callback(calls.close)
         wait_s = await anyio.to_thread.run_sync(_wait_s, calls, sources.config, asked.wait_s)
+        deadline_s = time.monotonic() + wait_s
+        said = _Said(audience, deadline_s)
         collector = Collector(
             sources.queues,
             calls,
             complete=OutcomeCompleter(options.calls),
             carries_successes=sources.carries_successes,
             allow_strangers=asked.allow_strangers,
-            deadline_s=time.monotonic() + wait_s,
+            deadline_s=deadline_s,
             should_stop=lambda: stop.is_stopping,
             on_progress=said.on_progress,
         )
@@ -152,15 +155,20 @@ def _settle(run_dir: RunDir) -> RunReport:
 class _Said:
     """Messages about the progress of a collection, now and then."""
 
-    def __init__(self, audience: Audience) -> None:
+    def __init__(self, audience: Audience, deadline_s: float) -> None:
         self._audience = audience
+        self._deadline_s = deadline_s
         self._next_s = 0.0
 
     def on_progress(self, counts: Counts) -> None:
         now_s = time.monotonic()
         if now_s >= self._next_s:
             self._next_s = now_s + _SAY_EVERY_S
-            self._audience.note(f"collecting: {counts.open:,} still out, {counts.collected:,} collected")
+            left_s = max(0.0, self._deadline_s - now_s)
+            self._audience.note(
+                f"collecting: {counts.open:,} still out, {counts.collected:,} collected; "
+                f"{seconds(left_s)} more at the most (--wait)"
+            )
 
     def at_the_end(self, collector: Collector) -> None:
         counts = collector.counts
