@@ -63,3 +63,27 @@ def test_an_interrupt_ends_the_work_before_the_call_returns(
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert ended.is_set()
+
+
+def test_an_interrupt_while_the_thread_starts_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to cancel yet: the work is cancelled at its first wait."""
+    start, ended = threading.Thread.start, threading.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "fanout.run":
+            raise KeyboardInterrupt
+
+    async def caller() -> None:
+        run_blocking(work)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _run_in_a_bare_loop(caller())
+    assert ended.is_set()

@@ -68,11 +68,14 @@ def run_blocking(
     cancel: list[Callable[[], object]] = []
     # Not Thread.join: before Python 3.13 one that Ctrl-C breaks off takes the thread for ended.
     has_ended = threading.Event()
+    is_to_stop = threading.Event()
 
     async def cancellable() -> _Result:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         cancel.append(lambda: loop.call_soon_threadsafe(task.cancel))
+        if is_to_stop.is_set():  # since before there was a task
+            task.cancel()
         return await main()
 
     def work() -> None:
@@ -84,35 +87,49 @@ def run_blocking(
             has_ended.set()
 
     def stop() -> None:
+        is_to_stop.set()
         while cancel:
             with suppress(RuntimeError):  # it has ended by itself
                 cancel.pop()()
 
     # With the caller's context variables: the current span among them.
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="fanout.run")
-    thread.start()
-    caller = asyncio.current_task()
-    is_heeded = False
-    while not has_ended.is_set():
-        try:
-            has_ended.wait(_LOOK_EVERY_S)
-            if caller is not None and caller.cancelling() and not is_heeded:
-                is_heeded = True  # asyncio.run makes this of a first Ctrl-C
-                if interrupts is None or not interrupts.interrupt():
-                    stop()
-        except KeyboardInterrupt:
-            if interrupts is None or not interrupts.interrupt():
-                stop()
-                has_ended.wait()
-                raise
-        except BaseException:  # this thread is to end, and must not leave the other one at work
-            stop()
-            has_ended.wait()
-            raise
+    _see_through(thread, has_ended, stop, interrupts)
     thread.join()
     if errors:
         raise errors[0]
     return result[0]
+
+
+def _see_through(
+    thread: threading.Thread,
+    has_ended: threading.Event,
+    stop: Callable[[], None],
+    interrupts: Interrupts | None,
+) -> None:
+    """Start the thread and wait until it has ended; Ctrl-C is the run's, or stops it and is raised then."""
+
+    def is_heeded() -> bool:
+        return interrupts is not None and interrupts.interrupt()
+
+    caller = asyncio.current_task()
+    is_begun = is_cancelled = False
+    while True:
+        try:
+            if not is_begun:
+                is_begun = True
+                thread.start()
+            while not has_ended.wait(_LOOK_EVERY_S):
+                if caller is not None and caller.cancelling() and not is_cancelled:
+                    is_cancelled = True  # asyncio.run makes this of a first Ctrl-C
+                    if not is_heeded():
+                        stop()
+            return
+        except BaseException as error:  # this thread is to end, and must not leave the other one at work
+            if not isinstance(error, KeyboardInterrupt) or not is_heeded():
+                stop()
+                has_ended.wait()
+                raise
 
 
 def _is_loop_running() -> bool:
