@@ -80,6 +80,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["in.jsonl", "--rate", "0"], ["rate is 0.0: give more than 0 calls per second"]),
     (["in.jsonl", "--rate", "nan"], ["rate is nan"]),
     (["in.jsonl", "--max-cost", "-1"], ["max_cost is -1.0"]),
+    (["in.jsonl", "--max-cost", "inf"], ["max_cost is inf", "none for no cap"]),
     (["in.jsonl", "--prices", "none.toml"], ["none.toml: No such file"]),
     (["in.jsonl", "--client-context", "{"], ["client_context is '{': give a JSON object"]),
     (["in.jsonl", "--qualifier", "no good"], ["qualifier is 'no good'"]),

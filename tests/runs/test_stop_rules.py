@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from typing import Any
 
@@ -95,6 +94,6 @@ def test_a_spending_cap_holds_calls_back_before_it_is_passed() -> None:
     assert rules.calls_left(spent_usd=0.0, in_flight=9, call_usd=0.1) == 1
     assert rules.calls_left(spent_usd=0.0, in_flight=10, call_usd=0.1) == 0
     assert rules.calls_left(spent_usd=0.95, in_flight=1, call_usd=0.1) == 0
-    assert StopRules(max_cost_usd=math.inf).calls_left(spent_usd=1.0, in_flight=1, call_usd=0.1) > 0
+    assert StopRules(max_cost_usd=1e308).calls_left(spent_usd=1.0, in_flight=1, call_usd=0.1) > 0
     assert rules.calls_left(spent_usd=0.95, in_flight=0, call_usd=5.0) == 1
     assert StopRules().calls_left(spent_usd=99.0, in_flight=9, call_usd=9.0) == sys.maxsize
