@@ -91,6 +91,21 @@ def test_a_spool_that_was_cut_off_is_completed(inside: Inside) -> None:
     assert sorted(outcome["seq"] for outcome in inside.outcomes()) == list(range(40))
 
 
+@pytest.mark.parametrize("kept_bytes", [0, 321])
+def test_a_spool_that_has_been_shortened_is_not_taken_for_the_input(inside: Inside, kept_bytes: int) -> None:
+    """The run had read all of it: what is missing would be lost without a word. The same input mends it."""
+    records = b"".join(b'{"n":%d}\n' % n for n in range(40))
+    words = ("run", "--resume", "steady", "-", "--out", "run", "--no-report")
+    assert inside.run(*words, "-j", "2", "--deadline", "100ms", stdin=records).code == 5
+    spool = inside.directory / "run" / "spool"
+    assert spool.read_bytes() == records
+    spool.write_bytes(records[:kept_bytes])
+    inside.run("resume", "run").assert_one_line(2, "its length is another", "put it back")
+    assert inside.run(*words, "--deadline", "1m", stdin=records).code == 0
+    assert spool.read_bytes() == records
+    assert sorted(outcome["seq"] for outcome in inside.outcomes()) == list(range(40))
+
+
 def test_a_run_stopped_before_its_first_byte_goes_on(inside: Inside) -> None:
     """It has no spool yet: standard input given once more is all of it; a resume alone says so."""
     records = b"".join(b'{"n":%d}\n' % n for n in range(5))

@@ -33,7 +33,7 @@ from fanout.inputs import (
     shown_location,
 )
 from fanout.inputs.dialect import Dialect
-from fanout.inputs.readers import end_mark
+from fanout.inputs.readers import is_whole
 from fanout.journal import RunDir
 
 Say = Callable[[str], None]
@@ -214,7 +214,7 @@ def _reopened(
 def _is_spooled(run_dir: RunDir, recorded: RecordedInput) -> bool:
     """True if the run's own copy is read; one of a URL only where it is whole."""
     if is_url(recorded.location):
-        return end_mark(run_dir.spool).exists()
+        return is_whole(run_dir.spool)
     return run_dir.spool.exists()
 
 

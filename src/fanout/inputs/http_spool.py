@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from fanout.errors import SourceError
-from fanout.inputs.readers import CHUNK_BYTES, end_mark
-from fanout.private_files import FILE_MODE, opener
+from fanout.inputs.readers import CHUNK_BYTES, mark_end
+from fanout.private_files import opener
 
 
 class BodySpool:
     """One body. A daemon thread copies it; ``read`` waits for bytes that have not come yet.
 
-    Into ``path``, which must not exist, and which ``end_mark`` then says is whole; without it into a
+    Into ``path``, which must not exist, and which is then marked as whole; without it into a
     temporary file that is gone with ``close``.
     """
 
@@ -88,7 +88,7 @@ class BodySpool:
             if fault is None and not self._is_closed and self._path is not None:
                 with suppress(OSError):  # without the mark, a resume reads the URL again
                     os.fsync(self._file.fileno())
-                    end_mark(self._path).touch(mode=FILE_MODE)
+                    mark_end(self._path)
             self._fault, self._has_ended = fault, True
             self._changed.notify_all()
             if self._is_closed:

@@ -15,7 +15,7 @@ from fanout.inputs.listing import KeptListing
 from fanout.inputs.locations import absolute, check_text, compression_suffix, format_of, is_list, is_url
 from fanout.inputs.many import ManySource
 from fanout.inputs.options import InputOptions
-from fanout.inputs.readers import ByteReader, CutReader, end_mark
+from fanout.inputs.readers import ByteReader, CutReader, end_mark, is_whole
 from fanout.inputs.rows import Rows, footer_digest
 from fanout.inputs.s3 import S3
 from fanout.inputs.single_opener import OnDialect, SingleOpener
@@ -103,10 +103,16 @@ class Opener:
         """The source for what was read from ``location`` and spooled, in the same order.
 
         When the input had not been read to its end, the source raises SourceError after the last whole
-        record.
+        record. Raises SourceError for a spool that was whole and is so no more.
         """
+        has_end = is_whole(spool)
+        if not has_end and end_mark(spool).exists():
+            raise SourceError(
+                f"{spool} is not what the run kept of its input, as its length is another: "
+                "put it back, or pipe the same input in once more (fanout run --resume)"
+            )
         reader: ByteReader = file_reader(str(spool))
-        if not end_mark(spool).exists():
+        if not has_end:
             reader = CutReader(reader)
         return self._single.of_bytes(
             str(spool),

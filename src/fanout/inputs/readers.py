@@ -16,7 +16,7 @@ from typing import IO, Any, Protocol
 from fanout.errors import SourceError
 from fanout.inputs.dialect import USUAL, Dialect
 from fanout.inputs.read_ahead import DirectStream
-from fanout.private_files import FILE_MODE, opener
+from fanout.private_files import opener
 
 CHUNK_BYTES = 1 << 20  # each one wakes two threads
 
@@ -147,7 +147,7 @@ class SpooledReader(Layer):
             while view:
                 view = view[self._spool.write(view) or 0 :]
             if not chunk:
-                end_mark(self._path).touch(mode=FILE_MODE)
+                mark_end(self._path)
         except OSError as error:
             raise SourceError(f"cannot be spooled to {self._path}: {error.strerror or error}") from error
         return chunk
@@ -159,8 +159,23 @@ class SpooledReader(Layer):
 
 
 def end_mark(spool: Path) -> Path:
-    """The file whose presence says that the spool holds the whole input."""
+    """The file whose presence says that the spool holds the whole input. In it is how long the spool is."""
     return spool.with_name(spool.name + ".end")
+
+
+def mark_end(spool: Path) -> None:
+    """Say that the spool, as it is now, holds the whole input. Raises OSError."""
+    with open(end_mark(spool), "wb", opener=opener) as file:
+        file.write(b"%d\n" % spool.stat().st_size)
+
+
+def is_whole(spool: Path) -> bool:
+    """True if the spool holds the whole input, and has not been cut since; earlier marks say no length."""
+    try:
+        length = end_mark(spool).read_bytes().strip()
+        return not length or length == b"%d" % spool.stat().st_size
+    except FileNotFoundError:
+        return False
 
 
 class CutReader(Layer):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from fanout.errors import SourceError
-from fanout.inputs.readers import CHUNK_BYTES, end_mark
+from fanout.inputs.readers import CHUNK_BYTES, is_whole, mark_end
 from fanout.private_files import FILE_MODE, opener
 
 _CHANGED = "standard input is not the input the run began with: it differs"
@@ -28,7 +28,7 @@ def complete_spool(spool: Path) -> None:
                 if kept != chunk[: len(kept)]:
                     raise SourceError(f"{_CHANGED} within bytes {at:,} to {at + len(chunk):,}")
                 rest = chunk[len(kept) :]
-                if rest and end_mark(spool).exists():
+                if rest and is_whole(spool):
                     raise SourceError(f"{_CHANGED}: it goes on after byte {at + len(kept):,}")
                 file.write(rest)
                 at += len(chunk)
@@ -36,6 +36,6 @@ def complete_spool(spool: Path) -> None:
                 raise SourceError(f"{_CHANGED}: it ends at byte {at:,}")
             file.flush()
             os.fsync(file.fileno())
-        end_mark(spool).touch(mode=FILE_MODE)
+        mark_end(spool)
     except OSError as error:
         raise SourceError(f"{spool} cannot be completed: {error.strerror or error}") from error

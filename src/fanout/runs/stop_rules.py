@@ -38,9 +38,7 @@ class StopRules:
         if percentage is not None and not 0 <= percentage <= 100:
             raise ConfigError(f"tolerated_failure_percentage is {percentage!r}: give a number from 0 to 100")
         if cost is not None and not 0 < cost < inf:
-            raise ConfigError(
-                f"max_cost is {cost!r}: give US dollars above 0, or none for no cap"
-            )
+            raise ConfigError(f"max_cost is {cost!r}: give US dollars above 0, or none for no cap")
         if self.enough is not None and self.enough < 1:
             raise ConfigError(f"enough is {self.enough!r}: give a whole number from 1")
         if self.aborts_at_thresholds and not self.thresholds:
