@@ -209,7 +209,9 @@ class _Allowed:
 
     def __contains__(self, seq: object) -> bool:
         known = self._known
-        return isinstance(seq, int) and known.was_allowed(self._generation, seq) and seq not in known.not_sent
+        if not isinstance(seq, int) or seq in known.not_sent:
+            return False
+        return known.is_mark_lost or known.was_allowed(self._generation, seq)
 
 
 class _RedriveSession:
