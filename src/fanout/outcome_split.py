@@ -23,7 +23,7 @@ class SplitOutcomes(NamedTuple):
 
 def split_outcomes(outcomes: Sequence[Outcome]) -> SplitOutcomes:
     """Plain are those that succeeded at the first attempt, alone, of which no REPORT line tells."""
-    # In one comprehension, which takes a third of the time that a function for each outcome would.
+    # Attribute by attribute, which takes a third of the time of an ``attrgetter`` for all of them.
     plain = [
         outcome
         for outcome in outcomes

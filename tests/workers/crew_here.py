@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,17 @@ from fanout.workers.worker import Worker, WorkerActor
 THROTTLE = (
     b'{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}'
 )
+
+
+RUN: dict[str, Any] = {
+    "workers": 2,
+    "concurrency": 10,
+    "rate": 5000,
+    "function_timeout": 2,
+    "region": "us-east-1",
+    "endpoint_url": "http://127.0.0.1:9",  # nothing is there: a crew's function answers
+    "report": False,
+}
 
 
 class Function:

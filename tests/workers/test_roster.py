@@ -19,29 +19,13 @@ from fanout.workers.crew import Link
 from fanout.workers.lease_book import LeaseBook
 from fanout.workers.messages import Greeting, Report, Settings
 from fanout.workers.worker import Worker, encode
-from tests.workers.crew_here import CrewHere, Function, Here, install
-
-RUN: dict[str, Any] = {
-    "workers": 2,
-    "concurrency": 10,
-    "rate": 5000,
-    "function_timeout": 2,
-    "region": "us-east-1",
-    "endpoint_url": "http://127.0.0.1:9",
-    "report": False,
-}
+from tests.workers.crew_here import RUN, CrewHere, Function, Here
 
 
-@pytest.fixture
-def function() -> Function:
-    return Function()
-
-
-@pytest.fixture
-def crews(monkeypatch: pytest.MonkeyPatch, function: Function) -> list[CrewHere]:
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roster, "GATHER_S", 0.05)
     monkeypatch.setattr(roster, "GREET_S", 0.3)
-    return install(monkeypatch, function)
 
 
 def _make_silent(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

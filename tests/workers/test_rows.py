@@ -16,7 +16,7 @@ import fanout
 from fanout.cli import cli
 from fanout.inputs import fingerprint as fanout_fingerprint
 from fanout.workers.messages import Order
-from tests.workers.crew_here import CrewHere, Function, Here, install
+from tests.workers.crew_here import CrewHere, Function, Here
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -35,11 +35,6 @@ SPREAD = {**ALONE, "workers": 3}
 @pytest.fixture
 def function() -> Function:
     return Function(latency_s=0.01)
-
-
-@pytest.fixture
-def crews(monkeypatch: pytest.MonkeyPatch, function: Function) -> list[CrewHere]:
-    return install(monkeypatch, function)
 
 
 def _write(path: Path, ids: range, *, group: int = 100) -> Path:

@@ -21,18 +21,10 @@ from fanout.commands.watch import Follower
 from fanout.errors import SourceError
 from fanout.progress import plain_line
 from fanout.stats import Snapshot
-from tests.workers.crew_here import CrewHere, Function, install
+from tests.workers.crew_here import RUN, CrewHere, Function, install
 
 RECORDS = 200
-BASE: dict[str, Any] = {
-    "workers": 2,
-    "concurrency": 20,
-    "rate": 5000,
-    "function_timeout": 2,
-    "region": "us-east-1",
-    "endpoint_url": "http://127.0.0.1:9",
-    "report": False,
-}
+BASE: dict[str, Any] = {**RUN, "concurrency": 20}
 REFUSED = {"stream", "hedge", "invocation", "follow", "empty_after"}
 COORDINATOR = {  # reads, counts, stops and writes; workers never hear of these
     *("format", "items", "csv_delimiter", "csv_header", "encoding", "nan", "request_payer", "payload"),
@@ -74,16 +66,6 @@ def test_what_cannot_hold_is_refused(tmp_path: Path, options: dict[str, Any], wo
     with pytest.raises(fanout.ConfigError, match=words):
         fanout.run("f", [1], out=tmp_path / "r", **{**BASE, **options})
     assert not (tmp_path / "r").exists()
-
-
-@pytest.fixture
-def function() -> Function:
-    return Function()
-
-
-@pytest.fixture
-def crews(monkeypatch: pytest.MonkeyPatch, function: Function) -> list[CrewHere]:
-    return install(monkeypatch, function)
 
 
 def _run(tmp_path: Path, **options: Any) -> fanout.RunReport:

@@ -14,32 +14,14 @@ import fanout
 from fanout.errors import ConnectFailed
 from fanout.journal.windows import WINDOWS_FILE, read_windows
 from fanout.model import InvokeTemplate, Reply
-from tests.workers.crew_here import CrewHere, Function, install
+from tests.workers.crew_here import RUN, CrewHere, Function
 
-RUN: dict[str, Any] = {
-    "workers": 2,
-    "concurrency": 10,
-    "rate": 5000,
-    "function_timeout": 0.2,
-    "region": "us-east-1",
-    "endpoint_url": "http://127.0.0.1:9",
-    "report": False,
-}
-
-
-@pytest.fixture
-def function() -> Function:
-    return Function()
-
-
-@pytest.fixture
-def crews(monkeypatch: pytest.MonkeyPatch, function: Function) -> list[CrewHere]:
-    return install(monkeypatch, function)
+SOON_LOST: dict[str, Any] = {**RUN, "function_timeout": 0.2}
 
 
 def _run(out: Path, **options: Any) -> tuple[fanout.RunReport, dict[str, Any]]:
     """The report, and run.json. No record of the run may be lost or doubled."""
-    report = fanout.run("f", range(200), out=out, **{**RUN, **options})
+    report = fanout.run("f", range(200), out=out, **{**SOON_LOST, **options})
     seqs = [json.loads(line)["seq"] for line in (out / "outcomes.jsonl").read_bytes().splitlines()]
     assert len(seqs) == len(set(seqs)) == sum(report.counts.values())
     state: dict[str, Any] = json.loads((out / "run.json").read_text())

@@ -93,9 +93,8 @@ class Senders:
         self._starting[sender] = attempt
 
     def cut_off(self, attempt: Attempt | None = None) -> None:
-        """Wait no longer for an attempt, or for all; they may run on."""
+        """Wait no longer for an attempt, or for all; they may run on. ``settle_replies`` comes before all."""
         if attempt is None:
-            self.settle_replies()  # their connections may be others' already
             for sender in list(self._tasks):
                 sender.cancel()
             while self._flights:
@@ -199,7 +198,10 @@ class Senders:
                 self._loop.call_soon(self._end_waiting)
 
     def settle_replies(self) -> None:
-        """Settle the calls whose replies wait for a turn of the loop, and send no other."""
+        """Settle the calls whose replies wait for a turn of the loop, and send no other.
+
+        To cut them off would be wrong twice: they have run, and their connections may be others' already.
+        """
         is_held, self._schedule.is_held = self._schedule.is_held, True
         self._end_waiting(len(self._ended))
         self._schedule.is_held = is_held

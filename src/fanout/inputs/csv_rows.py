@@ -139,7 +139,8 @@ class CsvRows:
             except csv.Error as error:
                 fields, fault = [], self._fault_of(error, row_start)
                 reader = self._reader()
-            fault = self._fault_of_lines(row_start, fields, fault)
+            if self._at - row_start > 1:
+                fault = self._fault_of_lines(row_start, fields, fault)
             raw = self._lines[row_start : self._at]
             number = self._ended + row_start + 1
             row_start = self._at
@@ -174,7 +175,7 @@ class CsvRows:
 
     def _fault_of_lines(self, row_start: int, fields: list[str], fault: str) -> str:
         """The fault of a row, which may span lines: its first line alone is taken if that lacks a quote."""
-        if self._header is None or self._rules == 1 or self._at - row_start == 1:
+        if self._header is None or self._rules == 1:
             return fault
         if self._shape is None:
             self._shape = RowShape(self._delimiter or ",", len(self._header))

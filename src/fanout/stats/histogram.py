@@ -16,7 +16,8 @@ LEAST_MS = 0.001
 _GAMMA = (1 + ERROR) / (1 - ERROR)
 SCALE = 1 / log(_GAMMA)
 OFFSET = -log(LEAST_MS) * SCALE
-SIZE = int(log(1e9) * SCALE + OFFSET) + 2  # up to 1e9 ms, eleven days
+MOST_MS = 1e9  # eleven days
+SIZE = int(log(MOST_MS) * SCALE + OFFSET) + 2
 
 Compact = tuple["array[int]", "array[int]"]  # buckets that hold something, and how much
 

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import log
 
-from fanout.stats.histogram import LEAST_MS, OFFSET, SCALE, SIZE, Compact, compact, quantiles
+from fanout.stats.histogram import LEAST_MS, MOST_MS, OFFSET, SCALE, SIZE, Compact, compact, quantiles
 
 _EMPTY = [0] * SIZE
 _MANY = 16  # for fewer, putting them together costs more than it spares
-_MOST_MS = 1e9
 
 
 class Latencies:
@@ -46,7 +45,11 @@ class Latencies:
 
     def add_many(self, latencies_ms: Sequence[float]) -> None:
         """Take several; the same as taking each, in less time."""
-        if len(latencies_ms) < _MANY or not LEAST_MS < min(latencies_ms) <= max(latencies_ms) < _MOST_MS:
+        if len(latencies_ms) < _MANY:
+            self._add_each(latencies_ms)
+            return
+        least_ms, most_ms = min(latencies_ms), max(latencies_ms)
+        if not LEAST_MS < least_ms <= most_ms < MOST_MS:
             self._add_each(latencies_ms)
             return
         buckets = self._open
@@ -55,7 +58,6 @@ class Latencies:
             buckets[place] += count
         self.count += len(latencies_ms)
         self.sum_ms = sum(latencies_ms, self.sum_ms)
-        least_ms, most_ms = min(latencies_ms), max(latencies_ms)
         self._open_least_ms = min(self._open_least_ms, least_ms)
         self._open_most_ms = max(self._open_most_ms, most_ms)
         self.least_ms = min(self.least_ms, least_ms)
