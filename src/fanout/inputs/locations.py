@@ -155,13 +155,24 @@ def key_pattern(location: str) -> tuple[str, re.Pattern[str]]:
             out, i = out + "[^/]*", i + 1
         elif key[i] == "?":
             out, i = out + "[^/]", i + 1
-        elif key[i] == "[" and (end := key.find("]", i + 2)) > 0:
-            members = key[i + 1 : end].replace("\\", "\\\\")
-            members = "^" + members[1:] if members.startswith("!") else members
-            out, i = out + f"[{members}]", end + 1
+        elif key[i] == "[" and (end := key.find("]", i + (3 if key[i + 1 : i + 2] == "!" else 2))) > 0:
+            out, i = out + _one_of(key[i + 1 : end]), end + 1
         else:
             out, i = out + re.escape(key[i]), i + 1
     return key[:first], re.compile(out, re.DOTALL)
+
+
+def _one_of(members: str) -> str:
+    """A set of characters, as in patterns of files: a range that ends before it begins holds none."""
+    ranges = re.findall("(.)-(.)|(.)", members.removeprefix("!"), re.DOTALL)
+    held = "".join(
+        re.escape(one) or f"{re.escape(first)}-{re.escape(last)}"
+        for first, last, one in ranges
+        if one or first <= last
+    )
+    if members.startswith("!"):
+        return f"[^/{held}]"
+    return f"[{held}]" if held else "(?!)"
 
 
 def _exists(location: str) -> bool:
