@@ -19,7 +19,7 @@ from typing import Any
 from fanout.breaker import Breaker
 from fanout.dispatcher.batch_settlement import BatchSettlement
 from fanout.dispatcher.batcher import Batcher
-from fanout.dispatcher.call import Attempt, Call, Feed
+from fanout.dispatcher.call import CALLS_A_TURN, Attempt, Call, Feed
 from fanout.dispatcher.completion import Completion
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.feedback import Feedback
@@ -41,9 +41,6 @@ from fanout.outage import Outage
 from fanout.pacer import Pacer
 from fanout.retry import RetryPolicy, ThrottlePatience
 from fanout.transports import Transport
-
-_CLOSED_AT_ONCE = 32  # feeds that are closed before the event loop gets a turn
-_STARTED_AT_ONCE = 8  # calls, likewise
 
 
 class Engine:
@@ -273,7 +270,7 @@ class Engine:
             return
         self._is_pumping = True
         take, start = self._schedule.take, self._senders.start
-        left = _STARTED_AT_ONCE
+        left = CALLS_A_TURN
         try:
             while (attempt := take()) is not None:
                 start(attempt)
@@ -315,7 +312,7 @@ class Engine:
         while (feed := self._schedule.pop_waiting()) is not None:
             feed.close()
             count += 1
-            if count % _CLOSED_AT_ONCE == 0 and not cut_off:
+            if count % CALLS_A_TURN == 0 and not cut_off:
                 await asyncio.sleep(0)
         for feed in list(self._feeds):
             feed.close()

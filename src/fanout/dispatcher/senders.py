@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from fanout.classify import classify
-from fanout.dispatcher.call import Attempt, Call
+from fanout.dispatcher.call import CALLS_A_TURN, Attempt, Call
 from fanout.dispatcher.completion import Completion
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.hedges import Hedges
@@ -28,7 +28,6 @@ from fanout.transports.prompt import Flight, PromptTransport
 
 _TURNS_MASK = 63  # a sender yields once in 64 calls
 _PARKED_MOST = 1_000
-_ENDS_A_TURN = 8  # of the event loop: others on it wait for no more, however many replies came together
 
 
 class Senders:
@@ -149,7 +148,7 @@ class Senders:
         """A call came to its end: settle it, and send the next; in a later turn, where this had many."""
         # A loop whose clock goes on within a turn (asyncio's own) goes from one reply to the next by itself.
         if (turn_s := self._loop.time()) != self._turn_s:
-            self._turn_s, self._ends_left = turn_s, _ENDS_A_TURN
+            self._turn_s, self._ends_left = turn_s, CALLS_A_TURN
         if self._ends_left <= 0 or self._ended:
             if not self._ended:
                 self._loop.call_soon(self._end_waiting)
@@ -184,7 +183,7 @@ class Senders:
         if self._landed is not None:
             self._note_landing()
 
-    def _end_waiting(self, most: int = _ENDS_A_TURN) -> None:
+    def _end_waiting(self, most: int = CALLS_A_TURN) -> None:
         waiting, self._ended = self._ended, []  # so that they are settled now
         self._turn_s, self._ends_left = self._loop.time(), most
         taken = 0
