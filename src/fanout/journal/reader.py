@@ -188,9 +188,7 @@ class Tally:
             )
         if len(marks) - 1 > generation:
             generation, redone = len(marks) - 1, SeqSet()  # begun, and nothing finished in it yet
-        not_sent = state.get("not_sent", [])
-        if not isinstance(not_sent, list) or not all(isinstance(seq, int) for seq in not_sent):
-            raise JournalError(f"{directory}/run.json is damaged: not_sent is not a list of numbers")
+        not_sent = state.get("not_sent") or ()
         whole_bytes = self.whole_bytes
         return Replay(
             finished=finished,
