@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fanout.errors import SourceError
@@ -56,6 +56,24 @@ def test_any_bytes_give_the_same_however_they_come(data: bytes, places: list[int
             return str(error)
 
     assert read(cut(b"a,b\n" + data, places)) == read([b"a,b\n" + data])
+
+
+@given(
+    st.lists(st.sampled_from(['"', '""', "a", "a,b", ",", "\n", "\na,b\n", '","', "\n\n"]), max_size=40),
+    st.lists(st.integers(0, 120), max_size=6),
+)
+@example(['"', *["aaaaaaaaaa\n"] * 4, '",b\n'], [30, 40])
+def test_a_row_over_the_limit_is_the_same_however_it_comes(parts: list[str], places: list[int]) -> None:
+    """A quote that is closed beyond the limit was never closed: so a resume counts as the run did."""
+    data = ("a,b\n" + "".join(parts)).encode()
+
+    def read(chunks: list[bytes]) -> list[tuple[bytes, int | None, bool]] | str:
+        try:
+            return [(item.payload, item.line, item.error is None) for item in split(chunks, limit=20)]
+        except SourceError as error:
+            return str(error)
+
+    assert read(cut(data, places)) == read([data])
 
 
 def test_line_numbers_count_lines_of_the_file() -> None:

@@ -175,7 +175,11 @@ class CsvRows:
 
     def _fault_of_lines(self, row_start: int, fields: list[str], fault: str) -> str:
         """The fault of a row, which may span lines: its first line alone is taken if that lacks a quote."""
-        if self._header is None or self._rules == 1:
+        if self._rules == 1:
+            return fault
+        if sum(map(len, self._lines[row_start : self._at])) > self._max_row_bytes:
+            return self._open_quote(row_start)  # as if its end had not come yet
+        if self._header is None:
             return fault
         if self._shape is None:
             self._shape = RowShape(self._delimiter or ",", len(self._header))
