@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
 from fanout.cli import main
+from fanout.journal import RunDir
 from tests.cli.inside import Inside, leave_garbage_alone
 from tests.cli.running import HANDLER, Ended, Shell
 
 # On Python 3.11 pytest-asyncio's first question makes a loop, which asyncio.run would leave unclosed.
 asyncio.set_event_loop(None)
+
+
+class _Nothing(io.TextIOWrapper):
+    """Standard input at its end."""
 
 
 class Here:
@@ -40,7 +48,7 @@ class Here:
         """Exit code and output."""
         self._patch.setattr(sys, "argv", ["fanout", *words])
         self._capture.readouterr()
-        with Path(os.devnull).open() as nothing:
+        with _Nothing(Path(os.devnull).open("rb")) as nothing:
             self._patch.setattr(sys, "stdin", nothing)
             with pytest.raises(SystemExit) as end:
                 main()
@@ -118,6 +126,96 @@ def test_mistakes_in_other_places(here: Here, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     here.run("run", "f", "in.jsonl").assert_one_line(4, "no AWS credentials found: give --profile")
     assert not (here.directory / "runs").exists()
+
+
+OTHERS: list[tuple[list[str], list[str]]] = [
+    (["plan", "f", "in.jsonl", "--out", "-"], ["--out is -", "kept in a directory: give one"]),
+    (["plan", "f", "in.jsonl"], ["a plan sends up to 20 records for real", "give --yes"]),
+    (["plan", "f", "in.jsonl", "--yes", "--what-if", "rate=fast"], ["--what-if is 'rate=fast': give"]),
+    (["plan", "f", "in.jsonl", "--yes", "--what-if", "rate=0"], ["--what-if is 'rate=0': give"]),
+    (["plan", "f", "sqs://jobs", "--yes"], ["sqs://jobs is a queue", "--take 10"]),
+    (["plan", "f", "empty.jsonl", "--yes"], ["empty.jsonl has no records: nothing to plan"]),
+    (["run", "f", "in.jsonl", "--may-have-run", "send"], ["--may-have-run goes with --resume"]),
+    (["run", "f", "in.jsonl", "--resume"], ["--resume goes with --out DIR"]),
+    (["run", "f", "in.jsonl", "--deadline", "1h30"], ["'1h30' is not a duration: a unit is missing"]),
+    (["run", "f", "in.jsonl", "--collect", "--out", "new"], ["collect goes with invocation_type Event"]),
+    (["run", "f", "-", "in.jsonl"], ["must be the only INPUT"]),
+    (["run", "f", "sqs://jobs", "--no-spool", "--out", "new"], ["no_spool cannot be"]),
+    (["run", "f", "sqs://jobs", "--nan", "null", "--out", "new"], ["nan is for Parquet"]),
+    (["run", "f", "sqs://jobs", "--encoding", "latin-1", "--out", "new"], ["leave encoding out"]),
+    (["run", "f", "sqs://jobs", "--invocation-type", "DryRun", "--out", "new"], ["a DryRun runs nothing"]),
+    (["run", "f", "sqs://jobs", "--fsync", "never", "--out", "new"], ["--fsync never cannot be"]),
+    (["resume", "old", "--all", "--enough", "3"], ["--all and --enough exclude each other"]),
+    (["resume"], ["no run"]),
+    (["export", "old", "--outcomes", "--outputs"], ["--outcomes and --outputs exclude each other"]),
+    (["export", "old", "--results", "s3://bucket/p/", "--outputs"], ["leave the other options out"]),
+    (["export", "old", "--results"], ["was run without --results: give --results s3://"]),
+    (["collect", "old"], ["old made no Event calls: there is nothing to collect"]),
+    (["collect", "old", "--from", "results"], ["--from is 'results': give sqs://NAME"]),
+    (["collect", "old", "--wait", "soon"], ["'soon' is not a duration"]),
+    (["tune", "old", "--rate", "5"], ["the run in old has ended: there is nothing to change"]),
+    (["tune", "old", "--pause", "--continue"], ["--pause and --continue exclude each other"]),
+    (["tune", "old"], ["give"]),
+    (["watch", "nowhere"], ["nowhere"]),
+    (["emulate", "app.py:handler", "--"], ["no command after --"]),
+    (["emulate", "app.py:handler", "--", "no-such-command"], ["no such command"]),
+    (["emulate", "app.py:handler", "--die-with-parent", "--", "true"], ["ends with the command"]),
+    (["emulate", "app.py:handler", "--host", "0.0.0.0"], ["the emulator listens on loopback only"]),
+]
+
+
+@pytest.mark.parametrize(("words", "parts"), OTHERS, ids=lambda value: " ".join(value)[:40])
+def test_a_mistake_of_any_verb_is_told_in_one_line(here: Here, words: list[str], parts: list[str]) -> None:
+    """Nothing is begun, and the run that is there stays as it was."""
+    old = RunDir.create(
+        here.directory / "old",
+        {
+            "state": "finished",
+            "function": "f",
+            "options": {"function": "f"},
+            "input": {"location": "in.jsonl"},
+        },
+    )
+    (here.directory / "empty.jsonl").touch()
+    before = (old.path / "run.json").read_bytes()
+    here.run(*words).assert_one_line(2, *parts)
+    assert (old.path / "run.json").read_bytes() == before
+    assert not (here.directory / "new").exists()
+
+
+@pytest.mark.parametrize("verb", ["plan", "resume", "redrive"])
+def test_a_person_who_says_no_is_asked_no_further(
+    here: Here, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """On a terminal, what sends asks first: the answer by default is no, and nothing is begun."""
+    RunDir.create(here.directory / "runs" / "old", {"state": "finished", "function": "f"})
+    words = ["plan", "f", "in.jsonl"] if verb == "plan" else [verb]
+    asked: list[str] = []
+
+    def confirm(text: str, **options: Any) -> bool:
+        asked.append(text)
+        assert options["abort"]
+        raise click.Abort
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr(_Nothing, "isatty", lambda _: True)
+    done = here.run(*words)
+    assert (done.code, done.out, len(asked)) == (130, "", 1)
+    assert "interrupted" in done.err
+    assert [each.name for each in (here.directory / "runs").iterdir()] == ["old"]
+
+
+def test_a_directory_without_runs_and_a_shortage(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is a traceback."""
+    done = here.run("runs", ".")
+    assert (done.code, done.out, done.err) == (0, "", "fanout: there is no run in .\n")
+
+    def short(*_: Any, **__: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("fanout.journal.listing.list_runs", short)
+    here.run("runs", ".").assert_one_line(2, "not enough memory, or threads: give the process more")
 
 
 def test_a_directory_that_was_there_is_left(here: Here) -> None:
