@@ -319,3 +319,28 @@ def test_what_is_left_is_never_less_than_what_is_pending(inside: Inside) -> None
     found = re.search(r"(?:about )?(\d+) (?:of \d+ )?records are left", done.err)
     assert found is not None, done.err
     assert int(found[1]) >= counted["pending"]
+
+
+def test_a_lost_list_of_inputs_is_refused(shell: Shell) -> None:
+    """A file that came meanwhile would shift every number: nothing is listed anew, and nothing sent."""
+    (shell.directory / "in").mkdir()
+    shell.write("in/b.jsonl", 4)
+    run = ("run", "fast", "in/*.jsonl", "--out", "run", "--take")
+    assert shell.run(*run, "2").code == 0
+    shell.write("in/a.jsonl", 4)
+    listing = shell.directory / "run" / "inputs.gz"
+    kept = listing.read_bytes()
+    listing.unlink()
+    more = ("--take", "99")
+    for words in (
+        ("resume", "run", *more),
+        (*run, "99", "--resume"),
+        ("export", "run", "--status", "succeeded"),
+    ):
+        shell.run(*words).assert_one_line(2, "run/inputs.gz is missing", "put that file back")
+    assert not listing.exists()
+    listing.write_bytes(kept[:20])
+    shell.run("resume", "run", *more).assert_one_line(2, "run/inputs.gz is empty or cut off")
+    listing.write_bytes(kept)
+    assert shell.run("resume", "run", *more).code == 0
+    assert sorted(line["seq"] for line in shell.outcomes()) == [*range(4)]

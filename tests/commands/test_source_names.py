@@ -13,6 +13,7 @@ import fanout
 from fanout.commands.changes import Changes
 from fanout.commands.redrive import redrive
 from fanout.commands.resume import resume
+from fanout.inputs import KeptListing
 from fanout.runs.audience import Audience
 from tests.scripted import Scripted, function_error
 
@@ -72,8 +73,12 @@ def test_a_source_is_named_alike_in_run_resume_and_redrive(
 
     expected = [(each and each.replace(HERE, str(here)), line) for each, line in expected]
     assert session("run", 1) == expected[:1]
-    (tmp_path / "run" / "inputs.gz").unlink(
-        missing_ok=True
-    )  # so a small input ends as a large one: not listed
+    _keep_first_page(tmp_path / "run" / "inputs.gz")  # so a small input ends as a large one: not listed
     assert session("resume", 99) == expected
     assert session("redrive", 99) == expected
+
+
+def _keep_first_page(path: Path) -> None:
+    pages = [*KeptListing(path).pages()]
+    path.unlink(missing_ok=True)
+    KeptListing(path).append([*pages[0]] if pages else [])

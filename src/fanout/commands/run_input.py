@@ -19,6 +19,7 @@ from fanout.inputs import (
     PLACES_FILE,
     RULES,
     InputOptions,
+    KeptListing,
     PlacedSource,
     Places,
     RepeatSource,
@@ -155,7 +156,10 @@ def another_input(location: str, difference: str) -> SourceError:
 
 def _check_same(run_dir: RunDir, recorded: RecordedInput, options: InputOptions, *, goes_on: bool) -> None:
     kind = recorded.kind
-    if _is_spooled(run_dir, recorded) or kind in ("list", "payload"):
+    if _is_spooled(run_dir, recorded) or kind == "payload":
+        return
+    if kind == "list":
+        _check_listed(run_dir)
         return
     if kind == "iterable":
         raise SourceError(
@@ -179,6 +183,17 @@ def _check_same(run_dir: RunDir, recorded: RecordedInput, options: InputOptions,
         raise another_input(location, difference)
     if goes_on:
         run_dir.write_state({"input": {**run_dir.state["input"], "fingerprint": found}})
+
+
+def _check_listed(run_dir: RunDir) -> None:
+    """Refuse a run whose list of inputs is lost: another listing may number the records anew."""
+    path = run_dir.path / LISTING_FILE
+    if run_dir.may_have_sent() and KeptListing(path).is_empty:
+        is_there = "is empty or cut off" if path.exists() else "is missing"
+        raise SourceError(
+            f"{path} {is_there}: it lists the inputs that the run began with, and today's may be others "
+            "(put that file back, or run the inputs into another directory)"
+        )
 
 
 def _reopened(

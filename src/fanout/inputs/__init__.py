@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fanout.aws.s3_faults import is_s3
 from fanout.inputs.fingerprint import fingerprint, fingerprint_difference, has_grown
-from fanout.inputs.listing import LISTING_FILE
+from fanout.inputs.listing import LISTING_FILE, KeptListing
 from fanout.inputs.locations import Input, is_list, is_pattern, is_url, locations_of
 from fanout.inputs.opener import Opener, open_source, open_spool
 from fanout.inputs.options import FORMATS, RULES, InputOptions
@@ -26,6 +26,7 @@ __all__ = [
     "InputOptions",
     "Item",
     "Jump",
+    "KeptListing",
     "Opener",
     "Place",
     "PlacedSource",

@@ -79,6 +79,11 @@ class KeptListing:
         except OSError:
             return False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no page is kept. Raises SourceError for a damaged listing."""
+        return next(self._lines(), None) is None
+
     def pages(self) -> Iterator[list[Entry | Found]]:
         """The kept entries, page by page; a page cut short by a crash is cut off. Raises SourceError."""
         dialects: dict[str, Dialect | None] = {}

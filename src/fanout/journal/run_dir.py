@@ -120,6 +120,14 @@ class RunDir:
         """True if windows, not a mark alone, say which records may have been sent."""
         return self.state.get("format") == FORMAT_WITH_WINDOWS
 
+    def may_have_sent(self) -> bool:
+        """Say whether a record of this run may have been sent, or has an outcome. Raises JournalError."""
+        try:
+            has_outcomes = (self.path / OUTCOMES_FILE).stat().st_size > 0
+        except OSError:
+            has_outcomes = False
+        return has_outcomes or any(read_marks(self.path)) or bool(read_windows(self.path))
+
     def begin_windows(self, generation: int, suspects: Ranges) -> None:
         """Let windows say from now on which records may have been sent: to begin with, these.
 
