@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fanout.errors import SourceError
 from fanout.inputs.csv_rows import CsvRows
+from fanout.inputs.manifest_rows import BatchManifestRows
 from fanout.inputs.source import Item
 from tests.inputs.test_jsonl import cut
 
@@ -227,3 +228,25 @@ def test_no_rows_are_no_records() -> None:
     """An empty file, and a header alone, are inputs of no records."""
     assert split([]) == []
     assert split([b"a,b\n"]) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "want"),
+    [
+        (b'b,"k\n1"\nb,k2\n', [("k\n1", None), ("k2", None)]),
+        (b'b,"k1\nb,k2\nb,"k3"\n', [(None, 1), ("k2", None), ("k3", None)]),
+        (b"b,k\x80\nb,k2,v\nb\n", [(None, 1), ("k2", None), (None, 3)]),
+    ],
+    ids=["a key of two lines", "a quote that is not closed", "bytes and rows that are none"],
+)
+def test_rows_of_a_batch_manifest_have_two_fields_or_three(
+    data: bytes, want: list[tuple[str | None, int | None]]
+) -> None:
+    """As of any CSV: a row may span lines, a lost quote costs its line, and what is no text is a fault."""
+    splitter = BatchManifestRows()
+    batches = [*splitter.feed(data), *splitter.finish()]
+    assert [
+        (json.loads(item.payload)["Key"], None) if item.error is None else (None, item.line)
+        for batch in batches
+        for item in batch
+    ] == want

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 class RowShape:
-    """Rows of ``columns`` fields, with ``delimiter`` between them."""
+    """Rows with ``delimiter`` between fields, whose number ``has_its_fields`` allows."""
 
-    def __init__(self, delimiter: str, columns: int) -> None:
+    def __init__(self, delimiter: str, has_its_fields: Callable[[list[str]], bool]) -> None:
         self._delimiter = delimiter
-        self._columns = columns
+        self._has_its_fields = has_its_fields
         between = re.escape(delimiter)
         field = f'(?:"(?:[^"]|"")*+"|[^"{between}]*+)'
         self._strict = re.compile(f'(?:{field}{between})*+(?:"(?:[^"]|"")*+|{field})\r?', re.DOTALL)
@@ -28,7 +28,7 @@ class RowShape:
             fields = next(csv.reader([_text(line)], strict=True, delimiter=self._delimiter), [])
         except csv.Error:
             return False
-        return len(fields) == self._columns or (len(fields) == self._columns + 1 and not fields[-1])
+        return self._has_its_fields(fields)
 
     def are_rows(self, lines: Sequence[bytes]) -> bool:
         """True if each of these lines, which a quoted field took in, was to be a row.
@@ -36,7 +36,7 @@ class RowShape:
         The last is where the field ended: it may be the first line of a row with line breaks of its own,
         and quotes stand only at the ends of its fields. Of one column any line is a row, and proves nothing.
         """
-        if not lines or self._columns < 2 or not all(map(self.has_row, lines[:-1])):
+        if not lines or self._has_its_fields([""]) or not all(map(self.has_row, lines[:-1])):
             return False
         last = _text(lines[-1])
         if self._strict.fullmatch(last) is None:

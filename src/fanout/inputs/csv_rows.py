@@ -182,7 +182,7 @@ class CsvRows:
         if self._header is None:
             return fault
         if self._shape is None:
-            self._shape = RowShape(self._delimiter or ",", len(self._header))
+            self._shape = RowShape(self._delimiter or ",", self._has_its_fields)
         lines = self._lines[row_start + 1 : self._at]
         first, last = self._ended + row_start + 1, self._ended + self._at
         if not fault and self._has_its_fields(fields):

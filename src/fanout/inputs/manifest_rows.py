@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
-import msgspec
-
 from fanout.inputs.csv_rows import CsvRows
-from fanout.inputs.source import MAX_RECORD_BYTES, Item, Place
-from fanout.model import ErrorDetail
+from fanout.inputs.source import MAX_RECORD_BYTES, Place
 
-_encode = msgspec.json.Encoder().encode
 _BATCH_COLUMNS = ("Bucket", "Key", "VersionId")
 
 
@@ -37,12 +33,8 @@ class InventoryRows(CsvRows):
 class BatchManifestRows(InventoryRows):
     """``Bucket,Key`` or ``Bucket,Key,VersionId``, without a header."""
 
-    def _item(self, fields: list[str], fault: str, raw: list[bytes], number: int) -> Item | None:
-        if not fault and fields and len(fields) not in (2, 3):
-            error = ErrorDetail(
-                "InvalidCsv", f"line {number}: {len(fields)} fields, not Bucket,Key or Bucket,Key,VersionId"
-            )
-            return Item(b"\n".join(raw), number, error)
-        if len(fields) == 2 and not fault:
-            return Item(_encode({"Bucket": fields[0], "Key": unquote_plus(fields[1])}), number)
-        return super()._item(fields, fault, raw, number)
+    def _has_its_fields(self, fields: list[str]) -> bool:
+        return len(fields) in (2, 3)
+
+    def _wrong_number(self, fields: list[str]) -> str:
+        return f"{len(fields)} fields, not Bucket,Key or Bucket,Key,VersionId"
