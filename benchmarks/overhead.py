@@ -114,7 +114,7 @@ async def _stages(calls: int, rounds: int) -> dict[str, dict[str, float | int]]:
     """Median microseconds of each stage, alone."""
     from fanout.classify import classify
     from fanout.dispatcher.call import Attempt, Call
-    from fanout.dispatcher.calls import CallMaker
+    from fanout.dispatcher.call_maker import CallMaker
     from fanout.dispatcher.outcomes import OutcomeMaker
     from fanout.dispatcher.record import InputRecord
     from fanout.gate import Gate, Release

@@ -95,10 +95,10 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_recollections() -> None:
+def _no_recent_answers() -> None:
     """What one test's Lambda answered says nothing about the next one's."""
     if (quotas := sys.modules.get("fanout.quotas")) is not None:
-        quotas.RECOLLECTIONS.clear()
+        quotas.RECENT_ANSWERS.clear()
 
 
 @pytest_asyncio.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from fanout.commands.canary_plan import plan
 from fanout.commands.options import Given, RunOptions
-from fanout.commands.request import Request
+from fanout.commands.run_request import RunRequest
 from fanout.emulator import EmulatorProcess
 from fanout.model import Reply
 from fanout.runs.audience import Audience, Stoppable
@@ -178,6 +178,6 @@ async def test_a_canary_that_is_stopped_before_its_first_call_is_no_plan(tmp_pat
     path = tmp_path / "in.jsonl"
     path.write_text("1\n2\n")
     options = RunOptions.of("f", {"transport": Scripted(lambda _: Reply(status=204)), **KNOWN})
-    request = Request(options=options, locations=(str(path),), out=tmp_path / "run")
+    request = RunRequest(options=options, locations=(str(path),), out=tmp_path / "run")
     made, report = await plan(request, 2, {}, Audience(attach=attach))
     assert (made, report.state, report.exit_code, report.pending) == (None, "interrupted", 130, 0)

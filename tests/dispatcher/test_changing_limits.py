@@ -9,7 +9,7 @@ import pytest
 
 import fanout
 from fanout.emulator import EmulatorProcess
-from fanout.quotas import RECOLLECTIONS, watch
+from fanout.quotas import RECENT_ANSWERS, watch
 from tests.transports.wire import http, wire
 
 
@@ -17,10 +17,10 @@ from tests.transports.wire import http, wire
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every tenth of a second instead of every minute."""
     monkeypatch.setattr("fanout.dispatcher.budget.watch", functools.partial(watch, every_s=0.1))
-    monkeypatch.setattr("fanout.quotas.memory.KEPT_S", 0.0)
+    monkeypatch.setattr("fanout.quotas.recent_answers.KEPT_S", 0.0)
     for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"), ("REGION", "us-east-1")):
         monkeypatch.setenv(f"AWS_{name}", value)
-    RECOLLECTIONS.clear()
+    RECENT_ANSWERS.clear()
 
 
 async def test_a_reservation_that_changes_moves_limit_rate_and_timeouts() -> None:
@@ -59,7 +59,7 @@ async def test_a_dispatcher_that_is_told_all_asks_lambda_nothing(transport: str)
 
 async def test_many_dispatchers_of_one_process_ask_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first asks for function and account, and the others take its answers."""
-    monkeypatch.setattr("fanout.quotas.memory.KEPT_S", 55.0)
+    monkeypatch.setattr("fanout.quotas.recent_answers.KEPT_S", 55.0)
     async with wire() as endpoint:
         endpoint.answer(http(200, b'{"Configuration":{"Timeout":3}}'))
         for _ in range(3):

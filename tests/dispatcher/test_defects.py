@@ -11,7 +11,7 @@ import pytest
 
 import fanout
 from fanout.dispatcher import batch_settlement, senders
-from fanout.dispatcher.calls import CallMaker
+from fanout.dispatcher.call_maker import CallMaker
 from fanout.dispatcher.completion import Completion
 from tests.scripted import Scripted, ok
 

@@ -13,7 +13,7 @@ from fanout import exit_codes
 from fanout.cli.run_options import default_names, given_options, run_options
 from fanout.cli.sections import SectionedCommand
 from fanout.commands.options import RunOptions
-from fanout.commands.request import Request
+from fanout.commands.run_request import RunRequest
 from fanout.inputs.redaction import shown_location
 from fanout.payload import indented
 from fanout.runs.audience import Audience
@@ -96,9 +96,9 @@ def command(
             abort=True,
             err=True,
         )
-    from fanout.commands.request import default_directory
+    from fanout.commands.run_request import default_directory
 
-    request = Request(
+    request = RunRequest(
         options=RunOptions.of(function, given_options(chosen)),
         locations=inputs,
         out=default_directory(function) if out is None else Path(out),
@@ -112,7 +112,7 @@ def command(
             click.echo(line)
 
 
-def _execute(request: Request, canary: int, what_ifs: dict[str, dict[str, float]]) -> Plan:
+def _execute(request: RunRequest, canary: int, what_ifs: dict[str, dict[str, float]]) -> Plan:
     from fanout.commands.canary_plan import plan
     from fanout.commands.event_loop import run_blocking
     from fanout.commands.signals import Signals

@@ -13,7 +13,7 @@ from fanout.cli.run_display import watch
 from fanout.cli.run_options import dashboard_option, default_names, given_options, queue_options, run_options
 from fanout.cli.sections import SectionedCommand
 from fanout.commands.options import RunOptions
-from fanout.commands.request import Request
+from fanout.commands.run_request import RunRequest
 from fanout.runs.audience import Audience
 
 if TYPE_CHECKING:
@@ -130,16 +130,16 @@ def command(
         for flag, is_given in (("--resume", resumes), ("--dashboard", dashboard is not None)):
             if is_given:
                 raise click.UsageError(f"--dry-run sends nothing, and {flag} needs a run: leave one out")
-        request = Request(options=RunOptions.of(function, given), locations=inputs, defaults=defaults)
+        request = RunRequest(options=RunOptions.of(function, given), locations=inputs, defaults=defaults)
         _dry_run(request, quiet=quiet, as_json=as_json)
 
     async def begin(audience: Audience) -> RunReport:
         from fanout.commands.new_run import run as do_run
-        from fanout.commands.request import default_directory
+        from fanout.commands.run_request import default_directory
 
         named = default_directory(given.get("name") or function) if out is None else Path(out)
         directory = None if is_stdout else named
-        request = Request(
+        request = RunRequest(
             options=RunOptions.of(function, given),
             locations=inputs,
             out=directory,
@@ -162,7 +162,7 @@ def command(
     )
 
 
-def _dry_run(request: Request, *, quiet: bool, as_json: bool) -> NoReturn:
+def _dry_run(request: RunRequest, *, quiet: bool, as_json: bool) -> NoReturn:
     import json
 
     from fanout.commands.dry_runner import perform_dry_run

@@ -13,8 +13,8 @@ import msgspec
 
 from fanout.commands.new_run import run
 from fanout.commands.projection import Projection, project
-from fanout.commands.request import Request
 from fanout.commands.run_input import absolute_location, open_input
+from fanout.commands.run_request import RunRequest
 from fanout.cost import CostEstimate, meter_of
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.inputs import shown_location
@@ -46,7 +46,7 @@ class Plan(msgspec.Struct, kw_only=True):
     run_command: str
 
 
-async def count_records(request: Request) -> int:
+async def count_records(request: RunRequest) -> int:
     """The number of records of an input, bad lines included. Reads all of it; raises SourceError."""
     source = open_input(request, None)
     count = 0
@@ -59,7 +59,7 @@ async def count_records(request: Request) -> int:
 
 
 async def plan(
-    request: Request, canary: int, what_ifs: Mapping[str, Mapping[str, float]], audience: Audience
+    request: RunRequest, canary: int, what_ifs: Mapping[str, Mapping[str, float]], audience: Audience
 ) -> tuple[Plan | None, RunReport]:
     """Send the first ``canary`` records for real, and project.
 
@@ -93,7 +93,7 @@ async def plan(
 
 
 def _plan(
-    request: Request,
+    request: RunRequest,
     records: int,
     outcomes: list[Outcome],
     ran: list[Outcome],
@@ -144,7 +144,7 @@ def _plan(
     )
 
 
-def _run_command(request: Request) -> str:
+def _run_command(request: RunRequest) -> str:
     assert request.out is not None
     options = request.options
     inputs = [shown_location(absolute_location(each)) for each in request.locations]

@@ -9,7 +9,7 @@ from fanout.commands.workers import check_workers
 from fanout.config import check_hedge
 from fanout.dispatcher.batcher import plan_of
 from fanout.dispatcher.budget import check_own_transport
-from fanout.dispatcher.calls import CallMaker
+from fanout.dispatcher.call_maker import CallMaker
 from fanout.errors import ConfigError
 from fanout.function_name import split_qualifier
 from fanout.invoke_request import build_template

@@ -14,8 +14,8 @@ import anyio.to_thread
 from fanout.commands.collect_executions import collect_executions
 from fanout.commands.collection import Collection, CollectionStop, journaled
 from fanout.commands.options import RunOptions, options_of
+from fanout.commands.outcome_completer import OutcomeCompleter
 from fanout.commands.result_sources import Sources, open_sources
-from fanout.commands.results import OutcomeCompleter
 from fanout.commands.run_state import write_page
 from fanout.errors import ConfigError
 from fanout.journal import OUTCOMES_FILE, Journal, RunDir, replay

@@ -13,13 +13,13 @@ from fanout.commands.checks import check_options
 from fanout.commands.dry_run_report import DryRunReport, Fault, Projected
 from fanout.commands.key_hashes import KeyHashes
 from fanout.commands.queue import check_no_queue
-from fanout.commands.request import Request
 from fanout.commands.run_input import open_input
+from fanout.commands.run_request import RunRequest
 from fanout.config import Options, parse_concurrency
 from fanout.dispatcher import InputRecord
 from fanout.dispatcher.batcher import Batcher, plan_of
 from fanout.dispatcher.call import Call, Feed
-from fanout.dispatcher.calls import CallMaker
+from fanout.dispatcher.call_maker import CallMaker
 from fanout.errors import ConfigError, SourceError
 from fanout.inputs import Selector, shown_location
 from fanout.invoke_request import payload_fault
@@ -31,7 +31,7 @@ _TURN = 1024  # records between two turns of the event loop, so that Ctrl-C is h
 _FAULTS_SHOWN = 5
 
 
-async def perform_dry_run(request: Request, audience: Audience) -> DryRunReport:
+async def perform_dry_run(request: RunRequest, audience: Audience) -> DryRunReport:
     """Read, select, check and count. Raises ConfigError as a run would, and SourceError for a bad input."""
     for location in request.locations:
         if is_queue(location):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 from fanout import exit_codes
 from fanout.commands.event_loop import Interrupts, run_blocking
 from fanout.commands.options import Given, RunKeywords, RunOptions
-from fanout.commands.request import Request
+from fanout.commands.run_request import RunRequest
 from fanout.commands.workers import check_client_can_work
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.inputs import Input, locations_of
@@ -148,7 +148,7 @@ def dry_run(
     return run_blocking(lambda: perform_dry_run(request, Audience()))
 
 
-def _request(function: str, payloads: Any, out: Path | None, given: Given) -> Request:
+def _request(function: str, payloads: Any, out: Path | None, given: Given) -> RunRequest:
     locations = locations_of(payloads)
     if locations:
         payloads = ()
@@ -156,7 +156,7 @@ def _request(function: str, payloads: Any, out: Path | None, given: Given) -> Re
         raise ConfigError("payload and payloads are both given: give () as payloads, or leave payload out")
     options = RunOptions.of(function, given)
     check_client_can_work(options.scheduler)
-    return Request(options=options, locations=locations, payloads=payloads, out=out)
+    return RunRequest(options=options, locations=locations, payloads=payloads, out=out)
 
 
 def refused_report(function: str, error: FatalRefusal, run_dir: Path | None = None) -> RunReport:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fanout.commands.changes import Changes
 from fanout.commands.on_finish import conclude
-from fanout.commands.request import Request
 from fanout.commands.resume import resume
 from fanout.commands.run_input import place_of, recorded_place
+from fanout.commands.run_request import RunRequest
 from fanout.commands.start import start
 from fanout.errors import ConfigError
 from fanout.inputs import shown_location
@@ -15,7 +15,7 @@ from fanout.report.summary import RunReport
 from fanout.runs.audience import Audience
 
 
-async def run(request: Request, audience: Audience) -> RunReport:
+async def run(request: RunRequest, audience: Audience) -> RunReport:
     """Do a whole new run, and what was asked for its end. Raises as ``start``."""
     if request.out is not None and is_planned(request):
         return await _go_on_after_canary(request, audience)
@@ -25,7 +25,7 @@ async def run(request: Request, audience: Audience) -> RunReport:
     return await conclude(report, request.options, audience)
 
 
-def is_planned(request: Request) -> bool:
+def is_planned(request: RunRequest) -> bool:
     """True if the directory holds the canary of just this run. Raises ConfigError for another's."""
     assert request.out is not None
     if not (request.out / STATE_FILE).exists():
@@ -42,7 +42,7 @@ def is_planned(request: Request) -> bool:
     return True
 
 
-async def _go_on_after_canary(request: Request, audience: Audience) -> RunReport:
+async def _go_on_after_canary(request: RunRequest, audience: Audience) -> RunReport:
     assert request.out is not None
     audience.say(f"{request.out}: going on after the canary")
     return await resume(request.out, Changes(given=request.options.chosen()), audience)

@@ -11,9 +11,9 @@ import anyio.to_thread
 from fanout.commands.changes import Changes, MayHaveRun
 from fanout.commands.new_run import run
 from fanout.commands.options import KEPT_ON_RESUME, is_batched, kept_in, options_of
-from fanout.commands.request import Request
 from fanout.commands.resume import resume
 from fanout.commands.run_input import place_of, recorded_place
+from fanout.commands.run_request import RunRequest
 from fanout.errors import ConfigError
 from fanout.inputs import shown_location
 from fanout.inputs.spool import complete_spool
@@ -23,7 +23,7 @@ from fanout.runs.audience import Audience
 
 
 async def start_or_resume(
-    request: Request, audience: Audience, *, may_have_run: MayHaveRun | None = None
+    request: RunRequest, audience: Audience, *, may_have_run: MayHaveRun | None = None
 ) -> RunReport:
     """Begin or go on, as the directory has it. Raises ConfigError when it holds another run."""
     out = request.out
@@ -39,7 +39,7 @@ async def start_or_resume(
     return await resume(out, changes, audience, payloads=payloads)
 
 
-def check_same(request: Request, state: Mapping[str, Any], out: Path) -> None:
+def check_same(request: RunRequest, state: Mapping[str, Any], out: Path) -> None:
     """Raise ConfigError unless the directory's run has this function, input, and what changes payloads.
 
     Whether a file has changed since is for the resume to see.

@@ -12,7 +12,7 @@ import msgspec
 from fanout.aws import ServiceClients
 from fanout.commands.options import RunOptions, options_of
 from fanout.commands.recorded_input import ITERABLE, RecordedInput, recorded_input
-from fanout.commands.request import Request
+from fanout.commands.run_request import RunRequest
 from fanout.errors import JournalError, SourceError
 from fanout.inputs import (
     LISTING_FILE,
@@ -62,7 +62,7 @@ class DialectNote:
 
 
 def open_input(
-    request: Request,
+    request: RunRequest,
     directory: Path | None,
     say: Say | None = None,
     note: DialectNote | None = None,
@@ -93,7 +93,7 @@ def open_input(
     return _placed(source, directory)
 
 
-def first_input(request: Request) -> dict[str, Any]:
+def first_input(request: RunRequest) -> dict[str, Any]:
     """The entry ``input`` of run.json for a run that begins."""
     locations = request.locations
     name = request.options.format
@@ -256,7 +256,7 @@ def recorded_place(state: Mapping[str, Any]) -> str | None:
     return None if recorded is None or recorded.location == ITERABLE else " ".join(recorded.places)
 
 
-def place_of(request: Request) -> str | None:
+def place_of(request: RunRequest) -> str | None:
     """The location of a request's input, in the same form."""
     if request.options.payload is not None or request.location is None:
         return request.location

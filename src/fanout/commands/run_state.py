@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fanout.commands.recorded_input import ITERABLE
-from fanout.commands.request import Request
 from fanout.commands.run_input import first_input
+from fanout.commands.run_request import RunRequest
 from fanout.errors import FanoutError, is_short_of_memory
 from fanout.journal import BEGUN_FILES, Replay, RunDir
 from fanout.quantities import iso
@@ -23,7 +23,7 @@ from fanout.version import version
 REPORT_FILE = "report.html"
 
 
-def first_state(request: Request) -> dict[str, Any]:
+def first_state(request: RunRequest) -> dict[str, Any]:
     """run.json of a run that begins."""
     return {
         "fanout_version": version(),
@@ -44,7 +44,7 @@ def first_state(request: Request) -> dict[str, Any]:
     }
 
 
-def _input(request: Request) -> dict[str, Any]:
+def _input(request: RunRequest) -> dict[str, Any]:
     if request.location is None:
         return {"location": ITERABLE, "fingerprint": {"kind": "iterable"}}
     if is_queue(request.location):

@@ -12,9 +12,9 @@ from fanout.commands.checks import check_durable, check_options
 from fanout.commands.collect import collected
 from fanout.commands.local import local_function
 from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, queue_intake
-from fanout.commands.request import Request
 from fanout.commands.result_sources import sources_of
 from fanout.commands.run_input import DialectNote, open_input
+from fanout.commands.run_request import RunRequest
 from fanout.commands.run_state import discard, first_state, missing
 from fanout.commands.session import RunSession
 from fanout.errors import ConfigError, FatalRefusal, SourceError
@@ -27,7 +27,7 @@ from fanout.runs import Intake, Spending
 from fanout.runs.audience import Audience
 
 
-async def start(request: Request, audience: Audience) -> RunReport:
+async def start(request: RunRequest, audience: Audience) -> RunReport:
     """Do a whole new run. What goes wrong after its first call stands in the report.
 
     Before it, raises ConfigError, SourceError, JournalError, EmulatorError and FatalRefusal.
@@ -80,7 +80,7 @@ async def start(request: Request, audience: Audience) -> RunReport:
         return await collected(report, run_dir, options, sources, audience)
 
 
-async def _start_with_queue(request: Request, audience: Audience) -> RunReport:
+async def _start_with_queue(request: RunRequest, audience: Audience) -> RunReport:
     location, options = request.location, request.options
     assert location is not None
     if request.out is None:
@@ -111,7 +111,7 @@ async def _start_with_queue(request: Request, audience: Audience) -> RunReport:
 
 
 def _make_directory(
-    stack: AsyncExitStack, request: Request, audience: Audience
+    stack: AsyncExitStack, request: RunRequest, audience: Audience
 ) -> tuple[RunDir | None, Callable[..., AbstractContextManager[None]]]:
     """The run's directory, locked, and what undoes it when it is left by errors of some kinds.
 

@@ -21,9 +21,9 @@ from fanout.dispatcher.load import Load, WorkerLoad
 from fanout.dispatcher.location_intake import check_locations, open_locations
 from fanout.dispatcher.mapping import MapReceiver, MapSession, Outcomes
 from fanout.dispatcher.record import InputRecord, record_of
-from fanout.dispatcher.requests import Requests
 from fanout.dispatcher.streaming import ReplyStream, StreamFeed
 from fanout.dispatcher.supply import AsyncSupply, SyncSupply
+from fanout.dispatcher.waiting_callers import WaitingCallers
 from fanout.errors import ConfigError, FanoutError
 from fanout.inputs import Input, locations_of
 from fanout.model import Outcome
@@ -84,7 +84,7 @@ class Dispatcher(IntakeDispatcher):
         self._is_plain = self._batch_plan is None and not (
             asked.trace or asked.outage_patience or asked.deadline is not None
         )
-        self._requests: dict[int, Requests] = {}  # by priority: single calls that share batches
+        self._waiting_callers: dict[int, WaitingCallers] = {}  # by priority: single calls that share batches
 
     # --- calls -------------------------------------------------------------------------------
 
@@ -160,23 +160,23 @@ class Dispatcher(IntakeDispatcher):
 
     async def _invoke_in_batch(self, record: InputRecord, priority: int) -> Outcome:
         """One record, in a batch with those of other callers of its priority."""
-        requests = self._requests.get(priority)
-        if requests is None or requests.feed.is_closed:
-            requests = Requests(partial(self.start_feed, waits=False, priority=priority))
-            self._requests[priority] = requests
+        callers = self._waiting_callers.get(priority)
+        if callers is None or callers.feed.is_closed:
+            callers = WaitingCallers(partial(self.start_feed, waits=False, priority=priority))
+            self._waiting_callers[priority] = callers
         engine = self.engine
-        future = requests.ask(record)
+        future = callers.ask(record)
         timer: asyncio.TimerHandle | None = None
         if record.deadline_s is not None:
-            timer = engine.loop.call_at(record.deadline_s, requests.expire, record)
-        engine.queue(requests.feed)
+            timer = engine.loop.call_at(record.deadline_s, callers.expire, record)
+        engine.queue(callers.feed)
         try:
             return await future
         finally:
             if timer is not None:
                 timer.cancel()
             if future.cancelled():
-                requests.withdraw(record)
+                callers.withdraw(record)
 
     def map(
         self,

@@ -11,7 +11,7 @@ from fanout.breaker import Breaker
 from fanout.config import Options
 from fanout.dispatcher.batcher import Batcher
 from fanout.dispatcher.budget import Budget
-from fanout.dispatcher.calls import CallMaker
+from fanout.dispatcher.call_maker import CallMaker
 from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.hooks import Hooks

@@ -11,7 +11,7 @@ import msgspec
 from fanout.batching import BatchPlan, SqsAttributes, message_id, run_namespace, shape_of
 from fanout.config import Options
 from fanout.dispatcher.call import Batch, Call, Feed
-from fanout.dispatcher.calls import CallMaker
+from fanout.dispatcher.call_maker import CallMaker
 from fanout.dispatcher.record import InputRecord
 from fanout.errors import ConfigError
 from fanout.function_name import parse_function_name

@@ -20,9 +20,9 @@ from fanout.errors import ConfigError
 from fanout.limit import AdaptiveLimit, ManagedRamp, Ramp, Scaling
 from fanout.pacer import Pacer
 from fanout.quotas import (
-    RECOLLECTIONS,
-    Memory,
+    RECENT_ANSWERS,
     Quotas,
+    ScopedAnswers,
     assumed,
     decide,
     discover,
@@ -66,7 +66,7 @@ class Budget:
         self._session: AwsSession | None = None
         self._http: SignedHttp | None = None
         self._control: ControlClient | None = None
-        self._memory: Memory | None = None
+        self._recent: ScopedAnswers | None = None
         self._leave_watch: LeaveWatch | None = None
         self._is_rereading = False
         self._stack = AsyncExitStack()
@@ -227,7 +227,7 @@ class Budget:
             invocation_type=options.invocation_type,
             function_timeout_s=options.function_timeout,
             on_change=on_change,
-            memory=self._memory,
+            recent=self._recent,
         )
 
     def tune(
@@ -331,7 +331,7 @@ class Budget:
         if not self._asks_nothing:
             self._control = ControlClient(http)
             identity = (await http.credentials(time.time())).access_key
-            self._memory = RECOLLECTIONS.memory(http.endpoint, identity)
+            self._recent = RECENT_ANSWERS.scoped(http.endpoint, identity)
 
     def _assumed(self) -> Quotas:
         return assumed(
@@ -351,5 +351,5 @@ class Budget:
             concurrency=self._asked,
             invocation_type=options.invocation_type,
             function_timeout_s=options.function_timeout,
-            memory=self._memory,
+            recent=self._recent,
         )

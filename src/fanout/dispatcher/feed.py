@@ -10,7 +10,7 @@ import anyio
 
 from fanout.dispatcher.batcher import Batcher
 from fanout.dispatcher.call import Call, Feed, checked_priority
-from fanout.dispatcher.calls import CallMaker
+from fanout.dispatcher.call_maker import CallMaker
 from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.intake import EngineIntake
 from fanout.dispatcher.record import InputRecord, record_of

@@ -18,7 +18,7 @@ from fanout.config import Options, check_hedge
 from fanout.dispatcher.assembly import OnOutcome, assemble
 from fanout.dispatcher.batcher import Batcher, batcher_of, plan_of
 from fanout.dispatcher.budget import Budget
-from fanout.dispatcher.calls import CallMaker
+from fanout.dispatcher.call_maker import CallMaker
 from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.events import EventLog
 from fanout.dispatcher.feed import Receiver, RecordFeed

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fanout.dispatcher.call import Call
-from fanout.dispatcher.calls import CallMaker
+from fanout.dispatcher.call_maker import CallMaker
 from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.feed import CallFeed
 from fanout.errors import FanoutError

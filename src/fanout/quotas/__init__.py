@@ -6,18 +6,18 @@ from fanout.quotas.concurrency_file import ConcurrencyFile
 from fanout.quotas.decide import Quotas, assumed, decide
 from fanout.quotas.discover import ControlApi, discover, read_event_config, watch
 from fanout.quotas.figures import Figure
-from fanout.quotas.memory import RECOLLECTIONS, Memory
+from fanout.quotas.recent_answers import RECENT_ANSWERS, ScopedAnswers
 from fanout.quotas.refusal import refusal_before_calls
 from fanout.quotas.replies import Answer
 
 __all__ = [
-    "RECOLLECTIONS",
+    "RECENT_ANSWERS",
     "Answer",
     "ConcurrencyFile",
     "ControlApi",
     "Figure",
-    "Memory",
     "Quotas",
+    "ScopedAnswers",
     "assumed",
     "decide",
     "discover",

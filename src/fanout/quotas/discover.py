@@ -12,7 +12,7 @@ from fanout.function_name import split_qualifier
 from fanout.model import InvocationType
 from fanout.quotas.concurrency_file import REREAD_S, ConcurrencyFile
 from fanout.quotas.decide import Quotas, decide
-from fanout.quotas.memory import Memory
+from fanout.quotas.recent_answers import ScopedAnswers
 from fanout.quotas.replies import Answer, Replies
 
 _CREDENTIAL_CODES = frozenset(
@@ -51,16 +51,16 @@ async def discover(
     invocation_type: InvocationType = "RequestResponse",
     function_timeout_s: float | None = None,
     timeout_s: float = 3.0,
-    memory: Memory | None = None,
+    recent: ScopedAnswers | None = None,
 ) -> Quotas:
     """Ask all APIs at once and decide; takes one round trip, and never more than ``timeout_s``.
 
     An API that is denied, missing, slow or answers garbage leads to a stated assumption. Replies that
-    ``memory`` has of less than a minute ago are taken again. Raises ConfigError only, for a ``@FILE``
+    ``recent`` has of less than a minute ago are taken again. Raises ConfigError only, for a ``@FILE``
     without a number.
     """
     asked, asked_by = _resolve(concurrency, _file_of(concurrency))
-    replies = await _read(control, function, qualifier, timeout_s, memory)
+    replies = await _read(control, function, qualifier, timeout_s, recent)
     return decide(
         replies,
         asked,
@@ -82,7 +82,7 @@ async def watch(
     function_timeout_s: float | None = None,
     every_s: float = 60.0,
     timeout_s: float = 10.0,
-    memory: Memory | None = None,
+    recent: ScopedAnswers | None = None,
 ) -> None:
     """Ask again every ``every_s``, and read a ``@FILE`` every second, until cancelled.
 
@@ -99,7 +99,7 @@ async def watch(
         await asyncio.sleep(REREAD_S if file is not None else every_s)
         if clock() - asked_at_s >= every_s:
             asked_at_s = clock()
-            replies = _newer(replies, await _read(control, function, qualifier, timeout_s, memory))
+            replies = _newer(replies, await _read(control, function, qualifier, timeout_s, recent))
         if concurrency() != wanted:
             wanted = concurrency()
             file = _file_of(wanted)
@@ -139,12 +139,12 @@ def _newer(old: Replies, new: Replies) -> Replies:
 
 
 async def _read(
-    control: ControlApi, function: str, qualifier: str | None, timeout_s: float, memory: Memory | None
+    control: ControlApi, function: str, qualifier: str | None, timeout_s: float, recent: ScopedAnswers | None
 ) -> Replies:
     async def ask() -> Replies:
         return await _ask(control, function, qualifier, timeout_s)
 
-    return await (ask() if memory is None else memory.recall((function, qualifier), ask))
+    return await (ask() if recent is None else recent.recall((function, qualifier), ask))
 
 
 async def read_event_config(

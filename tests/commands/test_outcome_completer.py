@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fanout.commands.results import OutcomeCompleter
+from fanout.commands.outcome_completer import OutcomeCompleter
 from fanout.config import Options
 from fanout.model import BatchPlace, ErrorDetail, Outcome
 from fanout.queues.results import CallResult

@@ -27,7 +27,7 @@ def default_directory(function: str) -> Path:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class RunRequest:
     """A run of the records of ``locations`` (paths, ``-``, URLs …), of a payload, or of ``payloads``."""
 
     options: RunOptions

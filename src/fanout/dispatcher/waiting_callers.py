@@ -1,4 +1,4 @@
-"""Concurrent single calls of a dispatcher with batches: an intake of requests, and the answers to them."""
+"""Callers who wait for single calls of a dispatcher with batches: their records, and the answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fanout.errors import FanoutError, FatalRefusal
 from fanout.model import ErrorDetail, OnChunk, Outcome
 
 
-class Requests:
+class WaitingCallers:
     """Records of callers who wait, in order of asking: both the intake and the receiver of one feed.
 
     A caller who was cancelled before the batch is formed leaves it. ``start_feed`` starts the feed of an
@@ -26,7 +26,7 @@ class Requests:
     has_room = True
     is_abandoned = False
 
-    def __init__(self, start_feed: Callable[[Requests, Requests], RecordFeed]) -> None:
+    def __init__(self, start_feed: Callable[[WaitingCallers, WaitingCallers], RecordFeed]) -> None:
         self.records_read = 0
         self._waiting: deque[InputRecord] = deque()
         self._futures: dict[int, asyncio.Future[Outcome]] = {}

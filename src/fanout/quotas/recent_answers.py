@@ -33,16 +33,16 @@ class _Asking:
 
 
 @dataclass(slots=True)
-class Recollections:
+class RecentAnswers:
     """Replies of the last minute, by endpoint, identity and function."""
 
     clock: Callable[[], float] = time.monotonic
     _kept: dict[Hashable, _Kept] = field(default_factory=dict)
     _asking: dict[Hashable, _Asking] = field(default_factory=dict)
 
-    def memory(self, *scope: Hashable) -> Memory:
-        """The part of it that holds for one endpoint and identity."""
-        return Memory(self, scope)
+    def scoped(self, *scope: Hashable) -> ScopedAnswers:
+        """The part of them that holds for one endpoint and identity."""
+        return ScopedAnswers(self, scope)
 
     def clear(self) -> None:
         """Forget all."""
@@ -73,15 +73,15 @@ class Recollections:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """Recollections of one endpoint and identity."""
+class ScopedAnswers:
+    """Recent answers about functions of one endpoint and identity."""
 
-    recollections: Recollections
+    answers: RecentAnswers
     scope: tuple[Hashable, ...]
 
     async def recall(self, key: Hashable, ask: Callable[[], Awaitable[Replies]]) -> Replies:
-        """See ``Recollections.recall``."""
-        return await self.recollections.recall((self.scope, key), ask)
+        """See ``RecentAnswers.recall``."""
+        return await self.answers.recall((self.scope, key), ask)
 
 
-RECOLLECTIONS = Recollections()
+RECENT_ANSWERS = RecentAnswers()

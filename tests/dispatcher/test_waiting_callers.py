@@ -9,14 +9,14 @@ from typing import Any, cast
 import pytest
 
 from fanout.dispatcher.record import InputRecord
-from fanout.dispatcher.requests import Requests
 from fanout.dispatcher.thread_reader import ThreadReader
+from fanout.dispatcher.waiting_callers import WaitingCallers
 from fanout.errors import FanoutError, FatalRefusal
 from fanout.model import ErrorDetail, Outcome
 
 
 class _Feed:
-    """Stands for the feed of the requests: nothing of it is out."""
+    """Stands for the feed of the callers: nothing of it is out."""
 
     fatal: FatalRefusal | None = None
     stopped = ErrorDetail("Stopped", "the dispatcher was closed")
@@ -34,45 +34,45 @@ class _Feed:
         return lambda *_: None
 
 
-def _requests() -> tuple[Requests, _Feed]:
+def _callers() -> tuple[WaitingCallers, _Feed]:
     feed = _Feed()
-    return Requests(lambda *_: cast(Any, feed)), feed
+    return WaitingCallers(lambda *_: cast(Any, feed)), feed
 
 
 async def test_a_caller_who_left_gets_no_place_in_a_batch() -> None:
     """Whether before the batch was formed or while it waited to be."""
-    requests, _ = _requests()
+    callers, _ = _callers()
     first, second = InputRecord(0, b"1"), InputRecord(1, b"2")
-    left, stays = requests.ask(first), requests.ask(second)
+    left, stays = callers.ask(first), callers.ask(second)
     left.cancel()
-    assert requests.next(0.0) is second
-    assert not requests.withdraw(first)
-    assert not requests.withdraw(second), "it is out"
+    assert callers.next(0.0) is second
+    assert not callers.withdraw(first)
+    assert not callers.withdraw(second), "it is out"
     late = SimpleNamespace(feed=SimpleNamespace(fatal=None))
     outcome = Outcome(seq=1, status="succeeded", attempts=1, throttles=0)
-    requests.deliver(cast(Any, late), [outcome, outcome])
+    callers.deliver(cast(Any, late), [outcome, outcome])
     assert await stays is outcome
 
 
 async def test_a_deadline_ends_what_is_not_out() -> None:
     """A caller who was cancelled in the meantime has no use for the answer."""
-    requests, _ = _requests()
+    callers, _ = _callers()
     records = [InputRecord(seq, b"1") for seq in (0, 1, 7)]
-    futures = [requests.ask(record) for record in records]
+    futures = [callers.ask(record) for record in records]
     futures[1].cancel()
     for record in records:
-        requests.expire(record)
-        requests.expire(record)
+        callers.expire(record)
+        callers.expire(record)
     assert (await futures[0]).status == "undelivered"
     assert (await futures[2]).error is not None
 
 
 async def test_a_defect_is_told_to_all_who_wait() -> None:
     """None of them waits for ever."""
-    requests, _ = _requests()
-    futures = [requests.ask(InputRecord(seq, b"1")) for seq in range(3)]
+    callers, _ = _callers()
+    futures = [callers.ask(InputRecord(seq, b"1")) for seq in range(3)]
     futures[2].cancel()
-    requests.break_off(RuntimeError("a defect"))
+    callers.break_off(RuntimeError("a defect"))
     for future in futures[:2]:
         with pytest.raises(FanoutError, match="the dispatcher stopped: RuntimeError"):
             await future
