@@ -101,6 +101,8 @@ async def test_endpoints_are_botocores(
         ({}, {"region": REGION, "profile": "nosuch"}, ConfigError, r"\(nosuch\) could not be found"),
         ({}, {"region": REGION, "endpoint_url": "localhost:9"}, ConfigError, r"^endpoint_url is invalid"),
         ({}, {"region": REGION, "endpoint_url": "ftp://x"}, ConfigError, r"^endpoint_url is"),
+        ({}, {"region": REGION, "endpoint_url": "http://x:y"}, ConfigError, r"^endpoint_url is 'http://x:y'"),
+        ({}, {"region": REGION, "endpoint_url": "http://x:99999"}, ConfigError, r"^endpoint_url is"),
         ({}, {"region": REGION, "endpoint_url": "http://me:pw@x"}, ConfigError, r"^endpoint_url has a user"),
         ({"AWS_ENDPOINT_URL": "nonsense"}, {"region": REGION}, ConfigError, r"^endpoint_url is invalid"),
         (

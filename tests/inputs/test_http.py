@@ -34,6 +34,7 @@ class Script:
     """The answers to one request after the other, the last one again and again; and what was asked."""
 
     answers: list[Answer]
+    paths: list[str] = field(default_factory=list)
     asked: list[tuple[str | None, str | None]] = field(default_factory=list)
 
 
@@ -46,6 +47,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         script = self.script
+        script.paths.append(self.path)
         script.asked.append((self.headers.get("Range"), self.headers.get("If-Range")))
         answer = script.answers[min(len(script.asked), len(script.answers)) - 1]
         if not answer.status:  # hangs up without a word
@@ -73,6 +75,25 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Script, str]]:
         yield script, f"http://127.0.0.1:{server.server_port}/in.jsonl"
         server.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("ä b.jsonl", "/%C3%A4%20b.jsonl"),
+        ("a%20b%zz.jsonl?q=ü&r=%41#here", "/a%20b%zz.jsonl?q=%C3%BC&r=%41"),
+        ("\udcff{}.jsonl", "/%FF{}.jsonl"),
+    ],
+)
+async def test_a_path_is_percent_encoded(server: tuple[Script, str], name: str, path: str) -> None:
+    """What a request line cannot carry, as a browser does; what is encoded already stays as it is."""
+    script, url = server
+    script.answers = [Answer()]
+    items, failure = await read_until_failure(
+        open_source(url.replace("http", "HTTP").replace("in.jsonl", name))
+    )
+    assert (failure, len(items)) == (None, len(RECORDS))
+    assert script.paths == [path]
 
 
 DATED = {"ETag": 'W/"one"', "Last-Modified": "Sat, 28 Nov 2026 06:00:00 GMT"}

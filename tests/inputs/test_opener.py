@@ -78,6 +78,10 @@ def test_what_cannot_be_opened_is_told_in_one_line(tmp_path: Path) -> None:
         ),
         '{"a":1}': "INPUT is JSON itself",
         "http://[x/a.jsonl": "http://… is no URL: Invalid IPv6 URL",
+        "http:///a.jsonl": "is no URL: it names no host",
+        "http://h:x/a.jsonl": "is no URL: Port could not be cast",
+        "http://a b/a.jsonl": "is no URL: 'a b' is no host",
+        f"http://{'a' * 70}.ä/a.jsonl": "is no name of a host",
         "https://example.com/data": "unknown format",
         "a\0b.jsonl": "null",
     }

@@ -96,6 +96,16 @@ async def test_a_pattern_is_its_objects_in_the_order_of_keys(bucket: Any) -> Non
     assert len(await read_all(opened("s3://lake/in/**/*.jsonl"))) == 3
 
 
+async def test_a_key_is_taken_letter_by_letter(bucket: Any) -> None:
+    """Spaces, percent signs, hashes, quotes and letters beyond ASCII, whether it is named or found."""
+    keys = ["odd/a b%20+#&='\"é語.jsonl", "odd/a%zz{}^|`;:@,.jsonl"]
+    for key in keys:
+        bucket.put_object(Key=key, Body=json.dumps(key).encode())
+    named = [json.loads((await read_all(opened(f"s3://lake/{key}")))[0].payload) for key in keys]
+    found = [json.loads(item.payload) for item in await read_all(opened("s3://lake/odd/*.jsonl"))]
+    assert (named, found) == (keys, keys)
+
+
 async def test_a_prefix_is_a_record_for_each_object(bucket: Any) -> None:
     """As Distributed Map lists them; a folder's own empty key is left out."""
     bucket.put_object(Key="in/", Body=b"")

@@ -314,8 +314,12 @@ def _checked_bundle(verify: bool | str) -> bool | str:
 
 
 def _check_endpoint(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"endpoint_url is {url!r}: give http://… or https://…")
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, half an IPv6 address
+        is_address = False
+    if not is_address:
+        raise ConfigError(f"endpoint_url is {url!r}: give http://HOST:PORT or https://…")
     if parts.username is not None or parts.query or parts.fragment:
         raise ConfigError("endpoint_url has a user, a query or a fragment: give it without them")

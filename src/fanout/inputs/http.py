@@ -8,7 +8,8 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from string import punctuation
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from fanout.errors import SourceError
 from fanout.inputs.delays import Delays
@@ -21,15 +22,20 @@ _SILENCE_AGAIN_S = 15.0  # of a server that has sent some of it
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
-def _without_user(url: str) -> tuple[str, str | None]:
-    """The URL without ``user:password@``, which urllib takes for the host, and a header with the same."""
+def _as_sent(url: str) -> tuple[str, str | None]:
+    """The URL as it is asked for, and a header with its ``user:password@``, which urllib takes for the host.
+
+    As in a browser, what no request line can carry is percent-encoded, and what is so already stays.
+    """
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
+    path, query = (quote(each, safe=punctuation, errors="surrogateescape") for each in parts[2:4])
+    url = urlunsplit((parts.scheme, host, path, query, ""))
     if not user:
         return url, None
     name, _, password = user.partition(":")
     pair = f"{unquote(name)}:{unquote(password)}"
-    return urlunsplit(parts._replace(netloc=host)), f"Basic {b64encode(pair.encode()).decode()}"
+    return url, f"Basic {b64encode(pair.encode(errors='surrogateescape')).decode()}"
 
 
 class HttpReader:
@@ -142,7 +148,7 @@ class HttpReader:
         headers = {"User-Agent": "fanout"}
         if self.bytes_read and self._validator is not None:
             headers |= {"Range": f"bytes={self.bytes_read}-", "If-Range": self._validator}
-        url, authorization = _without_user(self._url)
+        url, authorization = _as_sent(self._url)
         request = urllib.request.Request(url, headers=headers)  # noqa: S310
         if authorization is not None:
             request.add_unredirected_header("Authorization", authorization)

@@ -30,7 +30,7 @@ _KNOWN = ".jsonl, .ndjson, .json, .csv, .tsv or .parquet"
 
 def is_url(location: str) -> bool:
     """True for an INPUT that is read over HTTP."""
-    return location.startswith(("http://", "https://"))
+    return location[: len("https://")].lower().startswith(("http://", "https://"))
 
 
 def is_pattern(location: str, directory: str = "") -> bool:
@@ -65,10 +65,9 @@ def check_text(location: str) -> None:
             "fanout.run with out)"
         )
     if is_url(location):
-        try:
-            urlsplit(location)
-        except ValueError as error:
-            raise SourceError(f"{shown_location(location)} is no URL: {error}") from error
+        fault = _url_fault(location)
+        if fault is not None:
+            raise SourceError(f"{shown_location(location)} is no URL: {fault}")
         return
     text = location.strip()
     looks_so = text[:1] in ("{", "[") and ('"' in text or json_fault(text.encode(errors="replace")) is None)
@@ -76,6 +75,24 @@ def check_text(location: str) -> None:
         raise SourceError(
             f"INPUT is JSON itself ({location.strip()[:20]}…): pipe it in, or give it as --payload"
         )
+
+
+def _url_fault(location: str) -> str | None:
+    """What is wrong with the address in a URL, or None."""
+    try:
+        parts = urlsplit(location)
+        port, host = parts.port, parts.hostname or ""
+    except ValueError as error:
+        return str(error)
+    if not host:
+        return "it names no host"
+    if port == 0 or any(not each.isprintable() or each.isspace() for each in host):
+        return f"{parts.netloc.rpartition('@')[2]!r} is no host and port"
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return f"{host!r} is no name of a host"
+    return None
 
 
 def format_of(location: str, options: InputOptions) -> str:
