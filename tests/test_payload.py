@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import math
 from collections import OrderedDict, defaultdict
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -212,3 +213,17 @@ def test_what_fanout_says_of_names_that_are_no_utf8() -> None:
     assert json.loads(indented(value)) == value == decode(indented(value))
     with pytest.raises(msgspec.DecodeError):
         decode(b'{"out": "\\udced"')
+
+
+class _Bill(msgspec.Struct):
+    total: float
+
+
+def test_structs_are_looked_into_and_nothing_is_no_bytes() -> None:
+    """NaN has no JSON form, wherever it stands."""
+    assert encode(_Bill(1.5)) == b'{"total":1.5}'
+    with pytest.raises(ValueError, match="nan"):
+        encode([_Bill(math.nan)])
+    with pytest.raises(msgspec.DecodeError, match="truncated"):
+        decode(b"{")
+    assert unembed(None, None) == b""

@@ -234,3 +234,10 @@ def test_ctrl_c_ends_a_script_and_keeps_what_is_journaled(tmp_path: Path, in_loo
     assert json.loads((out / "run.json").read_text())["state"] == "interrupted"
     lines = journal.read_bytes().splitlines(keepends=True)
     assert all(line.endswith(b"\n") and json.loads(line)["status"] == "succeeded" for line in lines)
+
+
+def test_the_command_alone_streams_to_stdout(tmp_path: Path) -> None:
+    """A program has on_outcome."""
+    with pytest.raises(fanout.ConfigError, match="out is '-': only the command streams to stdout"):
+        fanout.run("f", [1], out="-")
+    assert list(tmp_path.iterdir()) == []

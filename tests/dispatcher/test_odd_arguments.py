@@ -1,0 +1,34 @@
+"""Values of a caller's that are of no use: named at once, or one record's outcome."""
+
+from __future__ import annotations
+
+import pytest
+
+from fanout import ConfigError, Dispatcher, Record
+from tests.scripted import Scripted
+
+pytestmark = pytest.mark.looptime
+
+
+class _NoText:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+async def test_a_key_without_a_text_is_one_records_fault() -> None:
+    """The others are sent."""
+    records = [Record(1, key=_NoText()), Record(2, key=7)]  # type: ignore[arg-type]
+    async with Dispatcher("f", transport=Scripted(), concurrency=1) as dispatcher:
+        bad, good = [outcome async for outcome in dispatcher.map(records, ordered=True)]
+    assert bad.error is not None
+    assert (bad.error.type, bad.error.message) == ("InvalidKey", "_NoText has no text: RuntimeError")
+    assert (good.key, good.ok) == ("7", True)
+
+
+async def test_what_cannot_hold_is_refused_at_once() -> None:
+    """A file as the new concurrency, and a batch's input that has no JSON form."""
+    with pytest.raises(ConfigError, match="batch_input"):
+        Dispatcher("f", transport=Scripted(), concurrency=1, batch=2, batch_input=_NoText())
+    async with Dispatcher("f", transport=Scripted(), concurrency=1) as dispatcher:
+        with pytest.raises(ConfigError, match="concurrency is '@file': give a number"):
+            dispatcher.tune(concurrency="@file")
