@@ -113,7 +113,7 @@ ELSEWHERE = {
     **dict.fromkeys(("workers", "scheduler"), "tests/workers/test_run_options.py"),
     **dict.fromkeys(("local", "local_concurrency", "local_timeout"), "tests/commands/test_local.py"),
     "collect": "tests/commands/test_collect.py",
-    "results": "tests/commands/test_results.py",
+    "results": "tests/cli/test_results.py",
 }
 # What cannot hold for records of a program; and for anything but a queue, a terminal or Lambda itself.
 OF_INPUTS = {"format", "items", "csv_delimiter", "csv_header", "encoding", "nan", "request_payer"}

@@ -81,7 +81,8 @@ what_is_sent = _group(
     click.option(
         "--format",
         type=click.Choice(FORMATS),
-        help="The input's format, if its name does not say it.",
+        metavar="FORMAT",
+        help=f"The input's format, if its name does not say it: {', '.join(FORMATS)}.",
     ),
     click.option("--items", metavar="POINTER", help="JSON Pointer to the array of a .json input: /Records."),
     click.option(
