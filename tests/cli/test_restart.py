@@ -101,9 +101,23 @@ def test_a_spool_that_has_been_shortened_is_not_taken_for_the_input(inside: Insi
     assert spool.read_bytes() == records
     spool.write_bytes(records[:kept_bytes])
     inside.run("resume", "run").assert_one_line(2, "its length is another", "put it back")
+    inside.run(*words, stdin=records[:-9]).assert_one_line(2, "it ends at byte 341")
+    inside.run(*words, stdin=records + b"1\n").assert_one_line(2, "it goes on after byte 350")
     assert inside.run(*words, "--deadline", "1m", stdin=records).code == 0
     assert spool.read_bytes() == records
     assert sorted(outcome["seq"] for outcome in inside.outcomes()) == list(range(40))
+
+
+def test_a_spool_that_has_grown_is_mended_by_the_same_input(inside: Inside) -> None:
+    """What stands behind the input's end is no part of it."""
+    records = b"".join(b'{"n":%d}\n' % n for n in range(40))
+    words = ("run", "--resume", "steady", "-", "--out", "run", "--no-report")
+    assert inside.run(*words, "-j", "2", "--deadline", "100ms", stdin=records).code == 5
+    spool = inside.directory / "run" / "spool"
+    spool.write_bytes(records + b"1\n")
+    inside.run("resume", "run").assert_one_line(2, "its length is another", "put it back")
+    assert inside.run(*words, "--deadline", "1m", stdin=records).code == 0
+    assert spool.read_bytes() == records
 
 
 def test_a_run_stopped_before_its_first_byte_goes_on(inside: Inside) -> None:

@@ -169,13 +169,22 @@ def mark_end(spool: Path) -> None:
         file.write(b"%d\n" % spool.stat().st_size)
 
 
-def is_whole(spool: Path) -> bool:
-    """True if the spool holds the whole input, and has not been cut since; earlier marks say no length."""
+def whole_bytes(spool: Path) -> int | None:
+    """The length of the whole input, of which the spool may have lost some since; None: it never was whole.
+
+    Earlier marks say no length: then it is the spool's own.
+    """
     try:
         length = end_mark(spool).read_bytes().strip()
-        return not length or length == b"%d" % spool.stat().st_size
-    except FileNotFoundError:
-        return False
+        return int(length) if length else spool.stat().st_size
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def is_whole(spool: Path) -> bool:
+    """True if the spool holds the whole input, and has not been cut since."""
+    length = whole_bytes(spool)
+    return length is not None and spool.exists() and spool.stat().st_size == length
 
 
 class CutReader(Layer):
