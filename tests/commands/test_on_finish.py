@@ -9,7 +9,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
 import fanout
@@ -82,4 +84,26 @@ async def test_signals_are_passed_on(tmp_path: Path, is_stubborn: bool) -> None:
     await sending
     assert time.monotonic() - began_s < 20
     assert said == f"--on-finish was ended by SIGTERM: {command}"
+    assert report.exit_code == 143
+
+
+async def test_a_signal_while_the_command_starts_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command can be at work before its process is known here."""
+    report = await asyncio.to_thread(fanout.run, "f", [1], transport=Scripted(), concurrency=1)
+    works: list[Stoppable] = []
+    open_process = anyio.open_process
+
+    async def open_late(*args: Any, **options: Any) -> Any:
+        process = await open_process(*args, **options)
+        works[0].stop("sigterm")
+        return process
+
+    monkeypatch.setattr("anyio.open_process", open_late)
+
+    def attach(work: Stoppable) -> Callable[[], None]:
+        works.append(work)
+        return lambda: None
+
+    said = await run_on_finish("sleep 30", report, Audience(attach=attach))
+    assert said == "--on-finish was ended by SIGTERM: sleep 30"
     assert report.exit_code == 143

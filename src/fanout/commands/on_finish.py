@@ -129,10 +129,14 @@ async def run_on_finish(command: str, report: RunReport, audience: Audience) -> 
     """
     summary = encode(report.to_dict())
     process: Process | None = None
+    is_starting = False
+    meanwhile: list[str] = []
     heard: list[str] = []
 
     def pass_on(reason: str) -> None:
         if process is None:
+            if is_starting:  # the command may be at work before it is known here
+                meanwhile.append(reason)
             return  # it came before the command, which hears of the run's end nonetheless
         _signal_group(process, "SIGKILL" if heard else reason.upper())
         heard.append(reason.upper())
@@ -141,11 +145,14 @@ async def run_on_finish(command: str, report: RunReport, audience: Audience) -> 
         if audience.attach is not None:
             stack.callback(audience.attach(_AtTheEnd("--on-finish gets it too", pass_on)))
         try:
+            is_starting = True
             process = await anyio.open_process(
                 command, stdout=_standard_error(), stderr=_standard_error(), start_new_session=True
             )
             async with process:
                 try:
+                    for reason in meanwhile:
+                        pass_on(reason)
                     await _feed(process, summary)
                     code = await process.wait()
                 except BaseException:
