@@ -108,7 +108,7 @@ def test_a_spool_that_has_been_shortened_is_not_taken_for_the_input(inside: Insi
     assert sorted(outcome["seq"] for outcome in inside.outcomes()) == list(range(40))
 
 
-def test_a_spool_that_has_grown_is_mended_by_the_same_input(inside: Inside) -> None:
+def test_a_spool_that_has_grown_or_gone_is_mended_by_the_same_input(inside: Inside) -> None:
     """What stands behind the input's end is no part of it."""
     records = b"".join(b'{"n":%d}\n' % n for n in range(40))
     words = ("run", "--resume", "steady", "-", "--out", "run", "--no-report")
@@ -116,6 +116,15 @@ def test_a_spool_that_has_grown_is_mended_by_the_same_input(inside: Inside) -> N
     spool = inside.directory / "run" / "spool"
     spool.write_bytes(records + b"1\n")
     inside.run("resume", "run").assert_one_line(2, "its length is another", "put it back")
+    spool.unlink()
+    inside.run("resume", "run").assert_one_line(2, "its copy of standard input is lost", "--resume")
+    mark = inside.directory / "run" / "spool.end"
+    mark.rename(inside.directory / "mark")
+    mark.mkdir()
+    spool.write_bytes(records + b"1\n")
+    inside.run("resume", "run").assert_one_line(2, "its length is another", "put it back")
+    mark.rmdir()
+    (inside.directory / "mark").rename(mark)
     assert inside.run(*words, "--deadline", "1m", stdin=records).code == 0
     assert spool.read_bytes() == records
 

@@ -34,7 +34,7 @@ from fanout.inputs import (
     shown_location,
 )
 from fanout.inputs.dialect import Dialect
-from fanout.inputs.readers import is_whole
+from fanout.inputs.readers import end_mark, is_whole
 from fanout.journal import RunDir
 
 Say = Callable[[str], None]
@@ -167,10 +167,10 @@ def _check_same(run_dir: RunDir, recorded: RecordedInput, options: InputOptions,
             "give them to fanout.run(…, resume=True) again"
         )
     if kind == "stdin" and options_of(run_dir.state).spool:  # its spool begins with the first byte
-        raise SourceError(
-            f"{run_dir.path}: it stopped before standard input was read: "
-            "give it once more, to `fanout run` with --resume"
-        )
+        what = "it stopped before standard input was read"
+        if end_mark(run_dir.spool).exists():
+            what = "its copy of standard input is lost"
+        raise SourceError(f"{run_dir.path}: {what}: give it once more, to `fanout run` with --resume")
     if kind in ("stdin", "pipe"):
         raise SourceError(f"{run_dir.path}: its input was a pipe that was not kept: nothing is left to read")
     location = recorded.path or recorded.location

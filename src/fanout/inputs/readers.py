@@ -177,7 +177,7 @@ def whole_bytes(spool: Path) -> int | None:
     try:
         length = end_mark(spool).read_bytes().strip()
         return int(length) if length else spool.stat().st_size
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):  # none, or what it became is no mark
         return None
 
 
@@ -193,7 +193,10 @@ class CutReader(Layer):
     def read(self) -> bytes:
         chunk = self._reader.read()
         if not chunk:
-            raise SourceError("ends here, but the input it was copied from did not: the rest is gone")
+            raise SourceError(
+                "ends here, but the input it was copied from did not: for the rest, "
+                "pipe the same input in once more (fanout run --resume)"
+            )
         return chunk
 
     def seek(self, offset: int) -> bool:
