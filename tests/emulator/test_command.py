@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fanout.emulator.command import environment
+from fanout.emulator.command import Command, environment
+from fanout.errors import EmulatorError
 
 PYTHON = sys.executable
 URL = "http://127.0.0.1:1"
@@ -163,3 +165,31 @@ def test_the_greeting_works_in_a_fresh_shell(bare: dict[str, str]) -> None:
         )
         process.terminate()
     assert (done.returncode, json.loads(done.stdout)["output"]) == (0, 17)
+
+
+async def test_a_signal_before_the_command_is_there_is_passed_on_later() -> None:
+    """SIGTERM, that is: of Ctrl-C the terminal tells the command itself."""
+    command = Command(["sleep", "20"], region="us-east-1")
+    loop = asyncio.get_running_loop()
+    command.watch_signals(loop)
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            assert await command.run("http://127.0.0.1:9") == 128 + signal.SIGTERM
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+
+
+async def test_what_is_no_program_after_all_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be executed, and cannot be; or its calls would go to AWS."""
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF")
+    program.chmod(0o700)
+    with pytest.raises(EmulatorError, match=r"cannot run .*/program: exec format error"):
+        await Command([str(program)], region="us-east-1").run("http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
+    with pytest.raises(EmulatorError, match="unset it"):
+        Command([str(program)], region="us-east-1")

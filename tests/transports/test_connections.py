@@ -433,6 +433,63 @@ async def test_a_stale_connection_is_not_used_again(monkeypatch: pytest.MonkeyPa
         assert endpoint.connections == 3
 
 
+async def test_idle_connections_are_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each a while after its last use, whether or not another call comes."""
+    monkeypatch.setattr("fanout.transports.http.connections.POOL_IDLE_S", 0.1)
+    async with wire() as endpoint, transport_to(endpoint.url, "direct") as transport:
+        waits_s = iter((0.0, 0.05))
+        endpoint.respond = lambda _: Script(http(200, b"{}"), wait_s=next(waits_s))
+        await asyncio.gather(transport.send(TEMPLATE, b"1"), transport.send(TEMPLATE, b"2"))
+        assert endpoint.connections == len(endpoint.writers) == 2
+        async with asyncio.timeout(5):
+            while endpoint.writers:
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "the connection was closed"),
+        (b"HTTP/1.1 200 OK\r\nx: ", "the connection was closed"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"x" * 300_000, "its answer's head is larger than"),
+    ],
+    ids=["nothing", "half", "endless"],
+)
+async def test_a_proxy_that_gives_no_answer_is_named(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, said: str
+) -> None:
+    """It closed the connection, or goes on for ever: no call was sent. Its password is not shown."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@127.0.0.1:{port}")
+    async with server, transport_to("https://127.0.0.1:9", "direct") as transport:
+        with pytest.raises(ConnectFailed, match=f"the proxy .* does not lead to .*{said}") as failure:
+            await transport.send(TEMPLATE, b"{}")
+    assert "secret" not in str(failure.value)
+
+
+async def test_a_proxy_without_tls_where_tls_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is OpenSSL's, in its words."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(http(400, b"no TLS here"))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setenv("HTTPS_PROXY", f"https://127.0.0.1:{port}")
+    async with server, transport_to("https://127.0.0.1:9", "direct") as transport:
+        with pytest.raises(ConnectFailed, match=r"does not lead to .*: TLS failed: WRONG_VERSION_NUMBER"):
+            await transport.send(TEMPLATE, b"{}")
+
+
 async def test_many_connections_begin_in_turn_but_never_wait_long() -> None:
     """Sixteen at once; where the way is long, the next do not wait for those before them."""
     async with wire() as endpoint, transport_to(endpoint.url, "direct", max_connections=300) as transport:

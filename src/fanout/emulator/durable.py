@@ -136,11 +136,6 @@ class DurableExecutions:
         self._by_arn[arn] = execution
         return execution
 
-    def forget(self, function: str, execution: Execution) -> None:
-        """Undo the start of an execution that was never admitted."""
-        self._by_name.pop((function, execution.name), None)
-        self._by_arn.pop(execution.arn, None)
-
     def get(self, arn: str) -> Execution:
         """Find one by its ARN; raises Refusal."""
         execution = self._by_arn.get(arn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 
 from fanout.errors import SourceError
@@ -17,7 +18,7 @@ _KEY_BYTES = 64 * 1024
 _Steps = Generator[None, None, None]
 
 
-class _Scan:
+class _Scan(ABC):
     """Steps over bytes that come in chunks: each step waits for what it needs of them."""
 
     def __init__(self) -> None:
@@ -33,8 +34,8 @@ class _Scan:
             return None
         return self._buffer[self._at :]
 
-    def _run(self) -> _Steps:
-        raise NotImplementedError
+    @abstractmethod
+    def _run(self) -> _Steps: ...
 
     def _space(self) -> _Steps:
         while (found := _not_space(self._buffer, self._at)) is None:

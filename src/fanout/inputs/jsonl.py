@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 
@@ -19,7 +20,7 @@ _validate = msgspec.json.Decoder(msgspec.Raw).decode
 _DEPTH_VARIES = sys.hexversion >= 0x030C0000  # before, no Python reads deeper than is_too_deep allows
 
 
-class _Lines:
+class _Lines(ABC):
     """Lines, in batches of items. Subclasses say what an item is."""
 
     _error_type = "InvalidJson"
@@ -91,8 +92,8 @@ class _Lines:
         """True if each line is a record as it stands."""
         return False
 
-    def _items(self, lines: list[bytes], before: int, cut: list[int] | tuple[()]) -> list[Item]:
-        raise NotImplementedError
+    @abstractmethod
+    def _items(self, lines: list[bytes], before: int, cut: list[int] | tuple[()]) -> list[Item]: ...
 
     def _overlong(self, kept: bytes, number: int) -> Item:
         limit = self._lines.max_line_bytes
