@@ -10,15 +10,14 @@ starts just before the command's process is made. Caches are warm: the first run
 
 from __future__ import annotations
 
-import http.server
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-from benchmarks.endpoint import REPLY, Endpoint
+from benchmarks.endpoint import Endpoint
+from benchmarks.first_call import FirstCallServer
 from benchmarks.measuring import (
     FANOUT,
     arguments,
@@ -31,45 +30,19 @@ from benchmarks.measuring import (
 )
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    first_call_s = 0.0
-
-    def do_GET(self) -> None:
-        self._answer(404, b'{"Type":"User","message":"no such resource"}')
-
-    def do_POST(self) -> None:
-        if not _Handler.first_call_s:
-            _Handler.first_call_s = time.perf_counter()
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        self._answer(200, REPLY)
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("x-amzn-RequestId", "first")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 def main() -> None:
     chosen = arguments(__doc__)
     rounds = chosen.rounds if chosen.tiny or chosen.quick else max(chosen.rounds, 11)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_address[1]}"
     environment = Endpoint(()).environment()
     environment.pop("AWS_CA_BUNDLE")
     environment.pop("NODE_EXTRA_CA_CERTS")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, FirstCallServer() as server:
+        url = server.url
         file, out = Path(folder, "one.jsonl"), Path(folder, "run")
         write_records(file, 1)
 
         def fanout_run() -> dict[str, float]:
-            _Handler.first_call_s = 0.0
+            server.first_call_s = 0.0
             began_s = time.perf_counter()
             usage = run_process(
                 [FANOUT, "run", "lab", str(file), "-j", "10", "--endpoint-url", url, "--out", str(out), "-q"],
@@ -79,7 +52,7 @@ def main() -> None:
                 raise SystemExit(usage.stderr)
             shutil.rmtree(out)
             return {
-                "first_call_ms": (_Handler.first_call_s - began_s) * 1e3,
+                "first_call_ms": (server.first_call_s - began_s) * 1e3,
                 "wall_ms": usage.wall_s * 1e3,
                 "cpu_ms": usage.cpu_s * 1e3,
             }
@@ -89,13 +62,13 @@ def main() -> None:
             return {"wall_ms": usage.wall_s * 1e3, "cpu_ms": usage.cpu_s * 1e3}
 
         def script(code: str) -> dict[str, float]:
-            _Handler.first_call_s = 0.0
+            server.first_call_s = 0.0
             began_s = time.perf_counter()
             usage = run_process([sys.executable, "-c", code], environment=environment)
             if usage.exit_code:
                 raise SystemExit(usage.stderr)
             return {
-                "first_call_ms": (_Handler.first_call_s - began_s) * 1e3,
+                "first_call_ms": (server.first_call_s - began_s) * 1e3,
                 "wall_ms": usage.wall_s * 1e3,
                 "cpu_ms": usage.cpu_s * 1e3,
             }
@@ -122,8 +95,6 @@ def main() -> None:
         }
         fanout_run()
         told = interleaved(runs, rounds=rounds, say=lambda _: None)
-    server.shutdown()
-    server.server_close()
     results = {
         name: {figure: summary(each[figure] for each in figures) for figure in figures[0]}
         for name, figures in told.items()
