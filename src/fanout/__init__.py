@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing takes longer to import than all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from fanout.commands import dry_run, run
     from fanout.commands.dry_run_report import DryRunReport
     from fanout.dispatcher import Dispatcher, Health, Outcomes, ReplyStream

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,6 @@ from unittest.mock import Mock
 
 import pytest
 
-from fanout.__main__ import main as launch
 from fanout.report import RunReport
 from tests.cli.inside import Inside
 from tests.cli.running import FANOUT, Shell, end, interrupted, wait_until
@@ -41,21 +39,6 @@ def test_a_signal_ignored_at_the_start_stays_ignored(shell: Shell, signum: signa
         process.send_signal(signum)
         assert end(process).code == 0
     assert len(shell.outcomes()) == 60
-
-
-def test_an_interrupt_before_the_command_is_there_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While its modules are imported, too."""
-
-    class Interrupted:
-        def find_spec(self, name: str, *_: object) -> None:
-            if name == "fanout.cli":
-                raise KeyboardInterrupt
-
-    monkeypatch.delitem(sys.modules, "fanout.cli", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
-    with pytest.raises(SystemExit) as end_of_it:
-        launch()
-    assert end_of_it.value.code == 130
 
 
 @pytest.mark.parametrize(

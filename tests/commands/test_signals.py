@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 
 import fanout
+from fanout.cli.interruption import Interruption
 from fanout.commands.collection import CollectionStop
 from fanout.commands.run_state import write_page
 from fanout.commands.signals import Signals
+from fanout.journal import RunDir
 from fanout.private_files import write_whole
 from tests.cli.inside import inside
 from tests.cli.running import Shell, end, interrupted, shared_emulator, shell, wait_until
@@ -167,3 +172,71 @@ def test_one_at_any_writing_of_the_state_ends_the_run_in_order(
         ended = inside.run(*(begun if verb == "run" else (verb, "run", "--quiet", *again)))
     assert inside.state()["state"] in ("interrupted", "finished"), ended
     assert ended.code in (143, {"run": 0, "resume": 0, "redrive": 1}[verb]), ended
+
+
+SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM"}
+_IMPORTING = """
+import os, sys
+from fanout import __main__
+
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "fanout.cli":
+            os.kill(os.getpid(), int(sys.argv[1]))
+
+
+sys.meta_path.insert(0, Finder())
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize("signum", SAID)
+def test_one_while_the_command_is_imported_ends_it(signum: signal.Signals) -> None:
+    """In one line, and not by an exception, which an import may swallow."""
+    words = [sys.executable, "-c", _IMPORTING, str(int(signum))]
+    done = subprocess.run(words, capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signum, "", f"fanout: {SAID[signum]}\n")
+
+
+@pytest.mark.parametrize("signum", SAID)
+@pytest.mark.parametrize("verb", ["resume", "redrive"])
+def test_one_before_a_run_goes_on_changes_nothing(
+    inside: Any, monkeypatch: pytest.MonkeyPatch, verb: str, signum: signal.Signals
+) -> None:
+    """The run is as it was, and the command says how it goes on."""
+    inside.write("in.jsonl", 4)
+    function, enough = ("errors", ()) if verb == "redrive" else ("fast", ("--enough", "1", "-j", "1"))
+    inside.run("run", function, "in.jsonl", "--out", "run", "--quiet", *enough)
+    before, search = (
+        inside.state(),
+        f"fanout.commands.{verb}.{'search' if verb == 'redrive' else 'read_history'}",
+    )
+    found = resolve_name(search)
+    monkeypatch.setattr(search, raising(signum, 1, found))
+    ended = inside.run(verb, "run", *(["--all"] if enough else []))
+    assert (ended.code, inside.state()) == (128 + signum, before)
+    assert ended.err == f"fanout: {SAID[signum]}\ngo on with: fanout {verb} {inside.directory / 'run'}\n"
+
+
+async def test_a_third_one_ends_a_command_with_its_own_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What has begun, and does not come to its first call, can be left, and is gone on with."""
+    ends: list[int] = []
+    monkeypatch.setattr(os, "_exit", ends.append)
+    inputs = {"location": "in.jsonl", "fingerprint": {}}
+    run = RunDir.create(
+        tmp_path / "run", {"state": "running", "function": "f", "options": {}, "input": inputs}
+    )
+    signals = Interruption(lambda _: None).signals
+    signals.listen(run.path)
+    try:
+        for _ in range(2):
+            signals.on_signal("SIGTERM")
+        assert not ends
+        signals.on_signal("SIGTERM")
+    finally:
+        signals.close()
+    assert ends == [143]
+    assert capsys.readouterr().err == f"fanout: ended by SIGTERM\ngo on with: fanout resume {run.path}\n"

@@ -17,6 +17,7 @@ import click
 
 from fanout import exit_codes
 from fanout.cli.config_file import add_config_option
+from fanout.early_signals import hand_back
 from fanout.errors import FanoutError, FatalRefusal, is_short_of_memory
 from fanout.standard_streams import open_missing_streams
 
@@ -47,6 +48,7 @@ VERBS_BY_THEME = {
         "completion": "Print a script that completes commands in a shell.",
     },
 }
+_HEED_SIGNALS = ("run", "resume", "redrive", "plan", "collect")  # as long as they are there
 VERBS = {verb: summary for verbs in VERBS_BY_THEME.values() for verb, summary in verbs.items()}
 
 
@@ -61,6 +63,8 @@ class _LazyGroup(click.Group):
             raise click.UsageError(f"no command {cmd_name!r}{hint}", ctx)
         module = importlib.import_module(f"fanout.cli.{cmd_name}")
         command: click.Command = module.command
+        if cmd_name not in _HEED_SIGNALS:
+            hand_back()
         return add_config_option(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

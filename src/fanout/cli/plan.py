@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import click
 import msgspec
 
 from fanout import exit_codes
+from fanout.cli.interruption import Interruption
 from fanout.cli.run_options import default_names, given_options, run_options
 from fanout.cli.sections import SectionedCommand
 from fanout.commands.options import RunOptions
@@ -115,15 +117,19 @@ def command(
 def _execute(request: RunRequest, canary: int, what_ifs: dict[str, dict[str, float]]) -> Plan:
     from fanout.commands.canary_plan import plan
     from fanout.commands.event_loop import run_blocking
-    from fanout.commands.signals import Signals
 
     def say(text: str) -> None:
         click.echo(f"fanout: {text}", err=True)
 
-    signals = Signals(say)
+    interruption = Interruption(say)
+    signals = interruption.signals
     audience = Audience(on_message=say, attach=signals.attach, listen=signals.listen)
     try:
-        made, report = run_blocking(lambda: plan(request, canary, what_ifs, audience))
+        made, report = run_blocking(lambda: interruption.heed(plan(request, canary, what_ifs, audience)))
+    except asyncio.CancelledError:
+        if signals.ended_by is None:
+            raise
+        interruption.leave(signals.ended_by)
     finally:
         signals.close()
     if report.state == "interrupted" and report.exit_code >= exit_codes.SIGHUP:

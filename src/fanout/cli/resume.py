@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from fanout.cli.interruption import interruptible
 from fanout.cli.run_dir_argument import run_dir_argument
 from fanout.cli.run_display import watch
 from fanout.cli.run_options import dashboard_option, given_on_later_run, queue_options, run_options
@@ -32,7 +33,8 @@ def ask(count: int) -> MayHaveRun:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return "skip"
     said = f"{count_of(count, 'record')} may have run before the run was cut off"
-    again = click.confirm(f"{said}. Send them again (else: unknown)?", default=False, err=True)
+    with interruptible():
+        again = click.confirm(f"{said}. Send them again (else: unknown)?", default=False, err=True)
     return "send" if again else "skip"
 
 
@@ -88,4 +90,12 @@ def command(
         changes = Changes(given=given, fallback=fallback, may_have_run=may_have_run, ask=ask)
         return await resume(run_dir, changes, audience)
 
-    watch(begin, quiet=quiet, as_json=as_json, dashboard=dashboard, title=run_dir.name, run_dir=run_dir)
+    watch(
+        begin,
+        verb="resume",
+        quiet=quiet,
+        as_json=as_json,
+        dashboard=dashboard,
+        title=run_dir.name,
+        run_dir=run_dir,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from fanout.cli.interruption import Interruption
 from fanout.commands.event_loop import run_blocking
-from fanout.commands.signals import Signals
 from fanout.errors import FatalRefusal
 from fanout.progress import Progress
 from fanout.runs.audience import Audience
@@ -29,12 +30,14 @@ def watch(
     quiet: bool,
     as_json: bool,
     width: int | None = None,
+    verb: str = "run",
     run_dir: Path | None = None,
 ) -> NoReturn:
     """Run to the end with a progress display on stderr, then the summary; exits with the run's code.
 
-    ``dashboard``: the port of a live page beside it, named ``title``. ``run_dir``: of a run to go on with,
-    if there is one: its report is the JSON where all would be refused alike before the first record.
+    ``dashboard``: the port of a live page beside it, named ``title``. ``run_dir``: of a run to go on with
+    by ``verb``, if there is one: its report is the JSON where all would be refused alike before the first
+    record.
     """
     progress = Progress(stderr=sys.stderr, is_terminal=sys.stderr.isatty(), quiet=quiet)
 
@@ -44,7 +47,8 @@ def watch(
 
     warnings = _Warnings(say)
     logging.getLogger("fanout").addHandler(warnings)
-    signals = Signals(say)
+    interruption = Interruption(say, verb=verb, run_dir=run_dir)
+    signals = interruption.signals
     audience = Audience(
         on_snapshot=None if quiet else progress.update,
         snapshot_every_s=progress.interval_s,
@@ -55,11 +59,18 @@ def watch(
     )
     try:
         if dashboard is None:
-            report = run_blocking(lambda: begin(audience))
+            report = run_blocking(lambda: interruption.heed(begin(audience)))
         else:
             from fanout.commands.live_page import with_live_page
 
-            report = run_blocking(lambda: with_live_page(begin, audience, port=dashboard, title=title))
+            report = run_blocking(
+                lambda: interruption.heed(with_live_page(begin, audience, port=dashboard, title=title))
+            )
+    except asyncio.CancelledError:
+        if signals.ended_by is None:
+            raise
+        progress.close()
+        interruption.leave(signals.ended_by)
     except FatalRefusal as error:
         if as_json:
             from fanout.commands.library import refused_report

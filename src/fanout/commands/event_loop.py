@@ -8,6 +8,7 @@ import gc
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fanout.commands.main_program import check_not_a_child
@@ -28,10 +29,10 @@ class Interrupts:
         self._signals = Signals(say)
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def listen(self) -> None:
+    def listen(self, run_dir: Path | None = None) -> None:
         """A run is about to begin, in its own event loop."""
         self._loop = asyncio.get_running_loop()
-        self._signals.listen()
+        self._signals.listen(run_dir)
 
     def attach(self, run: Stoppable) -> Callable[[], None]:
         """A work begins, in its own event loop; returns what tells its end."""

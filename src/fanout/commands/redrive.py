@@ -90,7 +90,7 @@ async def redrive(
             audience.say(f"{path}: {_nothing_to_send(path, chosen, searches[0].faults)}")
             return RunReport.from_run_dir(path, is_held_here=True)
         local = stack.enter_context(local_function(options))
-        audience.heed_signals()
+        audience.heed_signals(run_dir.path)
         run_dir.begin_generation(generation, {"redrive": filters, "state": "running"})
         report = await _send_again(run_dir, known, meter, filters, found, options, local, changes, audience)
         return await conclude(report, options, audience, run_dir)
@@ -151,7 +151,7 @@ async def _send_again(
     sent_before = [seq for seq in found.seqs if seq in allowed]
     if sent_before and changes.decide(len(sent_before), options, run_dir.state) == "skip":
         suspects = allowed
-    audience.heed_signals()
+    audience.heed_signals(run_dir.path)
     if run_dir.has_windows or options.uses_workers:
         run_dir.begin_windows(generation, runs_of(sorted(set(sent_before))))
     run_dir.write_state({"state": "running", "finished_at": None})

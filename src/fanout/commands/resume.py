@@ -220,7 +220,7 @@ class _Resume:
             kept["enough"] = given["enough"]
         if "results" in given:
             kept["results"] = given["results"]
-        self._audience.heed_signals()
+        self._audience.heed_signals(run_dir.path)
         if run_dir.has_windows or self._options.uses_workers:
             run_dir.begin_windows(0, runs_of(list(known.suspects())))
         is_planned = {"is_planned": False} if run_dir.state.get("is_planned") else {}  # a canary no more

@@ -7,8 +7,10 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from fanout.early_signals import is_of_command
 from fanout.runs.audience import Stoppable
 
 _REASONS = {"SIGINT": "sigint", "SIGTERM": "sigterm", "SIGHUP": "sighup"}
@@ -34,13 +36,18 @@ class TwoStepStop:
 class Signals:
     """The signals of one command, from the beginning of its first work to its end.
 
+    One that comes after ``begin`` cancels the task, as nothing is on the disk: ``ended_by`` is its name.
     One that comes after ``listen``, before there is any work, stops the first one as it begins. One that
     comes between two works, or after the last, cuts off nothing that the summary needs: it is the next
-    work's. Two in a row there end the listening, so that a third ends the process.
+    work's. After two in a row there a third ends the process: by ``leave``, or as if nobody listened.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], *, leave: Callable[[str], object] | None = None) -> None:
         self._say = say
+        self._leave = leave
+        self._starting: asyncio.Task[Any] | None = None
+        self.ended_by: str | None = None
+        self.run_dir: Path | None = None
         self._work: TwoStepStop | None = None
         self._between: list[str] = []
         self._has_begun = False
@@ -51,8 +58,15 @@ class Signals:
         """True if a signal is heeded here."""
         return self._detach is not None
 
-    def listen(self) -> None:
-        """Heed signals from now on. In the event loop."""
+    def begin(self) -> None:
+        """Heed signals from now on: until ``listen`` the current task can end without a trace."""
+        self._starting = asyncio.current_task()
+        self._detach = on_signals(self.on_signal)
+
+    def listen(self, run_dir: Path | None = None) -> None:
+        """A run is about to be on the disk. In the event loop."""
+        self._starting = None
+        self.run_dir = run_dir or self.run_dir
         if self._detach is None:
             self._detach = on_signals(self.on_signal)
 
@@ -76,16 +90,26 @@ class Signals:
         if self._work is not None:
             self._work.on_signal(name)
             return
+        if self._starting is not None and self.ended_by is None:
+            self.ended_by = name
+            self._starting.cancel()
+            return
         self._between.append(name)
-        if len(self._between) == 1 and not self._has_begun:
+        if self._leave is not None and (self._starting is not None or len(self._between) > 2):
+            self._leave(name)
+        elif len(self._between) == 1 and not self._has_begun:
             self._say(f"{name}: the run stops before its first call")
         elif len(self._between) == 1:
             self._say(f"{name}: no calls are out; the end of the run is written")
         elif not self._has_begun:
             self._say(f"{name}: the run has not begun yet (again to end at once)")
-            self.close()
+            self._stop_listening()
         else:
             self._say(f"{name}: the end of the run is still being written (again to leave without a summary)")
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        if self._leave is None:
             self.close()
 
     def close(self) -> None:
@@ -127,7 +151,8 @@ def on_signals(heed: Callable[[str], None]) -> Callable[[], None]:
 
 def _is_free(handler: Any) -> bool:
     """True if nobody but Python, asyncio or this module has asked for the signal."""
-    return handler in (signal.SIG_DFL, signal.default_int_handler) or _is_of_runner(handler)
+    is_of_python = handler in (signal.SIG_DFL, signal.default_int_handler)
+    return is_of_python or is_of_command(handler) or _is_of_runner(handler)
 
 
 def _is_of_runner(handler: Any) -> bool:

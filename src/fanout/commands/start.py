@@ -121,7 +121,7 @@ def _make_directory(
     run_dir: RunDir | None = None
     if request.out is not None:
         made = missing(request.out)
-        audience.heed_signals()
+        audience.heed_signals(request.out)
         run_dir = RunDir.create(request.out, first_state(request))
         stack.enter_context(run_dir.lock())
 

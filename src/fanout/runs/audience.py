@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from fanout.dispatcher import IntakeDispatcher
@@ -44,7 +45,8 @@ class Audience:
 
     ``on_outcome`` and ``on_outcomes`` get outcomes once they are written, one by one or as they were.
     ``attach`` gets the run before it starts, so that a signal can stop it, and returns what detaches.
-    ``listen`` is called before there is a run on the disk: a signal from then on is the run's.
+    ``listen`` is called before there is a run on the disk, with its directory: a signal from then on is
+    the run's.
     """
 
     on_outcome: Callable[[Outcome], None] | None = None
@@ -56,7 +58,7 @@ class Audience:
     on_message: Callable[[str], None] | None = None
     on_note: Callable[[str], None] | None = None  # what is good to know where somebody looks on
     attach: Callable[[Stoppable], Callable[[], None]] | None = None
-    listen: Callable[[], None] | None = None
+    listen: Callable[[Path], None] | None = None
 
     def hear(self, outcomes: Sequence[Outcome]) -> None:
         """Hand outcomes on."""
@@ -66,10 +68,10 @@ class Audience:
             for outcome in outcomes:
                 self.on_outcome(outcome)
 
-    def heed_signals(self) -> None:
-        """Keep a signal for the run that begins now."""
+    def heed_signals(self, run_dir: Path) -> None:
+        """Keep a signal for the run that begins now, in this directory."""
         if self.listen is not None:
-            self.listen()
+            self.listen(run_dir)
 
     def note(self, text: str) -> None:
         """One line for whoever watches the progress."""

@@ -1,0 +1,67 @@
+"""Signals of the command outside its work: while it is imported, and once its end is decided.
+
+A KeyboardInterrupt will not do there: raised halfway through an import it may be swallowed, or end in a
+traceback. All of this is for the process of the command, after ``end_at_once``; elsewhere nothing happens.
+"""
+
+from __future__ import annotations
+
+import _signal as signal  # type: ignore[import-not-found]
+import os
+
+# signal itself, and typing, import more than all of this, while nothing heeds a signal.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_NAMES = {getattr(signal, name): name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
+_before: dict[int, Any] = {}
+
+
+def end_at_once() -> None:
+    """From now on a signal ends the process, with one line and the signal's exit code.
+
+    One that is ignored (``nohup``) or that somebody handles stays as it is.
+    """
+    for number in _NAMES:
+        found = signal.getsignal(number)
+        if found in (signal.SIG_DFL, signal.default_int_handler):
+            _before[number] = found
+            signal.signal(number, _end)
+
+
+def hand_back() -> None:
+    """Leave signals to Python and the system again: the verb cleans up as it is interrupted."""
+    for number, found in _before.items():
+        signal.signal(number, found)
+    _before.clear()
+
+
+def pass_over_one() -> None:
+    """The end is decided, and soon there: one more signal changes nothing, the next ends the process."""
+    for number in _before:
+        signal.signal(number, _wait_once)
+
+
+def leave_with(code: int) -> None:
+    """All is said: a signal ends the process with this code, without another word."""
+    for number in _before:
+        signal.signal(number, lambda *_: os._exit(code))
+
+
+def is_of_command(handler: object) -> bool:
+    """True for a handler of this module."""
+    return handler in (_end, _wait_once)
+
+
+def _wait_once(*_: object) -> None:
+    for number in _before:
+        signal.signal(number, _end)
+
+
+def _end(number: int, _: object) -> None:
+    text = "interrupted" if number == signal.SIGINT else f"ended by {_NAMES[number]}"
+    try:
+        os.write(2, f"fanout: {text}\n".encode())
+    finally:
+        os._exit(128 + number)
