@@ -10,10 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fanout.limit import AdaptiveLimit
 from fanout.model import ThrottleKind
+from fanout.pacer import Pacer
+from fanout.workers.adaptation import adapt
 from fanout.workers.lease_book import LeaseBook
-from fanout.workers.leased_limit import LeasedLimit
-from fanout.workers.messages import Lease, Report
+from fanout.workers.leased_limit import LeasedLimit, LeasedPacer
+from fanout.workers.messages import Lease, Report, Throttle
 from fanout.workers.shares import fair_counts, fair_shares
 from fanout.workers.windows import LEAST, Window
 
@@ -278,6 +281,34 @@ def test_throttles_of_one_cut_say_nothing_new() -> None:
     limit.on_throttle(ThrottleKind.CONCURRENCY, 1.25, 1.4, None, 3)
     assert limit.noted.throttles == []
     assert limit.ceiling(1.4) == 6
+
+
+def test_a_throttle_of_the_rate_is_noted_and_waited_for() -> None:
+    """The pacer's affair: no permit is lost by it. Without Retry-After the coordinator alone slows down."""
+    limit = LeasedLimit()
+    pacer = LeasedPacer(limit)
+    limit.ask(1.0)
+    limit.take(Lease(10, None, 5.0), 1.0)
+    pacer.lease(None)
+    pacer.on_throttle(1.2, None, 1.1)
+    assert pacer.try_take()
+    pacer.on_throttle(1.3, 2.0)
+    assert not pacer.try_take()
+    assert (limit.ceiling(1.4), limit.noted.is_paced) == (10, True)
+    assert limit.noted.throttles == [Throttle("rate")]
+
+
+@pytest.mark.looptime
+async def test_the_coordinator_slows_down_by_what_a_worker_noted() -> None:
+    """Once for each lease; the limit of calls at once stays."""
+    limit, pacer, book = AdaptiveLimit(20), Pacer(100.0), LeaseBook()
+    report = Report(1, throttles=[Throttle("rate", 2.0)])
+    adapt(report, limit, pacer, book, in_use=5, now_s=1.0)
+    slower = pacer.rate_now
+    adapt(report, limit, pacer, book, in_use=5, now_s=9.0)
+    assert slower is not None
+    assert slower < 100.0
+    assert (pacer.rate_now, limit.ceiling(9.0), book.cuts) == (slower, 20, 1)
 
 
 def test_a_window_follows_the_rate() -> None:

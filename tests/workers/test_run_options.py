@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,10 +16,15 @@ from click.testing import CliRunner
 
 import fanout
 from fanout.cli import cli
-from fanout.commands.options import RunKeywords
+from fanout.commands.options import RunKeywords, RunOptions
 from fanout.commands.watch import Follower
-from fanout.errors import SourceError
+from fanout.commands.workers import make_dispatcher
+from fanout.dispatcher import Hooks
+from fanout.errors import ConnectFailed, SourceError
+from fanout.model import InvokeTemplate, Reply
 from fanout.progress import plain_line
+from fanout.runs import Audience, Intake, PassingLedger
+from fanout.runs.receiver import RunReceiver
 from fanout.stats import Snapshot
 from tests.workers.crew_here import RUN, CrewHere, Function, install
 
@@ -346,17 +351,41 @@ def test_throttles_on_one_cut_once_for_all(tmp_path: Path, crews: list[CrewHere]
     assert 0 < sum(report.throttles.values()) < RECORDS
 
 
+async def test_a_worker_hears_of_other_retries_and_another_deadline(
+    crews: list[CrewHere], function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its next order; one that joins meanwhile, too."""
+    monkeypatch.setattr("fanout.workers.coordinator.LOOK_EVERY_S", 0.02)
+    send, failures = function.send, iter(range(3))
+
+    async def some(template: InvokeTemplate, body: bytes, on_chunk: object = None) -> Reply:
+        if body == b"7" and next(failures, None) is not None:
+            raise ConnectFailed("connection refused")
+        return await send(template, body)
+
+    monkeypatch.setattr(function, "send", some)
+    options = RunOptions.of("f", cast(Any, {**BASE, "workers": 1, "retries": 0, "rate": 100}))
+    dispatcher = make_dispatcher(options, hooks=Hooks(), run_id=None, generation=0, audience=Audience())
+    async with dispatcher:
+        receiver = RunReceiver(PassingLedger(lambda _: None), None, lambda: None)
+        feed = dispatcher.start_feed(Intake(payloads=iter(range(1000))), receiver)
+        dispatcher.tune(retries=3)
+        crews[0].join("late")
+        async with asyncio.timeout(20):
+            while not function.runs[b"7"] or len(dispatcher.load().workers) < 2:
+                await asyncio.sleep(0.02)
+            feed.set_deadline(dispatcher.engine.clock())
+            feed.expire()
+            await receiver.finished.wait()
+    assert next(failures, None) is None
+    assert 8 < function.runs.total() <= receiver.delivered < 1000
+
+
 @pytest.mark.slow
 async def test_tune_changes_the_budget_of_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: Function
 ) -> None:
     """Within a second, up and down."""
-    from fanout.commands.options import RunOptions
-    from fanout.commands.workers import make_dispatcher
-    from fanout.dispatcher import Hooks
-    from fanout.runs import Audience, Intake, PassingLedger
-    from fanout.runs.receiver import RunReceiver
-
     install(monkeypatch, function)
     given: Any = {**BASE, "concurrency": 30}
     options = RunOptions.of("f", given)
