@@ -131,6 +131,8 @@ async def test_every_accepted_record_gets_its_result(tmp_path: Path, monkeypatch
     Meanwhile it says how much longer it waits at the most.
     """
     out, notes = tmp_path / "run", list[str]()
+    monkeypatch.setattr("fanout.commands.collect._SAY_EVERY_S", 0)
+    monkeypatch.setattr("fanout.queues.collector._LOOK_EVERY_S", 0.001)
     calls = await accepted(out, 30)
     ok, bad = Queue("ok"), Queue("bad")
     for number, (request_id, payload) in enumerate(calls.sent):
@@ -140,7 +142,12 @@ async def test_every_accepted_record_gets_its_result(tmp_path: Path, monkeypatch
             bad.send(failure(request_id, payload))
     wanted = configured(on_success="ok", on_failure="bad")
     report = await gather(out, monkeypatch, ok, bad, objects=wanted, notes=notes, wait_s=60.0)
-    assert re.match(r"collecting: \d+ still out, \d+ collected; (1m00|5\d)s more at the most", notes[0])
+    said = [
+        re.match(r"collecting: (\d+) still out, (\d+) collected; (1m00|5\d)s more", note)
+        for note in notes[:-1]
+    ]
+    assert said
+    assert {each and int(each[1]) + int(each[2]) for each in said} == {30}
     assert counted(report) == {"succeeded": 27, "function_error": 3}
     assert report.exit_code == 1
     assert not ok.messages

@@ -166,7 +166,7 @@ class _Said:
             self._next_s = now_s + _SAY_EVERY_S
             left_s = max(0.0, self._deadline_s - now_s)
             self._audience.note(
-                f"collecting: {counts.open:,} still out, {counts.collected:,} collected; "
+                f"collecting: {counts.out:,} still out, {counts.collected:,} collected; "
                 f"{seconds(left_s)} more at the most (--wait)"
             )
 
@@ -177,7 +177,7 @@ class _Said:
             for count, what in (
                 (counts.duplicates, "duplicate" + "s" * (counts.duplicates != 1) + " deleted"),
                 (counts.strangers, "message" + "s" * (counts.strangers != 1) + " of others put back"),
-                (counts.open, "still out"),
+                (counts.out, "still out"),
             )
             if count
         ]

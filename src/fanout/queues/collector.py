@@ -47,12 +47,21 @@ class Sink(Protocol):
 
 
 class Counts(msgspec.Struct):
-    """The counts of a collection. ``open`` is how many records wait for their result."""
+    """The counts of a collection. ``open`` is how many records have no outcome in the journal yet.
 
+    ``awaited`` is how many had none at its beginning.
+    """
+
+    awaited: int = 0
     open: int = 0
     collected: int = 0
     duplicates: int = 0
     strangers: int = 0
+
+    @property
+    def out(self) -> int:
+        """The records whose result has not come."""
+        return max(0, self.awaited - self.collected)
 
 
 class Collector:
@@ -99,7 +108,7 @@ class Collector:
         """
         self._sink = sink
         await anyio.to_thread.run_sync(self._calls.update)
-        self.counts.open = self._calls.open_count
+        self.counts.awaited = self.counts.open = self._calls.open_count
         async with anyio.create_task_group() as tasks:
             for hold in self._holds:
                 tasks.start_soon(hold.run)
