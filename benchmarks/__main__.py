@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="only to see that everything works")
     chosen = parser.parse_args()
     failed, shares = [], [least_share()]
+    all_began_s = time.perf_counter()
     print(f"machine: {verdict(shares[0])}", flush=True)
     for name in NAMES:
         print(f"== {name}", flush=True)
@@ -43,6 +44,7 @@ def main() -> None:
         took_s = time.perf_counter() - began_s
         shares.append(least_share())
         print(f"   ({took_s:.0f} s; {verdict(shares[-1])})", flush=True)
+    print(f"in all {(time.perf_counter() - all_began_s) / 60:.0f} minutes")
     print(f"machine, at its busiest between the benchmarks: {verdict(min(shares))}")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

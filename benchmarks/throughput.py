@@ -38,7 +38,6 @@ from benchmarks.measuring import (
 BASELINE = "aiobotocore + Semaphore"
 OURS = "fanout run"
 PROCESSES = "GNU parallel + AWS CLI"
-_PROCESS_RECORDS = 40
 _CLIENTS = Path(__file__).parent / "clients"
 _DEBIAN_GO = Path("/usr/share/gocode")
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fanout-lab"
@@ -95,6 +94,7 @@ def _at_once(endpoint: Endpoint, folder: Path, records: int, rounds: int, *, few
     def fanout(*more: str) -> Callable[[], Usage]:
         return lambda: _fanout(endpoint, file, folder, "lab-100000", url, concurrency, *more)
 
+    counts: dict[str, int] = {}  # where they are others
     runs: dict[str, Callable[[], Usage]] = {
         OURS: fanout(),
         BASELINE: client("aiobotocore_semaphore"),
@@ -109,10 +109,12 @@ def _at_once(endpoint: Endpoint, folder: Path, records: int, rounds: int, *, few
             runs["aiometer + aiobotocore"] = client("aiometer_aiobotocore")
         else:
             print(f"  aiometer: left out ({told})")
-        if (argv := _parallel(folder, url)) is None:
+        processes = max(8, records // 500)  # a second of CPU for each
+        if (argv := _parallel(folder, url, processes)) is None:
             print("  GNU parallel + AWS CLI: left out (no parallel or no aws)")
         else:
             runs[PROCESSES] = program(*argv)
+            counts[PROCESSES] = processes
         for name, argv in (("JavaScript SDK v3", _javascript()), ("Go SDK v2", _go())):
             if isinstance(argv, str):
                 print(f"  {name}: left out ({argv})")
@@ -120,23 +122,22 @@ def _at_once(endpoint: Endpoint, folder: Path, records: int, rounds: int, *, few
                 runs[name] = program(*argv, str(file), str(concurrency), url)
                 environment = environment | {"FANOUT_LAB_MODULES": str(_CACHE / "javascript")}
     print(f"at once: {records:,} records, 64 in flight, no delay, plain HTTP")
-    counts = dict.fromkeys(runs, records) | {PROCESSES: _PROCESS_RECORDS}
-    return _judge(interleaved(runs, rounds=rounds), counts) | {
+    return _judge(interleaved(runs, rounds=rounds), dict.fromkeys(runs, records) | counts) | {
         "records": records,
         "concurrency": concurrency,
     }
 
 
-def _parallel(folder: Path, url: str) -> list[str] | None:
+def _parallel(folder: Path, url: str, records: int) -> list[str] | None:
     """A process of the AWS CLI for each record: a few records, four processes at a time."""
     if shutil.which("parallel") is None or (aws := shutil.which("aws")) is None:
         return None
     few = folder / "few.jsonl"
-    write_records(few, _PROCESS_RECORDS)
+    write_records(few, records)
     version = subprocess.run([aws, "--version"], capture_output=True, text=True, check=False).stdout
     raw = "" if version.startswith("aws-cli/1.") else " --cli-binary-format raw-in-base64-out"
     one = f"aws lambda invoke --function-name lab-100000 --endpoint-url {url}{raw} --payload {{}} /dev/null"
-    script = f"parallel --will-cite -j 4 '{one}' < {few} > /dev/null && echo {_PROCESS_RECORDS} 0"
+    script = f"parallel --will-cite -j 4 '{one}' < {few} > /dev/null && echo {records} 0"
     return ["sh", "-c", script]
 
 
