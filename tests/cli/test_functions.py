@@ -118,3 +118,14 @@ def test_an_endpoint_that_is_not_there_exits_4(terminal: Terminal) -> None:
     assert ran.code == 4
     assert "http://127.0.0.1:1" in ran.err
     assert ran.err.count("\n") == 1
+
+
+def test_no_function_is_said_on_a_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On standard error; a script reads an empty list."""
+    terminal.endpoint.answer(http(200, b'{"Functions":[]}'))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    for words, said in ((["x"], "no function begins with 'x'\n"), ([], "no functions in this Region\n")):
+        ran = terminal.fanout("functions", *words)
+        assert (ran.code, ran.out, ran.err) == (0, b"", said)
+    ran = terminal.fanout("functions", "--json")
+    assert (json.loads(ran.out), ran.err) == ([], "")

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from fanout.emulator import EmulatorProcess
 from tests.cli.forks import run_command
+from tests.cli.inside import Inside
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +125,35 @@ def test_a_name_that_no_function_has_is_refused(emulator: EmulatorProcess) -> No
     done = limits(emulator, "bad name")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "function is 'bad name'" in done.stderr
+
+
+def test_what_cannot_be_read_is_said_where_its_figure_would_stand(
+    emulator: EmulatorProcess,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """CloudWatch for what others use, the configuration of Event calls, and at last the account's limit."""
+    command = Inside(tmp_path, emulator, monkeypatch, capfd)
+    answers: list[tuple[float, int] | str] = ["AccessDenied for GetMetricData", (300.0, 1_795_248_000)]
+
+    async def claimed(_: object) -> tuple[float, int] | str:
+        return answers.pop()
+
+    def shown() -> dict[str, tuple[str, str]]:
+        lines = command.run("limits", "mails", "--leave", "100").out.splitlines()
+        return {name: (value, source) for name, value, source in (line.split("\t") for line in lines)}
+
+    monkeypatch.setattr("fanout.aws.metrics.claimed_concurrency", claimed)
+    found = shown()
+    assert (found["claimed concurrency"][0], found["left for a run"][0]) == ("300", "600")
+    emulator.set_limits(deny=["GetFunctionEventInvokeConfig"])
+    try:
+        found = shown()
+        assert found["claimed concurrency"] == ("-", "unknown, taken for 0: AccessDenied for GetMetricData")
+        assert found["left for a run"][0] == "900"
+        assert found["Event calls"][1].startswith("unknown: ")
+        emulator.set_limits(deny=["GetAccountSettings"])
+        assert shown()["left for a run"][1] == "unknown: the account's concurrency cannot be read"
+    finally:
+        emulator.set_limits(deny=[])

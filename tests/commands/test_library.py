@@ -241,3 +241,25 @@ def test_the_command_alone_streams_to_stdout(tmp_path: Path) -> None:
     with pytest.raises(fanout.ConfigError, match="out is '-': only the command streams to stdout"):
         fanout.run("f", [1], out="-")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_live_page_of_the_library_has_its_address_on_stderr(
+    capsys: pytest.CaptureFixture[str], progress: bool
+) -> None:
+    """The program's own listener and a display hear of the run as well."""
+    seen: list[Snapshot] = []
+    transport = Scripted(latency_s=0.05)
+    report = fanout.run(
+        "f",
+        [1, 2],
+        transport=transport,
+        concurrency=1,
+        dashboard=0,
+        on_progress=seen.append,
+        progress=progress,
+    )
+    assert (report.exit_code, seen[-1].done) == (0, 2)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "dashboard: http://127.0.0.1:" in said.err

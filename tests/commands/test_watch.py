@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import msgspec
@@ -161,3 +162,28 @@ def test_no_run_there(tmp_path: Path) -> None:
     """One line."""
     with pytest.raises(JournalError, match="is not a run directory"):
         Follower(tmp_path)
+
+
+@pytest.mark.parametrize("words", [["--json"], []], ids=["data", "summary"])
+def test_the_command_follows_a_run_to_its_end(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """A line a second, or a live display with the summary below it."""
+    append(run_dir, line(0))
+    waits_s: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits_s.append(seconds)
+        append(run_dir, line(1))
+        RunDir.open(run_dir).write_state({"state": "finished", "records_read": 2})
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with RunDir.open(run_dir).lock():
+        done = CliRunner().invoke(cli, ["watch", str(run_dir), *words], catch_exceptions=False)
+    assert (done.exit_code, len(waits_s)) == (0, 1)
+    assert 0 <= waits_s[0] <= 1
+    if words:
+        seen = [json.loads(each) for each in done.stdout.splitlines()]
+        assert [(each["state"], each["done"]) for each in seen] == [("running", 1), ("finished", 2)]
+    else:
+        assert done.stdout.startswith("f: 2 records")
