@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import fanout
 from fanout.errors import ConfigError
 from fanout.inputs import fingerprint, open_source
 from fanout.journal import Journal, RunDir
@@ -22,6 +23,7 @@ from fanout.outputs.tables import check_parquet
 from fanout.payload import embed
 from fanout.report.summary import RunReport
 from tests.cli.forks import run_command
+from tests.scripted import Scripted
 
 asyncio.set_event_loop(None)  # on Python 3.11 pytest-asyncio would leave one open
 
@@ -198,6 +200,19 @@ def test_a_changed_input_is_refused(run: Path, tmp_path: Path) -> None:
         assert stdout == b""
         assert words in stderr
         assert stderr.count("\n") == 1
+
+
+def test_inputs_are_found_again_as_they_were_sent(tmp_path: Path) -> None:
+    """After the selection, each on a line of its own; those that had no payload are left out, and counted."""
+    path = tmp_path / "in.json"
+    path.write_text('[{"a": {"n":\n1}}, {"b": 2}, {"a": 2}, {"a": [\n]}]')
+    fanout.run("f", path, select="a", transport=Scripted(), concurrency=1, out=tmp_path / "run", report=False)
+    statuses = ("--status", "succeeded", "--status", "rejected")
+    stdout, stderr = export(tmp_path / "run", *statuses)
+    assert list(map(json.loads, stdout.splitlines())) == [{"n": 1}, 2, []]
+    assert stderr.startswith("fanout: left out 1 inputs")
+    stdout, stderr = export(tmp_path / "run", *statuses, "--error-type", "NoSuchError")
+    assert (stdout, stderr) == (b"", "fanout: wrote 0 inputs\n")
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(run: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -107,3 +108,17 @@ async def test_a_signal_while_the_command_starts_is_passed_on(monkeypatch: pytes
     said = await run_on_finish("sleep 30", report, Audience(attach=attach))
     assert said == "--on-finish was ended by SIGTERM: sleep 30"
     assert report.exit_code == 143
+
+
+async def test_whoever_waits_for_it_no_longer_ends_it(tmp_path: Path, report: fanout.RunReport) -> None:
+    """A program that cancels its run leaves no process behind."""
+    command = f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 30"
+    waiting = asyncio.create_task(run_on_finish(command, report, Audience()))
+    async with asyncio.timeout(20):
+        while not (tmp_path / "pid").exists():
+            await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    with pytest.raises(ProcessLookupError):
+        os.killpg(int((tmp_path / "pid").read_text()), 0)

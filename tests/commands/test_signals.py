@@ -92,6 +92,25 @@ async def test_two_between_give_the_third_back_to_the_process() -> None:
     assert "again to leave" in said[-1]
 
 
+async def test_before_the_first_work_a_first_one_is_kept_and_a_second_ends(tmp_path: Path) -> None:
+    """A run that has not begun cannot drain: the first is told to it at its start."""
+    said: list[str] = []
+    signals, stop = Signals(said.append), CollectionStop()
+    signals.listen(tmp_path)
+    signals.on_signal("SIGTERM")
+    signals.attach(stop)()
+    assert (stop.reason, stop.is_stopping) == ("sigterm", True)
+    signals.close()
+    signals = Signals(said.append)
+    signals.listen(tmp_path)
+    for _ in range(2):
+        assert signals.is_listening
+        signals.on_signal("SIGTERM")
+    assert not signals.is_listening
+    assert said[0] == "SIGTERM: the run stops before its first call"
+    assert said[-1] == "SIGTERM: the run has not begun yet (again to end at once)"
+
+
 COMMAND = "echo $$ > pid; trap 'echo got-it >> heard; {then}' INT TERM; sleep 30; sleep 30"
 
 
