@@ -10,20 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import fanout
+from fanout.commands.canary_plan import plan
 from fanout.commands.changes import Changes
 from fanout.commands.export import Choice, Kind, write_lines
+from fanout.commands.options import RunOptions
 from fanout.commands.redrive import redrive
 from fanout.commands.resume import resume
+from fanout.commands.run_request import RunRequest
 from fanout.journal import RunDir
+from fanout.model import Reply
 from fanout.runs.audience import Audience
 from tests.journal.reads import journal_reads
 from tests.scripted import Call, Scripted, function_error, ok
 
 RECORDS = [{"n": number} for number in range(12)]
+FINGERPRINTS = 1  # of a file, of its first and last MiB
 LINES_SENT = 1  # a redrive opens the journal also for the lines of the records that it sends
 
 
 def failing(call: Call) -> Any:
+    if call.template.invocation_type == "DryRun":  # of a plan, for the permission
+        return Reply(204, b"")
     return function_error() if call.json()["n"] % 3 == 0 else ok(call.body)
 
 
@@ -36,6 +43,21 @@ def reads_of(act: Callable[[], object]) -> int:
     with journal_reads() as reads:
         act()
     return len(reads)
+
+
+def test_a_plan_reads_its_input_twice_and_no_journal(tmp_path: Path) -> None:
+    """To count it, and for the canary, whose outcomes it has seen; the run after it reads those once."""
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(f'{{"n": {number}}}\n' for number in range(12)))
+    options: Any = {"transport": Scripted(failing), "concurrency": 2, "report": False}
+    request = RunRequest(options=RunOptions.of("f", options), locations=(str(source),), out=tmp_path / "run")
+    with journal_reads("in.jsonl") as input_reads:
+        assert reads_of(lambda: asyncio.run(plan(request, 4, {}, Audience()))) == 0
+    assert len(input_reads) == 2 + FINGERPRINTS
+    with journal_reads("in.jsonl") as input_reads:
+        assert reads_of(lambda: fanout.run("f", source, out=tmp_path / "run", **options)) == 1
+    assert len(input_reads) == 1 + FINGERPRINTS
+    assert len(RunDir.open(tmp_path / "run").state["counts"]) == 2
 
 
 def test_a_verb_reads_the_journal_no_more_often_than_it_must(tmp_path: Path) -> None:

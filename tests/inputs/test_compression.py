@@ -73,6 +73,13 @@ async def test_a_name_that_promises_something_else_is_refused(tmp_path: Path) ->
     path = tmp_path / "in.jsonl.GZ"
     path.write_bytes(gzip.compress(b"1\n"))
     assert len(await read_all(open_source(str(path)))) == 1
-    path.write_bytes(b"<html>\n")
-    with pytest.raises(SourceError, match=r"is named \.gz, but holds plain bytes"):
+    damaged = b"\x1e" + gzip.compress(b"1\n", mtime=0)[1:]
+    for content, begins in ((b"<html>\n", r"b'<html>\\n'"), (damaged, r"b'\\x1e\\x8b\\x08")):
+        path.write_bytes(content)
+        with pytest.raises(
+            SourceError, match=rf"is named \.gz, but begins with {begins}.* rename it; else it is d"
+        ):
+            await read_all(open_source(str(path)))
+    path.write_bytes(bz2.compress(b"1\n"))
+    with pytest.raises(SourceError, match=r"is named \.gz, but holds bzip2 data: rename it"):
         await read_all(open_source(str(path)))

@@ -23,6 +23,7 @@ else:
 
 _XZ_MEMORY_BYTES = 512 * 1024 * 1024  # what xz -9 asks for is 65 MiB
 _ZSTD_WINDOW_LOG = 31
+_SHOWN_BYTES = 8
 _MAGIC_BYTES = 6
 _SKIPPABLE = b"\x50\x2a\x4d\x18"  # a frame of zstd
 UNPACKED_BYTES = CHUNK_BYTES
@@ -148,8 +149,13 @@ class UnpackedReader(Layer):
         if self._gzip_only:
             return found if found is not None and found.name == "gzip" else None
         if self._promised is not None and found is not self._promised and first:
-            what = "plain bytes" if found is None else f"{found.name} data"
-            raise SourceError(f"is named {self._promised.suffix}, but holds {what}: rename it")
+            promised = self._promised
+            if found is not None:
+                raise SourceError(f"is named {promised.suffix}, but holds {found.name} data: rename it")
+            raise SourceError(
+                f"is named {promised.suffix}, but begins with {first[:_SHOWN_BYTES]!r}, as no "
+                f"{promised.name} data does: if it is not packed, rename it; else it is damaged"
+            )
         return found
 
     def _first_bytes(self) -> bytes:
