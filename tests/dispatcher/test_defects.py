@@ -13,7 +13,9 @@ import fanout
 from fanout.dispatcher import batch_settlement, senders
 from fanout.dispatcher.call_maker import CallMaker
 from fanout.dispatcher.completion import Completion
-from tests.scripted import Scripted, ok
+from fanout.dispatcher.outcomes import OutcomeMaker
+from fanout.model import Reply
+from tests.scripted import PromptScripted, Scripted, ok
 
 OF_RECORD = CallMaker.of_record
 
@@ -86,13 +88,46 @@ async def test_a_reply_that_cannot_be_handled_is_the_outcome_of_its_records(
 
 
 @pytest.mark.looptime
-async def test_a_defect_after_a_reply_ends_a_map(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [Scripted, PromptScripted])
+async def test_a_defect_after_a_reply_ends_a_map(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Scripted]
+) -> None:
     """Even where the record has no outcome, and so would be waited for."""
 
-    def finish(*_: Any) -> None:
-        raise RuntimeError("a defect")
+    finish = Completion.finish
 
-    monkeypatch.setattr(Completion, "finish", finish)
-    async with fanout.Dispatcher("f", transport=Scripted(lambda _: ok()), concurrency=2) as dispatcher:
+    def finish_one(completion: Completion, call: Any, *more: Any) -> None:
+        if call.body == b"4":
+            raise RuntimeError("a defect")
+        finish(completion, call, *more)
+
+    monkeypatch.setattr(Completion, "finish", finish_one)
+    async with fanout.Dispatcher("f", transport=kind(lambda _: ok()), concurrency=2) as dispatcher:
         with pytest.raises(fanout.FanoutError, match="a defect"):
             _ = [outcome async for outcome in dispatcher.map([1, 2, 4])]
+
+
+@pytest.mark.looptime
+@pytest.mark.usefixtures("no_task_left")
+@pytest.mark.parametrize("kind", [Scripted, PromptScripted])
+@pytest.mark.parametrize("where", ["classify", "of_success"])
+async def test_a_reply_that_cannot_be_read_or_kept_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Scripted], where: str
+) -> None:
+    """Whether a task waits for it or not: the function has run, and the others go on."""
+    owner: Any = senders if where == "classify" else OutcomeMaker
+    handle = getattr(owner, where)
+
+    def handled(*arguments: Any) -> Any:
+        if any(isinstance(each, Reply) and each.body == b"2" for each in arguments):
+            raise RuntimeError("a defect")
+        return handle(*arguments)
+
+    monkeypatch.setattr(owner, where, handled)
+    transport = kind(lambda call: ok(call.body), latency_s=0.1)
+    async with fanout.Dispatcher("f", transport=transport, concurrency=1, function_timeout=1) as dispatcher:
+        found = [(outcome.seq, outcome.status) async for outcome in dispatcher.map([0, 1, 2, 4])]
+        await asyncio.sleep(2)
+        assert dispatcher.load().in_flight == dispatcher.load().lingering == 0
+    assert sorted(found) == [(0, "succeeded"), (1, "succeeded"), (2, "unknown"), (3, "succeeded")]
+    assert transport.count == 4

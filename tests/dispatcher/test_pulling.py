@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -292,6 +294,55 @@ async def test_leaving_gives_up_what_waits_for_a_retry() -> None:
         sent = transport.count
         await asyncio.sleep(60)
     assert transport.count == sent
+
+
+async def test_leaving_gives_up_what_waits_in_an_outage() -> None:
+    """Its probe, too; a map of someone else goes on once there are answers again."""
+    is_away = True
+
+    def answer(call: Call) -> Any:
+        return UNAVAILABLE if is_away and call.body != b"0" else ok(call.body)
+
+    transport = Scripted(answer, latency_s=0.1)
+    async with Dispatcher("f", transport=transport, concurrency=5, outage_patience=900) as dispatcher:
+        for _ in range(2):
+            outcomes = dispatcher.map(range(100))
+            assert (await anext(outcomes)).ok
+            await asyncio.sleep(3)
+            assert dispatcher.engine.outage.is_on
+            await outcomes.aclose()
+        is_away = False
+        assert len(await collect(dispatcher, range(20))) == 20
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+async def test_a_slow_iterator_raises_what_the_loop_would_take_for_its_own(is_left: bool) -> None:
+    """From its thread; and when it gives something, nobody may wait for it any more."""
+    release, given = threading.Event(), []
+
+    def slow() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.06)  # so long that a thread reads on
+            yield number
+        if is_left:
+            release.wait(10)
+            given.append(3)
+            yield 3
+        raise asyncio.CancelledError
+
+    async with Dispatcher("f", transport=Scripted(), concurrency=1) as dispatcher:
+        seen: list[Outcome] = []
+        outcomes = dispatcher.map(slow())
+        if is_left:
+            seen += [await anext(outcomes) for _ in range(3)]
+            await outcomes.aclose()
+            release.set()
+            while not given:
+                await asyncio.sleep(0.01)
+        else:
+            with pytest.raises(RuntimeError, match="the iterator raised CancelledError"):
+                await take_all(outcomes, seen)
+    assert [outcome.output for outcome in seen] == [0, 1, 2]
 
 
 async def test_a_fatal_refusal_ends_the_map_after_its_outcomes() -> None:

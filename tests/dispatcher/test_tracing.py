@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from fanout import Dispatcher
 from fanout.emulator import EmulatorProcess
-from tests.scripted import UNAVAILABLE, Scripted, ok
-from tests.test_telemetry import spans
+from tests.scripted import UNAVAILABLE, Scripted, ok, throttled
+from tests.test_telemetry import points, reader, spans
 
-__all__ = ["spans"]
+__all__ = ["reader", "spans"]
 
 HANDLER = """
 import os
@@ -64,3 +65,12 @@ async def test_a_calls_own_span_is_the_functions_parent(spans: InMemorySpanExpor
         assert span.context is not None
         assert span.parent.span_id == request.get_span_context().span_id
         assert all(header and f"Parent={span.context.span_id:016x};" in header for header in sent)
+
+
+async def test_throttles_of_a_dispatcher_are_counted(reader: InMemoryMetricReader) -> None:
+    """By their reason; the caller's own hooks hear of them as well."""
+    transport = Scripted([throttled()])
+    async with Dispatcher("f", transport=transport, concurrency=1) as dispatcher:
+        assert (await dispatcher.invoke(1)).throttles == 1
+    (throttles,) = points(reader)["fanout.throttles"]
+    assert throttles.value == 1
