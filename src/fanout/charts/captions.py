@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from fanout.charts.course import MOST_POINTS, Course, course_of, span_s
 from fanout.quantities import count_of, milliseconds, number, percent, seconds
 from fanout.stats import Stats, cause_words
 
 
-def captions(stats: Stats) -> dict[str, str]:
-    """A caption for each figure, by its name."""
+def captions(stats: Stats, most_points: int = MOST_POINTS) -> dict[str, str]:
+    """A caption for each figure, by its name; ``most_points`` as it is drawn with."""
     latency = stats.latency_ms()
     timed = int(latency["count"])
     return {
         "flight": _flight(stats),
-        "throughput": _throughput(stats),
+        "throughput": _throughput(stats, course_of(stats, most_points)),
         "latency": (
             f"Half of the calls took at most {milliseconds(latency['p50'])}, 95 % at most "
             f"{milliseconds(latency['p95'])}, 99 % at most {milliseconds(latency['p99'])}."
@@ -48,9 +49,8 @@ def _flight(stats: Stats) -> str:
     )
 
 
-def _throughput(stats: Stats) -> str:
-    bins = [bin_ for bin_ in stats.series.bins if bin_.end_s - bin_.start_s >= 0.05]
-    best = max((bin_.finished / (bin_.end_s - bin_.start_s) for bin_ in bins), default=0.0)
+def _throughput(stats: Stats, course: Course) -> str:
+    best = max((bin_.finished / span_s(bin_) for bin_ in course.bins), default=0.0)
     mean = f"{number(stats.throughput_per_s)} records per second over {seconds(stats.elapsed_s)}"
     # The last interval has not passed yet: alone, it says less than the mean.
     return f"{mean}; {number(best)} in the best interval." if best > stats.throughput_per_s else f"{mean}."

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
 
 from fanout.charts.axes import count_axis, latency_axis, time_axis
+from fanout.charts.course import MOST_POINTS, Course, course_of, is_timed, span_s
 from fanout.charts.drawing import Dots, Drawing, Line, Values
 from fanout.quantities import milliseconds, number, percent, seconds, unix_s
 from fanout.stats import Stats
-from fanout.stats.histogram import bucket_ms, lower_ms
-from fanout.stats.series import Bin, joined
+from fanout.stats.histogram import lower_ms
+from fanout.stats.series import Bin
 from fanout.stats.text import printable
 
-_MOST_POINTS = 300
 _MOST_BARS = 60
-_FEWEST_POINTS = 12
 _HUES = ("amber", "red", "violet", "teal", "blue", "grey")
 _LOOKS = {  # of an execution: the hue, and whether it is drawn as a square
     "succeeded": ("green", False),
@@ -39,35 +37,6 @@ TITLES = {
     "throttles": "Throttles, by reason",
     "attempts": "Attempts",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """The bins of a run that are drawn. ``ceilings``: calls per second that limit and rate allow."""
-
-    bins: list[Bin]
-    longest_s: float
-    ceilings: list[float | None]
-
-    def timed(self) -> Course:
-        """Only the bins in which calls were timed."""
-        return replace(self, bins=[bin_ for bin_ in self.bins if sum(bin_.latencies[1])])
-
-
-def course_of(stats: Stats, most_points: int = _MOST_POINTS) -> Course:
-    """The course in at most some hundred bins, none so short that single calls show as peaks."""
-    longest_s = stats.elapsed_s
-    mean_s = stats.latencies.sum_ms / 1000 / max(stats.latencies.count, 1)
-    least_s = max(longest_s / most_points, min(mean_s, longest_s / _FEWEST_POINTS))
-    bins: list[Bin] = []
-    for bin_ in stats.series.bins:
-        if bins and bins[-1].end_s - bins[-1].start_s < least_s * 0.9:
-            bins[-1] = joined(bins[-1], bin_)
-        else:
-            bins.append(bin_)
-    if len(bins) > 1 and bins[-1].end_s - bins[-1].start_s < least_s / 2:
-        bins[-2:] = [joined(bins[-2], bins[-1])]
-    return Course(bins, max((bin_.end_s for bin_ in bins), default=0.0), [_ceiling(bin_) for bin_ in bins])
 
 
 def charts(stats: Stats, captions: dict[str, str]) -> dict[str, str]:
@@ -92,7 +61,7 @@ def charts(stats: Stats, captions: dict[str, str]) -> dict[str, str]:
     return drawn
 
 
-def chart(stats: Stats, name: str, caption: str, *, most_points: int = _MOST_POINTS) -> str:
+def chart(stats: Stats, name: str, caption: str, *, most_points: int = MOST_POINTS) -> str:
     """One of the charts over time as HTML; "" where it would show nothing."""
     drawing = _OVER_TIME[name](course_of(stats, most_points))
     return "" if drawing is None else drawing.html(TITLES[name], printable(caption, 500))
@@ -126,8 +95,8 @@ def _over_time(
 
 
 def _throughput(course: Course) -> Drawing | None:
-    failed = [bin_.failed / _span(bin_) for bin_ in course.bins]
-    both = [bin_.finished / _span(bin_) for bin_ in course.bins]
+    failed = [bin_.failed / span_s(bin_) for bin_ in course.bins]
+    both = [bin_.finished / span_s(bin_) for bin_ in course.bins]
     has_failed = any(failed)
     most = max(both, default=0.0)
     # A limit far above what was reached would press everything else to the ground: it is told, not drawn.
@@ -161,14 +130,14 @@ def _throughput(course: Course) -> Drawing | None:
 
 
 def _latency(course: Course) -> Drawing | None:
-    # Seconds in which no call ended are passed over: the line goes on to the next that has some.
     course = course.timed()
-    found = [bin_.percentiles_ms() for bin_ in course.bins]
+    found = [bin_.percentiles_ms() if is_timed(bin_) else None for bin_ in course.bins]
     lines = []
     for place, name, hue in ((2, "p99", "red"), (1, "p95", "amber"), (0, "p50", "blue")):
-        values = [each[place] for each in found]
-        lines.append(Line(name=name, hue=hue, values=values, texts=list(map(milliseconds, values))))
-    most = max((each[2] for each in found), default=0.0)
+        values = [None if each is None else each[place] for each in found]
+        texts = ["" if value is None else milliseconds(value) for value in values]
+        lines.append(Line(name=name, hue=hue, values=values, texts=texts))
+    most = max((each[2] for each in found if each is not None), default=0.0)
     return _over_time(course, most, lines, _axis_ms) if most else None
 
 
@@ -218,7 +187,7 @@ def _throttles(course: Course) -> Drawing | None:
     lines: list[Line] = []
     base: list[float] = [0.0] * len(course.bins)
     for reason, hue in zip(sorted(totals, key=lambda each: -totals[each]), _HUES, strict=False):
-        rates = [bin_.throttles.get(reason, 0) / _span(bin_) for bin_ in course.bins]
+        rates = [bin_.throttles.get(reason, 0) / span_s(bin_) for bin_ in course.bins]
         top = [below + rate for below, rate in zip(base, rates, strict=True)]
         lines.append(
             Line(
@@ -298,22 +267,8 @@ def _executions(stats: Stats) -> Drawing | None:
     )
 
 
-def _ceiling(bin_: Bin) -> float | None:
-    """Calls per second that the limit allows at the bin's own latency, and the rate at the most."""
-    timed = sum(bin_.latencies[1])
-    if bin_.limit is None or not timed:
-        return bin_.rate_per_s
-    held_ms = sum(bucket_ms(index) * count for index, count in zip(*bin_.latencies, strict=True))
-    allowed = bin_.limit * 1000 / max(held_ms / timed, 0.001)
-    return allowed if bin_.rate_per_s is None else min(allowed, bin_.rate_per_s)
-
-
 def _per_second(values: Values) -> list[str]:
     return ["" if value is None else f"{number(value)}/s" for value in values]
-
-
-def _span(bin_: Bin) -> float:
-    return max(bin_.end_s - bin_.start_s, 0.001)
 
 
 _OVER_TIME = {

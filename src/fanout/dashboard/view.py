@@ -108,7 +108,7 @@ def chart_event(stats: Stats, name: str) -> bytes:
     """The event that renews one chart; of ``failures``, the list of kinds."""
     if name == "failures":
         return _event("part", {"id": "failures", "html": cluster_items(stats, _MOST_KINDS)})
-    said = captions(stats)[name]
+    said = captions(stats, _LIVE_POINTS)[name]
     drawn = chart(stats, name, said, most_points=_LIVE_POINTS)
     html = f"<h2>{escape(TITLES[name])}</h2>{drawn}<figcaption>{safe(said)}</figcaption>"
     return _event("part", {"id": f"plot-{name}", "html": html})
