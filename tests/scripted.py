@@ -143,6 +143,9 @@ class PromptScripted(Scripted):
         flight.task = asyncio.get_running_loop().create_task(self._fly(flight, call, on_end))
         return flight
 
+    def flush(self) -> None:
+        """See ``PromptTransport.flush``."""
+
     async def _fly(self, flight: _ScriptedFlight, call: Call, on_end: OnEnd) -> None:
         try:
             reply = await self._answered(call)

@@ -13,7 +13,7 @@ from fanout.model import AttemptEnd, Classification, ErrorDetail, InvokeTemplate
 from fanout.stats import CallTrace
 
 HISTORY_KEPT = 5
-CALLS_A_TURN = 8  # of the event loop, that begin, end or are given up: others on it wait for no more
+CALLS_A_TURN = 16  # of the event loop, that begin, end or are given up: others on it wait for no more
 CLOSED = ErrorDetail("Stopped", "the dispatcher was closed before the call")
 
 

@@ -182,8 +182,7 @@ class Engine:
         if not (self._is_pumping or self._is_closed or self._feedback.is_troubled):
             attempt = self._schedule.take_at_once(feed)
             if attempt is not None:
-                if not self._senders.begin(attempt):
-                    self._senders.start_task(attempt)
+                self._senders.start([attempt])
                 return
         self.queue(feed)
 
@@ -269,17 +268,18 @@ class Engine:
         if self._is_pumping or self._is_closed:
             return
         self._is_pumping = True
-        take, start = self._schedule.take, self._senders.start
-        left = CALLS_A_TURN
+        take = self._schedule.take
+        attempts: list[Attempt] = []
         try:
-            while (attempt := take()) is not None:
-                start(attempt)
-                left -= 1
-                if not left:
-                    self._pump_soon()
-                    break
+            try:
+                while len(attempts) < CALLS_A_TURN and (attempt := take()) is not None:
+                    attempts.append(attempt)
+            finally:
+                self._senders.start(attempts)
         finally:
             self._is_pumping = False
+        if len(attempts) == CALLS_A_TURN:
+            self._pump_soon()
 
     def _pump_soon(self) -> None:
         self.loop.call_soon(self.pump)

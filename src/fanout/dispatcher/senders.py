@@ -4,13 +4,17 @@ A transport that can send at once does so: then the reply itself settles the cal
 the call costs no task, no future and no turn of the event loop. Where something has to be waited for, a
 connection, credentials, a streamed reply, a task sends. One that finds no call waits for one to be handed
 to it, as that costs a third of a new task.
+
+Calls that end in one turn of the event loop are settled one after another, then as many others are taken,
+then these are signed, then written: a processor that does the same thing many times in a row has it in its
+cache, and a record costs a quarter less than by going through all of it each time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from fanout.classify import classify
@@ -28,6 +32,8 @@ from fanout.transports.prompt import Flight, PromptTransport
 
 _TURNS_MASK = 63  # a sender yields once in 64 calls
 _PARKED_MOST = 1_000
+
+_End = tuple[Flight, Reply | None, Exception | None]
 
 
 class Senders:
@@ -72,15 +78,17 @@ class Senders:
         self._flights: set[Flight] = set()  # calls that no task waits for
         self._landed: asyncio.Future[None] | None = None  # told when there is none any more
         self._on_end_of_flight = self._on_end
-        self._ends_left = 0  # in this turn, which began at ``_turn_s`` of the loop's clock
-        self._turn_s = -1.0
-        self._ended: list[tuple[Flight, Reply | None, Exception | None]] = []  # that wait for a turn
+        self._is_gathering = False  # a call has ended in this turn of the loop: others wait for its end
+        self._ended: list[_End] = []  # those that do
         self._timestamp = completion.outcomes.timestamps.format
 
-    def start(self, attempt: Attempt) -> None:
-        """Send an attempt: at once, or by a task that waits for one or by another."""
-        if not self.begin(attempt):
-            self.start_task(attempt)
+    def start(self, attempts: Sequence[Attempt]) -> None:
+        """Send attempts: each at once, or by a task that waits for one or by another."""
+        for attempt in attempts:
+            if not self.begin(attempt):
+                self.start_task(attempt)
+        if len(attempts) > 1 and self._prompt is not None:
+            self._prompt.flush()
 
     def start_task(self, attempt: Attempt) -> None:
         """Send an attempt by a task that waits for one, or by another."""
@@ -145,23 +153,47 @@ class Senders:
         return True
 
     def _on_end(self, flight: Flight, reply: Reply | None, error: Exception | None) -> None:
-        """A call came to its end: settle it, and send the next; in a later turn, where this had many."""
-        # A loop whose clock goes on within a turn (asyncio's own) goes from one reply to the next by itself.
-        if (turn_s := self._loop.time()) != self._turn_s:
-            self._turn_s, self._ends_left = turn_s, CALLS_A_TURN
-        if self._ends_left <= 0 or self._ended:
-            if not self._ended:
-                self._loop.call_soon(self._end_waiting)
+        """A call came to its end. The first of a turn is settled on the spot, and the next one sent."""
+        if self._is_gathering:
             self._ended.append((flight, reply, error))
             return
-        self._ends_left -= 1
+        self._is_gathering = True
+        self._loop.call_soon(self._end_gathered)
+        self._end([(flight, reply, error)])
+
+    def _end_gathered(self) -> None:
+        """End the calls whose replies came together; others that want the loop wait for no more than some."""
+        ends, self._ended = self._ended[:CALLS_A_TURN], self._ended[CALLS_A_TURN:]
+        if self._ended:
+            self._loop.call_soon(self._end_gathered)
+        else:
+            self._is_gathering = False
+        if ends:
+            self._end(ends)
+
+    def _end(self, ends: Sequence[_End]) -> None:
+        """Settle calls, and send as many others, if there are."""
+        ended = 0
+        for flight, reply, error in ends:
+            if flight in self._flights:  # else it was cut off just now
+                self._flights.remove(flight)
+                ended += self._settle(flight.token, reply, error)
+        attempts: list[Attempt] = []
         try:
-            self._flights.remove(flight)
-        except KeyError:  # it was cut off just now
-            return
-        attempt: Attempt | None = flight.token
-        assert attempt is not None
-        assert self._prompt is not None
+            try:
+                while len(attempts) < ended and (attempt := self._schedule.take()) is not None:
+                    attempts.append(attempt)
+            finally:
+                self.start(attempts)
+            if attempts and len(attempts) == ended and self._schedule.has_more_room:
+                self._pump()
+        except Exception as unexpected:  # noqa: BLE001 - as of a task
+            self._on_broken(unexpected)
+        if self._landed is not None:
+            self._note_landing()
+
+    def _settle(self, attempt: Attempt, reply: Reply | None, error: Exception | None) -> bool:
+        """True unless an unexpected error came."""
         try:
             if reply is not None:
                 try:
@@ -172,29 +204,10 @@ class Senders:
                 assert error is not None
                 classification = classify_error(error, self._log)
             self._settlement.settle(attempt, reply, classification)
-            attempt = self._schedule.take()
-            if attempt is not None:
-                if not self.begin(attempt):
-                    self.start_task(attempt)
-                if self._schedule.has_more_room:
-                    self._pump()
         except Exception as unexpected:  # noqa: BLE001 - as of a task
             self._on_broken(unexpected)
-        if self._landed is not None:
-            self._note_landing()
-
-    def _end_waiting(self, most: int = CALLS_A_TURN) -> None:
-        waiting, self._ended = self._ended, []  # so that they are settled now
-        self._turn_s, self._ends_left = self._loop.time(), most
-        taken = 0
-        try:
-            for end in waiting[:most]:
-                taken += 1
-                self._on_end(*end)
-        finally:
-            self._ended = waiting[taken:] + self._ended
-            if self._ended:
-                self._loop.call_soon(self._end_waiting)
+            return False
+        return True
 
     def settle_replies(self) -> None:
         """Settle the calls whose replies wait for a turn of the loop, and send no other.
@@ -202,7 +215,8 @@ class Senders:
         To cut them off would be wrong twice: they have run, and their connections may be others' already.
         """
         is_held, self._schedule.is_held = self._schedule.is_held, True
-        self._end_waiting(len(self._ended))
+        ends, self._ended = self._ended, []
+        self._end(ends)
         self._schedule.is_held = is_held
 
     def _note_landing(self) -> None:

@@ -157,6 +157,10 @@ class DirectTransport:
         connection.start(head, body, timeout_s, self._call_timeout_s or 2 * timeout_s, flight)
         return flight
 
+    def flush(self) -> None:
+        """See ``PromptTransport.flush``."""
+        self._pool.writes.flush()
+
     def fail(self, flight: _DirectFlight, on_end: OnEnd, error: Exception) -> None:
         """Tell a flight's failure, when what is being done with its connection is done."""
         failure = self._failure(error)

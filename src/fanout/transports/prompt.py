@@ -32,3 +32,6 @@ class PromptTransport(Transport, Protocol):
         ``wall_s`` is Unix time. ``on_end`` is called once, never before this returns; with a reply as soon
         as that is there, in the midst of reading.
         """
+
+    def flush(self) -> None:
+        """Write what was begun, where that waits for more. Nothing is written in the midst of reading."""

@@ -2,7 +2,7 @@
 
 Each write wakes the other end, which on a busy machine takes the processor away in the middle of the
 turn. So only the first request of a turn is written at once; those that follow wait until the turn is
-over, or until there are some dozens of them. A request that follows a reply on the spot waits as well, for
+over, until whoever begins several says that there are no more, or until there are some dozens of them. A request that follows a reply on the spot waits as well, for
 what else came with that reply: the end of the connection, it may be.
 """
 
@@ -45,6 +45,11 @@ class GatheredWrites:
         if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._write)
+
+    def flush(self) -> None:
+        """Write what waits, unless a reply is being told."""
+        if not self.is_held:
+            self._write_all()
 
     def _write(self) -> None:
         self._is_due = False
