@@ -2,8 +2,9 @@
 
 Each write wakes the other end, which on a busy machine takes the processor away in the middle of the
 turn. So only the first request of a turn is written at once; those that follow wait until the turn is
-over, until whoever begins several says that there are no more, or until there are some dozens of them. A request that follows a reply on the spot waits as well, for
-what else came with that reply: the end of the connection, it may be.
+over, until whoever begins several says that there are no more, or until there are some dozens of them.
+A request that follows a reply on the spot waits as well, for what else came with that reply: the end of
+the connection, it may be.
 """
 
 from __future__ import annotations
