@@ -16,6 +16,7 @@ import fanout
 from fanout import ConfigError, Dispatcher, FatalRefusal, Outcome
 from fanout.cost import CostMeter
 from fanout.errors import OutageError
+from fanout.model import OnChunk, Reply
 from tests.example_counts import examples
 from tests.scripted import (
     UNAVAILABLE,
@@ -248,14 +249,24 @@ async def test_a_dispatcher_refuses_hedge_for_calls_that_may_not_run_twice() -> 
             pass
 
 
+class Stuck(Scripted):
+    """Answers at once, but one number only after a copy of a call has come."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(lambda call: ok(call.body), latency_s=0.005)
+        self._stuck = str(number).encode()
+
+    async def _answered(self, call: Call, on_chunk: OnChunk | None = None) -> Reply:
+        while call.body == self._stuck and not any(each.attempt == 2 for each in self.calls):
+            await asyncio.sleep(0.005)
+        return await super()._answered(call, on_chunk)
+
+
 def test_a_resume_keeps_hedge_and_the_report_counts_copies(tmp_path: Path) -> None:
     """The option is the run's; the figures are in the summary's data."""
 
     def make(count: int, **options: Any) -> Any:
-        stuck: Callable[[Call], float] = lambda call: (  # noqa: E731
-            0.5 if call.body == str(count - 1).encode() and call.attempt == 1 else 0.005
-        )
-        transport = Scripted(lambda call: ok(call.body), latency_s=stuck)
+        transport = Stuck(count - 1)
         return fanout.run(
             "f", range(100), out=tmp_path / "run", transport=transport, concurrency=5, take=count, **options
         )

@@ -46,6 +46,7 @@ class Script:
     data: bytes = b""
     end: str = "keep"  # keep | close | reset
     wait_s: float = 0.0
+    after: asyncio.Event | None = None  # what to wait for as well
     pieces: int = 1  # how many writes the data is cut into
 
 
@@ -104,6 +105,8 @@ class Wire:
     async def _act(self, script: Script, writer: asyncio.StreamWriter) -> bool:
         if script.wait_s:
             await asyncio.sleep(script.wait_s)
+        if script.after is not None:
+            await script.after.wait()
         step = max(1, -(-len(script.data) // script.pieces))
         for start in range(0, len(script.data), step):
             writer.write(script.data[start : start + step])
