@@ -224,6 +224,34 @@ def test_a_header_that_names_nothing_is_refused(data: bytes, words: str) -> None
         split([data])
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"a" * 50 + b"\n1\n", "has a header longer than 20 bytes"),
+        (b"a;b|c\n1\n", "one column that holds ; and | or a tab: give --csv-delimiter"),
+    ],
+)
+def test_a_header_that_could_be_several_things_is_refused(data: bytes, words: str) -> None:
+    """Its rows would be of one column, or of a name that was cut."""
+    with pytest.raises(SourceError, match=words):
+        split([data], limit=20)
+
+
+def test_lines_before_the_header_and_a_comma_behind_it_mean_nothing() -> None:
+    """Lines without a letter may stand there; a comma at the end of each row is no column."""
+    items = split([b"\n", b" \n\n", b"a,b,\n", b"1,2,\n"])
+    assert [(item.payload, item.line) for item in items] == [(b'{"a":"1","b":"2"}', 5)]
+
+
+def test_an_open_quote_of_old_runs_is_given_up_at_the_limit() -> None:
+    """All that has come is that row; a quote that is not one is a fault of its own line."""
+    old = CsvRows(40, rules=1)
+    items = [item for batch in old.feed(b'a,b\n"1"x,2\n5,6\n1,"x\n' + b"y\n" * 40) for item in batch]
+    assert [(item.line, item.error is None) for item in items] == [(2, False), (3, True), (4, False)]
+    assert items[2].error is not None
+    assert items[2].error.message == "line 4: a row longer than 40 bytes"
+
+
 def test_no_rows_are_no_records() -> None:
     """An empty file, and a header alone, are inputs of no records."""
     assert split([]) == []

@@ -135,6 +135,27 @@ def test_an_element_that_is_given_up_ends_nothing_but_itself(size: int) -> None:
     assert len(items[2].payload) <= 1024
 
 
+@pytest.mark.parametrize("items", [None, "/a"])
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_a_byte_order_mark_is_passed_over(items: str | None, size: int) -> None:
+    """However it comes."""
+    data = b"\xef\xbb\xbf" + (b"[1]" if items is None else b'{"a":[1]}')
+    splitter = JsonArray(items=items)
+    pieces = [data[i : i + size] for i in range(0, len(data), size)]
+    found = [item for piece in pieces for batch in splitter.feed(piece) for item in batch]
+    found += [item for batch in splitter.finish() for item in batch]
+    assert [item.payload for item in found] == [b"1"]
+
+
+def test_the_beginning_of_a_long_element_is_kept_as_it_comes() -> None:
+    """As far as a report shows it; an array that ends within it was cut short."""
+    pieces = [b'["' + b"x" * 1010, *[b"y" * 10] * 4]
+    (item,) = split([*pieces, b'"]'], limit=1000)
+    assert item.payload == b'"' + b"x" * 1010 + b"y" * 13
+    with pytest.raises(SourceError, match="ends in the middle of its JSON array"):
+        split(pieces, limit=1000)
+
+
 @given(st.lists(st.integers(0, 60), max_size=4))
 def test_an_array_inside_an_object_is_found_by_its_pointer(places: list[int]) -> None:
     """However the bytes come; what stands before it and behind it is passed over."""

@@ -109,3 +109,20 @@ async def test_a_name_that_is_no_utf8_is_kept_and_found_again(tmp_path: Path) ->
     (tmp_path / "in" / "00.jsonl").write_text("00\n")
     again = [(item.payload, Path(item.source or "").name) for item in await read_all(_source(tmp_path))]
     assert again == read
+
+
+async def test_a_file_of_another_size_is_not_gone_on_with(tmp_path: Path) -> None:
+    """Its records would have the numbers of others."""
+    await read_all(_source(tmp_path))
+    (tmp_path / "in" / "2.jsonl").write_text("2\n2\n")
+    items, failure = await read_until_failure(_source(tmp_path))
+    assert [item.payload for item in items] == [b"1"]
+    assert re.search(r"2\.jsonl is not the file .*: its size was 2 bytes and is 4", str(failure))
+
+
+async def test_there_is_no_place_before_the_first_record(tmp_path: Path) -> None:
+    """And behind the last entry it is the number of entries."""
+    source = _source(tmp_path)
+    assert source.place is None
+    await read_all(source)
+    assert source.place == {"n": 3}

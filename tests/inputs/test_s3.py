@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import gzip
 import hashlib
@@ -10,7 +11,7 @@ import lzma
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -20,6 +21,9 @@ from hypothesis import strategies as st
 from fanout.aws import ServiceClients
 from fanout.errors import SourceError
 from fanout.inputs import InputOptions, Source, open_source
+from fanout.inputs import listing as listing_module
+from fanout.inputs import many as many_module
+from fanout.inputs.s3 import ObjectReader, ObjectStream
 from tests.inputs.object_server import ObjectServer, as_s3
 from tests.inputs.reading import read_all, read_until_failure
 
@@ -499,3 +503,54 @@ async def test_a_batch_manifest_is_its_rows(bucket: Any, tmp_path: Path, is_loca
         {"Bucket": "lake", "Key": "c", "VersionId": "v1"},
     ]
     assert items[2].error is not None
+
+
+async def test_a_prefix_is_gone_on_with_beyond_what_is_listed(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 is asked for the keys after the last; many objects come in several batches."""
+    monkeypatch.setattr(many_module, "BATCH_ITEMS", 2)
+    monkeypatch.setattr(listing_module, "_SHORT_BYTES", 1)
+    for name in "abcde":
+        bucket.put_object(Key=f"in/{name}", Body=b"1")
+    listing = tmp_path / "inputs.gz"
+    first = opened("s3://lake/in/", listing=listing)
+    batches = [len(batch) async for batch in first.batches()]
+    await first.aclose()
+    assert batches == [2, 2, 1]
+    with_end = listing.read_bytes()
+    again = await read_all(opened("s3://lake/in/", listing=listing))
+    keys = [json.loads(item.payload)["Key"] for item in again]
+    assert keys == [f"in/{name}" for name in "abcde"]
+    assert listing.read_bytes() == with_end
+
+
+async def test_no_client_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the profile is not there."""
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(SourceError, match=r"s3://lake/.* \(nobody\)"):
+        await read_all(opened("s3://lake/in/"))
+
+
+async def test_a_reader_that_is_interrupted_waits_no_longer() -> None:
+    """In its thread, for an object that sends nothing; and it asks for nothing more."""
+    asked = asyncio.Event()
+
+    class Silent:
+        size, offset = 10, 0
+
+        async def next(self) -> bytes:
+            asked.set()
+            await asyncio.Event().wait()
+            return b""
+
+        def drop(self) -> None:
+            """Nothing is held."""
+
+    reader = ObjectReader(cast(ObjectStream, Silent()))
+    reading = asyncio.create_task(asyncio.to_thread(reader.read))
+    await asked.wait()
+    reader.interrupt()
+    assert await reading == b""
+    assert await asyncio.to_thread(reader.read) == b""
+    reader.close()

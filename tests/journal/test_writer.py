@@ -244,7 +244,6 @@ async def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> Non
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.timed
 async def test_the_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     """Not the journal, when it is a file beside it."""
     run_dir = new_run(tmp_path / "run")
@@ -253,6 +252,7 @@ async def test_the_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         await Journal.open(run_dir.path)
 
 
+@pytest.mark.timed
 async def test_the_hot_path_is_cheap(tmp_path: Path) -> None:
     """Mark, sample and write are ten calls of functions a record, and hardly ever one of the system.
 

@@ -71,8 +71,6 @@ class App:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
-            return
         request = Request(scope, receive, send)
         try:
             await self._route(request, scope["path"])

@@ -114,7 +114,7 @@ def serve(settings: Settings) -> int:
 
 
 async def _serve(
-    settings: Settings, listening: socket.socket, files: tuple[int, int] | None, command: Command | None
+    settings: Settings, listening: socket.socket, files: tuple[int, int], command: Command | None
 ) -> int:
     loop = asyncio.get_running_loop()
     spawner = Spawner(bootstrap=settings.bootstrap, files=files, environ=dict(os.environ))
@@ -280,12 +280,10 @@ def _bind(settings: Settings) -> socket.socket:
         ) from error
 
 
-def _raise_file_limit() -> tuple[int, int] | None:
+def _raise_file_limit() -> tuple[int, int]:
     """Allow as many open files as the system lets us; tells what it was, for the environments."""
-    try:
-        import resource
-    except ImportError:
-        return None
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))

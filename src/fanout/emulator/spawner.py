@@ -26,7 +26,7 @@ class Spawner:
     """Starts, kills and watches environments. Must be made on the event loop's thread."""
 
     def __init__(
-        self, *, bootstrap: str | None = None, files: tuple[int, int] | None = None, environ: dict[str, str]
+        self, *, bootstrap: str | None = None, files: tuple[int, int], environ: dict[str, str]
     ) -> None:
         self._bootstrap = bootstrap
         self._files = files

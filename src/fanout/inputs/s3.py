@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import CancelledError
@@ -238,7 +239,7 @@ class ObjectReader:
         self.stream = stream
         self._loop = asyncio.get_running_loop()
         self._waiting: ThreadFuture[bytes] | None = None
-        self._is_closed = False
+        self._interrupted = threading.Event()
 
     @property
     def bytes_total(self) -> int | None:
@@ -263,7 +264,7 @@ class ObjectReader:
         return self.stream
 
     def interrupt(self) -> None:
-        self._is_closed = True
+        self._interrupted.set()
         waiting = self._waiting
         if waiting is not None:
             waiting.cancel()
@@ -273,16 +274,19 @@ class ObjectReader:
             self._loop.call_soon_threadsafe(self.stream.drop)
 
     def _ask(self, coroutine: Any) -> bytes:
-        if self._is_closed:
+        if self._interrupted.is_set():
             coroutine.close()
             return b""
         try:
-            self._waiting = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            waiting: ThreadFuture[bytes] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:
             coroutine.close()
             return b""
+        self._waiting = waiting
+        if self._interrupted.is_set():  # since it was looked at: ``interrupt`` may not have found it
+            waiting.cancel()
         try:
-            return self._waiting.result()
+            return waiting.result()
         except CancelledError:
             return b""
         finally:

@@ -25,6 +25,7 @@ import json
 import logging as _logging  # noqa: F401
 import os
 import random as _random  # noqa: F401
+import resource
 import select
 import signal
 import socket
@@ -214,8 +215,5 @@ if __name__ == "__main__":
     _BOOTSTRAP = _load_bootstrap()
     _CONTROL = socket.socket(fileno=_CONFIG["fd"])
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if _CONFIG.get("files"):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_NOFILE, tuple(_CONFIG["files"]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, tuple(_CONFIG["files"]))
     Zygote(_CONTROL, _CONFIG).serve()
