@@ -158,8 +158,10 @@ class Senders:
             self._ended.append((flight, reply, error))
             return
         self._is_gathering = True
-        self._loop.call_soon(self._end_gathered)
-        self._end([(flight, reply, error)])
+        try:
+            self._end([(flight, reply, error)])
+        finally:  # after whoever waited for this one was woken
+            self._loop.call_soon(self._end_gathered)
 
     def _end_gathered(self) -> None:
         """End the calls whose replies came together; others that want the loop wait for no more than some."""
