@@ -128,6 +128,15 @@ def test_every_runtimes_error_is_read(body: dict[str, Any], detail: ErrorDetail)
     assert (result.verdict, result.error) == (Verdict.FUNCTION_ERROR, detail)
 
 
+def test_a_trace_may_be_text_and_a_message_any_value() -> None:
+    """Of runtimes of one's own: its lines are lines, and the message is shown as its JSON."""
+    body = b'{"errorType":"E","errorMessage":{"a":["x"]},"stackTrace":"at f\\nat g"}'
+    error = classify(Reply(200, body, function_error="Unhandled"), SYNC).error
+    assert error is not None
+    assert error.stack_trace == ["at f", "at g"]
+    assert error.message == '{"a":["x"]}'
+
+
 @pytest.mark.parametrize("handled", ["Handled", "Unhandled"])
 def test_handled_and_unhandled_are_kept(handled: str) -> None:
     """As Lambda said it."""

@@ -252,3 +252,19 @@ async def test_cancelling_leaves_nothing_behind() -> None:
             await asyncio.sleep(0.3)
         assert len(caller.taken_at_s) <= 1
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_pause_without_a_rate_holds_all_calls() -> None:
+    """And ends by itself."""
+    pacer = Pacer(None)
+    assert pacer.try_take()
+    loop = asyncio.get_running_loop()
+    pacer.pause_until(loop.time() + 3.0)
+    assert not pacer.try_take()
+    woken = asyncio.Event()
+    running = asyncio.create_task(pacer.run(woken.set))
+    began_s = loop.time()
+    await woken.wait()
+    assert loop.time() - began_s == pytest.approx(3.0, abs=0.01)
+    assert pacer.try_take()
+    running.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import time
 from types import ModuleType
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.progress import Closing, Progress, plain_line, progress_display, render
-from fanout.stats import Snapshot
+from fanout.progress import Closing, NotebookLine, Progress, plain_line, progress_display, render
+from fanout.stats import Snapshot, WorkerPace
 
 
 def snapshot(**members: object) -> Snapshot:
@@ -325,3 +326,18 @@ def test_a_terminal_that_went_away_ends_nothing(is_terminal: bool) -> None:
         progress.update(snapshot(elapsed_s=elapsed_s))
         progress.message("still here")
     progress.close()
+
+
+def test_many_workers_are_counted_and_a_notebook_without_a_run_is_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first ones have a line each."""
+    workers = [WorkerPace(f"w{number}", 1, 2.0, 3) for number in range(40)]
+    assert re.search(r"w0: 1 in flight.* \d\d more workers", plain_line(snapshot(workers=workers)))
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", ModuleType("IPython.display"))
+    sys.modules["IPython.display"].display = None  # type: ignore[attr-defined]
+    line = NotebookLine()
+    line.message("dashboard: \x1b[2Jhere")
+    line.close()
+    assert capsys.readouterr().out == "dashboard: here\n"

@@ -18,6 +18,7 @@ from fanout.stats.failures import MOST_CLUSTERS, OTHER, top_frame
 from fanout.stats.histogram import ERROR
 from fanout.stats.reservoir import MOST_EXECUTIONS, MOST_SLOWEST
 from fanout.stats.series import MOST_BINS
+from fanout.stats.snapshot import Pace
 from tests.example_counts import examples
 
 START = "2026-11-21T08:00:00.000Z"
@@ -409,6 +410,42 @@ def test_a_timeline_that_cannot_be_written_costs_the_timeline_only(tmp_path: Pat
     assert writer.fault is not None
     assert "timeline.jsonl cannot be written" in writer.fault
     assert list(read_timeline(tmp_path / "timeline.jsonl")) == []
+
+
+def test_of_a_long_trace_both_ends_are_kept() -> None:
+    """Where it began and where it was raised. A flood of other places is counted all the same."""
+    stats = Stats(started_s=0.0)
+    trace = [f'  File "/var/task/x.py", line {number}, in f\n' for number in range(500)]
+    stats.add(failure(0, "RecursionError", trace))
+    (kept,) = stats.failures()
+    assert kept.stack_trace is not None
+    assert len(kept.stack_trace) < 100
+    assert (kept.stack_trace[0], kept.stack_trace[-1]) == (trace[0], trace[-1])
+    for seq in range(1, 1500):
+        stats.add(failure(seq, "RecursionError", [f'  File "/var/task/y.py", line {seq}, in g\n']))
+    assert sum(cluster.count for cluster in stats.failures()) == 1500
+
+
+def test_the_pace_of_a_long_run_is_that_of_its_last_seconds() -> None:
+    """What came long before does not count any more."""
+    pace = Pace()
+    for second in range(600):
+        pace.note(float(second), second * (100 if second < 300 else 1) + (0 if second < 300 else 30_000))
+    assert pace.is_known
+    assert len(pace._seen) < 300
+
+
+def test_a_timeline_whose_disk_is_full_costs_the_timeline_only(tmp_path: Path) -> None:
+    """It is said once. An empty file is gone on with."""
+    (tmp_path / "empty.jsonl").touch()
+    with TimelineWriter(tmp_path / "empty.jsonl", begun_s=1.0) as writer:
+        assert writer.fault is None
+    (tmp_path / "timeline.jsonl").symlink_to("/dev/full")
+    with TimelineWriter(tmp_path / "timeline.jsonl", begun_s=1.0) as writer:
+        writer.append(Sample(t=2.0))
+        writer.append(Sample(t=3.0))
+    assert writer.fault is not None
+    assert writer.fault.endswith("cannot be written: No space left on device; the run goes on without it")
 
 
 def test_replay_without_a_timeline() -> None:

@@ -89,6 +89,15 @@ def test_without_a_provider_nothing_happens() -> None:
     assert inject_trace() == {}
 
 
+def test_a_program_whose_telemetry_is_half_there_runs_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the package's parts are of several versions."""
+    for part in ("metrics", "trace", "context", "propagate"):
+        monkeypatch.delattr(f"opentelemetry.{part}", raising=False)
+        monkeypatch.setitem(sys.modules, f"opentelemetry.{part}", None)
+    assert not Telemetry("f").is_enabled
+    assert inject_trace() == {}
+
+
 def test_the_package_is_not_imported_for_nothing() -> None:
     """A program that does not use OpenTelemetry does not pay for its import."""
     code = (

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from fanout.charts import captions
+from fanout.charts.axes import latency_axis, time_axis
 from fanout.charts.run_charts import chart
 from fanout.model import Outcome
 from fanout.stats import Stats
@@ -50,3 +51,20 @@ def test_the_best_interval_is_one_that_is_drawn(most_points: int) -> None:
     rates = {float(rate.replace(",", "")) for rate in re.findall(r'"([\d.,]+)/s"', drawn)}
     assert best is not None
     assert float(best[1].replace(",", "")) == max(rates)
+
+
+@pytest.mark.parametrize("longest_s", [0.0, 1.0, 179.0, 7_000.0, 86_400.0, 9e6])
+def test_any_run_has_few_ticks(longest_s: float) -> None:
+    """From a moment to months."""
+    axis = time_axis(longest_s)
+    assert 1 <= len(axis.ticks) <= 12
+    assert axis.ticks[0][0] == 0.0
+    assert all(place <= max(longest_s, 0.1) for place, _ in axis.ticks)
+
+
+@pytest.mark.parametrize("most_ms", [0.0, 5.0, 3e3, 9e5, 1e12])
+def test_any_latencies_have_few_ticks(most_ms: float) -> None:
+    """Fewer of each power of ten, the more powers there are."""
+    axis = latency_axis(0.0, most_ms)
+    assert len(axis.ticks) <= 20
+    assert axis.is_log

@@ -10,7 +10,7 @@ from botocore.credentials import Credentials as BotoCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fanout.transports.sigv4 import Credentials, RequestSigner, SigningKeys
+from fanout.transports.sigv4 import Credentials, RequestSigner, SigningKeys, canonical_path
 from tests.example_counts import examples
 
 printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
@@ -106,3 +106,15 @@ def test_a_key_is_worked_out_once_a_day() -> None:
     assert keys.key("secret", "20261120") is first
     assert keys.key("secret", "20261121") != first
     assert keys.key("other", "20261120") != first
+
+
+def test_keys_of_many_days_are_not_all_kept() -> None:
+    """And dot segments are resolved as they are signed."""
+    keys = SigningKeys("eu-west-1")
+    first = keys.key("secret", "20261101")
+    for day in range(2, 29):
+        keys.key("secret", f"202611{day:02}")
+        assert len(keys._keys) < 12
+    assert keys.key("secret", "20261101") == first
+    assert canonical_path("/a/b/../c/./d/") == "/a/c/d/"
+    assert canonical_path("/../..") == "/"
