@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+import fanout
 from fanout.errors import JournalError
 from fanout.journal import RunDir
+from fanout.journal.files import JournalFiles
 from fanout.journal.listing import latest_run, list_runs
 from fanout.journal.lock import LOCK_FILE, RunLock, is_locked
 from fanout.journal.marks import MARK_FILE, MarkFile, write_marks
@@ -18,6 +21,7 @@ from fanout.journal.windows import WINDOWS_FILE, WindowFile, read_windows, write
 from fanout.journal.writer import Journal
 from fanout.queues.accepted import AcceptedCalls, OpenCall
 from tests.journal.outcomes import new_run
+from tests.scripted import Scripted
 
 
 @pytest.mark.parametrize(
@@ -134,3 +138,43 @@ def test_a_journal_that_is_gone_while_results_are_collected(tmp_path: Path) -> N
         with pytest.raises(JournalError, match=r"outcomes\.jsonl cannot be read: No such file or directory"):
             use()
     calls.close()
+
+
+@pytest.mark.parametrize("most", [0, 40])
+@pytest.mark.parametrize("batch", [None, 3])
+def test_without_a_mark_nothing_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, batch: int | None
+) -> None:
+    """The run stops at the first record whose sending cannot be kept, and can go on once there is room."""
+    write_mark = JournalFiles.write_mark
+
+    def full(files: JournalFiles, mark: int) -> None:
+        if mark > most + 16:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_mark(files, mark)
+
+    def run() -> fanout.RunReport:
+        transport = Scripted(keeps_calls=True)
+        report = fanout.run(
+            "f",
+            range(100),
+            transport=transport,
+            concurrency=4,
+            batch=batch,
+            out=tmp_path / "r",
+            report=False,
+            resume=True,
+        )
+        sent.append(transport.count * (batch or 1))
+        return report
+
+    sent: list[int] = []
+    monkeypatch.setattr(JournalFiles, "write_mark", full)
+    stopped = run()
+    assert (stopped.exit_code, stopped.halted_by) == (5, "journal")
+    assert stopped.counts["unknown"] == 0
+    assert stopped.counts["succeeded"] == sent[0] <= most + 32
+    monkeypatch.setattr(JournalFiles, "write_mark", write_mark)
+    report = run()
+    assert (report.exit_code, report.counts["succeeded"]) == (0, 100)
+    assert sum(sent) in range(100, 100 + (batch or 1))
