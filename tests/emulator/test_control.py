@@ -193,9 +193,14 @@ def test_functions_are_listed_in_pages() -> None:
         names = [function["FunctionName"] for page in pages for function in page]
         assert names == sorted(names)
         assert len(client.list_functions(MaxItems=7)["Functions"]) == 7
+        for most in ("0", "10001", "x"):
+            request = f"GET /2015-03-31/functions?MaxItems={most} HTTP/1.1\r\nHost: localhost\r\n"
+            answer = raw(emulator.endpoint_url, f"{request}Connection: close\r\n\r\n".encode())
+            assert answer.startswith(b"HTTP/1.1 400"), most
+            assert b"must be from 1 to 10000" in answer
 
 
-def test_the_control_plane_has_a_rate(client: Any) -> None:
+def test_the_control_plane_has_a_rate(emulator: EmulatorProcess, client: Any) -> None:
     """The sixteenth request of a second is refused for the caller's rate; GetFunction has its own 100."""
 
     def ask_often() -> None:
@@ -207,6 +212,7 @@ def test_the_control_plane_has_a_rate(client: Any) -> None:
     assert code_of(caught) == (429, "TooManyRequestsException")
     assert caught.value.response["Reason"] == "CallerRateLimitExceeded"
     client.get_function(FunctionName="f")
+    assert emulator.stats()["throttles"]["CallerRateLimitExceeded"] > 0
 
 
 def test_an_unknown_operation_is_a_404(client: Any) -> None:
@@ -227,6 +233,9 @@ def test_limits_change_while_it_runs(emulator: EmulatorProcess, client: Any) -> 
     assert function["Configuration"]["Timeout"] == 9
     emulator.set_limits(function="f", reserved_concurrency=None)
     assert "Concurrency" not in client.get_function(FunctionName="f")
+    emulator.set_limits(timeout_s=11)
+    timeouts = [client.get_function_configuration(FunctionName=name)["Timeout"] for name in ("f", "g")]
+    assert timeouts == [11, 11]
 
 
 def test_operations_can_be_denied(emulator: EmulatorProcess, client: Any) -> None:
@@ -252,6 +261,7 @@ def test_wrong_limits_are_refused(emulator: EmulatorProcess) -> None:
         {"reserved_concurrency": -1},
         {"timeout_s": 0},
         {"account_concurrency": "many"},
+        {"deny": "Invoke"},
     ):
         with pytest.raises(EmulatorError, match=next(iter(wrong))):
             emulator.set_limits(**wrong)

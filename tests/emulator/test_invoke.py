@@ -25,7 +25,7 @@ PATH = "/2015-03-31/functions/{}/invocations"
 def simulated() -> Iterator[EmulatorProcess]:
     """Functions of every kind of trouble."""
     specs = [
-        "name=echo,versions=2,alias=live:2",
+        "name=echo,output=echo,versions=2,alias=live:2",
         'name=fixed,output={"ok":true},init=50ms',
         "name=failing,error_rate=1,error_type=KeyError,error_message=no key",
         "name=slow,latency=5s,timeout=100ms",
@@ -264,6 +264,26 @@ def test_a_lost_reply_leaves_the_function_running(client: Any, simulated: Emulat
     assert stats["executions_by_key"]["lost-1"] == 1
     time.sleep(1.2)
     assert simulated.stats()["functions"]["lost"]["in_flight"] == 0
+
+
+def test_streams_that_are_no_calls_or_break_off(simulated: EmulatorProcess) -> None:
+    """An Event cannot be streamed, a DryRun runs nothing, and a lost reply ends in the middle."""
+
+    def stream(name: str, kind: str) -> bytes:
+        path = f"/2021-11-15/functions/{name}/response-streaming-invocations"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nX-Amz-Invocation-Type: {kind}\r\n"
+        return raw(
+            simulated.endpoint_url, f"{head}Connection: close\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+        )
+
+    refused = stream("echo", "Event")
+    assert refused.startswith(b"HTTP/1.1 400")
+    assert b"must be RequestResponse or DryRun" in refused
+    assert stream("echo", "DryRun").startswith(b"HTTP/1.1 204")
+    assert b"InvokeComplete" in stream("echo", "RequestResponse")
+    broken = stream("lost", "RequestResponse")
+    assert broken.startswith(b"HTTP/1.1 200")
+    assert b"InvokeComplete" not in broken
 
 
 def test_a_reset_connection(simulated: EmulatorProcess) -> None:
