@@ -12,6 +12,7 @@ import os
 # signal itself, and typing, import more than all of this, while nothing heeds a signal.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _NAMES = {getattr(signal, name): name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
@@ -37,10 +38,15 @@ def hand_back() -> None:
     _before.clear()
 
 
-def pass_over_one() -> None:
-    """The end is decided, and soon there: one more signal changes nothing, the next ends the process."""
+def pass_over_one(leave: Callable[[int], object]) -> None:
+    """The end is decided, and soon there: one more signal changes nothing, the next calls ``leave``."""
+
+    def wait_once(*_: object) -> None:
+        for number in _before:
+            signal.signal(number, lambda number, _: leave(number))
+
     for number in _before:
-        signal.signal(number, _wait_once)
+        signal.signal(number, wait_once)
 
 
 def leave_with(code: int) -> None:
@@ -50,13 +56,8 @@ def leave_with(code: int) -> None:
 
 
 def is_of_command(handler: object) -> bool:
-    """True for a handler of this module."""
-    return handler in (_end, _wait_once)
-
-
-def _wait_once(*_: object) -> None:
-    for number in _before:
-        signal.signal(number, _end)
+    """True for the handler of ``end_at_once``."""
+    return handler is _end
 
 
 def _end(number: int, _: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 import fanout
+from fanout import early_signals
 from fanout.cli.interruption import Interruption
 from fanout.commands.collection import CollectionStop
 from fanout.commands.run_state import write_page
@@ -259,3 +261,23 @@ async def test_a_third_one_ends_a_command_with_its_own_line(
         signals.close()
     assert ends == [143]
     assert capsys.readouterr().err == f"fanout: ended by SIGTERM\ngo on with: fanout resume {run.path}\n"
+
+
+@pytest.mark.parametrize("signum", SAID)
+def test_one_while_the_summary_is_printed_hides_none_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signum: signal.Signals
+) -> None:
+    """The end is decided, and comes at once; where it does not, as a pipe is full, the second one ends it."""
+    ends: list[int] = []
+    monkeypatch.setattr(os, "_exit", ends.append)
+    before = signal.getsignal(signum)
+    early_signals.end_at_once()
+    try:
+        asyncio.run(Interruption(print).heed(asyncio.sleep(0)))
+        signal.raise_signal(signum)
+        assert (ends, capsys.readouterr().err) == ([], "")
+        signal.raise_signal(signum)
+    finally:
+        early_signals.hand_back()
+    assert (ends, capsys.readouterr().err) == ([128 + signum], f"fanout: {SAID[signum]}\n")
+    assert signal.getsignal(signum) is before

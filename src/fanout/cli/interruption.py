@@ -36,7 +36,7 @@ class Interruption:
         finally:
             with _blocked_signals():
                 self.signals.close()
-                pass_over_one()
+                pass_over_one(lambda number: self._leave_at_once(signal.Signals(number).name))
 
     def leave(self, name: str) -> NoReturn:
         """End after the signal of this name, all that was open being closed."""
