@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,11 @@ from fanout.commands.canary_plan import plan
 from fanout.commands.options import Given, RunOptions
 from fanout.commands.run_request import RunRequest
 from fanout.emulator import EmulatorProcess
+from fanout.errors import ConfigError, FatalRefusal
 from fanout.model import Reply
 from fanout.runs.audience import Audience, Stoppable
 from tests.cli.forks import run_command
-from tests.scripted import Scripted
+from tests.scripted import MISSING, Scripted
 
 ENVIRONMENT = {
     **os.environ,
@@ -181,3 +183,34 @@ async def test_a_canary_that_is_stopped_before_its_first_call_is_no_plan(tmp_pat
     request = RunRequest(options=options, locations=(str(path),), out=tmp_path / "run")
     made, report = await plan(request, 2, {}, Audience(attach=attach))
     assert (made, report.state, report.exit_code, report.pending) == (None, "interrupted", 130, 0)
+
+
+async def test_a_canary_of_which_nothing_can_be_sent_says_why(tmp_path: Path) -> None:
+    """Lambda's refusal of all, or the fault of the first record that has one."""
+    path = tmp_path / "in.jsonl"
+
+    async def planned(text: str, answer: Any, out: str) -> None:
+        path.write_text(text)
+        options = RunOptions.of("f", {"transport": Scripted(lambda _: answer), **KNOWN})
+        request = RunRequest(options=options, locations=(str(path),), out=tmp_path / out)
+        await plan(request, 2, {}, Audience())
+
+    with pytest.raises(FatalRefusal, match="ResourceNotFoundException"):
+        await planned("1\n2\n", MISSING, "refused")
+    with pytest.raises(ConfigError, match="none of its first 2 records could be sent: InvalidJson: line 1"):
+        await planned("x\ny\n", Reply(status=204), "faults")
+
+
+def test_other_figures_are_shown_to_people_and_a_plan_without_any_is_none(
+    emulator: EmulatorProcess, records: Path, tmp_path: Path
+) -> None:
+    """What another limit would change; and a deadline that leaves no time for a canary."""
+    where = ("--yes", "f", records, "--endpoint-url", emulator.endpoint_url)
+    words = ("--canary", "5", "--what-if", "concurrency=500,rate=9", "--what-if", "concurrency=2")
+    shown = fanout("plan", *where, "--out", tmp_path / "a", *words)
+    assert shown.returncode == 0, shown.stderr
+    for title in ("as it is", "concurrency=500,rate=9", "concurrency=2"):
+        assert f"\n{title}" in shown.stdout
+    late = fanout("plan", *where, "--out", tmp_path / "b", "--deadline", "1ms")
+    assert (late.returncode, late.stdout) == (5, "")
+    assert "fanout: the deadline passed\n" in late.stderr

@@ -64,14 +64,18 @@ def test_throttled_events_wait_in_the_queue() -> None:
 
 
 def test_the_functions_own_retry_settings_count() -> None:
-    """MaximumRetryAttempts 0 means one attempt."""
-    with EmulatorProcess(
-        simulate=["name=bad,error_rate=1"], extra=["--event-wait-scale", "0.001"]
-    ) as emulator:
+    """MaximumRetryAttempts 0 means one attempt; and none is made that would come after the event's age."""
+    specs = ["name=bad,error_rate=1", "name=old,error_rate=1,event_retries=1,event_age=60s"]
+    with EmulatorProcess(simulate=specs, extra=["--event-wait-scale", "0.001"]) as emulator:
         client = lambda_client(emulator.endpoint_url)
         client.put_function_event_invoke_config(FunctionName="bad", MaximumRetryAttempts=0)
         send(client, "bad", b"{}")
         assert records(emulator, 1)[0]["requestContext"]["approximateInvokeCount"] == 1
+        config = client.get_function_event_invoke_config(FunctionName="old")
+        assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (1, 60)
+        send(client, "old", b"{}")
+        context = records(emulator, 2)[1]["requestContext"]
+        assert (context["condition"], context["approximateInvokeCount"]) == ("EventAgeExceeded", 1)
 
 
 def test_zero_reserved_concurrency_drops_events() -> None:
