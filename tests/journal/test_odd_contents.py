@@ -11,13 +11,14 @@ import msgspec
 import pytest
 
 from fanout.errors import JournalError
-from fanout.journal import RunDir
-from fanout.journal.disk import AppendFile
+from fanout.journal import RunDir, checkpoint
+from fanout.journal.disk import RESERVE_FILE, AppendFile, Reserve
 from fanout.journal.lines import Head, LineFault, decode_line
 from fanout.journal.listing import count_outcomes
 from fanout.journal.lock import LOCK_FILE, RunLock, is_locked
 from fanout.journal.marks import MarkFile, read_marks
 from fanout.journal.reader import replay
+from fanout.journal.run_dir import CHECKPOINT_FILE
 from fanout.journal.samples import check_samples
 from fanout.journal.seqs import SeqSet
 from fanout.journal.windows import WindowFile
@@ -135,3 +136,24 @@ def test_not_sent_that_is_no_list_is_damage(tmp_path: Path) -> None:
     run.write_state({**run.state, "state": "interrupted", "not_sent": "all"})
     with pytest.raises(JournalError, match=r"run\.json is damaged: .*not_sent"):
         replay(run.path)
+
+
+def test_a_checkpoint_of_another_shape_is_none(tmp_path: Path) -> None:
+    """Its digest is right, and it is of a version that wrote something else."""
+    body = b"\xc1"
+    (tmp_path / CHECKPOINT_FILE).write_bytes(checkpoint._FORMAT + checkpoint._digest(body) + body)
+    assert checkpoint.read_checkpoint(tmp_path, "id") is None
+
+
+@pytest.mark.parametrize("has_fallocate", [True, False])
+def test_a_disk_without_room_for_the_reserve_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_fallocate: bool
+) -> None:
+    """The run begins all the same; elsewhere the reserve is written, as some systems cannot allocate."""
+    if has_fallocate:
+        monkeypatch.setattr(os, "posix_fallocate", _full)
+    else:
+        monkeypatch.delattr(os, "posix_fallocate")
+    reserve, error = Reserve(tmp_path), OSError(errno.ENOSPC, "No space left on device")
+    assert reserve.release_for(error) is not has_fallocate
+    assert not (tmp_path / RESERVE_FILE).exists()
