@@ -17,6 +17,7 @@ import fanout
 from fanout.aws import ServiceClients
 from fanout.aws import session as aws_session
 from fanout.aws.s3_faults import fault_of
+from fanout.errors import SourceError
 from fanout.inputs import InputOptions, Source, open_source
 from tests.inputs.object_server import ObjectServer, as_s3
 from tests.inputs.reading import read_all, read_until_failure
@@ -285,3 +286,13 @@ def test_a_cut_that_never_heals_ends_the_run_and_can_be_gone_on_with(
     server.cuts = []
     assert run().exit_code == 0
     assert sorted(sent) == sorted(RECORDS)
+
+
+async def test_an_endpoint_that_can_be_none_is_not_waited_for(server: ObjectServer, monkeypatch: Any) -> None:
+    """No later try would find it: one line, and no try that waits."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:x")
+    with pytest.raises(
+        SourceError, match=r"^s3://lake/in\.jsonl: Custom endpoint `http://127\.0\.0\.1:x` was not"
+    ):
+        await read_all(opened())
+    assert not server.requests

@@ -42,7 +42,11 @@ def fault_of(error: Exception, permission: str) -> tuple[str, bool]:
     if isinstance(error, RecursionError):  # botocore asks where the bucket is, and is sent there again
         return "S3 says that the bucket is elsewhere, and not where: give the endpoint or the Region", False
     if not isinstance(reply, dict):
+        from botocore.exceptions import EndpointProviderError
+
         text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        if isinstance(error, EndpointProviderError):  # an endpoint, a Region or a bucket that can be none
+            return text, False
         return f"S3 cannot be reached: {text}", True
     code = str(reply.get("Error", {}).get("Code", ""))
     status = int(reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
