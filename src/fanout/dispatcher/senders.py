@@ -159,19 +159,31 @@ class Senders:
             return
         self._is_gathering = True
         try:
-            self._end([(flight, reply, error)])
-        finally:  # after whoever waited for this one was woken
+            # As ``_end`` does it, in place: each call of a service that is not busy comes by here.
+            if flight in self._flights:  # else it was cut off just now
+                self._flights.remove(flight)
+                if self._settle(flight.token, reply, error):
+                    attempt = self._schedule.take()
+                    if attempt is not None:
+                        if not self.begin(attempt):
+                            self.start_task(attempt)
+                        if self._schedule.has_more_room:
+                            self._pump()
+                if self._landed is not None:
+                    self._note_landing()
+        except Exception as unexpected:  # noqa: BLE001 - as of a task
+            self._on_broken(unexpected)
+        finally:  # after whoever waited for this call was woken
             self._loop.call_soon(self._end_gathered)
 
     def _end_gathered(self) -> None:
         """End the calls whose replies came together; others that want the loop wait for no more than some."""
-        ends, self._ended = self._ended[:CALLS_A_TURN], self._ended[CALLS_A_TURN:]
-        if self._ended:
-            self._loop.call_soon(self._end_gathered)
-        else:
+        if not self._ended:
             self._is_gathering = False
-        if ends:
-            self._end(ends)
+            return
+        ends, self._ended = self._ended[:CALLS_A_TURN], self._ended[CALLS_A_TURN:]
+        self._loop.call_soon(self._end_gathered)
+        self._end(ends)
 
     def _end(self, ends: Sequence[_End]) -> None:
         """Settle calls, and send as many others, if there are."""
@@ -186,7 +198,8 @@ class Senders:
                 while len(attempts) < ended and (attempt := self._schedule.take()) is not None:
                     attempts.append(attempt)
             finally:
-                self.start(attempts)
+                if attempts:
+                    self.start(attempts)
             if attempts and len(attempts) == ended and self._schedule.has_more_room:
                 self._pump()
         except Exception as unexpected:  # noqa: BLE001 - as of a task
