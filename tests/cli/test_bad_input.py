@@ -65,6 +65,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 MISTAKES: list[tuple[list[str], list[str]]] = [
     (["missing.jsonl"], ["missing.jsonl: No such file", "give a file"]),
+    (["a\nb.jsonl"], ["a\\nb.jsonl: No such file"]),
+    (["s3://lake/\udcff.jsonl"], ["'s3://lake/\\udcff.jsonl' is not UTF-8"]),
     (["."], [". is a directory", "give a file"]),
     (["app.py"], ["app.py: unknown format", "--format"]),
     (

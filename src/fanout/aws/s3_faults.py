@@ -29,7 +29,11 @@ def is_s3(location: str) -> bool:
 
 
 def split_location(location: str) -> tuple[str, str]:
-    """Bucket and key. Raises SourceError for an address without a bucket."""
+    """Bucket and key. Raises SourceError for an address without a bucket, or that S3 cannot have."""
+    try:
+        location.encode()
+    except UnicodeEncodeError:
+        raise SourceError(f"{location!r} is not UTF-8, as every key in S3 is") from None
     bucket, _, key = location.removeprefix("s3://").partition("/")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}|arn:aws[a-z-]*:s3[a-z0-9:/._-]+", bucket):
         raise SourceError(f"{location} is not an address in S3: give s3://BUCKET/KEY")

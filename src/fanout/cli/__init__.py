@@ -133,7 +133,8 @@ def main() -> NoReturn:
 
 
 def _end(message: str, code: int) -> NoReturn:
-    click.echo(f"fanout: {message}", err=True)
+    one_line = message.strip().replace("\r", "\\r").replace("\n", "\\n")  # as a name may hold
+    click.echo(f"fanout: {one_line}", err=True)
     sys.exit(code)
 
 

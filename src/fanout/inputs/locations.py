@@ -64,6 +64,9 @@ def check_text(location: str) -> None:
             f"{location} is a queue: only a run in a directory reads one, as its only input (fanout run, "
             "fanout.run with out)"
         )
+    if is_s3(location):
+        split_location(location)
+        return
     if is_url(location):
         fault = _url_fault(location)
         if fault is not None:
