@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -87,3 +88,14 @@ def test_an_interrupt_while_the_thread_starts_is_not_lost(monkeypatch: pytest.Mo
     with pytest.raises(KeyboardInterrupt):
         _run_in_a_bare_loop(caller())
     assert ended.is_set()
+
+
+def test_without_uvloop_the_loop_is_asyncios(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on platforms that it is not made for."""
+
+    async def work() -> str:
+        return type(asyncio.get_running_loop()).__module__
+
+    assert run_blocking(work) == "uvloop"
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert run_blocking(work).startswith("asyncio.")

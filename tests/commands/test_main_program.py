@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import fanout
-from fanout.commands.main_program import check_importable
+from fanout.commands.main_program import check_importable, check_not_a_child
 from fanout.errors import ConfigError
 from tests.scripted import Scripted
 
@@ -92,3 +92,26 @@ def test_a_process_that_imports_its_parents_program_makes_no_calls(monkeypatch: 
     with pytest.raises(ConfigError, match="would do its work again") as caught:
         fanout.run("f", [1], transport=transport, concurrency=1)
     assert str(caught.value).endswith(GUARD)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"# caf\xe9\ncheck_importable()\n",
+        b"log = __name__\ncheck_importable(\n",
+        b"log = __name__\n",
+    ],
+    ids=["another encoding", "another version of it", "fewer lines"],
+)
+def test_a_program_that_cannot_be_judged_is_let_through(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is not what is executed, or cannot be read as Python's own text."""
+    path = tmp_path / "nightly.py"
+    path.write_bytes(content)
+    main = ModuleType("__main__")
+    main.__dict__.update(__file__=str(path), check_importable=check_importable)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    exec(compile("\n\n\ncheck_importable()", str(path), "exec"), main.__dict__)
+    monkeypatch.delitem(sys.modules, "multiprocessing.process")
+    check_not_a_child()

@@ -193,6 +193,47 @@ async def test_each_worker_has_a_row(dashboard: Dashboard, watched: Watched) -> 
     assert "\x1b" not in found[1]
 
 
+async def test_a_reader_that_leaves_or_does_not_keep_up_is_let_go(
+    dashboard: Dashboard, watched: Watched
+) -> None:
+    """Events wait for nobody without an end: it may ask again, and has all at once."""
+    found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)", dashboard.address)
+    assert found
+
+    async def listen() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(found[1]))
+        host = f"Host: 127.0.0.1:{found[1]}"
+        writer.write(f"GET /events?token={found[2]} HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n".encode())
+        await reader.readuntil(b"event: now")
+        return reader, writer
+
+    app = dashboard._app
+    _, writer = await listen()
+    assert not app.emptied.is_set()
+    writer.close()
+    async with asyncio.timeout(10):
+        await app.emptied.wait()
+        reader, writer = await listen()
+        for _ in range(10_000):
+            app.publish(b": nothing\n\n")
+        assert not app.has_readers
+        assert len(await reader.read()) < 100_000
+    writer.close()
+
+
+async def test_workers_beyond_the_first_are_counted(dashboard: Dashboard, watched: Watched) -> None:
+    """One that was lost with nothing in its hands is lost all the same."""
+    workers = [WorkerPace(f"w{number}", 1, 2.0, 3, 0 if number else None) for number in range(300)]
+    show(dashboard, watched, workers)
+    reading = asyncio.create_task(ask(dashboard, "GET", "/events"))
+    await asyncio.sleep(0.1)
+    dashboard.finish("finished", "It is over.")
+    await dashboard.__aexit__(None, None, None)
+    reply = (await reading)[1]
+    assert re.search(r"\d+ more</th>", reply)
+    assert ">lost</td>" in reply
+
+
 async def test_a_port_that_is_taken(dashboard: Dashboard) -> None:
     """One line that names it."""
     port = int(re.findall(r":(\d+)/", dashboard.address)[0])

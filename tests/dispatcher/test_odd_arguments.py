@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanout import ConfigError, Dispatcher, Record
+from fanout import ConfigError, Dispatcher, FatalRefusal, Record
 from tests.scripted import Scripted
 
 pytestmark = pytest.mark.looptime
@@ -32,3 +32,32 @@ async def test_what_cannot_hold_is_refused_at_once() -> None:
     async with Dispatcher("f", transport=Scripted(), concurrency=1) as dispatcher:
         with pytest.raises(ConfigError, match="concurrency is '@file': give a number"):
             dispatcher.tune(concurrency="@file")
+
+
+async def test_credentials_that_are_gone_stop_the_calls() -> None:
+    """A transport that cannot sign says so: nothing was sent."""
+    gone = FatalRefusal("no AWS credentials were found", code="NoCredentials")
+    async with Dispatcher("f", transport=Scripted([gone, gone]), concurrency=1) as dispatcher:
+        with pytest.raises(FatalRefusal, match="no AWS credentials were found"):
+            await dispatcher.invoke(1)
+        with pytest.raises(FatalRefusal, match="no AWS credentials were found"):
+            _ = [outcome async for outcome in dispatcher.map([1, 2])]
+
+
+async def test_a_parameter_whose_own_code_fails_is_its_records_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Templates of many parameters are not all kept."""
+
+    class Odd(dict[str, str]):
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    monkeypatch.setattr("fanout.dispatcher.call_maker._TEMPLATES_KEPT", 4)
+    records = [Record(number, qualifier=str(number + 1)) for number in range(20)]
+    async with Dispatcher("f", transport=Scripted(), concurrency=5) as dispatcher:
+        odd = await dispatcher.invoke(Record(1, client_context=Odd(a="b")))
+        assert odd.error is not None
+        assert odd.client_context == "<Odd>"
+        assert odd.error.message == "a parameter raised RuntimeError"
+        assert all([outcome.ok async for outcome in dispatcher.map(records)])

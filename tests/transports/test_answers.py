@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from botocore import exceptions as boto
 
 from fanout.classify import classify
-from fanout.errors import ReplyLost
+from fanout.errors import FatalRefusal, ReplyLost, RequestNotSent
 from fanout.invoke_request import build_template
 from fanout.model import Reply, ThrottleKind, Verdict
 from tests.transports.wire import chunk, complete, frame, http, stream, transport_to, wire
@@ -348,3 +349,24 @@ async def test_frames_of_other_kinds_are_passed_over(kind: str) -> None:
     unknown = frame({":message-type": "event", ":event-type": "Heartbeat"}, b"{}")
     reply = await ask(kind, stream(unknown, chunk(b"x"), unknown, complete()), stream=True)
     assert reply.body == b"x"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (boto.NoCredentialsError(), FatalRefusal, "no AWS credentials"),
+        (boto.PartialCredentialsError(provider="env", cred_var="x"), FatalRefusal, "are incomplete"),
+        (boto.TokenRetrievalError(provider="sso", error_msg="expired"), FatalRefusal, "no longer valid"),
+        (boto.EndpointProviderError(msg="no such Region"), RequestNotSent, "cannot be made: no such Region"),
+        (boto.ReadTimeoutError(endpoint_url="x"), ReplyLost, "the read timed out"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_an_error_of_botocore_says_whether_anything_was_sent(
+    error: Exception, kind: type[Exception], said: str
+) -> None:
+    """Only what surely was not may be sent again."""
+    async with transport_to("http://127.0.0.1:9", "sdk") as transport:
+        fault = cast(Any, transport)._fault(error)
+    assert type(fault) is kind
+    assert said in str(fault)

@@ -238,7 +238,12 @@ class OutcomeMaker:
 
 
 def _as_text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else repr(value)
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - the value's own code
+        return f"<{type(value).__name__}>"
 
 
 def _ms(seconds: float) -> float:
