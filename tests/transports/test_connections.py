@@ -446,32 +446,25 @@ async def test_idle_connections_are_closed_in_time(monkeypatch: pytest.MonkeyPat
                 await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        (b"", "the connection was closed"),
-        (b"HTTP/1.1 200 OK\r\nx: ", "the connection was closed"),
-        (b"HTTP/1.1 200 OK\r\nx: " + b"x" * 300_000, "its answer's head is larger than"),
-    ],
-    ids=["nothing", "half", "endless"],
-)
-async def test_a_proxy_that_gives_no_answer_is_named(
-    monkeypatch: pytest.MonkeyPatch, answer: bytes, said: str
-) -> None:
+async def test_a_proxy_that_gives_no_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It closed the connection, or goes on for ever: no call was sent. Its password is not shown."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
+        writer.write(next(answers))
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@127.0.0.1:{port}")
+    head = b"HTTP/1.1 200 OK\r\nx: "
+    answers = iter([b"", head, head + b"x" * 300_000])
+    closed = "the connection was closed"
     async with server, transport_to("https://127.0.0.1:9", "direct") as transport:
-        with pytest.raises(ConnectFailed, match=f"the proxy .* does not lead to .*{said}") as failure:
-            await transport.send(TEMPLATE, b"{}")
-    assert "secret" not in str(failure.value)
+        for said in (closed, closed, "its answer's head is larger than"):
+            with pytest.raises(ConnectFailed, match=f"the proxy .* does not lead to .*{said}") as failure:
+                await transport.send(TEMPLATE, b"{}")
+            assert "secret" not in str(failure.value)
 
 
 async def test_a_proxy_without_tls_where_tls_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
