@@ -7,6 +7,7 @@ traceback. All of this is for the process of the command, after ``end_at_once``;
 from __future__ import annotations
 
 import _signal as signal  # type: ignore[import-not-found]
+import atexit
 import os
 
 # signal itself, and typing, import more than all of this, while nothing heeds a signal.
@@ -50,14 +51,23 @@ def pass_over_one(leave: Callable[[int], object]) -> None:
 
 
 def leave_with(code: int) -> None:
-    """All is said: a signal ends the process with this code, without another word."""
+    """All is said: a signal ends the process with this code, without another word.
+
+    And changes nothing once threads are joined: Python takes its handlers away before the process has ended.
+    """
     for number in _before:
         signal.signal(number, lambda *_: os._exit(code))
+    atexit.register(_ignore)
 
 
 def is_of_command(handler: object) -> bool:
     """True for the handler of ``end_at_once``."""
     return handler is _end
+
+
+def _ignore() -> None:
+    for number in _before:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end(number: int, _: object) -> None:

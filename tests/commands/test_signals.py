@@ -195,6 +195,21 @@ def test_one_at_any_writing_of_the_state_ends_the_run_in_order(
     assert ended.code in (143, {"run": 0, "resume": 0, "redrive": 1}[verb]), ended
 
 
+_ENDING = """
+import os, sys
+from fanout import early_signals
+
+
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=int(sys.argv[1])):
+        kill(pid, number)
+
+
+sys.last = Last()  # until the modules are taken apart
+early_signals.end_at_once()
+early_signals.leave_with(7)
+sys.exit(7)
+"""
 SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM"}
 _IMPORTING = """
 import os, sys
@@ -210,6 +225,13 @@ class Finder:
 sys.meta_path.insert(0, Finder())
 __main__.main()
 """
+
+
+@pytest.mark.parametrize("signum", SAID)
+def test_one_while_the_process_ends_changes_nothing(signum: signal.Signals) -> None:
+    """Its exit code is what the command has said it is."""
+    words = [sys.executable, "-c", _ENDING, str(int(signum))]
+    assert subprocess.run(words, capture_output=True, check=False).returncode == 7
 
 
 @pytest.mark.parametrize("signum", SAID)
