@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fanout.errors import SourceError
 from fanout.inputs import InputOptions, Source, open_source
 from fanout.inputs.listing import LISTING_FILE
 from tests.inputs.reading import read_all, read_until_failure
@@ -126,3 +127,19 @@ async def test_there_is_no_place_before_the_first_record(tmp_path: Path) -> None
     assert source.place is None
     await read_all(source)
     assert source.place == {"n": 3}
+
+
+async def test_a_listing_that_has_lost_what_was_read_is_named(tmp_path: Path) -> None:
+    """Another list of the same inputs could number the records anew."""
+    locations = [str(tmp_path / "in" / f"{i}.jsonl") for i in (1, 2, 3)]
+    source = open_source(locations, listing=tmp_path / LISTING_FILE)
+    places = []
+    async for _ in source.batches():
+        places.append(source.place)
+    first = _lines_kept(tmp_path)[:2]
+    (tmp_path / LISTING_FILE).write_bytes(gzip.compress(b"".join(first)))
+    again = open_source(locations, listing=tmp_path / LISTING_FILE)
+    with pytest.raises(SourceError, match=r"inputs\.gz is cut off: it lists fewer inputs than were read"):
+        async for _ in again.batches(places[-1]):
+            pass
+    await again.aclose()

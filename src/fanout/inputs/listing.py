@@ -72,6 +72,11 @@ class KeptListing:
         self._path = path
 
     @property
+    def path(self) -> Path | None:
+        """The file."""
+        return self._path
+
+    @property
     def is_short(self) -> bool:
         """Whether all of it is quickly read."""
         try:

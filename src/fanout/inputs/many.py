@@ -80,7 +80,7 @@ class ManySource:
         skipped = 0 if at is None else int(at["n"])
         inner: Place | None = None if at is None else at.get("at")
         number = 0
-        async for page in self._pages():
+        async for page in self._pages(skipped):
             objects: list[Item] = []
             for entry in page:
                 number += 1
@@ -133,9 +133,9 @@ class ManySource:
 
     # --- what the input is made of ---------------------------------------------------------------
 
-    async def _pages(self) -> AsyncIterator[list[Entry]]:
-        """The kept entries, then those found beyond them."""
-        found, last = -1, None
+    async def _pages(self, read_before: int) -> AsyncIterator[list[Entry]]:
+        """The kept entries, then those found beyond them. As many as were read before are kept."""
+        found, last, kept_count = -1, None, 0
         kept_of_last: set[str] = set()  # of the location whose listing a kill cut short
         for kept in self._kept():
             entries: list[Entry] = []
@@ -148,8 +148,11 @@ class ManySource:
                     entries.append(each)
                     if not self._is_paged(self._locations[each.input]):
                         kept_of_last.add(each.identity)
+            kept_count += len(entries)
             if entries:
                 yield entries
+        if self._listing.path is not None and kept_count < read_before:
+            raise SourceError(f"{self._listing.path} is cut off: it lists fewer inputs than were read")
         for i in range(found + 1, len(self._locations)):
             count, is_paged = 0, self._is_paged(self._locations[i])
             async for listed, is_last in self._found(self._locations[i], i, last):
