@@ -54,6 +54,14 @@ async def test_values_have_one_form_each(tmp_path: Path) -> None:
     }
 
 
+async def test_a_file_whose_name_is_no_utf8_is_read(tmp_path: Path) -> None:
+    """pyarrow opens no such name."""
+    named = Path(f"{tmp_path}/in\udcff.parquet")
+    Path(written(tmp_path / "in.parquet", {"n": [1, 2]})).rename(named)
+    items = await read_all(open_source(str(named)))
+    assert [item.payload for item in items] == [b'{"n":1}', b'{"n":2}']
+
+
 async def test_nan_is_a_fault_or_null(tmp_path: Path) -> None:
     """JSON has neither NaN nor infinities, wherever in the row they stand."""
     nan = float("nan")

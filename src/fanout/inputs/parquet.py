@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -142,12 +143,13 @@ class RowReader:
     @contextmanager
     def _opened(self, pa: Any, pq: Any) -> Iterator[Any]:
         is_ranges = isinstance(self._file, RangeFile)
-        file = pq.ParquetFile(
-            pa.PythonFile(self._file, "r") if is_ranges else self._file,
-            pre_buffer=is_ranges,
-            page_checksum_verification=True,
-        )
-        with file:
+        with ExitStack() as opened:
+            file: Any = pa.PythonFile(self._file, "r") if is_ranges else self._file
+            if isinstance(file, str) and not _is_utf8(file):  # pyarrow opens no such name
+                file = opened.enter_context(Path(file).open("rb"))
+            file = opened.enter_context(
+                pq.ParquetFile(file, pre_buffer=is_ranges, page_checksum_verification=True)
+            )
             names = file.schema_arrow.names
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
@@ -197,6 +199,10 @@ class RowReader:
                     item.error = ErrorDetail("InvalidNumber", text)
                 items.append(item)
             yield items
+
+
+def _is_utf8(name: str) -> bool:
+    return name == name.encode(errors="replace").decode()
 
 
 class ParquetSource:

@@ -16,7 +16,7 @@ from fanout.aws import Clients
 from fanout.errors import FanoutError, SourceError
 from fanout.inputs import Item, Opener, Reading, Rows
 from fanout.journal.samples import is_sampled
-from fanout.workers.messages import HandedLane, LaneProgress
+from fanout.workers.messages import HandedLane, LaneProgress, unpacked_rows
 
 MOST_RECORDS = 16_384  # read ahead of the windows
 MOST_BYTES = 16 * 1024 * 1024
@@ -25,7 +25,7 @@ MOST_BYTES = 16 * 1024 * 1024
 class _Lane:
     def __init__(self, handed: HandedLane) -> None:
         self.number = handed.number
-        self.rows: Rows = handed.rows
+        self.rows: Rows = unpacked_rows(handed)
         self.at = self.read_to = handed.first_seq  # the number of items[0], and one past that of the last
         self.end_seq = handed.first_seq + handed.rows.count
         self.items: deque[Item] = deque()
@@ -115,7 +115,7 @@ class LaneReader:
                 failure = f"{type(error).__name__}: {error}"
             lane.is_read = True
             if failure is not None and lane.number in self._lanes:
-                self._tell(lane, failure)
+                self._tell(lane, failure.encode(errors="backslashreplace").decode())
             self._forget_used(lane)
 
     async def _read(self, lane: _Lane) -> None:

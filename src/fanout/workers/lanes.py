@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from fanout.inputs import Rows
-from fanout.workers.messages import HandedLane
+from fanout.workers.messages import HandedLane, handed_lane
 
 
 class Lane(msgspec.Struct, eq=False):
@@ -42,7 +42,7 @@ class Lane(msgspec.Struct, eq=False):
 
     def handed(self) -> HandedLane:
         """As it travels."""
-        return HandedLane(self.number, self.first_seq, self.rows)
+        return handed_lane(self.number, self.first_seq, self.rows)
 
 
 class LanePool:

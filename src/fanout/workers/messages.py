@@ -70,11 +70,15 @@ class HandedLines(msgspec.Struct, array_like=True, frozen=True):
 
 
 class HandedLane(msgspec.Struct, array_like=True, frozen=True):
-    """Rows that the worker reads for itself. Having them is not leave to send them: see HandedWindow."""
+    """Rows that the worker reads for itself. Having them is not leave to send them: see HandedWindow.
+
+    ``names`` are the entry's location and path and the rows' source, where those are not in the rows.
+    """
 
     number: int
     first_seq: int
     rows: Rows
+    names: tuple[Travelling, Travelling, Travelling] | None = None
 
 
 class LaneCut(msgspec.Struct, array_like=True, frozen=True):
@@ -198,6 +202,24 @@ def handed(record: InputRecord) -> HandedRecord:
         record.fault_verdict is Verdict.AMBIGUOUS,
         record.may_have_run,
     )
+
+
+def handed_lane(number: int, first_seq: int, rows: Rows) -> HandedLane:
+    """Rows as they travel."""
+    names = (_packed_text(rows.entry.location), _packed_text(rows.entry.path), _packed_text(rows.source))
+    if not any(isinstance(name, tuple) for name in names):
+        return HandedLane(number, first_seq, rows)
+    nameless = msgspec.structs.replace(rows.entry, location="", path=None)
+    return HandedLane(number, first_seq, msgspec.structs.replace(rows, entry=nameless, source=None), names)
+
+
+def unpacked_rows(lane: HandedLane) -> Rows:
+    """Its rows."""
+    if lane.names is None:
+        return lane.rows
+    location, path, source = map(_text, lane.names)
+    entry = msgspec.structs.replace(lane.rows.entry, location=location or "", path=path)
+    return msgspec.structs.replace(lane.rows, entry=entry, source=source)
 
 
 def lines_of(first_seq: int, items: list[Item]) -> HandedLines:
