@@ -106,6 +106,13 @@ def test_failed_inputs_are_input_again(run: Path) -> None:
     assert stderr == "fanout: left out 1 inputs that are not JSON: --outcomes has them\n"
 
 
+def test_a_dash_is_standard_output(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for ``run --out``: no file gets that name."""
+    monkeypatch.chdir(tmp_path)
+    assert export(run, "-o", "-") == export(run)
+    assert not Path("-").exists()
+
+
 def test_options_of_s3_are_refused_where_nothing_goes_there(run: Path) -> None:
     """They would have no effect."""
     for option in ("--profile", "--region"):

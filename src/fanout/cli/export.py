@@ -124,6 +124,7 @@ def command(
             )
         asyncio.run(_upload_results(opened, results, profile=profile, region=region))
         return
+    output = None if output == "-" else output  # as everywhere
     _check_place(output)
     kind: Kind = "outcomes" if outcomes else "outputs" if outputs else "inputs"
     _check_output(output, output_format)
