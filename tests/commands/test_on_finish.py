@@ -110,15 +110,39 @@ async def test_a_signal_while_the_command_starts_is_passed_on(monkeypatch: pytes
     assert report.exit_code == 143
 
 
-async def test_whoever_waits_for_it_no_longer_ends_it(tmp_path: Path, report: fanout.RunReport) -> None:
-    """A program that cancels its run leaves no process behind."""
-    command = f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 30"
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_whoever_waits_for_it_no_longer_ends_all_of_it(
+    tmp_path: Path, report: fanout.RunReport, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    """A program that cancels its run leaves no process behind, though it be only starting."""
+    open_process, opened = anyio.open_process, asyncio.Event()
+
+    async def open_slowly(*words: Any, **options: Any) -> Any:
+        process = await open_process(*words, **options)
+        if not is_known:
+            await asyncio.sleep(0.3)
+        opened.set()
+        return process
+
+    monkeypatch.setattr("anyio.open_process", open_slowly)
+    command = f"sleep 30 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait"
     waiting = asyncio.create_task(run_on_finish(command, report, Audience()))
     async with asyncio.timeout(20):
         while not (tmp_path / "pid").exists():
             await asyncio.sleep(0.01)
+        if is_known:
+            await opened.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    with pytest.raises(ProcessLookupError):
-        os.killpg(int((tmp_path / "pid").read_text()), 0)
+    async with asyncio.timeout(10):
+        while _is_alive(int((tmp_path / "pid").read_text())):
+            await asyncio.sleep(0.01)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

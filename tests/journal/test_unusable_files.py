@@ -19,9 +19,10 @@ from fanout.journal.lock import LOCK_FILE, RunLock, is_locked
 from fanout.journal.marks import MARK_FILE, MarkFile, write_marks
 from fanout.journal.windows import WINDOWS_FILE, WindowFile, read_windows, write_windows
 from fanout.journal.writer import Journal
+from fanout.model import Reply
 from fanout.queues.accepted import AcceptedCalls, OpenCall
 from tests.journal.outcomes import new_run
-from tests.scripted import Scripted
+from tests.scripted import Call, Scripted, ok
 
 
 @pytest.mark.parametrize(
@@ -152,9 +153,15 @@ def test_without_a_mark_nothing_is_sent(
         if mark > most + 16:
             raise OSError(errno.ENOSPC, "No space left on device")
         write_mark(files, mark)
+        kept.append(mark)
+
+    def answer(call: Call) -> Reply:
+        records = [call.json()] if batch is None else call.json()["Items"]
+        unmarked.extend(record for record in records if record >= kept[-1])
+        return ok()
 
     def run() -> fanout.RunReport:
-        transport = Scripted(keeps_calls=True)
+        transport = Scripted(answer)
         report = fanout.run(
             "f",
             range(100),
@@ -169,11 +176,13 @@ def test_without_a_mark_nothing_is_sent(
         return report
 
     sent: list[int] = []
+    kept, unmarked = [0], list[int]()
     monkeypatch.setattr(JournalFiles, "write_mark", full)
     stopped = run()
     assert (stopped.exit_code, stopped.halted_by) == (5, "journal")
     assert stopped.counts["unknown"] == 0
     assert stopped.counts["succeeded"] == sent[0] <= most + 32
+    assert unmarked == []
     monkeypatch.setattr(JournalFiles, "write_mark", write_mark)
     report = run()
     assert (report.exit_code, report.counts["succeeded"]) == (0, 100)

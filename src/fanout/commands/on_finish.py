@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -146,9 +147,7 @@ async def run_on_finish(command: str, report: RunReport, audience: Audience) -> 
             stack.callback(audience.attach(_AtTheEnd("--on-finish gets it too", pass_on)))
         try:
             is_starting = True
-            process = await anyio.open_process(
-                command, stdout=_standard_error(), stderr=_standard_error(), start_new_session=True
-            )
+            process = await _started(command)
             async with process:
                 try:
                     for reason in meanwhile:
@@ -166,6 +165,22 @@ async def run_on_finish(command: str, report: RunReport, audience: Audience) -> 
     if code:
         return f"--on-finish ended with exit code {code}: {command}"
     return None
+
+
+async def _started(command: str) -> Process:
+    """The process of a command. Cancelled meanwhile, it ends what it has started by then."""
+    opening = anyio.open_process(
+        command, stdout=_standard_error(), stderr=_standard_error(), start_new_session=True
+    )
+    starting = asyncio.ensure_future(opening)
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True), suppress(OSError):
+            process = await starting
+            _signal_group(process, "SIGKILL")
+            await process.aclose()
+        raise
 
 
 async def _feed(process: Process, summary: bytes) -> None:
