@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import example, given
@@ -75,6 +76,37 @@ def test_a_row_over_the_limit_is_the_same_however_it_comes(parts: list[str], pla
             return str(error)
 
     assert read(cut(data, places)) == read([data])
+
+
+@given(
+    st.lists(
+        st.sampled_from(['"', '""', "a", "a,b\n", ",", "\n", '","', '",b\n', '"x\ny",b\n']), max_size=40
+    ),
+    st.lists(st.integers(0, 160), max_size=6),
+    st.sampled_from([20, 1 << 20]),
+)
+def test_rows_entered_at_any_place_are_the_rest(parts: list[str], places: list[int], limit: int) -> None:
+    """A resume counts as the run did, also where quotes are missing before, behind or at the place."""
+    data = ("a,b\n" + "".join(parts)).encode()
+
+    def shown(items: list[Item]) -> list[tuple[bytes, int | None, bool]]:
+        return [(item.payload, item.line, item.error is None) for item in items]
+
+    splitter = CsvRows(limit)
+    items: list[Item] = []
+    entries = [(0, splitter.place)]
+    with suppress(SourceError):  # an odd header
+        for chunk in cut(data, places):
+            for batch in splitter.feed(chunk):
+                items += batch
+                entries.append((len(items), splitter.place))
+        for batch in splitter.finish():
+            items += batch
+    for before, place in entries:
+        if place is not None:
+            again = CsvRows(limit, place)
+            rest = [*again.feed(data[int(place["offset"]) :]), *again.finish()]
+            assert shown([item for batch in rest for item in batch]) == shown(items[before:])
 
 
 def test_line_numbers_count_lines_of_the_file() -> None:
