@@ -76,6 +76,15 @@ def test_calls_that_end_in_one_turn_pay_although_fewer_are_in_flight_after_each(
     assert refuse(limit, 1.2) == BUDGET
 
 
+def test_calls_that_end_together_at_a_full_level_all_pay() -> None:
+    """Nobody asks for more room in between: as many others take their places at once."""
+    limit = AdaptiveLimit(BUDGET, cause="reserved")
+    assert refuse(limit, 0.1) == refuse(limit, 0.1) == BUDGET  # what the budget paid ahead
+    for n in range(BUDGET):
+        limit.on_success(0.5, 1.1, BUDGET - 1 - n)
+    assert refuse(limit, 1.2) == BUDGET
+
+
 def test_an_assumed_budget_takes_every_refusal_for_a_wall() -> None:
     """It is found by probing until one is refused."""
     limit = AdaptiveLimit(BUDGET, cause="assumed")

@@ -151,7 +151,12 @@ class AdaptiveLimit:
         """Count a call that ran: it pays for a part of the next probe, or of a stray refusal."""
         self._successes += 1
         self._pause_s = 0.0
-        if in_flight + 1 >= self._ceiling or sent_at_s <= self._full_at_s:  # many may end in one turn
+        is_full = in_flight + 1 >= self._ceiling
+        if is_full:
+            self._full_at_s = (
+                now_s  # also for the calls that end with this one, before others take their place
+            )
+        if is_full or sent_at_s <= self._full_at_s:
             self._paid += 1
             if self._paid >= _PAID_AT_ONCE:
                 self._pay(now_s)
