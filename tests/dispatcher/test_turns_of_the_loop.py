@@ -12,8 +12,9 @@ import uvloop
 
 from fanout import Dispatcher
 from fanout.dispatcher.call import CALLS_A_TURN
-from fanout.model import InvokeTemplate, OnChunk, Reply
-from tests.scripted import Call, PromptScripted
+from fanout.errors import ReplyLost
+from fanout.model import InvokeTemplate, OnChunk, Outcome, Reply
+from tests.scripted import Call, PromptScripted, ok
 
 Loop = Callable[[], asyncio.AbstractEventLoop]
 each_loop = pytest.mark.parametrize(
@@ -101,3 +102,52 @@ def test_no_reply_that_is_there_is_cut_off(make_loop: Loop) -> None:
         assert [(await call).status for call in calls] == ["succeeded"] * 200
 
     run(make_loop, main, calls=200)
+
+
+class Interrupting(ReplyLost):
+    """A signal comes when it is read for the first time."""
+
+    has_come = False
+
+    def __str__(self) -> str:
+        if not self.has_come:
+            self.has_come = True
+            raise KeyboardInterrupt
+        return "interrupted"
+
+
+@each_loop
+@pytest.mark.parametrize(("concurrency", "at"), [(4, 0), (4, 4), (40, 7), (40, 39)])
+def test_an_interrupt_loses_no_other_reply(make_loop: Loop, concurrency: int, at: int) -> None:
+    """The replies that came together with the one where it happened are settled, and what waits goes out."""
+
+    def script(call: Call) -> Reply | BaseException:
+        return Interrupting() if call.json() == at else ok(call.body)
+
+    async def open_with_connections() -> Dispatcher:
+        dispatcher = await Dispatcher("f", transport=world, concurrency=concurrency).open()
+        await asyncio.gather(*(dispatcher.invoke("warm") for _ in range(concurrency)))
+        return dispatcher
+
+    async def call_all() -> None:
+        calls.extend(asyncio.create_task(dispatcher.invoke(n)) for n in range(80))
+        await asyncio.wait(calls)
+
+    async def finish() -> list[str]:
+        others = calls[:at] + calls[at + 1 :]
+        statuses: list[str] = [
+            outcome.status for outcome in await asyncio.wait_for(asyncio.gather(*others), 5.0)
+        ]
+        await dispatcher.aclose(timeout_s=0)
+        return statuses
+
+    calls: list[asyncio.Task[Outcome]] = []
+    world = PromptScripted(script, latency_s=None)
+    loop = make_loop()
+    try:
+        dispatcher = loop.run_until_complete(open_with_connections())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(call_all())
+        assert loop.run_until_complete(finish()) == ["succeeded"] * 79
+    finally:
+        loop.close()

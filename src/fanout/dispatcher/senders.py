@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -79,14 +80,20 @@ class Senders:
         self._landed: asyncio.Future[None] | None = None  # told when there is none any more
         self._on_end_of_flight = self._on_end
         self._is_gathering = False  # a call has ended in this turn of the loop: others wait for its end
-        self._ended: list[_End] = []  # those that do
+        self._ended: deque[_End] = deque()  # those that do
         self._timestamp = completion.outcomes.timestamps.format
 
     def start(self, attempts: Sequence[Attempt]) -> None:
         """Send attempts: each at once, or by a task that waits for one or by another."""
-        for attempt in attempts:
-            if not self.begin(attempt):
+        left = iter(attempts)
+        try:
+            for attempt in left:
+                if not self.begin(attempt):
+                    self.start_task(attempt)
+        except BaseException:  # an interrupt: the others hold permits, and go out all the same
+            for attempt in left:
                 self.start_task(attempt)
+            raise
         if len(attempts) > 1 and self._prompt is not None:
             self._prompt.flush()
 
@@ -181,17 +188,25 @@ class Senders:
         if not self._ended:
             self._is_gathering = False
             return
-        ends, self._ended = self._ended[:CALLS_A_TURN], self._ended[CALLS_A_TURN:]
         self._loop.call_soon(self._end_gathered)
-        self._end(ends)
+        self._end(CALLS_A_TURN)
 
-    def _end(self, ends: Sequence[_End]) -> None:
-        """Settle calls, and send as many others, if there are."""
+    def _end(self, most: int) -> None:
+        """Settle calls whose replies wait, and send as many others, if there are."""
         ended = 0
-        for flight, reply, error in ends:
-            if flight in self._flights:  # else it was cut off just now
-                self._flights.remove(flight)
-                ended += self._settle(flight.token, reply, error)
+        waiting = self._ended
+        try:
+            for _ in range(most):
+                if not waiting:
+                    break
+                # One by one: an interrupt leaves the others, and so does whoever settles them all meanwhile.
+                flight, reply, error = waiting.popleft()
+                if flight in self._flights:  # else it was cut off just now
+                    self._flights.remove(flight)
+                    ended += self._settle(flight.token, reply, error)
+        except BaseException:  # an interrupt
+            self._loop.call_soon(self._pump)  # in the place of those that were settled
+            raise
         attempts: list[Attempt] = []
         try:
             try:
@@ -230,8 +245,7 @@ class Senders:
         To cut them off would be wrong twice: they have run, and their connections may be others' already.
         """
         is_held, self._schedule.is_held = self._schedule.is_held, True
-        ends, self._ended = self._ended, []
-        self._end(ends)
+        self._end(len(self._ended))
         self._schedule.is_held = is_held
 
     def _note_landing(self) -> None:
