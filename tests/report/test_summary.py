@@ -313,6 +313,29 @@ def test_commands_name_the_directory_so_that_they_work_from_anywhere(
         assert halted.resume_command == f"fanout resume {word}"
 
 
+@pytest.mark.parametrize(
+    ("kind", "spool", "is_kept", "may_resume"),
+    [
+        ("stdin", True, True, True),
+        ("stdin", False, False, False),
+        ("pipe", True, False, False),
+        ("pipe", True, True, True),
+        ("file", False, False, True),
+    ],
+)
+def test_no_resume_is_offered_of_a_pipe_that_was_not_kept(
+    tmp_path: Path, kind: str, spool: bool, is_kept: bool, may_resume: bool
+) -> None:
+    """It would be refused: nothing is left to read. The summary says so."""
+    if is_kept:
+        (tmp_path / "spool").write_bytes(b"1\n")
+    stopped = {"run_dir": str(tmp_path), "state": "interrupted", "options": {"spool": spool}}
+    report = report_of({**stopped, "input": {"fingerprint": {"kind": kind}}}, succeeded=1)
+    assert (report.resume_command is not None) is may_resume
+    assert ("cannot be read again" in report.render()) is not may_resume
+    assert any("fanout resume" in each for each in report.next_commands) is may_resume
+
+
 def test_commands_of_a_rehearsal_begin_with_its_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
     """The emulator has ended with the run: pasted without it, they would call the account's function."""
     monkeypatch.setenv("FANOUT_REHEARSAL", "fanout emulate handler.py:handler --")

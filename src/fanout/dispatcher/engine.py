@@ -75,8 +75,8 @@ class Engine:
     ) -> None:
         log = EventLog(function)
         self.loop = loop = asyncio.get_running_loop()
-        # uvloop's own clock has steps of 1 ms; it is CLOCK_MONOTONIC
-        # all the same, so the finer one fits its timers. Any other loop (virtual time) keeps its clock.
+        # uvloop's own clock is CLOCK_MONOTONIC in steps of 1 ms, so the finer one fits its timers. Any other
+        # loop (virtual time) keeps its clock.
         self.clock = clock = time.monotonic if type(loop).__module__.startswith("uvloop") else loop.time
         self.limit = limit
         self.gate = gate

@@ -12,7 +12,7 @@ import msgspec
 
 from fanout import exit_codes
 from fanout.cost import CostEstimate
-from fanout.journal import command_of_same, shell_word
+from fanout.journal import SPOOL_FILE, command_of_same, shell_word
 from fanout.model import STATUS_GROUPS
 from fanout.quantities import milliseconds, percent
 from fanout.stats import Execution, FailureCluster, Stats
@@ -131,6 +131,8 @@ class RunTotals:
         """
         if self.state == "finished":
             return None
+        if self._is_input_gone:
+            return "what is left came through a pipe that was not kept: it cannot be read again"
         done, total, share = self.stats.done, self.run.get("records_total"), self.run.get("input_share")
         if isinstance(total, int) and total > done:
             return f"{total - done:,} of {total:,} records are left"
@@ -166,9 +168,19 @@ class RunTotals:
         """The command that goes on with the run; None while it runs, is over, or left nothing on disk."""
         if self.run_dir is None or self.state == "running" or (self.state == "finished" and not self.pending):
             return None
-        if self.run.get("may_resume") is False and not self.pending:
+        if self._is_input_gone or (self.run.get("may_resume") is False and not self.pending):
             return None
         return in_rehearsal(f"fanout resume {self._quoted_dir}")
+
+    @property
+    def _is_input_gone(self) -> bool:
+        """True if the records came through a pipe, and no copy of them was kept."""
+        found = (self.run.get("input") or {}).get("fingerprint")
+        kind = found.get("kind") if isinstance(found, dict) else None
+        is_unkept = kind == "pipe" or (
+            kind == "stdin" and (self.run.get("options") or {}).get("spool") is False
+        )
+        return is_unkept and self.run_dir is not None and not (self.run_dir / SPOOL_FILE).exists()
 
     @property
     def next_commands(self) -> list[str]:
