@@ -152,10 +152,8 @@ class AdaptiveLimit:
         self._successes += 1
         self._pause_s = 0.0
         is_full = in_flight + 1 >= self._ceiling
-        if is_full:
-            self._full_at_s = (
-                now_s  # also for the calls that end with this one, before others take their place
-            )
+        if is_full:  # also for the calls that end with this one, before others take their place
+            self._full_at_s = now_s
         if is_full or sent_at_s <= self._full_at_s:
             self._paid += 1
             if self._paid >= _PAID_AT_ONCE:
