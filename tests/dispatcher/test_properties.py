@@ -346,6 +346,19 @@ MIX: dict[str, Callable[[], Answer]] = {
     latency_s=5.0,
     options={"concurrency": 6, "seed": 4, "breaker": 4},
 )
+@hypothesis.example(  # a breaker that waits before nearly every attempt
+    mix=["unavailable", "throttled: rate", "throttled: rate"],
+    is_random=True,
+    records=8,
+    latency_s=0.02,
+    options={
+        "concurrency": 6,
+        "seed": 5,
+        "breaker": 1,
+        "throttle_patience": 10.0,
+        "outage_patience": 0.0,
+    },
+)
 def test_an_endless_mix_of_refusals_ends_when_the_patience_does(
     mix: list[str], is_random: bool, records: int, latency_s: float, options: dict[str, Any]
 ) -> None:
@@ -374,8 +387,9 @@ def test_an_endless_mix_of_refusals_ends_when_the_patience_does(
             except (OutageError, FatalRefusal) as error:
                 ended_by = type(error).__name__
             took_s = loop.time() - began_s
-        # Both patiences one after the other, and calls under way; spent attempts are bounded by themselves.
-        assert took_s < 2 * patience_s + 100 * records
+        # Both patiences one after the other, and calls under way; spent attempts are bounded by themselves:
+        # an open breaker waits up to a minute before each.
+        assert took_s < 2 * patience_s + (400 if "breaker" in options else 100) * records
         assert len({outcome.seq for outcome in seen}) == len(seen)
         assert ended_by or len(seen) == len(payloads)
         if ended_by == "FatalRefusal":
