@@ -41,7 +41,7 @@ def test_one_that_never_listens_is_given_up(
     monkeypatch.setattr(child, "START_LIMIT_S", 0.1)
     with pytest.raises(EmulatorError, match=r"the emulator did not start within 0\.1 seconds"):
         EmulatorProcess(simulate=["name=f"]).start()
-    assert [process.returncode for process in deaf] == [-signal.SIGKILL]
+    assert [process.returncode for process in deaf] in ([-signal.SIGKILL], [-signal.SIGTERM])
 
 
 def test_who_stops_waiting_for_it_leaves_no_process(
@@ -55,4 +55,5 @@ def test_who_stops_waiting_for_it_leaves_no_process(
     monkeypatch.setattr(select, "select", interrupted)
     with pytest.raises(KeyboardInterrupt):
         EmulatorProcess(simulate=["name=f"]).start()
-    assert [process.returncode for process in deaf] == [-signal.SIGKILL]
+    # It may be told to end before it has come to ignore that.
+    assert [process.returncode for process in deaf] in ([-signal.SIGKILL], [-signal.SIGTERM])
