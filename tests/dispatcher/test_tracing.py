@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from fanout import Dispatcher
+from fanout.dispatcher.call import Feed
 from fanout.emulator import EmulatorProcess
-from tests.scripted import UNAVAILABLE, Scripted, ok, throttled
+from tests.scripted import UNAVAILABLE, PromptScripted, Scripted, ok, throttled
 from tests.test_telemetry import points, reader, spans
 
 __all__ = ["reader", "spans"]
@@ -48,6 +50,27 @@ async def test_the_current_span_is_the_functions_parent(
     assert told.startswith(parent)
     assert mapped.startswith(parent)
     assert trace_id[8:] not in untold
+
+
+@pytest.mark.parametrize("world", [Scripted, PromptScripted])
+async def test_a_tracer_that_fails_costs_its_call_alone(
+    world: type[Scripted], spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sampler of one's own may raise: the call gets an outcome, and its permit comes back."""
+
+    def fails(*_: Any) -> Any:
+        raise LookupError("of a sampler")
+
+    async with Dispatcher("f", transport=world(), concurrency=1, trace=True, retries=0) as dispatcher:
+        await dispatcher.invoke(0)
+        with trace.get_tracer("test").start_as_current_span("request"):
+            with monkeypatch.context() as patched:
+                patched.setattr(Feed, "traced", fails)
+                async with asyncio.timeout(5):
+                    outcome = await dispatcher.invoke(1)
+            assert (outcome.status, outcome.error and outcome.error.type) == ("unknown", "LookupError")
+            dispatcher.tune(concurrency=2)  # the permit lingers, as of any call that may have run
+            assert (await dispatcher.invoke(2)).ok
 
 
 async def test_a_calls_own_span_is_the_functions_parent(spans: InMemorySpanExporter) -> None:

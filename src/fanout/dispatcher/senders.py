@@ -141,9 +141,9 @@ class Senders:
         if prompt is None:
             return False
         call = attempt.call
-        template = call.template if call.feed.trace is None else self._template(call)
         now_s, wall_s = self._clock(), time.time()
         try:
+            template = call.template if call.feed.trace is None else self._template(call)
             flight = prompt.begin(template, call.body, wall_s, attempt, self._on_end_of_flight)
         except Exception:  # noqa: BLE001 - a task finds the same, and tells it
             return False
@@ -275,8 +275,8 @@ class Senders:
             self._note_sending(attempt, clock(), time.time())
             if self._hedges is not None:
                 self._hedges.begin(attempt, sender)
-            template = self._template(call)
             try:
+                template = self._template(call)
                 if template.streaming:
                     reply = await send(template, call.body, call.feed.chunk_writer(call))
                 else:
