@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aiolimiter import AsyncLimiter
-
 from fanout.errors import ConfigError
+from fanout.leaky_bucket import AsyncLimiter
 
 _SLICE_S = 0.005  # tokens are taken by this much time's worth
 _SLACK_S = 0.025  # a waiter woken late by up to this much loses nothing
