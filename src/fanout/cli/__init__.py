@@ -6,7 +6,6 @@ only when it is asked for, so that ``fanout --help`` and a run's first call come
 
 from __future__ import annotations
 
-import difflib
 import gc
 import importlib
 import os
@@ -58,7 +57,9 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
-            near = difflib.get_close_matches(cmd_name, VERBS, n=1)
+            from difflib import get_close_matches
+
+            near = get_close_matches(cmd_name, VERBS, n=1)
             hint = f": did you mean {near[0]}?" if near else f": there are {', '.join(VERBS)}"
             raise click.UsageError(f"no command {cmd_name!r}{hint}", ctx)
         module = importlib.import_module(f"fanout.cli.{cmd_name}")

@@ -15,7 +15,6 @@ from fanout.inputs.csv_rows import CsvRows
 from fanout.inputs.delays import Delays
 from fanout.inputs.dialect import Dialect
 from fanout.inputs.files import file_reader
-from fanout.inputs.http import HttpReader
 from fanout.inputs.listing import Entry
 from fanout.inputs.locations import compression_suffix, format_of, is_url
 from fanout.inputs.options import InputOptions
@@ -59,7 +58,7 @@ class SingleOpener:
             return self._parquet_file(location)
         delays = self._delays(location) if is_url(location) else None
         reader: ByteReader = (
-            HttpReader(location, spool, delays=delays) if is_url(location) else file_reader(location)
+            _url_reader(location, spool, delays) if is_url(location) else file_reader(location)
         )
         if spool is not None and not is_url(location):
             reader = SpooledReader(reader, spool)
@@ -148,3 +147,9 @@ class SingleOpener:
             delays=delays,
             may_grow=may_grow,
         )
+
+
+def _url_reader(location: str, spool: Path | None, delays: Delays | None) -> ByteReader:
+    from fanout.inputs.http import HttpReader  # it brings urllib and http, which files do without
+
+    return HttpReader(location, spool, delays=delays)
