@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,29 @@ def test_a_journal_that_is_gone_while_results_are_collected(tmp_path: Path) -> N
         with pytest.raises(JournalError, match=r"outcomes\.jsonl cannot be read: No such file or directory"):
             use()
     calls.close()
+
+
+def test_an_index_that_cannot_be_used_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has it to close: the error is all that comes of it."""
+    made: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def noted(*words: Any, **options: Any) -> sqlite3.Connection:
+        made.append(connect(*words, **options))
+        return made[-1]
+
+    journal = tmp_path / "outcomes.jsonl"
+    journal.write_bytes(b'{"seq":0,"status":"accepted","request_id":"r"}\n')
+    calls = AcceptedCalls(journal)
+    calls.update()
+    calls.close()
+    journal.unlink()
+    monkeypatch.setattr(sqlite3, "connect", noted)
+    with pytest.raises(JournalError, match="cannot be read"):
+        AcceptedCalls(journal)
+    assert len(made) == 1
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        made[0].execute("SELECT 1")
 
 
 @pytest.mark.parametrize("most", [0, 40])

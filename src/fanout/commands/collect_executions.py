@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -185,23 +186,22 @@ async def collect_executions(
     """Collect into a run directory whose lock the caller holds. Raises SourceError or JournalError."""
     path: Path = run_dir.path
     name, qualifier = split_qualifier(function, qualifier)
-    calls = await anyio.to_thread.run_sync(AcceptedCalls, path / OUTCOMES_FILE)
-    http = await SignedHttp.open(session)
-    try:
-        journal = await Journal.open(path, generation=int(run_dir.state.get("generation", 0)))
-        collector = ExecutionCollector(
-            Executions(ControlClient(http), name, qualifier),
-            calls,
-            journal,
-            run_id=str(run_dir.state["id"]),
-            with_outputs=with_outputs,
-            deadline_s=float("inf") if wait_s is None else time.monotonic() + wait_s,
-            say=say,
-            should_stop=should_stop,
-        )
-        failure = await journaled(journal, collector.run)
-    finally:
-        await http.aclose()
-        calls.close()
+    with closing(await anyio.to_thread.run_sync(AcceptedCalls, path / OUTCOMES_FILE)) as calls:
+        http = await SignedHttp.open(session)
+        try:
+            journal = await Journal.open(path, generation=int(run_dir.state.get("generation", 0)))
+            collector = ExecutionCollector(
+                Executions(ControlClient(http), name, qualifier),
+                calls,
+                journal,
+                run_id=str(run_dir.state["id"]),
+                with_outputs=with_outputs,
+                deadline_s=float("inf") if wait_s is None else time.monotonic() + wait_s,
+                say=say,
+                should_stop=should_stop,
+            )
+            failure = await journaled(journal, collector.run)
+        finally:
+            await http.aclose()
     if failure is not None:
         raise failure

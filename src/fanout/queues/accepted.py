@@ -58,21 +58,14 @@ class AcceptedCalls:
     def __init__(self, journal: Path) -> None:
         self._journal = journal
         self._path = journal.with_name(INDEX_FILE)
+        self._database = self._open_or_renew()
         try:
-            self._database = self._open()
             if not self._is_of_this_journal():  # it lost what was not on the disk
-                self._database.close()
-                self._remove()
-                self._database = self._open()
-        except sqlite3.DatabaseError:  # damaged, or none of ours
-            with contextlib.suppress(AttributeError):  # it was not even opened
-                self._database.close()
-            self._remove()
-            try:
-                self._database = self._open()
-            except sqlite3.Error as error:
-                raise self._fault(error) from error
-        self.open_count = self._one("SELECT count(*) FROM calls WHERE is_open=1")
+                self._renew()
+            self.open_count = self._one("SELECT count(*) FROM calls WHERE is_open=1")
+        except BaseException:
+            self._database.close()
+            raise
 
     def update(self) -> int:
         """Read what the journal has become since; returns how many lines. Blocks."""
@@ -180,6 +173,21 @@ class AcceptedCalls:
                 return bool(_hash(file.read(offset - last_at)) == kept["last"])
         except OSError as error:
             raise JournalError(f"{self._journal} cannot be read: {error.strerror}") from error
+
+    def _open_or_renew(self) -> sqlite3.Connection:
+        try:
+            return self._open()
+        except sqlite3.DatabaseError:  # damaged, or none of ours
+            self._remove()
+        try:
+            return self._open()
+        except sqlite3.Error as error:
+            raise self._fault(error) from error
+
+    def _renew(self) -> None:
+        self._database.close()
+        self._remove()
+        self._database = self._open_or_renew()
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
