@@ -85,4 +85,4 @@ def command(
         )
         return await collect(run_dir, asked, audience)
 
-    watch(begin, verb="collect", quiet=quiet, as_json=as_json, title=run_dir.name, run_dir=run_dir)
+    watch(begin, verb="collect", quiet=quiet, as_json=as_json, run_dir=run_dir)

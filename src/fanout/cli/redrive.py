@@ -67,12 +67,4 @@ def command(
         changes = Changes(given=given, fallback=fallback, may_have_run=may_have_run, ask=ask)
         return await redrive(run_dir, changes, audience, statuses=statuses, error_types=error_types)
 
-    watch(
-        begin,
-        verb="redrive",
-        quiet=quiet,
-        as_json=as_json,
-        dashboard=dashboard,
-        title=run_dir.name,
-        run_dir=run_dir,
-    )
+    watch(begin, verb="redrive", quiet=quiet, as_json=as_json, dashboard=dashboard, run_dir=run_dir)

@@ -90,12 +90,4 @@ def command(
         changes = Changes(given=given, fallback=fallback, may_have_run=may_have_run, ask=ask)
         return await resume(run_dir, changes, audience)
 
-    watch(
-        begin,
-        verb="resume",
-        quiet=quiet,
-        as_json=as_json,
-        dashboard=dashboard,
-        title=run_dir.name,
-        run_dir=run_dir,
-    )
+    watch(begin, verb="resume", quiet=quiet, as_json=as_json, dashboard=dashboard, run_dir=run_dir)

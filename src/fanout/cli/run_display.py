@@ -36,9 +36,10 @@ def watch(
     """Run to the end with a progress display on stderr, then the summary; exits with the run's code.
 
     ``dashboard``: the port of a live page beside it, named ``title``. ``run_dir``: of a run to go on with
-    by ``verb``, if there is one: its report is the JSON where all would be refused alike before the first
-    record.
+    by ``verb``, if there is one: the page is named for it, and its report is the JSON where all would be
+    refused alike before the first record.
     """
+    title = title or (run_dir.name if run_dir is not None else "")
     progress = Progress(stderr=sys.stderr, is_terminal=sys.stderr.isatty(), quiet=quiet)
 
     def say(text: str) -> None:
