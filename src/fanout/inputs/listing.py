@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from fanout.aws.s3_faults import split_location
 from fanout.errors import SourceError
 from fanout.inputs.dialect import Dialect
 from fanout.payload import decode, encode
@@ -65,22 +66,31 @@ _encode = msgspec.json.Encoder().encode
 _READ = b'{"read":'
 
 
+def object_record(entry: Entry) -> bytes:
+    """The record that names an object, where its function is to read it."""
+    bucket, key = split_location(entry.location)
+    return _encode(
+        {
+            "Bucket": bucket,
+            "Key": key,
+            "Size": entry.size,
+            "ETag": (entry.etag or "").strip('"'),
+            "LastModified": entry.modified,
+        }
+    )
+
+
 class KeptListing:
     """The listing in a file, or none for runs without a directory."""
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
-
-    @property
-    def path(self) -> Path | None:
-        """The file."""
-        return self._path
+        self.path = path
 
     @property
     def is_short(self) -> bool:
         """Whether all of it is quickly read."""
         try:
-            return self._path is not None and self._path.stat().st_size <= _SHORT_BYTES
+            return self.path is not None and self.path.stat().st_size <= _SHORT_BYTES
         except OSError:
             return False
 
@@ -110,14 +120,14 @@ class KeptListing:
                 if page:
                     yield page
         except msgspec.MsgspecError as error:
-            raise SourceError(f"{self._path} is damaged: {error}") from error
+            raise SourceError(f"{self.path} is damaged: {error}") from error
 
     def _lines(self) -> Iterator[list[bytes]]:
-        if self._path is None or not self._path.exists():
+        if self.path is None or not self.path.exists():
             return
         whole = 0
         try:
-            with self._path.open("rb") as file:
+            with self.path.open("rb") as file:
                 pending = b""
                 while True:
                     inflate = zlib.decompressobj(wbits=31)
@@ -133,24 +143,24 @@ class KeptListing:
                     pending = inflate.unused_data
                     whole = file.tell() - len(pending)
                     yield page.splitlines()
-            if whole != self._path.stat().st_size:
-                os.truncate(self._path, whole)
+            if whole != self.path.stat().st_size:
+                os.truncate(self.path, whole)
         except (OSError, zlib.error) as error:
-            raise SourceError(f"{self._path} is damaged: {error}") from error
+            raise SourceError(f"{self.path} is damaged: {error}") from error
 
     def append(self, page: list[Entry | Found | Read]) -> None:
         """Keep a page, before any record of it is sent. Raises SourceError."""
-        if self._path is None or not page:
+        if self.path is None or not page:
             return
         try:
-            with open(self._path, "ab", opener=opener) as file:
+            with open(self.path, "ab", opener=opener) as file:
                 for start in range(0, len(page), _PAGE_ENTRIES):
                     some = page[start : start + _PAGE_ENTRIES]
                     file.write(gzip.compress(b"".join([_line(each) for each in some]), 6))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise SourceError(f"{self._path} cannot be written: {error.strerror or error}") from error
+            raise SourceError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
 
 def _line(each: Entry | Found | Read) -> bytes:

@@ -25,7 +25,7 @@ _BY_SUFFIX = {
     ".parquet": "parquet",
 }
 _LONGEST_PATH = 4096
-_KNOWN = f"{', '.join([*_BY_SUFFIX][:-1])} or {[*_BY_SUFFIX][-1]}"
+_KNOWN = " or ".join(", ".join(_BY_SUFFIX).rsplit(", ", 1))
 
 
 def is_url(location: str) -> bool:

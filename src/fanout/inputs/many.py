@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
-import msgspec
-
 from fanout.aws.s3_faults import is_s3, split_location
 from fanout.errors import SourceError
 from fanout.inputs.bytes_source import OnNotice
-from fanout.inputs.listing import Entry, Found, KeptListing
+from fanout.inputs.listing import Entry, Found, KeptListing, object_record
 from fanout.inputs.locations import absolute, is_pattern, is_prefix, is_url, key_pattern, matching_files
 from fanout.inputs.s3 import S3
 from fanout.inputs.source import BATCH_ITEMS, Item, Place, Source
 from fanout.inputs.total_size import TotalSize
 
-_encode = msgspec.json.Encoder().encode
 PAGE_KEYS = 1000  # of a listing by S3, at the most
 CheckName = Callable[[str], object]
 OpenEntry = Callable[[Entry], Awaitable[tuple[Source, Entry]]]
@@ -89,7 +86,7 @@ class ManySource:
                     await self._close_opened()
                     continue
                 if not self._is_read(entry):
-                    objects.append(Item(_object_of(entry)))
+                    objects.append(Item(object_record(entry)))
                     if len(objects) >= BATCH_ITEMS:
                         self._number = number
                         yield objects
@@ -239,16 +236,3 @@ class ManySource:
         more = " or more" if len(page) >= PAGE_KEYS else ""
         count = "1 object, one call" if len(page) == 1 else f"{len(page):,} objects{more}, one call each"
         self._on_notice(f"{location}: {count}")
-
-
-def _object_of(entry: Entry) -> bytes:
-    bucket, key = split_location(entry.location)
-    return _encode(
-        {
-            "Bucket": bucket,
-            "Key": key,
-            "Size": entry.size,
-            "ETag": (entry.etag or "").strip('"'),
-            "LastModified": entry.modified,
-        }
-    )
