@@ -60,6 +60,11 @@ def leave_with(code: int) -> None:
     atexit.register(_ignore)
 
 
+def end_words(name: str) -> str:
+    """The end by a signal of this name, as it is said."""
+    return "interrupted" if name == "SIGINT" else f"ended by {name}"
+
+
 def is_of_command(handler: object) -> bool:
     """True for the handler of ``end_at_once``."""
     return handler is _end
@@ -71,8 +76,7 @@ def _ignore() -> None:
 
 
 def _end(number: int, _: object) -> None:
-    text = "interrupted" if number == signal.SIGINT else f"ended by {_NAMES[number]}"
     try:
-        os.write(2, f"fanout: {text}\n".encode())
+        os.write(2, f"fanout: {end_words(_NAMES[number])}\n".encode())
     finally:
         os._exit(128 + number)

@@ -14,7 +14,7 @@ import click
 
 from fanout import exit_codes
 from fanout.commands.signals import Signals
-from fanout.early_signals import pass_over_one
+from fanout.early_signals import end_words, pass_over_one
 
 _Result = TypeVar("_Result")
 _CODES = {"SIGHUP": exit_codes.SIGHUP, "SIGINT": exit_codes.SIGINT, "SIGTERM": exit_codes.SIGTERM}
@@ -50,7 +50,7 @@ class Interruption:
             os._exit(_CODES[name])
 
     def _explain(self, name: str) -> None:
-        click.echo(f"fanout: {'interrupted' if name == 'SIGINT' else f'ended by {name}'}", err=True)
+        click.echo(f"fanout: {end_words(name)}", err=True)
         command = self._next_command(self.signals.run_dir or self._run_dir)
         if command is not None:
             click.echo(f"go on with: {command}", err=True)

@@ -30,8 +30,8 @@ class PromptTransport(Transport, Protocol):
         """Send a call; None, and nothing is done, where that would wait, as for a connection.
 
         ``wall_s`` is Unix time. ``on_end`` is called once, never before this returns; with a reply as soon
-        as that is there, in the midst of reading.
+        as that is there, while it is read.
         """
 
     def flush(self) -> None:
-        """Write what was begun, where that waits for more. Nothing is written in the midst of reading."""
+        """Write what was begun, where that waits for more. Nothing is written while a reply is read."""
