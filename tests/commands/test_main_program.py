@@ -18,10 +18,17 @@ CALL = 'import fanout\nfanout.run("f", [1], workers=2)\n'
 GUARD = 'put what the program does under `if __name__ == "__main__":`'
 
 
-def _run_as(program: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def _main_of(program: Path | str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module of a program that Python was started with."""
     main = ModuleType("__main__")
-    main.__file__ = program
+    main.__file__ = str(program)
+    main.__dict__["check_importable"] = check_importable
     monkeypatch.setitem(sys.modules, "__main__", main)
+    return main
+
+
+def _run_as(program: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    _main_of(program, monkeypatch)
     with pytest.raises(ConfigError) as caught:
         fanout.run("f", [1], workers=2)
     return str(caught.value)
@@ -47,9 +54,7 @@ def test_a_guarded_program_is_let_through(tmp_path: Path, monkeypatch: pytest.Mo
     """In the workers it does nothing."""
     program = tmp_path / "nightly.py"
     program.write_text(f'if __name__ == "__main__":\n    {CALL}')
-    main = ModuleType("__main__")
-    main.__file__ = str(program)
-    monkeypatch.setitem(sys.modules, "__main__", main)
+    _main_of(program, monkeypatch)
     check_importable()
 
 
@@ -73,9 +78,7 @@ def test_the_line_that_is_executed_decides(
     """A ``__name__`` elsewhere in the program is no guard of the call."""
     path = tmp_path / "nightly.py"
     path.write_text(program)
-    main = ModuleType("__main__")
-    main.__dict__.update(__file__=str(path), check_importable=check_importable)
-    monkeypatch.setitem(sys.modules, "__main__", main)
+    main = _main_of(path, monkeypatch)
     code = compile(program, str(path), "exec")
     if is_let_through:
         exec(code, main.__dict__)
@@ -109,9 +112,7 @@ def test_a_program_that_cannot_be_judged_is_let_through(
     """Its file is not what is executed, or cannot be read as Python's own text."""
     path = tmp_path / "nightly.py"
     path.write_bytes(content)
-    main = ModuleType("__main__")
-    main.__dict__.update(__file__=str(path), check_importable=check_importable)
-    monkeypatch.setitem(sys.modules, "__main__", main)
+    main = _main_of(path, monkeypatch)
     exec(compile("\n\n\ncheck_importable()", str(path), "exec"), main.__dict__)
     monkeypatch.delitem(sys.modules, "multiprocessing.process")
     check_not_a_child()
