@@ -252,3 +252,31 @@ async def test_replies_that_wait_for_their_turn_are_not_cut_off() -> None:
     statuses = [(await call).status for call in calls]
     assert statuses[:100].count("succeeded") == 100
     assert set(statuses[100:]) == {"unknown", "undelivered"}
+
+
+async def test_a_pause_set_while_waiting_replies_are_settled_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever hears of an outcome may pause the dispatcher."""
+    world = PromptScripted(latency_s=0.1)
+    dispatcher = await Dispatcher("f", transport=world, concurrency=100).open()
+    await warm(dispatcher, 100)
+    calls = [asyncio.create_task(dispatcher.invoke(number)) for number in range(150)]
+    await asyncio.sleep(0.1)
+    for _ in range(20):  # until some have been settled, and their permits taken again
+        if world.begun > 100:
+            break
+        await asyncio.sleep(0)
+    settle = Settlement.settle
+
+    def settle_and_pause(self: Settlement, *args: Any) -> None:
+        settle(self, *args)
+        dispatcher.tune(pause=True)
+
+    monkeypatch.setattr(Settlement, "settle", settle_and_pause)
+    dispatcher.engine.cut_off()
+    assert dispatcher.tune()["pause"]
+    count = world.count
+    calls.append(asyncio.create_task(dispatcher.invoke("another")))
+    await asyncio.sleep(1)
+    assert world.count == count
+    await dispatcher.aclose(0)
+    assert {(await call).status for call in calls} == {"succeeded", "unknown", "undelivered"}

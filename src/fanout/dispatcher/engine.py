@@ -299,7 +299,11 @@ class Engine:
 
     def cut_off(self) -> int:
         """Wait no longer for the calls in flight; returns how many there were. They may run on."""
-        self._senders.settle_replies()
+        self._schedule.is_held = True
+        try:
+            self._senders.settle_replies()
+        finally:
+            self._schedule.is_held = self.is_paused  # as it is now: who hears of an outcome may pause
         in_flight = self.gate.in_flight
         self._senders.cut_off()
         return in_flight

@@ -240,13 +240,11 @@ class Senders:
         return True
 
     def settle_replies(self) -> None:
-        """Settle the calls whose replies wait for a turn of the loop, and send no other.
+        """Settle the calls whose replies wait for a turn of the loop; the schedule gives no other meanwhile.
 
         To cut them off would be wrong twice: they have run, and their connections may be others' already.
         """
-        is_held, self._schedule.is_held = self._schedule.is_held, True
         self._end(len(self._ended))
-        self._schedule.is_held = is_held
 
     def _note_landing(self) -> None:
         if self._landed is not None and not self._flights and not self._landed.done():
