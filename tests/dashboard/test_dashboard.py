@@ -149,6 +149,15 @@ async def test_changes(dashboard: Dashboard, watched: Watched) -> None:
     assert (await ask(dashboard, "POST", "/tune", body=b"{}"))[0] == 409
 
 
+async def reader_of(dashboard: Dashboard) -> asyncio.Task[tuple[int, str]]:
+    """Somebody who has the page open, and gets all of its events."""
+    reading = asyncio.create_task(ask(dashboard, "GET", "/events"))
+    async with asyncio.timeout(10):
+        while not dashboard._app.has_readers:
+            await asyncio.sleep(0.01)
+    return reading
+
+
 async def test_events_tell_the_run_and_end_with_it(watched: Watched) -> None:
     """All at once for a new reader, then what is new, then the end: and the server is gone."""
     async with Dashboard("resize", port=0) as dashboard:
@@ -180,8 +189,7 @@ async def test_each_worker_has_a_row(dashboard: Dashboard, watched: Watched) -> 
         watched,
         workers=[WorkerPace(HOSTILE, 0, 0.0, 3, 61), WorkerPace("10.0.0.2:9", 7, 51.5, 1234)],
     )
-    reading = asyncio.create_task(ask(dashboard, "GET", "/events"))
-    await asyncio.sleep(0.2)
+    reading = await reader_of(dashboard)
     dashboard.finish("finished", "It is over.")
     dashboard._app.publish(None)
     found = re.search(r'data: (\{"id":"workers".*)\n', (await reading)[1])
@@ -225,8 +233,7 @@ async def test_workers_beyond_the_first_are_counted(dashboard: Dashboard, watche
     """One that was lost with nothing in its hands is lost all the same."""
     workers = [WorkerPace(f"w{number}", 1, 2.0, 3, 0 if number else None) for number in range(300)]
     show(dashboard, watched, workers)
-    reading = asyncio.create_task(ask(dashboard, "GET", "/events"))
-    await asyncio.sleep(0.1)
+    reading = await reader_of(dashboard)
     dashboard.finish("finished", "It is over.")
     await dashboard.__aexit__(None, None, None)
     reply = (await reading)[1]
