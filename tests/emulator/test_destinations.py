@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from fanout.emulator import EmulatorProcess
+from fanout.emulator.destinations import Destinations, Message
 from tests.emulator.conftest import lambda_client
 
 ACCOUNT = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
@@ -126,15 +131,22 @@ def test_a_queue_that_is_not_there_loses_the_record_and_says_so(sqs: Any) -> Non
 
 
 def test_topics_bring_the_record_as_their_message(sqs: Any, moto: str) -> None:
-    """SNS to SQS: the record is the Message of the envelope."""
+    """SNS to SQS: the record is the Message of the envelope. One that is too large for SNS is lost."""
     sns = boto3.client("sns", endpoint_url=moto, **ACCOUNT)
     topic = sns.create_topic(Name="t")["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"{ARN}good")
     with EmulatorProcess(simulate=["name=f"], extra=[*FAST, "--on-success", topic]) as emulator:
-        request_id = send(lambda_client(emulator.endpoint_url), "f", {"n": 1})
+        client = lambda_client(emulator.endpoint_url)
+        send(client, "f", {"n": "x" * 262_144})
+        request_id = send(client, "f", {"n": 1})
         (message,) = messages(sqs, "good", 1)
         record = json.loads(json.loads(message["Body"])["Message"])
         assert record["requestContext"]["requestId"] == request_id
+        give_up_at_s = time.monotonic() + 20
+        while emulator.stats()["events"]["delivered"] < 1 and time.monotonic() < give_up_at_s:
+            time.sleep(0.02)
+        events = emulator.stats()["events"]
+        assert (events["delivered"], events["lost"]) == (1, 1)
 
 
 def test_durable_functions_have_dead_letters_only(sqs: Any) -> None:
@@ -149,3 +161,40 @@ def test_durable_functions_have_dead_letters_only(sqs: Any) -> None:
         for name in ("good", "bad"):
             assert "Messages" not in sqs.receive_message(QueueUrl=url_of(sqs, name))
         assert emulator.stats()["executions"] == 2
+
+
+async def test_what_a_topic_has_is_not_sent_again_where_another_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One at a time: the rest alone is tried again."""
+    sent: list[str] = []
+
+    class Topic(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            sent.append(form["Message"][0])
+            is_refused = len(sent) == 2
+            body = b"<ErrorResponse/>" if is_refused else b"<R><PublishResult/></R>"
+            self.send_response(403 if is_refused else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Topic) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+        destinations = Destinations("us-east-1")
+        for body in "abc":
+            destinations.send("arn:aws:sns:us-east-1:123456789012:t", Message(body, {}))
+        async with asyncio.timeout(20):
+            while destinations.delivered + destinations.lost < 3:
+                await asyncio.sleep(0.01)
+        server.shutdown()
+    assert (sent, destinations.delivered, destinations.lost) == (["a", "b", "b", "c"], 3, 0)

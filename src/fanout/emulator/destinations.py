@@ -1,14 +1,15 @@
 """Delivery of what became of Event calls: to SQS queues and SNS topics, through boto's own client.
 
 Sent in tens where the service takes batches, off the event loop. A delivery that fails is counted
-and said once for each destination; as on Lambda, nobody else learns of it.
+and said once for each destination; as on Lambda, nobody else learns of it. A topic never gets a record
+above SNS's largest message: Lambda drops it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,10 @@ class Destinations:
 
     def send(self, arn: str, message: Message) -> None:
         """Send soon; never waits."""
+        if arn.split(":", 3)[2] == "sns" and len(message.body.encode()) > MAX_SNS_BYTES:
+            self.lost += 1
+            self._say(arn, f"a record of more than {MAX_SNS_BYTES:,} bytes is dropped, as by Lambda")
+            return
         queue = self._queues.get(arn)
         if queue is None:
             queue = self._queues[arn] = asyncio.Queue()
@@ -62,16 +67,16 @@ class Destinations:
                     self.delivered += len(batch) - len(messages)
                     batch = messages
                 except Exception as error:  # noqa: BLE001 - whatever boto raises: the messages are lost
-                    self._say(arn, error)
+                    self._say(arn, str(error))
                 if not messages or attempt == _TRIES:
                     break
                 await asyncio.sleep(_RETRY_WAIT_S * attempt)
             self.lost += len(messages)
 
-    def _say(self, arn: str, error: Exception) -> None:
+    def _say(self, arn: str, error: str) -> None:
         if arn not in self._said:
             self._said.add(arn)
-            what = " ".join(str(error).split())
+            what = " ".join(error.split())
             sys.stderr.write(f"fanout: cannot deliver to {arn}: {what}\n")
             sys.stderr.flush()
 
@@ -96,20 +101,34 @@ class _Sender:
     def send(self, messages: list[Message]) -> list[Message]:
         """Send; returns those that were refused."""
         if not self._queue_url:
-            for message in messages:
-                if len(message.body.encode()) <= MAX_SNS_BYTES:
-                    self._client.publish(
-                        TopicArn=self._arn, Message=message.body, MessageAttributes=message.attributes
-                    )
-            return []
+            return self._one_by_one(
+                messages,
+                lambda message: self._client.publish(
+                    TopicArn=self._arn, Message=message.body, MessageAttributes=message.attributes
+                ),
+            )
         entries = [
             {"Id": str(index), "MessageBody": message.body, "MessageAttributes": message.attributes}
             for index, message in enumerate(messages)
         ]
         if sum(len(message.body.encode()) for message in messages) > MAX_SQS_BATCH_BYTES:
-            for entry in entries:
-                del entry["Id"]
-                self._client.send_message(QueueUrl=self._queue_url, **entry)
-            return []
+            return self._one_by_one(
+                messages,
+                lambda message: self._client.send_message(
+                    QueueUrl=self._queue_url, MessageBody=message.body, MessageAttributes=message.attributes
+                ),
+            )
         answer = self._client.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
         return [messages[int(failure["Id"])] for failure in answer.get("Failed", [])]
+
+    @staticmethod
+    def _one_by_one(messages: list[Message], send: Callable[[Message], object]) -> list[Message]:
+        """Send each; returns the rest from one that failed. Raises if the first does."""
+        for index, message in enumerate(messages):
+            try:
+                send(message)
+            except Exception:
+                if index == 0:
+                    raise
+                return messages[index:]  # those before are there: to send them again would double them
+        return []
