@@ -297,3 +297,12 @@ def test_hostile_replies_never_raise(
     if result.error is not None:
         assert result.error.type
         msgspec.json.encode(result.error)
+
+
+def test_half_a_character_in_a_function_error_leaves_the_rest_of_it() -> None:
+    """JSON's escapes can say half of a surrogate pair, as a cut string does: nothing else is lost by it."""
+    body = rb'{"errorType":"KeyError","errorMessage":"\ud83d","stackTrace":["a\udc00b","\ud83d\ude00"]}'
+    error = classify(Reply(200, body, function_error="Unhandled"), SYNC).error
+    assert error is not None
+    assert (error.type, error.message) == ("KeyError", "\ufffd")
+    assert error.stack_trace == ["a\ufffdb", "\U0001f600"]

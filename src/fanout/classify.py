@@ -7,6 +7,7 @@ Never raises, whatever the bytes.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -229,10 +230,21 @@ def _unexpected(reply: Reply, template: InvokeTemplate, code: str) -> ErrorDetai
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        value = _decode(body)
+        try:
+            value = _decode(body)
+        except msgspec.DecodeError:
+            if b"\\u" not in body:
+                raise
+            value = _decode(_without_lone_surrogates(body))
     except (msgspec.DecodeError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _without_lone_surrogates(body: bytes) -> bytes:
+    """The same JSON, with U+FFFD for halves of a character, which no file and no terminal takes."""
+    text = json.dumps(json.loads(body), ensure_ascii=False)
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def _message(members: Mapping[str, Any]) -> str:
