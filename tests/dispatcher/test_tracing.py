@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from fanout import Dispatcher
 from fanout.dispatcher.call import Feed
+from fanout.dispatcher.health import HealthCount
 from fanout.emulator import EmulatorProcess
 from tests.scripted import UNAVAILABLE, PromptScripted, Scripted, ok, throttled
 from tests.test_telemetry import points, reader, spans
@@ -71,6 +72,25 @@ async def test_a_tracer_that_fails_costs_its_call_alone(
             assert (outcome.status, outcome.error and outcome.error.type) == ("unknown", "LookupError")
             dispatcher.tune(concurrency=2)  # the permit lingers, as of any call that may have run
             assert (await dispatcher.invoke(2)).ok
+
+
+@pytest.mark.parametrize("world", [Scripted, PromptScripted])
+async def test_a_listener_that_fails_keeps_no_caller_waiting(
+    world: type[Scripted], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A span processor or a meter may raise as a call ends: said once, and outcomes come all the same."""
+
+    def fails(*_: Any) -> Any:
+        raise LookupError("of a meter")
+
+    monkeypatch.setattr(HealthCount, "on_outcome", fails)
+    async with Dispatcher("f", transport=world(), concurrency=2) as dispatcher:
+        async with asyncio.timeout(5):
+            assert [(await dispatcher.invoke(number)).ok for number in range(4)] == [True] * 4
+            assert [outcome.ok async for outcome in dispatcher.map(range(4))] == [True] * 4
+    assert [record.getMessage() for record in caplog.records if "listener" in record.getMessage()] == [
+        "an outcome could not be told to its listener"
+    ]
 
 
 async def test_a_calls_own_span_is_the_functions_parent(spans: InMemorySpanExporter) -> None:

@@ -36,6 +36,7 @@ class Completion:
         self._waiting_room = waiting_room
         self._breaker = breaker
         self._on_outcome = on_outcome
+        self._has_deaf_listener = False
         self._clock = clock
         self._log = log
 
@@ -57,8 +58,13 @@ class Completion:
         feed = call.feed
         feed.outstanding -= len(outcomes)
         if self._on_outcome is not None:
-            for outcome in outcomes:
-                self._on_outcome(outcome, None if call.span is None else call.span[0])
+            try:
+                for outcome in outcomes:
+                    self._on_outcome(outcome, None if call.span is None else call.span[0])
+            except Exception as error:  # noqa: BLE001 - a tracer's own code; whoever waits is told all the same
+                if not self._has_deaf_listener:  # once: it may fail at every call
+                    self._has_deaf_listener = True
+                    self._log.unexpected("an outcome could not be told to its listener", error)
         if outcomes:
             feed.deliver(call, outcomes)
         if not feed.outstanding and not feed.is_single:
