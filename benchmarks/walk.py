@@ -356,9 +356,8 @@ class Walk:
     def go_on(self) -> Ended:
         if self.way.is_iterable:
             return self.again()
-        if self.rng.random() < 0.5 and self.out.joinpath("spool").exists() >= (
-            self.stdin != Path(os.devnull)
-        ):
+        is_piped = self.stdin != Path(os.devnull)  # then what is not in the spool has to be piped once more
+        if self.rng.random() < 0.5 and self.out.joinpath("spool.end").exists() >= is_piped:
             return self.type("resume", "run", "--json", *self.lifted)
         return self.again()
 

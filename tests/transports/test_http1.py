@@ -356,27 +356,33 @@ class Server:
         return self.outgoing.read()
 
 
-async def test_tls_survives_every_cut() -> None:
-    """Handshake and reply byte by byte; and a TCP end without TLS's own is no end of a reply."""
+async def secured() -> tuple[Server, Connection, Kept]:
+    """A connection in TLS, its handshake cut after every byte, and its other end."""
     authority = trustme.CA()
     theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("example.com").configure_cert(theirs)
     ours = ssl.create_default_context()
     authority.configure_trust(ours)
-    for is_polite in (True, False):
-        server, kept, socket = Server(theirs), Kept(asyncio.get_running_loop()), Socket()
-        connection = Connection(kept, asyncio.get_running_loop())
-        connection.connection_made(socket)
-        shaking = asyncio.ensure_future(connection.shake_hands(ours, "example.com"))
-        while not shaking.done():
+    server, kept, socket = Server(theirs), Kept(asyncio.get_running_loop()), Socket()
+    connection = Connection(kept, asyncio.get_running_loop())
+    connection.connection_made(socket)
+    shaking = asyncio.ensure_future(connection.shake_hands(ours, "example.com"))
+    while not shaking.done():
+        await asyncio.sleep(0)
+        said, socket.written = socket.written, b""
+        for byte in server.take(said):
+            connection.data_received(bytes([byte]))
             await asyncio.sleep(0)
-            said, socket.written = socket.written, b""
-            for byte in server.take(said):
-                connection.data_received(bytes([byte]))
-                await asyncio.sleep(0)
-        await shaking
-        connection.begin()
-        connection.data_received(server.take(socket.written))
+    await shaking
+    connection.begin()
+    connection.data_received(server.take(socket.written))
+    return server, connection, kept
+
+
+async def test_tls_survives_every_cut() -> None:
+    """Handshake and reply byte by byte; and a TCP end without TLS's own is no end of a reply."""
+    for is_polite in (True, False):
+        server, connection, kept = await secured()
         (session,) = kept.sessions
         assert session is not None
         assert session.has_ticket
@@ -395,6 +401,23 @@ async def test_tls_survives_every_cut() -> None:
         else:
             with pytest.raises(ConnectionError):
                 await task
+
+
+@pytest.mark.parametrize("reply", [COUNTED, CHUNKED, UNTIL_CLOSED])
+async def test_a_reply_before_what_breaks_tls_counts(reply: bytes) -> None:
+    """A whole reply that came in one piece with a broken record is one; of unstated length it is none."""
+    server, connection, kept = await secured()
+    task = asyncio.ensure_future(connection.ask(b"POST / HTTP/1.1\r\n\r\n", b"{}", 5.0))
+    await asyncio.sleep(0)
+    server.tls.write(reply)
+    connection.data_received(server.outgoing.read() + b"\x17\x03\x03\x00\x10" + b"x" * 16)
+    assert not connection.is_open
+    assert not kept.released
+    if reply is UNTIL_CLOSED:
+        with pytest.raises(ConnectionError, match="TLS failed: DECRYPTION_FAILED_OR_BAD_RECORD_MAC"):
+            await task
+    else:
+        assert (await task)[2] == b"hello"
 
 
 async def test_what_tls_refuses_to_send_ends_the_call_and_the_connection() -> None:

@@ -304,13 +304,14 @@ class Connection(asyncio.Protocol):
             self._feed(self._parser, data)
 
     def _receive_encrypted(self, data: bytes) -> None:
-        try:
-            for layer in self._layers:
-                data = layer.receive(data)
-                if layer.is_ended:
-                    self.is_open = False  # known before its last reply is told
-        except ssl.SSLError as error:
-            self._break_off(ConnectionError(in_words(error)))
+        failure: ssl.SSLError | None = None
+        for layer in self._layers:
+            data = layer.receive(data)
+            failure = failure or layer.failure
+            if layer.is_ended or failure is not None:
+                self.is_open = False  # known before its last reply is told
+        if failure is not None and not data:
+            self._break_off(ConnectionError(in_words(failure)))
             return
         if self._has_new_session:  # TLS 1.3 sends what resumes it right after the handshake
             self._has_new_session = False
@@ -321,6 +322,9 @@ class Connection(asyncio.Protocol):
             self._wake()
         elif data:
             self._feed(parser, data)
+        if failure is not None:
+            self._break_off(ConnectionError(in_words(failure)))
+            return
         for layer in self._layers:
             if layer.is_ended:
                 self._end()

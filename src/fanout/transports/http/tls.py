@@ -14,11 +14,12 @@ _READ_BYTES = 65_536
 class TlsLayer:
     """TLS of one connection, as a client: bytes from below go in, bytes for below go to ``send``.
 
-    Errors are ``ssl.SSLError``, of which ``ssl.SSLCertVerificationError`` means that the other end is
-    not who it should be. A ``session`` of an earlier connection shortens the handshake.
+    Errors are ``ssl.SSLError``, raised by the handshake and by ``write``, and kept in ``failure`` by
+    ``receive``; ``ssl.SSLCertVerificationError`` means that the other end is not who it should be. A
+    ``session`` of an earlier connection shortens the handshake.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_send", "_tls", "is_ended")
+    __slots__ = ("_incoming", "_outgoing", "_send", "_tls", "failure", "is_ended")
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class TlsLayer:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host, session=session)
         self._send = send
         self.is_ended = False
+        self.failure: ssl.SSLError | None = None
 
     def shake_hands(self, data: bytes) -> bool:
         """Take what came from below and answer it; True once the handshake is done."""
@@ -45,7 +47,10 @@ class TlsLayer:
         return True
 
     def receive(self, data: bytes) -> bytes:
-        """The plain bytes in what came from below; sets ``is_ended`` when the other end says goodbye."""
+        """The plain bytes in what came from below; sets ``is_ended`` when the other end says goodbye.
+
+        What came whole before a ``failure`` is returned all the same: it may be a reply.
+        """
         self._incoming.write(data)
         whole = b""
         try:
@@ -60,6 +65,8 @@ class TlsLayer:
                     break
         except ssl.SSLWantReadError:
             pass
+        except ssl.SSLError as error:
+            self.failure = error
         if self._outgoing.pending:  # a new key was agreed on
             self._flush()
         return whole
