@@ -306,3 +306,11 @@ def test_half_a_character_in_a_function_error_leaves_the_rest_of_it() -> None:
     assert error is not None
     assert (error.type, error.message) == ("KeyError", "\ufffd")
     assert error.stack_trace == ["a\ufffdb", "\U0001f600"]
+
+
+def test_bytes_that_are_no_text_in_a_function_error_leave_the_rest_of_it() -> None:
+    """Nothing else is lost by them."""
+    body = b'{"errorType":"KeyError","errorMessage":"\xff"}'
+    error = classify(Reply(200, body, function_error="Unhandled"), SYNC).error
+    assert error is not None
+    assert (error.type, error.message) == ("KeyError", "\ufffd")

@@ -26,6 +26,7 @@ def outcome(reply: bytes, **members: object) -> Outcome:
         (b"", None, b""),
         ("grüß dich".encode(), "grüß dich", "grüß dich".encode()),
         (b"\xff\x00", b"\xff\x00", b"\xff\x00"),
+        (rb'["a\ud83d"]', ["a\ud83d"], rb'["a\ud83d"]'),
     ],
 )
 def test_a_reply_is_there_as_a_value_and_as_bytes(reply: bytes, value: object, as_bytes: bytes) -> None:
@@ -51,9 +52,13 @@ def test_as_plain_data_it_is_its_line() -> None:
 def test_a_line_with_a_lone_surrogate_has_the_same_names() -> None:
     """Those that only ASCII escapes can carry are written by another way, with the same members."""
     line = bytearray()
-    append_line(line, outcome(b'{"x":1}', key="\ud800"))
+    made = outcome(b'{"x":1}', key="\ud800")
+    append_line(line, made)
     members = json.loads(line)
     assert (members["output"], members["key"]) == ({"x": 1}, "\ud800")
+    assert set(members) == set(outcome(b"{}", key="k").to_dict())
+    assert made.to_dict() == members
+    assert outcome(rb'"\ud800"').to_dict()["output"] == "\ud800"
 
 
 def test_lines_put_down_together_are_those_put_down_one_by_one() -> None:

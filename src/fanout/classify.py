@@ -7,7 +7,6 @@ Never raises, whatever the bytes.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +23,7 @@ from fanout.model import (
     ThrottleKind,
     Verdict,
 )
+from fanout.payload import decode_reply
 
 _SUCCESS = Classification(Verdict.SUCCESS)
 _EXPECTED_STATUS = {"RequestResponse": 200, "Event": 202, "DryRun": 204}
@@ -108,7 +108,6 @@ STATUS_VERDICTS: Mapping[int, Verdict] = {
 _LEAST_WAIT_S: Mapping[str, float] = {"SnapStartRegenerationFailure": 30.0}
 _LONGEST_RETRY_AFTER_S = 86_400.0
 
-_decode = msgspec.json.Decoder().decode
 _MAX_MESSAGE_CHARS = 2_000
 
 
@@ -230,21 +229,10 @@ def _unexpected(reply: Reply, template: InvokeTemplate, code: str) -> ErrorDetai
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        try:
-            value = _decode(body)
-        except msgspec.DecodeError:
-            if b"\\u" not in body:
-                raise
-            value = _decode(_without_lone_surrogates(body))
-    except (msgspec.DecodeError, ValueError, RecursionError):
+        value = decode_reply(body)
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _without_lone_surrogates(body: bytes) -> bytes:
-    """The same JSON, with U+FFFD for halves of a character, which no file and no terminal takes."""
-    text = json.dumps(json.loads(body), ensure_ascii=False)
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def _message(members: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import enum
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
@@ -189,7 +190,11 @@ class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """The members that stand in the journal's line, as plain data: for frames and notebooks."""
-        members: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        members: dict[str, Any]
+        try:
+            members = msgspec.json.decode(msgspec.json.encode(self))
+        except (UnicodeEncodeError, msgspec.DecodeError):  # lone surrogates
+            members = json.loads(json.dumps(self, default=plain_members))
         return members
 
     def __repr__(self) -> str:
@@ -206,10 +211,22 @@ class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
         return f"<Outcome {name} {self.status}{took}{tries}{': ' if said else ''}{said}>"
 
 
+def plain_members(value: Any) -> Any:
+    """The members of an outcome, or of a part of it, as ``json`` takes them."""
+    if isinstance(value, msgspec.Raw):
+        return json.loads(bytes(value))
+    fields = msgspec.structs.fields(value)
+    members = ((field, getattr(value, field.name)) for field in fields)
+    return {field.encode_name: member for field, member in members if member != field.default}
+
+
 def _value(raw: msgspec.Raw | None, encoding: str | None) -> Any:
     if raw is None:
         return None
-    value = msgspec.json.decode(raw)
+    try:
+        value = msgspec.json.decode(raw)
+    except msgspec.DecodeError:  # lone surrogates, which JSON's grammar allows
+        value = json.loads(bytes(raw))
     return base64.b64decode(value) if encoding == "base64" else value
 
 

@@ -78,6 +78,9 @@ def test_a_name_is_the_same_for_ever_and_another_in_another_run() -> None:
         ("batchItemFailures", b'{"batchItemFailures":[{"id":"a"}]}', "!!"),
         ("batchItemFailures", b'{"batchItemFailures":["a"]}', "!!"),
         ("batchItemFailures", b'{"batchItemFailures":"a"}', "!!"),
+        ("batchItemFailures", rb'{"x":"\ud83d","batchItemFailures":[{"itemIdentifier":"b"}]}', "+-"),
+        ("batchItemFailures", b'{"x":"\xff","batchItemFailures":[{"itemIdentifier":"b"}]}', "+-"),
+        ("array", rb'["\ud83d",2', "!!"),
     ],
 )
 def test_a_reply_is_read_as_its_trigger_reads_it(reads: BatchReply, body: bytes, statuses: str) -> None:
@@ -91,6 +94,9 @@ def test_outputs_of_an_array_go_to_their_records_and_a_whole_one_to_the_first() 
     """Bytes as they came."""
     assert [r.output for r in read_reply("array", b'[1.0, {"a": 2}]', [], 2)] == [b"1.0", b'{"a": 2}']
     assert [r.output for r in read_reply("whole", b"3", [], 2)] == [b"3", None]
+    halves = [rb'"a, ]\ud83d"', b"1.50", rb'{"a": [1, "\uDC00"]}', rb'"\\ud83d"']
+    array = b" [" + b" ,\n".join(halves) + b" ] "
+    assert [r.output for r in read_reply("array", array, [], 4)] == halves
 
 
 @pytest.mark.parametrize(

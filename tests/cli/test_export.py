@@ -23,7 +23,7 @@ from fanout.outputs.tables import check_parquet
 from fanout.payload import embed
 from fanout.report.summary import RunReport
 from tests.cli.forks import run_command
-from tests.scripted import Scripted
+from tests.scripted import Scripted, ok
 
 asyncio.set_event_loop(None)  # on Python 3.11 pytest-asyncio would leave one open
 
@@ -111,6 +111,22 @@ def test_a_dash_is_standard_output(run: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     assert export(run, "-o", "-") == export(run)
     assert not Path("-").exists()
+
+
+@pytest.mark.parametrize("table", ["jsonl", "csv", "parquet"])
+def test_half_of_a_character_in_a_key_is_exported(tmp_path: Path, table: str) -> None:
+    """It is JSON, as a cut string leaves it: its record is no other than the rest."""
+    source = [fanout.Record({"n": 1}, key="\ud83d"), fanout.Record({"n": 2}, key="k")]
+    fanout.run(
+        "f", source, out=tmp_path / "run", transport=Scripted(lambda _: ok(rb'"\ud83d"')), concurrency=1
+    )
+    written = tmp_path / "written"
+    export(tmp_path / "run", "--outputs", "--format", table, "-o", written)
+    if table == "jsonl":
+        assert [json.loads(line) for line in written.read_bytes().splitlines()] == [
+            {"seq": 0, "key": "\ud83d", "output": "\ud83d"},
+            {"seq": 1, "key": "k", "output": "\ud83d"},
+        ]
 
 
 def test_options_of_s3_are_refused_where_nothing_goes_there(run: Path) -> None:

@@ -324,6 +324,15 @@ def test_a_terminal_gets_pretty_and_harmless_text(terminal: Terminal) -> None:
     assert not set(shown) & {"\x1b", "\x9b", "\u202e"}
 
 
+def test_half_of_a_character_is_shown_on_a_terminal_as_its_escape(terminal: Terminal) -> None:
+    """As the function wrote it, in the reply and in the outcome."""
+    terminal.endpoint.answer(http(200, rb'{"cut":"\ud83d"}', LOGGED))
+    for option in ((), ("--json",)):
+        code, shown = on_a_terminal("invoke", "f", "{}", *option)
+        assert code == 0
+        assert r'"cut": "\ud83d"' in shown
+
+
 def test_a_terminal_gets_a_stream_harmless_too(terminal: Terminal) -> None:
     """A character that is cut in two by a chunk is shown whole; what is no text is marked."""
     cut = "Zoë".encode()

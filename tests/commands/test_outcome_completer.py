@@ -69,6 +69,20 @@ def test_a_failed_call_fails_each_record_with_its_own_payload(options: dict[str,
     assert [outcome.input for outcome in outcomes] == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
+@pytest.mark.parametrize(
+    ("options", "payload"),
+    [
+        ({"batch": 3}, {"BatchInput": ["\ud83d"], "Items": ["\ud83d", "b", "c"]}),
+        ({"batch": 3, "batch_shape": "array"}, ["\ud83d", "b", "c"]),
+    ],
+)
+def test_payloads_with_half_of_a_character_are_kept(options: dict[str, Any], payload: Any) -> None:
+    """They are JSON, as a cut string leaves it, and can be sent again."""
+    error = ErrorDetail("ValueError", "bad")
+    outcomes = complete(options, payload, status="function_error", output=None, error=error)
+    assert [outcome.input_bytes for outcome in outcomes] == [rb'"\ud83d"', b'"b"', b'"c"']
+
+
 def test_a_reply_that_does_not_fit_is_no_success() -> None:
     """Nothing is guessed."""
     outcomes = complete({"batch": 3, "batch_shape": "array"}, [1, 2, 3], [5])

@@ -38,6 +38,12 @@ def test_no_payload_is_an_empty_event(client: Any) -> None:
     assert json.loads(reply["Payload"].read())["event"] == {}
 
 
+def test_half_of_a_character_is_answered_as_its_escape(client: Any) -> None:
+    """The bytes are UTF-8, whatever a string holds."""
+    reply = client.invoke(FunctionName="app", Payload=rb'"\ud83d"')
+    assert json.loads(reply["Payload"].read().decode())["event"] == "\ud83d"
+
+
 def test_an_environment_is_used_again(client: Any) -> None:
     """Two calls one after the other meet the same process, and its globals."""
     first, second = call(client, "app", 1)[1], call(client, "app", 2)[1]

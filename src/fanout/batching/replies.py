@@ -15,6 +15,7 @@ import msgspec
 
 from fanout.batching.plan import BatchReply
 from fanout.model import ErrorDetail
+from fanout.payload import decode_reply, elements_of
 
 ITEM_FAILURE = "BatchItemFailure"
 INVALID_REPLY = "BatchReplyInvalid"
@@ -45,19 +46,19 @@ def read_reply(reads: BatchReply, body: bytes, identifiers: Sequence[str], count
 
 def _read_array(body: bytes, count: int) -> list[RecordResult]:
     try:
-        elements = msgspec.json.decode(body, type=list[msgspec.Raw])
+        elements = elements_of(body)
     except (msgspec.DecodeError, RecursionError):
         return _invalid(count, "the reply is not a JSON array")
     if len(elements) != count:
         return _invalid(count, f"the reply has {len(elements):,} elements for {count:,} records")
-    return [RecordResult(output=bytes(element)) for element in elements]
+    return [RecordResult(output=element) for element in elements]
 
 
 def _read_item_failures(body: bytes, identifiers: Sequence[str]) -> list[RecordResult]:
     count = len(identifiers)
     try:
-        reply: Any = msgspec.json.decode(body) if body else None
-    except (msgspec.DecodeError, RecursionError):
+        reply: Any = decode_reply(body) if body else None
+    except (ValueError, RecursionError):
         reply = None  # its trigger does not read it either
     failures = reply.get("batchItemFailures") if isinstance(reply, dict) else None
     if not failures:

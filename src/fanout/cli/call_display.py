@@ -138,7 +138,11 @@ class Display:
     def _show_outcome(self, outcome: Outcome) -> None:
         line = msgspec.json.encode(outcome)
         if self._is_terminal:
-            line = harmless(msgspec.json.format(line, indent=2).decode()).encode()
+            try:
+                text = msgspec.json.format(line, indent=2).decode()
+            except msgspec.DecodeError:  # lone surrogates
+                text = json.dumps(json.loads(line), indent=2)
+            line = harmless(text).encode()
         self._write(line + b"\n")
 
     def _show_log(self, tail: str) -> None:

@@ -19,7 +19,7 @@ from fanout.inputs import Item, SelectionFailed, Selector
 from fanout.journal import Head, LineBlock, RunDir, Sendable, SeqSet, check_samples, read_blocks
 from fanout.journal.line_blocks import decode_member
 from fanout.model import OK_STATUSES, STATUS_GROUPS, STATUSES, Status
-from fanout.payload import embed
+from fanout.payload import append_lines, embed
 from fanout.runs.redrive import is_fault
 
 Kind = Literal["inputs", "outputs", "outcomes"]
@@ -119,12 +119,13 @@ def _write_outcomes(lines: IO[bytes], choice: Choice) -> Exported:
 
 
 def _write_outputs(lines: IO[bytes], choice: Choice) -> Exported:
-    encode = msgspec.json.Encoder().encode_lines
     count = without = 0
     for block, wanted in choice.blocks(OutputLine):
         chosen = block.outcomes if wanted is None else [block.outcomes[place] for place in wanted]
         found = [each.bare() for each in chosen if each.has_output]
-        lines.write(encode(found))
+        text = bytearray()
+        append_lines(text, found)
+        lines.write(text)
         count += len(found)
         without += len(chosen) - len(found)
     return Exported(count, {"records without an output": without})

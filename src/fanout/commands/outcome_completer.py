@@ -12,7 +12,7 @@ from fanout.batching.plan import BatchShape
 from fanout.config import Options
 from fanout.errors import ConfigError
 from fanout.model import ErrorDetail, Outcome, Status
-from fanout.payload import embed
+from fanout.payload import elements_of, embed, mask_surrogates
 from fanout.quantities import iso
 from fanout.queues.results import CallResult
 
@@ -23,7 +23,7 @@ class _Message(msgspec.Struct, rename="camel"):
 
 
 class _Items(msgspec.Struct):
-    items: list[msgspec.Raw] = msgspec.field(name="Items")
+    items: msgspec.Raw = msgspec.field(name="Items")
 
 
 class _Records(msgspec.Struct):
@@ -68,13 +68,13 @@ class OutcomeCompleter:
         """The records' payloads and names, from the event that carried them; none where it does not fit."""
         try:
             if self._shape == "array":
-                elements = [
-                    bytes(each) for each in msgspec.json.decode(payload or b"", type=list[msgspec.Raw])
-                ]
-                return elements, [""] * size
+                return elements_of(payload or b""), [""] * size
             if self._shape == "items":
-                items = msgspec.json.decode(payload or b"", type=_Items).items
-                return [bytes(each) for each in items], [""] * size
+                event = payload or b""
+                masked = mask_surrogates(event)
+                items = bytes(msgspec.json.decode(masked, type=_Items).items)
+                at = masked.rindex(items)  # the last member, as fanout writes it
+                return elements_of(event[at : at + len(items)]), [""] * size
             records = msgspec.json.decode(payload or b"", type=_Records).records
             return [each.body.encode() for each in records], [each.message_id for each in records]
         except (msgspec.DecodeError, RecursionError):

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import msgspec
 
 from fanout.model import ErrorDetail, Status
+from fanout.payload import decode_reply
 from fanout.queues.message import Message
 
 _json = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_any = msgspec.json.Decoder()
 
 
 class CallResult(msgspec.Struct):
@@ -133,8 +133,8 @@ def _value(raw: msgspec.Raw | None) -> Any:
     if raw is None:
         return None
     try:
-        return _any.decode(raw)
-    except (msgspec.DecodeError, RecursionError, ValueError):
+        return decode_reply(bytes(raw))
+    except (ValueError, RecursionError):
         return None
 
 

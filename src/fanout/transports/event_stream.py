@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from botocore.eventstream import EventStreamBuffer
 
 from fanout.errors import ReplyLost
+from fanout.payload import decode_reply
 from fanout.transports.replies import StreamedReply
 
 
@@ -41,8 +41,8 @@ class EventStream:
 
     def _complete(self, payload: bytes) -> None:
         try:
-            members = msgspec.json.decode(payload) if payload else {}
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            members = decode_reply(payload) if payload else {}
+        except (ValueError, RecursionError) as error:
             raise ReplyLost(f"the end of the response stream cannot be read: {error}") from error
         if not isinstance(members, dict):
             raise ReplyLost("the end of the response stream is not an object")

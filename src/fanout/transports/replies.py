@@ -8,6 +8,7 @@ import msgspec
 
 from fanout.errors import ReplyLost
 from fanout.model import OnChunk, Reply
+from fanout.payload import decode_reply
 
 GetHeader = Callable[[str], str | None]
 
@@ -92,8 +93,8 @@ class StreamedReply:
 def _error_object(code: str, details: str) -> bytes:
     # ErrorDetails is the message, or the runtime's own error object as text.
     try:
-        members = msgspec.json.decode(details)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+        members = decode_reply(details.encode())
+    except (ValueError, RecursionError):
         members = None
     if isinstance(members, dict) and "errorMessage" in members:
         return msgspec.json.encode({"errorType": code, **members})

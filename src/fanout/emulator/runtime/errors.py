@@ -28,11 +28,14 @@ def describe(error: BaseException, request_id: str) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> bytes:
-    """Encode as AWS's runtime does: UTF-8, and a Decimal is a number."""
+    """Encode as AWS's runtime does: UTF-8, and a Decimal is a number. Halves of a character are escaped."""
 
     def default(other: Any) -> float:
         if isinstance(other, Decimal):
             return float(other)
         raise TypeError(f"Object of type {type(other).__name__} is not JSON serializable")
 
-    return json.dumps(value, ensure_ascii=False, default=default).encode("utf-8", "surrogatepass")
+    try:
+        return json.dumps(value, ensure_ascii=False, default=default).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, default=default).encode()
