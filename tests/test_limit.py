@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fanout.errors import ConfigError
 from fanout.gate import Gate, Release
 from fanout.limit import AdaptiveLimit, Cause, ManagedRamp, Ramp
-from fanout.limit.adaptive import KEEP, PLATEAU_CALLS, START
+from fanout.limit.adaptive import KEEP, PLATEAU_CALLS, START, STRAYS_AHEAD
 from fanout.limit.ramp import LAG_S
 from fanout.model import ThrottleKind
 
@@ -35,11 +35,17 @@ def throttle(limit: AdaptiveLimit, now_s: float, accepted: int, *, sent_at_s: fl
     return limit.ceiling(now_s)
 
 
-def hundred() -> AdaptiveLimit:
-    """A known budget of 100, whose first refusal, which may be a stray, has been."""
-    limit = AdaptiveLimit(100)
-    assert throttle(limit, -1.0, accepted=99) == 100
+def known(budget: int) -> AdaptiveLimit:
+    """A known budget whose first refusals, which may be strays, have been."""
+    limit = AdaptiveLimit(budget, cause="reserved")
+    for _ in range(int(STRAYS_AHEAD * budget)):
+        assert throttle(limit, -1.0, accepted=budget - 1) == budget
     return limit
+
+
+def hundred() -> AdaptiveLimit:
+    """A known budget of 100, whose first refusals, which may be strays, have been."""
+    return known(100)
 
 
 @pytest.mark.parametrize("cause", ["reserved", "account", "provisioned", "fixed"])
@@ -63,7 +69,7 @@ def test_an_assumed_budget_smaller_than_the_start_is_the_start() -> None:
 
 def test_a_throttle_cuts_in_proportion_to_the_share_of_a_known_budget() -> None:
     """Who has all of it gives up half, who has a tenth gives up a twentieth of that."""
-    assert throttle(AdaptiveLimit(100), 1.0, accepted=99) == 100  # one in a hundred may be a stray
+    assert throttle(AdaptiveLimit(100), 1.0, accepted=99) == 100  # a few in a hundred may be strays
     assert throttle(hundred(), 1.0, accepted=99) == 43  # plateau 84.4, cut by 49.5 %
     assert throttle(hundred(), 1.0, accepted=10) == 10  # 9.5
 
@@ -110,9 +116,10 @@ def test_the_level_comes_back_fast_then_waits_on_the_plateau() -> None:
 
 def test_capacity_that_comes_back_is_found_within_five_seconds() -> None:
     """A limit that was doubled: the probe beyond the plateau gets faster and faster."""
-    for known in (AdaptiveLimit(100), AdaptiveLimit(4_000)):
-        throttle(known, 0.0, accepted=50)
-        assert keep_full(known, 0.0, 5.0) >= 100
+    for budget in (100, 4_000):
+        limit = AdaptiveLimit(budget)
+        throttle(limit, 0.0, accepted=50)
+        assert keep_full(limit, 0.0, 5.0) >= 100
     for plateau in (5, 50, 500):
         limit = AdaptiveLimit(4_000, cause="assumed")
         keep_full(limit, -10.0, 0.0)
@@ -151,7 +158,7 @@ def test_it_stands_still_while_more_is_in_flight_than_it_says() -> None:
 
 def test_a_limit_that_accepts_nothing_is_asked_more_and_more_rarely() -> None:
     """20 ms, 40, 80 … half a second; one success and it begins again."""
-    limit, now_s, pauses = AdaptiveLimit(50), 0.0, []
+    limit, now_s, pauses = known(50), 0.0, []
     for _ in range(8):
         throttle(limit, now_s, accepted=0)
         assert limit.ceiling(now_s) == 0
@@ -203,7 +210,7 @@ def test_a_wait_pauses_admission_and_cuts_nothing() -> None:
 
 def test_a_higher_budget_is_filled_at_once_unless_throttles_had_set_the_level() -> None:
     """A limit that was raised is used at once; a level that others hold down is not blown up."""
-    free, held = AdaptiveLimit(50), AdaptiveLimit(50)
+    free, held = AdaptiveLimit(50), known(50)
     throttle(held, 0.0, accepted=30)
     for limit in (free, held):
         limit.set_budget(200, 1.0)
@@ -238,7 +245,7 @@ def test_the_cause_names_what_holds_the_calls_back() -> None:
     assert AdaptiveLimit(50, cause="reserved").cause(0.0) == "reserved"
     assert AdaptiveLimit(800, cause="assumed").cause(0.0) == "assumed"
     assert AdaptiveLimit(3_000, cause="account", ramp=Ramp()).cause(0.0) == "ramp"
-    limit = AdaptiveLimit(50, cause="reserved")
+    limit = known(50)
     throttle(limit, 0.0, accepted=30)
     assert limit.cause(0.0) == "throttles"
 

@@ -21,6 +21,7 @@ PLATEAU_LATEST_S = 3.0  # however few there are
 STRAY_SHARE = 0.01  # of calls: refused below a known limit so rarely, they are strays and cut nothing
 STRAYS_MOST = 3.0  # in a row, and those of so many seconds of calls on top
 STRAYS_S = 0.08
+STRAYS_AHEAD = 0.03  # of the budget: for the first calls, which all come at once
 _MEASURE_S = 0.25
 _PAID_AT_ONCE = 16
 GROWTH = 0.3  # beyond the plateau, of the scale, after one more PLATEAU_S
@@ -49,8 +50,9 @@ class AdaptiveLimit:
     - Lambda counts on many hosts, and refuses a call now and then far below its limit. A wall refuses
       whatever is sent above it, a stray refusal is followed by calls that run at as many in flight. So
       of a known budget, each call that ran while the level held calls back earns a hundredth of a
-      refusal, up to three (more when there are many calls a second), and a refusal that is so paid for
-      changes nothing. As many calls as the budget holds pay ahead. A wall spends that within a few calls.
+      refusal, up to three (more when there are many calls a second, and, while the level is the budget, a
+      hundredth of it), and a refusal that is so paid for changes nothing. The first calls pay ahead. A
+      wall spends that within a few calls.
     - The level grows only while it is what holds calls back (``on_full``), and stands still while
       more is in flight than it says.
     - When nothing at all was accepted, and when Lambda says to wait, admission pauses: from 20 ms
@@ -95,9 +97,9 @@ class AdaptiveLimit:
         self._phase = 0.0  # 0 at the cut, 1 on the plateau, beyond it when probing
         self._keep = KEEP
         self._successes = 0  # since the last tick
-        # Refusals that the calls which ran have paid for; the first budget full of calls pays ahead.
-        self._strays = min(STRAYS_MOST, STRAY_SHARE * budget)
+        # Refusals that the calls which ran have paid for; the first of them pay ahead.
         self._strays_most = STRAYS_MOST
+        self._strays = min(STRAYS_MOST + STRAY_SHARE * budget, STRAYS_AHEAD * budget)
         self._paid = 0  # calls that ran at a full level since ``_measured_at_s``
         self._paid_since = 0
         self._measured_at_s = float("-inf")
@@ -205,7 +207,7 @@ class AdaptiveLimit:
             self._plateau = None
             self._level = float(budget)
         if is_found:
-            self._strays = min(self._strays, STRAY_SHARE * budget)
+            self._strays = min(self._strays, STRAYS_AHEAD * budget)
         self._tick_at_s = max(self._tick_at_s, now_s)
         self._set_level(self._level)
 
@@ -241,7 +243,10 @@ class AdaptiveLimit:
             self._strays_most = STRAYS_MOST + STRAY_SHARE * STRAYS_S * pace
             self._measured_at_s, self._paid_since = now_s, 0
         self._paid_since += self._paid
-        self._strays = min(self._strays_most, self._strays + STRAY_SHARE * self._paid)
+        most = self._strays_most
+        if self._level >= self._budget:  # below it there is a wall, more likely than not
+            most += STRAY_SHARE * self._budget  # calls come in bunches: of the whole budget at the most
+        self._strays = min(most, self._strays + STRAY_SHARE * self._paid)
         self._paid = 0
 
     def _is_stray(self, now_s: float) -> bool:
