@@ -31,7 +31,7 @@ _CONCURRENCY = 64
 
 def main() -> None:
     chosen = arguments(__doc__)
-    records = 500 if chosen.tiny else 50_000 if chosen.quick else 200_000
+    records = 500 if chosen.tiny else 30_000 if chosen.quick else 200_000
     print(f"batches: {records:,} records, {_CONCURRENCY} calls in flight, no delay, plain HTTP")
     with Endpoint((0,)) as endpoint, tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "in.jsonl")

@@ -3,7 +3,7 @@
 nginx where it is installed with its echo module, else a small asyncio server. It listens on 127.0.0.1
 only, plain and over TLS, with one port for each delay. A function named ``lab-N`` has a reserved
 concurrency of N, and as much provisioned under any qualifier, so that rate and ramp are as wide as a
-benchmark needs them.
+benchmark needs them. ``throttle_rate`` of the calls are refused at once, whatever is running.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from typing import Self
 
 DELAYS_MS = (0, 10, 100, 1000)
 REPLY = b'{"ok":true}'
+THROTTLE = (
+    b'{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}'
+)
 _ECHO = "ngx_http_echo_module.so"
 _MODULE_FOLDERS = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
 BUSY = 0.90  # share of one core above which the endpoint, not the client, sets the pace
@@ -31,9 +34,16 @@ BUSY = 0.90  # share of one core above which the endpoint, not the client, sets 
 class Endpoint:
     """A running endpoint. ``kind`` names what answers; ``url`` is where a delay is served."""
 
-    def __init__(self, delays_ms: Sequence[int] = DELAYS_MS, *, use_nginx: bool | None = None) -> None:
+    def __init__(
+        self,
+        delays_ms: Sequence[int] = DELAYS_MS,
+        *,
+        use_nginx: bool | None = None,
+        throttle_rate: float = 0.0,
+    ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="fanout-lab-"))
         self._delays_ms = tuple(delays_ms)
+        self._throttle_rate = throttle_rate
         module = _echo_module()
         self._has_nginx = use_nginx if use_nginx is not None else module is not None
         self._module = module
@@ -149,6 +159,8 @@ class Endpoint:
             sleep = f"echo_sleep {delay_ms / 1000:g};" if delay_ms else ""
             # Without a delay the reply is made at once, in the rewrite phase.
             content = f"{sleep} echo_read_request_body; echo_exec @reply;" if delay_ms else _NGINX_REPLY
+            if self._throttle_rate:
+                content = f"if ($is_throttled) {{ return 429 '{THROTTLE.decode()}'; }} {content}"
             servers.append(
                 f"""
     server {{
@@ -164,6 +176,7 @@ class Endpoint:
         location / {{ return 404 '{{"Type":"User","message":"no such resource"}}'; }}
     }}"""
             )
+        throttled = f"{self._throttle_rate:.2%} 1;" if self._throttle_rate else ""
         load = f"load_module {self._module};" if self._module is not None else ""
         return f"""{load} {user}
 worker_processes 1;
@@ -175,6 +188,7 @@ http {{
     access_log off; default_type application/json; {temporary}
     keepalive_requests 1000000000; keepalive_timeout 3600s; client_max_body_size 16m;
     client_body_buffer_size 2m; ssl_session_cache shared:lab:16m; ssl_protocols TLSv1.2 TLSv1.3;
+    split_clients $request_id $is_throttled {{ {throttled} * ""; }}
     {"".join(servers)}
 }}
 """
@@ -182,7 +196,14 @@ http {{
     def _start_server(self) -> None:
         ports = [f"{delay_ms}:{int(is_tls)}:{port}" for (delay_ms, is_tls), port in self._ports.items()]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.endpoint_server", str(self._folder / "leaf.pem"), *ports],
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.endpoint_server",
+                str(self._folder / "leaf.pem"),
+                str(self._throttle_rate),
+                *ports,
+            ],
             cwd=Path(__file__).parent.parent,
         )
 
@@ -195,6 +216,11 @@ _NGINX_REPLY = (
     "add_header x-amzn-RequestId $request_id; add_header X-Amz-Executed-Version 1; "
     f"return 200 '{REPLY.decode()}';"
 )
+
+
+def has_nginx() -> bool:
+    """True if nginx is here with the module that it needs."""
+    return _echo_module() is not None
 
 
 def _echo_module() -> str | None:

@@ -1,15 +1,18 @@
 """The endpoint where there is no nginx: an asyncio server that answers as the nginx configuration does.
 
-python -m benchmarks.endpoint_server CERTIFICATE DELAY_MS:IS_TLS:PORT …
+python -m benchmarks.endpoint_server CERTIFICATE THROTTLE_RATE DELAY_MS:IS_TLS:PORT …
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import ssl
 import sys
 import uuid
+
+from benchmarks.endpoint import REPLY, THROTTLE
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _FUNCTION = re.compile(rb"/functions/lab-(\d+)$")
@@ -18,8 +21,9 @@ _NAME = uuid.uuid4().hex.encode()
 
 
 class _Server(asyncio.Protocol):
-    def __init__(self, delay_s: float) -> None:
+    def __init__(self, delay_s: float, throttle_rate: float) -> None:
         self._delay_s = delay_s
+        self._throttle_rate = throttle_rate
         self._data = b""
         self._loop = asyncio.get_running_loop()
 
@@ -47,9 +51,12 @@ class _Server(asyncio.Protocol):
 
     def _reply(self, target: bytes) -> tuple[bytes, float]:
         path = target.partition(b"?")[0]
-        status, body, delay_s = b"200 OK", b'{"ok":true}', 0.0
+        status, body, delay_s = b"200 OK", REPLY, 0.0
         if path.endswith(b"/invocations"):
-            delay_s = self._delay_s
+            if random.random() < self._throttle_rate:
+                status, body = b"429 Too Many Requests", THROTTLE
+            else:
+                delay_s = self._delay_s
         elif found := _PROVISIONED.search(path):
             body = b'{"AllocatedProvisionedConcurrentExecutions":%b,"Status":"READY"}' % found[1]
         elif found := _FUNCTION.search(path):
@@ -65,14 +72,14 @@ class _Server(asyncio.Protocol):
         ), delay_s
 
 
-async def _serve(certificate: str, ports: list[str]) -> None:
+async def _serve(certificate: str, throttle_rate: float, ports: list[str]) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
     for port in ports:
         delay_ms, is_tls, number = map(int, port.split(":"))
         await loop.create_server(
-            lambda delay_s=delay_ms / 1000: _Server(delay_s),
+            lambda delay_s=delay_ms / 1000: _Server(delay_s, throttle_rate),
             "127.0.0.1",
             number,
             ssl=context if is_tls else None,
@@ -86,4 +93,4 @@ if __name__ == "__main__":
         import uvloop as runner
     except ImportError:
         runner = asyncio
-    runner.run(_serve(sys.argv[1], sys.argv[2:]))
+    runner.run(_serve(sys.argv[1], float(sys.argv[2]), sys.argv[3:]))

@@ -29,6 +29,7 @@ class FirstCallServer:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one segment: else the body waits for the client's delayed ACK
 
             def do_GET(self) -> None:
                 self._answer(404, b'{"Type":"User","message":"no such resource"}')

@@ -46,10 +46,9 @@ def handler(event, context):
 
 
 def main() -> None:
-    chosen = arguments(__doc__)
+    chosen = arguments(__doc__, full_rounds=9)
     if not can_jail():
         raise SystemExit("this user may not make mount namespaces here: run as root, or in a container")
-    rounds = chosen.rounds if chosen.tiny or chosen.quick else max(chosen.rounds, 9)
     with (
         tempfile.TemporaryDirectory() as made,
         EmulatorProcess(simulate=["name=worker,latency=1ms"]) as worker,
@@ -62,7 +61,7 @@ def main() -> None:
             "AWS_SECRET_ACCESS_KEY": "local",
         }
         runs = {name: partial(_first_event, package, environment) for name, package in packages.items()}
-        told = interleaved(runs, rounds=rounds, say=lambda _: None)
+        told = interleaved(runs, rounds=chosen.rounds, say=lambda _: None)
     results = {
         name: {figure: summary(each[figure] for each in figures) for figure in figures[0]}
         for name, figures in told.items()

@@ -26,6 +26,7 @@ from typing import Any
 
 import fanout
 from benchmarks.measuring import (
+    Rounds,
     arguments,
     interleaved,
     peak_rss_mb,
@@ -57,7 +58,7 @@ def main() -> None:
     if chosen.case:
         print(json.dumps(_case(*chosen.case)))
         return
-    megabytes = chosen.megabytes or (2 if chosen.tiny else 100 if chosen.quick else 200)
+    megabytes = chosen.megabytes or (2 if chosen.tiny else 40 if chosen.quick else 200)
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
@@ -66,10 +67,10 @@ def main() -> None:
             if chosen.only in (None, "read"):
                 results["read"] = _of_reading(folder, environment, chosen.rounds, chosen.others)
             if chosen.only in (None, "run"):
-                count = 2_000 if chosen.tiny else 200_000
+                count = 2_000 if chosen.tiny else 50_000 if chosen.quick else 200_000
                 results["run"] = _of_run(folder, environment, chosen.rounds, min(count, records))
             if chosen.only in (None, "memory"):
-                steps = (1, 10) if chosen.tiny else (10, 100, 1_000)
+                steps = (1, 10) if chosen.tiny else (10, 100) if chosen.quick else (10, 100, 1_000)
                 results["memory"] = _of_memory((*steps, 5_000) if chosen.full else steps, environment)
     save("inputs", results)
 
@@ -150,7 +151,9 @@ def _loop(environment: dict[str, str], python: str, kind: str, location: str) ->
     return json.loads(usage.stdout) if usage.stdout else None
 
 
-def _of_reading(folder: Path, environment: dict[str, str], rounds: int, others: str | None) -> dict[str, Any]:
+def _of_reading(
+    folder: Path, environment: dict[str, str], rounds: Rounds, others: str | None
+) -> dict[str, Any]:
     size_mb = (folder / "in.jsonl").stat().st_size / 1e6
     locations = {
         f"{where}, {name.removeprefix('in.')}": f"{prefix}/{name}"
@@ -184,7 +187,7 @@ def _of_reading(folder: Path, environment: dict[str, str], rounds: int, others: 
     return results
 
 
-def _of_run(folder: Path, environment: dict[str, str], rounds: int, records: int) -> dict[str, Any]:
+def _of_run(folder: Path, environment: dict[str, str], rounds: Rounds, records: int) -> dict[str, Any]:
     found = interleaved(
         {
             "file": lambda: _child(environment, "run", str(folder / "in.jsonl"), str(records)),

@@ -50,7 +50,7 @@ def main() -> None:
         folder={"type": Path, "default": None, "help": "where the journal is made; default: a temporary one"},
         keep={"action": "store_true", "help": "leave the journal in --folder, and use it when it is there"},
     )
-    size = chosen.size or (2_000 if chosen.tiny else 200_000 if chosen.quick else 1_000_000)
+    size = chosen.size or (2_000 if chosen.tiny else 100_000 if chosen.quick else 1_000_000)
     folder = Path(chosen.folder or tempfile.mkdtemp(prefix="fanout-journals-"))
     results: dict[str, Any] = {}
     with FirstCallServer() as server:

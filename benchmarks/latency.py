@@ -39,10 +39,10 @@ def main() -> None:
 
         print(json.dumps(uvloop.run(_case(*chosen.case[:2], int(chosen.case[2])))))
         return
-    calls = 50 if chosen.tiny else 1_000 if chosen.quick else 3_000
+    calls = 50 if chosen.tiny else 500 if chosen.quick else 3_000
     told = []
     with Endpoint((0, 10)) as endpoint:
-        for _ in range(chosen.rounds):
+        for _ in chosen.rounds:
             usage = run_process(
                 [
                     sys.executable,
@@ -86,7 +86,7 @@ async def _case(url: str, slow_url: str, calls: int) -> dict[str, float]:
     return {
         **_figures("", bare_us, through_us),
         **await _at_rate(url, calls),
-        **await _with_queued_callers(slow_url, _CALLERS if calls >= 1_000 else calls * 10),
+        **await _with_queued_callers(slow_url, _CALLERS if calls >= 500 else calls * 10),
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import fanout
 from benchmarks.endpoint import BUSY, Endpoint
-from benchmarks.measuring import arguments, run_process, save, shown, summary
+from benchmarks.measuring import Rounds, arguments, run_process, save, shown, summary
 
 WIDTHS = (10, 100, 1_000, 10_000)
 DELAYS_MS = (10, 100, 1_000)
@@ -26,7 +26,10 @@ _CPU_BOUND = 0.85  # of the one core that Python's share of the work can have
 
 def main() -> None:
     chosen = arguments(
-        __doc__, case={"nargs": 4, "default": None, "metavar": ("C", "DELAY_MS", "URL", "SECONDS")}
+        __doc__,
+        quick_rounds=1,
+        full_rounds=3,
+        case={"nargs": 4, "default": None, "metavar": ("C", "DELAY_MS", "URL", "SECONDS")},
     )
     if chosen.case:
         concurrency, delay_ms, url, seconds = chosen.case
@@ -37,14 +40,17 @@ def main() -> None:
     widths, delays_ms, schemes = WIDTHS, DELAYS_MS, (False, True)
     if chosen.tiny:
         widths, delays_ms, schemes = (10,), (10,), (False,)
-    rounds = min(chosen.rounds, 1 if chosen.quick else 3)
+    elif chosen.quick:
+        widths, delays_ms, schemes = (100, 1_000), (10, 100), (True,)
+    seconds = 0.3 if chosen.tiny else 1.0 if chosen.quick else 2.0
     cases: list[dict[str, Any]] = []
     print("share of C/D reached in the steady state")
     with Endpoint(delays_ms) as endpoint:
         for tls in schemes:
             for delay_ms in delays_ms:
                 for concurrency in widths:
-                    case = _measured(endpoint, concurrency, delay_ms, tls, rounds, chosen.tiny)
+                    for_s = 2 * seconds if delay_ms == 1000 else seconds
+                    case = _measured(endpoint, concurrency, delay_ms, tls, chosen.rounds, for_s)
                     cases.append(case)
                     print(f"  {_line(case)}", flush=True)
         save("littles_law", {"endpoint": endpoint.kind, "cases": cases})
@@ -69,14 +75,13 @@ def _reachable_per_s(endpoint: Endpoint, concurrency: int, delay_ms: int, second
 
 
 def _measured(
-    endpoint: Endpoint, concurrency: int, delay_ms: int, tls: bool, rounds: int, is_tiny: bool
+    endpoint: Endpoint, concurrency: int, delay_ms: int, tls: bool, rounds: Rounds, seconds: float
 ) -> dict[str, Any]:
     case: dict[str, Any] = {"concurrency": concurrency, "delay_ms": delay_ms, "tls": tls}
     case["limit_per_s"] = concurrency / (delay_ms / 1e3)
-    seconds = 0.3 if is_tiny else 4.0 if delay_ms == 1000 else 2.0
     url = endpoint.url(delay_ms, tls=tls)
     told, reachable = [], []
-    for _ in range(rounds):
+    for _ in rounds:
         reachable.append(_reachable_per_s(endpoint, concurrency, delay_ms, seconds))
         usage = run_process(
             [

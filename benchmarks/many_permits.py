@@ -31,7 +31,12 @@ _FILLING_MOST_S = 40.0  # then it is measured with what connections there are, a
 
 
 def main() -> None:
-    chosen = arguments(__doc__, case={"nargs": 3, "default": None, "metavar": ("C", "URL", "SECONDS")})
+    chosen = arguments(
+        __doc__,
+        quick_rounds=1,
+        full_rounds=3,
+        case={"nargs": 3, "default": None, "metavar": ("C", "URL", "SECONDS")},
+    )
     if chosen.case:
         import uvloop
 
@@ -41,14 +46,13 @@ def main() -> None:
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     wanted = (50,) if chosen.tiny else WIDTHS[:1] if chosen.quick else WIDTHS
     widths = [width for width in wanted if width + _SPARE_FILES <= files]
-    rounds = min(chosen.rounds, 1 if chosen.quick else 3)
     cases = []
     with Endpoint((int(_DELAY_S * 1000),)) as endpoint:
         url = endpoint.url(int(_DELAY_S * 1000), tls=True)
         for width in widths:
             told = []
-            for _ in range(rounds):
-                words = ["--case", str(width), url, "0.5" if chosen.tiny else "6"]
+            for _ in chosen.rounds:
+                words = ["--case", str(width), url, "0.5" if chosen.tiny else "3" if chosen.quick else "6"]
                 usage = run_process(
                     [sys.executable, "-m", "benchmarks.many_permits", *words],
                     environment=endpoint.environment(),
@@ -57,7 +61,7 @@ def main() -> None:
                 if usage.exit_code:
                     raise SystemExit(usage.stderr)
                 told.append(json.loads(usage.stdout) | {"endpoint_busy": usage.busy or 0.0})
-            case = {"concurrency": width, "rounds": rounds} | {
+            case = {"concurrency": width, "rounds": len(told)} | {
                 name: summary(each[name] for each in told) for name in told[0]
             }
             cases.append(case)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 _results: Path | None = None
 FANOUT = str(Path(sys.executable).with_name("fanout"))
+_QUICK_S = 8.0  # a quick benchmark takes no further round that would end later
 
 
 @dataclass(frozen=True)
@@ -129,15 +131,35 @@ def peak_rss_mb(pid: int | None = None) -> float | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How often each thing is measured: ``most`` times, or less often where the time is short.
+
+    Iterating gives the numbers of the rounds, 0-based: one in any case, and no further one that would end
+    after ``within_s``, by the mean of those before it.
+    """
+
+    most: int
+    within_s: float = math.inf
+
+    def __iter__(self) -> Iterator[int]:
+        began_s = time.perf_counter()
+        for number in range(self.most):
+            yield number
+            took_s = time.perf_counter() - began_s
+            if took_s + took_s / (number + 1) > self.within_s:
+                return
+
+
 def interleaved(
-    runs: Mapping[str, Callable[[], Any]], *, rounds: int, say: Callable[[str], None] = print
+    runs: Mapping[str, Callable[[], Any]], *, rounds: Rounds, say: Callable[[str], None] = print
 ) -> dict[str, list[Any]]:
     """Each of ``runs`` once a round, in turns, so that a change of the machine meets all of them."""
     results: dict[str, list[Any]] = {name: [] for name in runs}
-    for round_number in range(rounds):
+    for round_number in rounds:
         for name, run in runs.items():
             results[name].append(run())
-        say(f"  round {round_number + 1} of {rounds} done")
+        say(f"  round {round_number + 1} done")
     return results
 
 
@@ -209,12 +231,14 @@ def load(name: str) -> dict[str, Any] | None:
     return found
 
 
-def arguments(description: str | None, **more: dict[str, Any]) -> argparse.Namespace:
-    """The options that every benchmark has, and ``more`` of its own."""
+def arguments(
+    description: str | None, *, quick_rounds: int = 3, full_rounds: int = 5, **more: dict[str, Any]
+) -> argparse.Namespace:
+    """The options that every benchmark has, and ``more`` of its own; ``rounds`` of them are ``Rounds``."""
     parser = argparse.ArgumentParser(
         description=(description or "").partition("\n")[0], formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="smaller and fewer runs")
+    parser.add_argument("--quick", action="store_true", help="smaller runs, and as many as soon are done")
     parser.add_argument(
         "--tiny", action="store_true", help="only to see that it works; the figures mean nothing"
     )
@@ -225,8 +249,12 @@ def arguments(description: str | None, **more: dict[str, Any]) -> argparse.Names
     chosen = parser.parse_args()
     global _results  # noqa: PLW0603 - one benchmark to a process
     _results = chosen.results
-    if chosen.rounds is None:
-        chosen.rounds = 1 if chosen.tiny else 3 if chosen.quick else 5
+    if chosen.rounds is not None:
+        chosen.rounds = Rounds(chosen.rounds)
+    elif chosen.tiny:
+        chosen.rounds = Rounds(1)
+    else:
+        chosen.rounds = Rounds(quick_rounds, _QUICK_S) if chosen.quick else Rounds(full_rounds)
     return chosen
 
 

@@ -48,8 +48,8 @@ def main() -> None:
     with Endpoint((0, 1000)) as endpoint:
         sizes = (100,) if chosen.tiny else (100, 10_000, 100_000, 1_000_000)
         results["payloads"] = [_of_payload(endpoint, size, 20 if chosen.tiny else 300) for size in sizes]
-        widths = (10,) if chosen.tiny else (1, 100, 1_000, 10_000)
-        schemes = (True,) if chosen.tiny else (False, True)
+        widths = (10,) if chosen.tiny else (1, 100, 1_000) if chosen.quick else (1, 100, 1_000, 10_000)
+        schemes = (True,) if chosen.tiny or chosen.quick else (False, True)
         results["concurrency"] = [
             _of_concurrency(endpoint, width, tls) for tls in schemes for width in widths
         ]

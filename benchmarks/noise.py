@@ -33,12 +33,15 @@ def least_share(seconds: float = 0.5) -> float:
     return min(float(loop.communicate()[0]) for loop in loops)
 
 
-def verdict(share: float) -> str:
+def verdict(share: float, *, in_short: bool = False) -> str:
     """One line that says whether figures of this moment are worth quoting."""
     if share >= ENOUGH:
         return f"quiet: each core was free for {share:.0%} of the time"
+    told = f"TOO NOISY: other work left {share:.0%} of a core"
+    if in_short:
+        return told
     return (
-        f"TOO NOISY: other work left {share:.0%} of a core. Rates will be too low and spreads wide; "
+        f"{told}. Rates will be too low and spreads wide; "
         "end the other work, or compare ratios within one table only"
     )
 

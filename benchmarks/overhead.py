@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import fanout
-from benchmarks.measuring import arguments, run_process, save, shown, summary, write_records
+from benchmarks.measuring import Rounds, arguments, run_process, save, shown, summary, write_records
 from benchmarks.null_transport import BODY, NullTransport
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "in.jsonl")
         write_records(file, records)
-        for _ in range(chosen.rounds):
+        for _ in chosen.rounds:
             for part, figures in parts.items():
                 usage = run_process(
                     [sys.executable, "-m", "benchmarks.overhead", "--part", part, "--file", str(file)]
@@ -110,7 +110,7 @@ async def _bare(records: int) -> float:
     return time.process_time() - began_s
 
 
-async def _stages(calls: int, rounds: int) -> dict[str, dict[str, float | int]]:
+async def _stages(calls: int, rounds: Rounds) -> dict[str, dict[str, float | int]]:
     """Median microseconds of each stage, alone."""
     from fanout.classify import classify
     from fanout.dispatcher.call import Attempt, Call
@@ -189,9 +189,9 @@ async def _stages(calls: int, rounds: int) -> dict[str, dict[str, float | int]]:
     return results
 
 
-def _timed(call: Callable[[], Any], calls: int, rounds: int) -> dict[str, float | int]:
+def _timed(call: Callable[[], Any], calls: int, rounds: Rounds) -> dict[str, float | int]:
     figures = []
-    for _ in range(rounds):
+    for _ in rounds:
         gc.collect()
         began_s = time.process_time()
         for _ in range(calls):
@@ -201,10 +201,10 @@ def _timed(call: Callable[[], Any], calls: int, rounds: int) -> dict[str, float 
 
 
 async def _timed_with(
-    call: Callable[[], Any], after: Callable[[], Any], calls: int, rounds: int
+    call: Callable[[], Any], after: Callable[[], Any], calls: int, rounds: Rounds
 ) -> dict[str, float | int]:
     figures = []
-    for _ in range(rounds):
+    for _ in rounds:
         began_s = time.process_time()
         for _ in range(calls):
             call()
@@ -213,9 +213,9 @@ async def _timed_with(
     return summary(figures)
 
 
-async def _timed_source(open_it: Callable[[], Any], calls: int, rounds: int) -> dict[str, float | int]:
+async def _timed_source(open_it: Callable[[], Any], calls: int, rounds: Rounds) -> dict[str, float | int]:
     figures = []
-    for _ in range(rounds):
+    for _ in rounds:
         source = open_it()
         began_s = time.process_time()
         async for _ in source.batches():

@@ -88,6 +88,10 @@ def _throughput(results: dict[str, Any]) -> str:
             parts.append(
                 f"\nIn the middle three fifths of the run, fanout: {_spread(scene['steady_per_s'])}/s."
             )
+        if scene.get("slow_records", scene["records"]) != scene["records"]:
+            parts.append(
+                f"The clients on aiobotocore, boto3 and JavaScript had {scene['slow_records']:,} records."
+            )
         if "baseline_records" in scene:
             parts.append(f"The baseline had {scene['baseline_records']:,} records.")
         parts.append("")

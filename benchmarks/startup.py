@@ -31,8 +31,7 @@ from benchmarks.measuring import (
 
 
 def main() -> None:
-    chosen = arguments(__doc__)
-    rounds = chosen.rounds if chosen.tiny or chosen.quick else max(chosen.rounds, 11)
+    chosen = arguments(__doc__, full_rounds=11)
     environment = Endpoint(()).environment()
     environment.pop("AWS_CA_BUNDLE")
     environment.pop("NODE_EXTRA_CA_CERTS")
@@ -94,7 +93,7 @@ def main() -> None:
             ),
         }
         fanout_run()
-        told = interleaved(runs, rounds=rounds, say=lambda _: None)
+        told = interleaved(runs, rounds=chosen.rounds, say=lambda _: None)
     results = {
         name: {figure: summary(each[figure] for each in figures) for figure in figures[0]}
         for name, figures in told.items()

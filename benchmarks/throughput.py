@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ from benchmarks.measuring import (
 
 BASELINE = "aiobotocore + Semaphore"
 OURS = "fanout run"
+LIBRARY = "fanout.Dispatcher.map"
+GO = "Go SDK v2"
 PROCESSES = "GNU parallel + AWS CLI"
 _CLIENTS = Path(__file__).parent / "clients"
 _DEBIAN_GO = Path("/usr/share/gocode")
@@ -56,11 +59,9 @@ def main() -> None:
             f"{results['endpoint']['tls_per_s']:,.0f}/s over TLS for each second of its own CPU time"
         )
         if chosen.only in (None, "at-once"):
-            records = 300 if chosen.tiny else 5_000 if chosen.quick else 20_000
-            results["at_once"] = _at_once(endpoint, Path(folder), records, chosen.rounds, few=chosen.tiny)
+            results["at_once"] = _at_once(endpoint, Path(folder), chosen)
         if chosen.only in (None, "account"):
-            records = 1_000 if chosen.tiny else 30_000 if chosen.quick else 100_000
-            results["account"] = _account(endpoint, Path(folder), records, chosen.rounds, few=chosen.tiny)
+            results["account"] = _account(endpoint, Path(folder), chosen)
     if (go := _versions_of_go()) is not None:
         results["go"] = go
     save("throughput", results)
@@ -79,51 +80,61 @@ def _capacity(endpoint: Endpoint, seconds: float) -> dict[str, float]:
     return found
 
 
-def _at_once(endpoint: Endpoint, folder: Path, records: int, rounds: int, *, few: bool) -> dict[str, Any]:
-    file = folder / "at_once.jsonl"
+def _at_once(endpoint: Endpoint, folder: Path, chosen: Namespace) -> dict[str, Any]:
+    """When quick, a client that makes a tenth of the calls a second has about a tenth of the records.
+
+    So that each runs for about as long, and its start has the same share.
+    """
+    records = 300 if chosen.tiny else 20_000
+    slow_records = 3_000 if chosen.quick else records
+    file, short = folder / "at_once.jsonl", folder / "at_once_short.jsonl"
     write_records(file, records)
+    write_records(short, slow_records)
     url, concurrency = endpoint.url(0), 64
     environment = endpoint.environment()
 
     def program(*argv: str) -> Callable[[], Usage]:
         return lambda: run_process(argv, environment=environment, endpoint=endpoint)
 
-    def client(name: str) -> Callable[[], Usage]:
+    def client(name: str, file: Path = short) -> Callable[[], Usage]:
         return program(sys.executable, "-m", f"benchmarks.clients.{name}", str(file), str(concurrency), url)
 
-    def fanout(*more: str) -> Callable[[], Usage]:
+    def fanout(file: Path, *more: str) -> Callable[[], Usage]:
         return lambda: _fanout(endpoint, file, folder, "lab-100000", url, concurrency, *more)
 
-    counts: dict[str, int] = {}  # where they are others
+    counts = dict.fromkeys((OURS, LIBRARY, GO), records)  # the others have the short file
     runs: dict[str, Callable[[], Usage]] = {
-        OURS: fanout(),
+        OURS: fanout(file),
         BASELINE: client("aiobotocore_semaphore"),
     }
-    if not few:
+    if not chosen.tiny:
         runs |= {
-            "fanout run --transport sdk": fanout("--transport", "sdk"),
-            "fanout.Dispatcher.map": client("fanout_library"),
+            "fanout run --transport sdk": fanout(short, "--transport", "sdk"),
+            LIBRARY: client("fanout_library", file),
             "boto3 + threads": client("boto3_threads"),
         }
         if (told := _absent("aiometer")) is None:
             runs["aiometer + aiobotocore"] = client("aiometer_aiobotocore")
         else:
             print(f"  aiometer: left out ({told})")
-        processes = max(8, records // 500)  # a second of CPU for each
+        processes = max(8, slow_records // 500)  # a second of CPU for each
         if (argv := _parallel(folder, url, processes)) is None:
             print("  GNU parallel + AWS CLI: left out (no parallel or no aws)")
         else:
             runs[PROCESSES] = program(*argv)
             counts[PROCESSES] = processes
-        for name, argv in (("JavaScript SDK v3", _javascript()), ("Go SDK v2", _go())):
+        for name, argv, its in (("JavaScript SDK v3", _javascript(), short), (GO, _go(), file)):
             if isinstance(argv, str):
                 print(f"  {name}: left out ({argv})")
             else:
-                runs[name] = program(*argv, str(file), str(concurrency), url)
+                runs[name] = program(*argv, str(its), str(concurrency), url)
                 environment = environment | {"FANOUT_LAB_MODULES": str(_CACHE / "javascript")}
-    print(f"at once: {records:,} records, 64 in flight, no delay, plain HTTP")
-    return _judge(interleaved(runs, rounds=rounds), dict.fromkeys(runs, records) | counts) | {
+    print(f"at once: {records:,} records, 64 in flight, no delay, plain HTTP", end="")
+    print("" if slow_records == records else f"; slow clients have {slow_records:,}")
+    usages = interleaved(runs, rounds=chosen.rounds)
+    return _judge(usages, dict.fromkeys(runs, slow_records) | counts) | {
         "records": records,
+        "slow_records": slow_records,
         "concurrency": concurrency,
     }
 
@@ -141,10 +152,11 @@ def _parallel(folder: Path, url: str, records: int) -> list[str] | None:
     return ["sh", "-c", script]
 
 
-def _account(endpoint: Endpoint, folder: Path, records: int, rounds: int, *, few: bool) -> dict[str, Any]:
+def _account(endpoint: Endpoint, folder: Path, chosen: Namespace) -> dict[str, Any]:
+    records = 1_000 if chosen.tiny else 30_000 if chosen.quick else 100_000
     file, short = folder / "account.jsonl", folder / "short.jsonl"
     write_records(file, records)
-    few_records = min(records, 20_000)
+    few_records = min(records, 5_000 if chosen.quick else 20_000)
     write_records(short, few_records)
     url, concurrency = endpoint.url(100, tls=True), 1_000
     steady: list[float] = []
@@ -171,15 +183,13 @@ def _account(endpoint: Endpoint, folder: Path, records: int, rounds: int, *, few
 
     print(f"account: {records:,} records, 1,000 in flight, 100 ms, TLS (10,000/s is the limit)")
     runs: dict[str, Callable[[], Usage]] = {OURS: ours}
-    if not few:
+    if not chosen.tiny:
         runs[BASELINE] = theirs
         if not isinstance(argv := _go(), str):
             program = [*argv, str(file), str(concurrency), url]
-            runs["Go SDK v2"] = lambda: run_process(
-                program, environment=endpoint.environment(), endpoint=endpoint
-            )
-    usages = interleaved(runs, rounds=rounds)
-    results = _judge(usages, {OURS: records, BASELINE: few_records, "Go SDK v2": records})
+            runs[GO] = lambda: run_process(program, environment=endpoint.environment(), endpoint=endpoint)
+    usages = interleaved(runs, rounds=chosen.rounds)
+    results = _judge(usages, {OURS: records, BASELINE: few_records, GO: records})
     results["steady_per_s"] = summary(steady)
     print(f"  {OURS}: steady {shown(results['steady_per_s'])}/s")
     return results | {"records": records, "baseline_records": few_records, "concurrency": concurrency}
@@ -235,13 +245,13 @@ def _steady_per_s(outcomes: Path) -> float:
     return (last - first) / (ends[last] - ends[first])
 
 
-def _judge(usages: dict[str, list[Usage]], records: int | dict[str, int]) -> dict[str, Any]:
+def _judge(usages: dict[str, list[Usage]], records: dict[str, int]) -> dict[str, Any]:
     """Rates, CPU and ratios; a client that failed or that the endpoint held back has no figure."""
     clients: dict[str, Any] = {}
     rates: dict[str, list[float]] = {}
     cpu: dict[str, list[float]] = {}
     for name, runs in usages.items():
-        count = records if isinstance(records, int) else records[name]
+        count = records[name]
         failed = next((u for u in runs if u.exit_code or int(u.stdout.split()[0]) != count), None)
         if failed is not None:
             told = (failed.stderr or failed.stdout).strip()[-300:]

@@ -70,7 +70,7 @@ def _cost(chosen: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "in.jsonl")
         write_records(file, records)
-        for _ in range(chosen.rounds):
+        for _ in chosen.rounds:
             command = [sys.executable, "-m", "benchmarks.workers", "--file", str(file)]
             keys = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}  # signing needs some
             usage = run_process(
@@ -97,7 +97,7 @@ def _payloads(chosen: Any) -> dict[str, Any]:
     busy: dict[int, list[float]] = {0: [], 2: []}
     with Endpoint((0,)) as endpoint:
         environment = endpoint.environment()
-        for _ in range(chosen.rounds):
+        for _ in chosen.rounds:
             for workers, rates in figures.items():
                 command = [sys.executable, "-m", "benchmarks.workers", "--workers", str(workers)]
                 usage = run_process(

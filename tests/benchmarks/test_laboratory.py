@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 from benchmarks.__main__ import NAMES
-from benchmarks.endpoint import Endpoint
+from benchmarks.endpoint import Endpoint, has_nginx
+from benchmarks.limits_run import pace
+from benchmarks.measuring import Rounds
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks import measuring
 
@@ -81,6 +88,9 @@ def test_each_takes_quick(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         importlib.import_module(f"benchmarks.{name}").main()
 
 
+_needs_nginx = pytest.mark.skipif(not has_nginx(), reason="no nginx with its echo module")
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_the_endpoint_without_nginx_answers_as_the_one_with_it(tls: bool) -> None:
     """fanout itself finds a function, its limits and a reply there."""
@@ -91,6 +101,52 @@ def test_the_endpoint_without_nginx_answers_as_the_one_with_it(tls: bool) -> Non
         )
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout) == {"ok": True}
+
+
+@pytest.mark.parametrize("use_nginx", [False, pytest.param(True, marks=_needs_nginx)])
+@pytest.mark.parametrize("delay_ms", [0, 20])
+def test_the_endpoint_refuses_as_many_calls_as_it_is_told(use_nginx: bool, delay_ms: int) -> None:
+    """At once, and with the reason that Lambda gives."""
+    with Endpoint((delay_ms,), use_nginx=use_nginx, throttle_rate=0.5) as endpoint:
+        url = f"{endpoint.url(delay_ms)}/2015-03-31/functions/lab-7/invocations"
+        statuses = []
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(urllib.request.Request(url, data=b"{}")).close()
+                statuses.append(200)
+            except urllib.error.HTTPError as exc:
+                statuses.append(exc.code)
+                told = json.loads(exc.read())
+    assert told["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    assert set(statuses) == {200, 429}
+    assert 60 <= statuses.count(429) <= 140
+
+
+def test_a_round_that_would_end_too_late_is_not_taken() -> None:
+    """One is, in any case; without a time they are as many as were asked for."""
+    assert list(Rounds(3)) == [0, 1, 2]
+    assert list(Rounds(3, within_s=0.0)) == [0]
+    assert list(Rounds(3, within_s=60.0)) == [0, 1, 2]
+
+
+def test_a_pace_counts_whole_rounds_of_calls() -> None:
+    """Calls of a second end in bunches, here of 200: no stretch says more than 200 a second."""
+    finished_s = [second * 1.01 + n / 10_000 for second in range(1, 6) for n in range(200)]
+    assert pace(finished_s, 1.0, 0.0, 5.5) == 200.0
+    assert pace(finished_s, 1.0, 2.0, 4.0) <= 200.0
+    assert pace(finished_s, 1.0, 2.0, 2.05) == 0.0  # which made 4,000 a second of one bunch
+    assert pace(finished_s, 1.0, 9.0, 20.0) == pace([], 1.0, 0.0, 1.0) == 0.0
+
+
+@given(
+    st.lists(st.lists(st.floats(1.0, 3.0), min_size=1, max_size=8), min_size=1, max_size=5),
+    st.floats(0.0, 5.0),
+    st.floats(0.0, 20.0),
+)
+def test_no_pace_is_above_the_limit(permits: list[list[float]], from_s: float, for_s: float) -> None:
+    """Each permit makes one call after the other, of a second or more."""
+    finished_s = sorted(t for calls in permits for t in itertools.accumulate(calls))
+    assert pace(finished_s, 1.0, from_s, from_s + for_s) <= len(permits) * (1 + 1e-6)
 
 
 def test_a_process_that_fails_has_its_exit_code_and_words() -> None:
