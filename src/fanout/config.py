@@ -154,7 +154,10 @@ class Options:
         )
         _check(self.log_type in _LOG_TYPES, "log_type", self.log_type, " | ".join(_LOG_TYPES))
         _check(self.transport in ("direct", "sdk"), "transport", self.transport, "direct | sdk")
-        _check(not isinstance(self.retry_on, str), "retry_on", self.retry_on, "a list of error types")
+        is_list = not isinstance(self.retry_on, str)
+        are_types = is_list and all(isinstance(each, str) for each in self.retry_on)
+        _check(are_types, "retry_on", self.retry_on, "a list of error types")
+        check_flags(self)
         if self.hedge:
             self._check_hedge()
         if self.endpoint_url is not None:
@@ -255,6 +258,14 @@ def parse_leave(value: int | str) -> Leave:
         raise _refusal("leave", value, allowed) from None
     _check(number >= 0, "leave", value, allowed)
     return Leave(fixed=number)
+
+
+def check_flags(options: Any) -> None:
+    """Raise ConfigError for a flag that is not True or False: a text such as "no" would count as True."""
+    for each in fields(options):
+        if each.type == "bool":
+            value = getattr(options, each.name)
+            _check(isinstance(value, bool), each.name, value, "True or False")
 
 
 def check_hedge(*, is_hedged: bool, may_repeat: bool) -> None:

@@ -51,7 +51,7 @@ def test_the_errors_of_fanout_too(tmp_path: Path, kind: type[BaseException], cal
     state = json.loads((tmp_path / "r/run.json").read_text())
     assert (state["state"], state["message"]) == ("interrupted", kind.__name__)
     assert state["counts"] == {"succeeded": len(lines)}
-    assert state["records_read"] >= len(lines)
+    assert state["pending"] == state["records_read"] - len(lines) >= 0
     report = fanout.run(
         "f", range(300), transport=transport, concurrency=99, out=tmp_path / "r", resume=True, report=False
     )

@@ -158,7 +158,27 @@ def test_errors_before_the_first_call_are_raised(tmp_path: Path) -> None:
         fanout.run("f", [1], transport=Scripted(), concurrency=0)
     with pytest.raises(fanout.SourceError, match="No such file"):
         fanout.run("f", tmp_path / "none.jsonl", transport=Scripted(), concurrency=1)
+    with pytest.raises(fanout.ConfigError, match="select is 5: give a JMESPath expression"):
+        fanout.run("f", [1], transport=Scripted(), concurrency=1, select=5)  # type: ignore[arg-type]
+    with pytest.raises(fanout.ConfigError, match="resume goes with out"):
+        fanout.run("f", [1], transport=Scripted(), concurrency=1, resume=True)
+    with pytest.raises(fanout.ConfigError, match="spool is 'no': give True or False"):
+        fanout.run("f", [1], transport=Scripted(), concurrency=1, spool="no")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["on_outcome", "on_progress"])
+def test_a_callback_that_could_not_be_called_is_refused_before_the_first_call(where: str) -> None:
+    """An async one would never run, and nobody would notice."""
+
+    async def never_awaited(_: object) -> None: ...
+
+    transport = Scripted()
+    for callback in (never_awaited, 5):
+        callbacks: dict[str, Any] = {where: callback}
+        with pytest.raises(fanout.ConfigError, match=f"{where} is .*: give a function that is not async"):
+            fanout.run("f", [1], transport=transport, concurrency=1, **callbacks)
+    assert transport.calls == []
 
 
 @pytest.mark.parametrize("where", ["on_outcome", "on_progress"])

@@ -32,6 +32,8 @@ async def test_what_cannot_hold_is_refused_at_once() -> None:
     async with Dispatcher("f", transport=Scripted(), concurrency=1) as dispatcher:
         with pytest.raises(ConfigError, match="concurrency is '@file': give a number"):
             dispatcher.tune(concurrency="@file")
+        with pytest.raises(ConfigError, match="pause is 'no': give True or False"):
+            dispatcher.tune(pause="no")  # type: ignore[arg-type]
 
 
 async def test_credentials_that_are_gone_stop_the_calls() -> None:

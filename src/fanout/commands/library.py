@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
@@ -71,6 +72,8 @@ def run(
     """
     if dry_run:
         raise ConfigError("dry_run counts and makes no run to report: call fanout.dry_run(…) instead")
+    if resume and out is None:
+        raise ConfigError("resume goes with out, so that the run is found again")
     if may_have_run is not None and not resume:
         raise ConfigError("may_have_run goes with resume: a new run has no such records")
     if may_have_run not in (None, "send", "skip"):
@@ -82,10 +85,11 @@ def run(
         raise ConfigError("out is '-': only the command streams to stdout; use on_outcome")
     shown = progress_display() if progress else None
     raised: list[Exception] = []  # by the callbacks
+    heard = _noting(on_progress, "on_progress", raised)
     interrupts = Interrupts(_log.warning if shown is None else shown.message)
     audience = Audience(
-        on_outcome=_noting(on_outcome, raised),
-        on_snapshot=_both(_noting(on_progress, raised), None if shown is None else shown.update),
+        on_outcome=_noting(on_outcome, "on_outcome", raised),
+        on_snapshot=_both(heard, None if shown is None else shown.update),
         attach=interrupts.attach,
         listen=interrupts.listen,
         on_message=_say
@@ -184,10 +188,14 @@ def refused_report(function: str, error: FatalRefusal, run_dir: Path | None = No
     return RunReport.from_stats(Stats(), meta)
 
 
-def _noting(callback: Callable[[T], None] | None, raised: list[Exception]) -> Callable[[T], None] | None:
+def _noting(
+    callback: Callable[[T], None] | None, name: str, raised: list[Exception]
+) -> Callable[[T], None] | None:
     """The caller's callback; what it raises is put into ``raised`` too."""
     if callback is None:
         return None
+    if iscoroutinefunction(callback) or not callable(callback):
+        raise ConfigError(f"{name} is {callback!r}: give a function that is not async")
 
     def call(argument: T) -> None:
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from fanout.aws.s3_faults import is_s3, split_location
-from fanout.config import OptionKeywords, Options
+from fanout.config import OptionKeywords, Options, check_flags
 from fanout.cost import Prices, load_prices
 from fanout.errors import ConfigError, JournalError, SourceError
 from fanout.inputs import RULES, InputOptions, Reading, Selector
@@ -182,6 +182,7 @@ class RunOptions:
             check_results(self.results)
         if self.fsync not in ("second", "always", "never"):
             raise ConfigError(f"fsync is {self.fsync!r}: give second | always | never")
+        check_flags(self)
         self.rules()
         self.label_map()
         if self.repeat is not None and (isinstance(self.repeat, bool) or self.repeat < 0):

@@ -232,6 +232,8 @@ class RunSession:
     def _write_state(self, changes: State) -> None:
         if self._run_dir is None:
             return
+        if "counts" in changes:
+            changes = {**changes, "pending": changes["records_read"] - sum(changes["counts"].values())}
         try:
             self._run_dir.write_state({**changes})
         except FanoutError as error:

@@ -233,6 +233,8 @@ class IntakeDispatcher:
         ConfigError for values that are wrong, and changes nothing then.
         """
         engine = self._open_engine()
+        if not isinstance(pause, bool | None):
+            raise ConfigError(f"pause is {pause!r}: give True or False")
         options = self.options
         options = replace(
             options,

@@ -67,6 +67,8 @@ class Selector:
 def _compile(option: str, expression: str | None) -> Expression | None:
     if expression is None:
         return None
+    if not isinstance(expression, str):
+        raise ConfigError(f"{option} is {expression!r}: give a JMESPath expression, as text")
     try:
         compiled = jmespath.compile(expression)
     except jmespath.exceptions.JMESPathError as error:
