@@ -211,6 +211,6 @@ def test_other_figures_are_shown_to_people_and_a_plan_without_any_is_none(
     assert shown.returncode == 0, shown.stderr
     for title in ("as it is", "concurrency=500,rate=9", "concurrency=2"):
         assert f"\n{title}" in shown.stdout
-    late = fanout("plan", *where, "--out", tmp_path / "b", "--deadline", "1ms")
+    late = fanout("plan", *where, "--out", tmp_path / "b", "--deadline", "1ms", "-j", "1")
     assert (late.returncode, late.stdout) == (5, "")
     assert "fanout: the deadline passed\n" in late.stderr

@@ -309,7 +309,7 @@ def test_a_smaller_take_leaves_out_nothing_that_was_read(inside: Inside) -> None
 
 def test_what_is_left_is_never_less_than_what_is_pending(inside: Inside) -> None:
     """An outage hands back what was pulled: those records are pending, and left."""
-    inside.write("in.jsonl", 400)
+    inside.write("in.jsonl", 4_000)  # more than any machine sends before the outage
     words = ("run", "gone", "in.jsonl", "--out", "run", "-j", "30", "--no-report", "--outage-patience", "1s")
     with EmulatorProcess(simulate=["name=gone,latency=10ms,outage=60s@0.15s"]) as emulator:
         done = inside.run(*words, "--endpoint-url", emulator.endpoint_url)
