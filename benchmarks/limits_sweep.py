@@ -51,6 +51,10 @@ class PlainAIMD:
         if in_flight + 1 >= int(self._level):
             self._level = min(self._budget, self._level + (1 if self._is_starting else 1 / self._level))
 
+    def on_successes(self, sent_at_s: Sequence[float], now_s: float, in_flight: int) -> None:
+        for place, each_s in enumerate(sent_at_s, 1):
+            self.on_success(each_s, now_s, in_flight - place)
+
     def on_throttle(self, kind: Any, sent_at_s: float, now_s: float, *_: Any) -> None:
         self._is_starting = False
         if sent_at_s >= self._cut_at_s:

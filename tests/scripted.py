@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -131,20 +131,24 @@ class PromptScripted(Scripted):
         return reply
 
     def begin(
-        self, template: InvokeTemplate, body: bytes, wall_s: float, token: Any, on_end: OnEnd
-    ) -> Flight | None:
+        self,
+        template: InvokeTemplate,
+        bodies: Sequence[bytes],
+        tokens: Sequence[Any],
+        wall_s: float,
+        on_end: OnEnd,
+        begun: list[Flight],
+    ) -> None:
         """See ``PromptTransport.begin``."""
-        if template.streaming or not self._free:
-            return None
-        self._free -= 1
-        self.begun += 1
-        flight = _ScriptedFlight(token)
-        call = self._arrived(template, body)  # it is out, though it be cut off at once
-        flight.task = asyncio.get_running_loop().create_task(self._fly(flight, call, on_end))
-        return flight
-
-    def flush(self) -> None:
-        """See ``PromptTransport.flush``."""
+        for body, token in zip(bodies, tokens, strict=True):
+            if template.streaming or not self._free:
+                return
+            self._free -= 1
+            self.begun += 1
+            flight = _ScriptedFlight(token)
+            begun.append(flight)
+            call = self._arrived(template, body)  # it is out, though it be cut off at once
+            flight.task = asyncio.get_running_loop().create_task(self._fly(flight, call, on_end))
 
     async def _fly(self, flight: _ScriptedFlight, call: Call, on_end: OnEnd) -> None:
         try:

@@ -152,6 +152,26 @@ class Calls(RuleBasedStateMachine):
             self.gate.add_bytes(n_bytes)
             self.calls.append((self.now_s, n_bytes))
 
+    @rule(payloads=st.lists(st.integers(0, 100), min_size=1, max_size=30))
+    def start_several(self, payloads: list[int]) -> None:
+        before, room = self.used(), self.gate.room(self.now_s)
+        if self.gate.bytes_left <= 0:
+            assert not room, "a payload above the bound"
+        taken = payloads[:room]
+        if not taken:
+            return
+        assert before + len(taken) <= min(self.budget, self.limit.ceiling(self.now_s))
+        has_more = self.gate.acquire_several(len(taken), sum(taken), self.now_s)
+        assert not has_more or before + len(taken) < self.budget
+        self.calls += [(self.now_s, n_bytes) for n_bytes in taken]
+
+    @precondition(lambda self: self.calls)
+    @rule(count=st.integers(1, 30))
+    def succeed_together(self, count: int) -> None:
+        ended, self.calls = self.calls[:count], self.calls[count:]
+        n_bytes = sum(n_bytes for _, n_bytes in ended)
+        self.gate.release_successes([sent_at_s for sent_at_s, _ in ended], n_bytes, self.now_s)
+
     @precondition(lambda self: self.calls)
     @rule(data=st.data(), how=st.sampled_from(Release), kind=st.sampled_from(ThrottleKind))
     def end(self, data: st.DataObject, how: Release, kind: ThrottleKind) -> None:

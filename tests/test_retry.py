@@ -107,7 +107,7 @@ def test_retries_are_at_most_a_fifth_of_fresh_calls_and_a_reserve() -> None:
     hammered = policy(retries=3)
     retries = 0
     for _ in range(10_000):
-        hammered.budget.on_fresh_call()
+        hammered.budget.on_fresh_calls(1)
         retries += hammered.decide(TRANSIENT, attempts=1) is not None
     assert retries == pytest.approx(10_000 * 0.2 + BUDGET_RESERVE, abs=1)
 
@@ -121,7 +121,7 @@ def test_a_long_good_run_saves_up_no_storm() -> None:
     """The bucket holds five hundred retries at most."""
     budget = RetryBudget()
     for _ in range(100_000):
-        budget.on_fresh_call()
+        budget.on_fresh_calls(1)
     assert sum(budget.try_take() for _ in range(1_000)) == 500
 
 
@@ -176,7 +176,7 @@ def test_retries_that_pay_off_cost_nothing() -> None:
     """A function that fails each first attempt and then recovers never runs out of retries."""
     budget = RetryBudget()
     for _ in range(100_000):
-        budget.on_fresh_call()
+        budget.on_fresh_calls(1)
         assert budget.try_take()
         budget.on_recovery(1)
 

@@ -25,7 +25,7 @@ from fanout.model import (
 )
 from fanout.payload import decode_reply
 
-_SUCCESS = Classification(Verdict.SUCCESS)
+SUCCESS = Classification(Verdict.SUCCESS)
 _EXPECTED_STATUS = {"RequestResponse": 200, "Event": 202, "DryRun": 204}
 STATUS_OF_SUCCESS: dict[int, Status] = {200: "succeeded", 202: "accepted", 204: "valid"}
 
@@ -114,7 +114,7 @@ _MAX_MESSAGE_CHARS = 2_000
 def classify(reply: Reply, template: InvokeTemplate) -> Classification:
     """Classify a whole reply. Under 0.3 µs, and one shared value, for a plain success."""
     if reply.function_error is None and reply.status == _EXPECTED_STATUS[template.invocation_type]:
-        return _SUCCESS
+        return SUCCESS
     if 200 <= reply.status < 300:
         if (
             reply.function_error is not None

@@ -6,6 +6,7 @@ Synchronous, and never waits: the dispatcher asks again after each finished call
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from heapq import heappop, heappush
 
 from fanout.errors import ConfigError
@@ -89,6 +90,42 @@ class Gate:
             return False
         self._ceiling = ceiling = limit.ceiling(now_s)
         return used < ceiling
+
+    def room(self, now_s: float) -> int:
+        """Calls that may start now, at the most; 0 where ``has_room`` has to be asked.
+
+        The last of them may take the payload bytes beyond their bound, as one call alone may.
+        """
+        if self._bytes >= self._max_bytes or (self._expiries and self._expiries[0] <= now_s):
+            return 0
+        self._ceiling = ceiling = self._limit.ceiling(now_s)
+        return max(0, ceiling - self._used)
+
+    @property
+    def bytes_left(self) -> int:
+        """Payload bytes below their bound; 0 or less when no call may start."""
+        return self._max_bytes - self._bytes
+
+    def acquire_several(self, count: int, n_bytes: int, now_s: float) -> bool:
+        """Take permits that ``room`` spoke of for the same ``now_s``, and count their payloads.
+
+        Returns as ``add_bytes``.
+        """
+        self._used = used = self._used + count
+        if used > self._peak:
+            self._peak = used
+        limit = self._limit
+        if used > limit.peak or now_s >= limit.peak_until_s:
+            limit.on_peak(used, now_s)
+        self._bytes += n_bytes
+        return used < self._ceiling
+
+    def release_successes(self, sent_at_s: Sequence[float], n_bytes: int, now_s: float) -> None:
+        """Give the permits of calls that ran back, and all their bytes."""
+        used = self._used
+        self._used = used - len(sent_at_s)
+        self._bytes -= n_bytes
+        self._limit.on_successes(sent_at_s, now_s, used)
 
     def acquire(self, now_s: float) -> None:
         """Take a permit. Only after ``has_room`` said yes for the same ``now_s``."""

@@ -105,7 +105,7 @@ class BatchPlace(msgspec.Struct):
     size: int
 
 
-class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Outcome(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """The outcome of one record. Exactly one exists for each record that was finished.
 
     ``seq`` counts from 0 in the input. Times are in milliseconds; ``duration_ms`` is the last
@@ -255,7 +255,7 @@ class PlainSums(msgspec.Struct, array_like=True):
     unbilled_ms: int = 0
 
 
-class Reply(msgspec.Struct):
+class Reply(msgspec.Struct, gc=False):
     """One whole HTTP reply to an invocation, the same from every transport. Header values verbatim."""
 
     status: int

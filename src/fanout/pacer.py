@@ -65,10 +65,20 @@ class Pacer:
         self._wanted.set()
         return False
 
-    def give_back(self) -> None:
-        """Return a token that no call was started for."""
+    def take_several(self, most: int) -> int:
+        """Take up to ``most`` tokens; returns how many there were. None are asked for."""
+        if self._is_paused:
+            return 0
+        if self._rate is None:
+            return most
+        count = min(most, int(self._tokens))
+        self._tokens -= count
+        return count
+
+    def give_back(self, count: int = 1) -> None:
+        """Return tokens that no call was started for."""
         if self._rate is not None:
-            self._tokens += 1.0
+            self._tokens += count
 
     def set_rate(self, rate_per_s: float | None) -> None:
         """Set the budget. A rate slowed by throttles recovers towards it."""

@@ -34,10 +34,10 @@ class RetryBudget:
         self._most = max(most, reserve)
         self._tokens = reserve
 
-    def on_fresh_call(self) -> None:
-        """A record's first attempt is being made."""
+    def on_fresh_calls(self, count: int) -> None:
+        """First attempts of so many records are being made."""
         if self._tokens < self._most:
-            self._tokens += self._share
+            self._tokens = min(self._most, self._tokens + count * self._share)
 
     def on_recovery(self, retries: int) -> None:
         """A record succeeded after so many retries: they were worth it."""

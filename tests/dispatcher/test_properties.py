@@ -66,6 +66,11 @@ class CheckedGate(Gate):
         assert self.in_flight + self.lingering < ceiling, (self.in_flight, self.lingering, ceiling)
         super().acquire(now_s)
 
+    def acquire_several(self, count: int, n_bytes: int, now_s: float) -> bool:
+        ceiling = self.limit.ceiling(now_s)
+        assert self.in_flight + self.lingering + count <= ceiling, (self.in_flight, count, ceiling)
+        return super().acquire_several(count, n_bytes, now_s)
+
 
 class BrokenSource(Exception):
     """Raised by an iterator."""

@@ -42,20 +42,23 @@ async def test_requests_wait_by_the_dozen_at_the_most() -> None:
     assert written == [b"%d" % number for number in range(100)]
 
 
-async def test_what_waits_is_written_on_demand_unless_a_reply_is_being_told() -> None:
+async def test_several_are_written_at_once_after_those_before_unless_a_reply_is_being_told() -> None:
     """With the reply may have come the end of its connection, which is not known yet."""
     written: list[bytes] = []
     writes, connection = GatheredWrites(asyncio.get_running_loop()), Noted(written)
-    for number in range(3):
+    for number in range(2):
         writes.add(connection, b"%d" % number, 1.0)
-    writes.is_held = True
-    writes.flush()
     assert written == [b"0"]
+    writes.add_several([(connection, b"2"), (connection, b"3")])
+    assert written == [b"0", b"1", b"2", b"3"]
+    writes.is_held = True
+    writes.add_several([(connection, b"4"), (connection, b"5")])
+    assert len(written) == 4
     writes.is_held = False
-    writes.flush()
-    assert written == [b"0", b"1", b"2"]
     await asyncio.sleep(0)
-    assert len(written) == 3
+    assert written == [b"0", b"1", b"2", b"3", b"4", b"5"]
+    await asyncio.sleep(0)
+    assert len(written) == 6
 
 
 async def test_a_loop_whose_clock_goes_on_has_each_request_written_at_once() -> None:

@@ -128,7 +128,7 @@ def test_a_reply_is_the_same_however_it_is_cut(wire: bytes, cuts: list[int]) -> 
                 assert not task.done()
                 line.connection.data_received(wire[begin:end])
             status, headers, body = await task
-            assert (status, headers["x-amzn-requestid"], body) == (200, "r", b"hello")
+            assert (status, headers.get("x-amzn-requestid"), body) == (200, "r", b"hello")
         assert len(line.kept.released) == 2
         assert not line.socket.is_closed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -34,6 +35,7 @@ class Feed:
     has_input_ended = False  # no record follows those that are out
     records_read = 0  # of its input
     copies = 0  # that were sent of late calls
+    has_several = False  # ``pull_several`` may have calls
     outage: OutageError | None = None  # what stopped it, if an outage did
     stopped = CLOSED  # the error of calls that are given up unsent
     is_queued = False
@@ -64,8 +66,19 @@ class Feed:
         """The next call; None when there is none now (the feed queues itself again when there is)."""
         raise NotImplementedError
 
+    def pull_several(self, most: int, most_bytes: int, now_s: float) -> list[Call]:
+        """Calls that nothing speaks against, up to ``most``; none where ``pull`` has to be asked.
+
+        It ends with the one whose payload brings theirs to ``most_bytes``.
+        """
+        raise NotImplementedError
+
     def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
         """Take the outcomes of a call's records. Must not block; raises nothing."""
+        raise NotImplementedError
+
+    def deliver_block(self, outcomes: Sequence[Outcome]) -> None:
+        """Take outcomes of calls of one record each that ended together, as ``deliver`` does."""
         raise NotImplementedError
 
     def give_up(self, call: Call) -> None:

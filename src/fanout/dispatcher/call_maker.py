@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fanout.config import Options
@@ -66,6 +67,13 @@ class CallMaker:
         call = Call(feed, (record,), body, template, now_s)
         call.may_have_run = record.may_have_run
         return call
+
+    def of_records(self, feed: Feed, records: Sequence[InputRecord], now_s: float) -> list[Call]:
+        """The calls of records without a fault and parameters of their own; those too large get one here."""
+        if self._run_name is not None or max([len(record.body) for record in records]) > EVENT_PAYLOAD_BYTES:
+            return [self.of_record(feed, record, now_s) for record in records]
+        template = self.template
+        return [Call(feed, (record,), record.body, template, now_s) for record in records]
 
     def template_of(self, record: InputRecord) -> InvokeTemplate:
         """The template of a record; what is wrong with its parameters becomes its fault."""

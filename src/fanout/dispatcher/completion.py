@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fanout.breaker import Breaker
@@ -58,17 +58,37 @@ class Completion:
         feed = call.feed
         feed.outstanding -= len(outcomes)
         if self._on_outcome is not None:
-            try:
-                for outcome in outcomes:
-                    self._on_outcome(outcome, None if call.span is None else call.span[0])
-            except Exception as error:  # noqa: BLE001 - a tracer's own code; whoever waits is told all the same
-                if not self._has_deaf_listener:  # once: it may fail at every call
-                    self._has_deaf_listener = True
-                    self._log.unexpected("an outcome could not be told to its listener", error)
+            self._tell(self._on_outcome, call, outcomes)
         if outcomes:
             feed.deliver(call, outcomes)
         if not feed.outstanding and not feed.is_single:
             feed.settled()
+
+    def finish_block(
+        self, feed: Feed, outcomes: list[Outcome], ends: Sequence[tuple[Attempt, Reply]], now_s: float
+    ) -> None:
+        """``finish`` for calls of one record each that succeeded together."""
+        if self._breaker is not None or self._on_outcome is not None:
+            for (attempt, _), outcome in zip(ends, outcomes, strict=True):
+                if self._breaker is not None:
+                    self._breaker.on_outcome(outcome.ok, now_s, is_probe=attempt.is_probe)
+                if self._on_outcome is not None:
+                    self._tell(self._on_outcome, attempt.call, [outcome])
+        feed.outstanding -= len(outcomes)
+        feed.deliver_block(outcomes)
+        if not feed.outstanding:
+            feed.settled()
+
+    def _tell(
+        self, on_outcome: Callable[[Outcome, Any], None], call: Call, outcomes: Sequence[Outcome]
+    ) -> None:
+        try:
+            for outcome in outcomes:
+                on_outcome(outcome, None if call.span is None else call.span[0])
+        except Exception as error:  # noqa: BLE001 - a tracer's own code; whoever waits is told all the same
+            if not self._has_deaf_listener:  # once: it may fail at every call
+                self._has_deaf_listener = True
+                self._log.unexpected("an outcome could not be told to its listener", error)
 
     def fail(
         self, call: Call, attempt: Attempt | None, reply: Reply | None, end: Classification, now_s: float

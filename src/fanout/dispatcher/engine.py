@@ -182,8 +182,7 @@ class Engine:
         if not (self._is_pumping or self._is_closed or self._feedback.is_troubled):
             attempt = self._schedule.take_at_once(feed)
             if attempt is not None:
-                if not self._senders.begin(attempt):
-                    self._senders.start_task(attempt)
+                self._senders.start((attempt,))
                 return
         self.queue(feed)
 
@@ -269,12 +268,10 @@ class Engine:
         if self._is_pumping or self._is_closed:
             return
         self._is_pumping = True
-        take = self._schedule.take
         attempts: list[Attempt] = []
         try:
             try:
-                while len(attempts) < CALLS_A_TURN and (attempt := take()) is not None:
-                    attempts.append(attempt)
+                self._schedule.take_several(attempts, CALLS_A_TURN)
             finally:
                 self._senders.start(attempts)
         finally:

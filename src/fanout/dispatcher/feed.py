@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast, runtime_checkable
 
 import anyio
 
@@ -12,7 +12,7 @@ from fanout.dispatcher.batcher import Batcher
 from fanout.dispatcher.call import Call, Feed, checked_priority
 from fanout.dispatcher.call_maker import CallMaker
 from fanout.dispatcher.engine import Engine
-from fanout.dispatcher.intake import EngineIntake
+from fanout.dispatcher.intake import EngineIntake, SeveralIntake
 from fanout.dispatcher.record import InputRecord, record_of
 from fanout.errors import FanoutError, FatalRefusal, OutageError
 from fanout.model import ErrorDetail, InvokeTemplate, OnChunk, Outcome
@@ -121,6 +121,10 @@ class Receiver(Protocol):
         """Take the outcomes of a call, one for each of its records."""
         ...
 
+    def deliver_block(self, outcomes: Sequence[Outcome]) -> None:
+        """Take the successes of calls that ended together, one record each."""
+        ...
+
     def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:
         """A call certainly did not run, and will not: its records stay pending, or become undelivered."""
         ...
@@ -135,6 +139,20 @@ class Receiver(Protocol):
 
     def chunk_writer(self, call: Call) -> OnChunk | None:
         """The writer of a streamed reply's chunks; None joins them."""
+        ...
+
+
+@runtime_checkable
+class SeveralReceiver(Protocol):
+    """A receiver that admits several records at once."""
+
+    @property
+    def room(self) -> int:
+        """The most that may be pulled now."""
+        ...
+
+    def admit_several(self, records: Sequence[InputRecord]) -> bool:
+        """Records that follow each other are about to be sent. False: as for ``admit``, all of them."""
         ...
 
 
@@ -200,7 +218,13 @@ class RecordFeed(Feed):
         self.batcher = batcher
         self._batch_timer: asyncio.TimerHandle | None = None
         self._of_record = calls.of_record
+        self._of_records = calls.of_records
         self.deliver = receiver.deliver  # type: ignore[method-assign]
+        self.deliver_block = receiver.deliver_block  # type: ignore[method-assign]
+        self._several: tuple[SeveralIntake, SeveralReceiver] | None = None
+        if batcher is None and isinstance(intake, SeveralIntake) and isinstance(receiver, SeveralReceiver):
+            self._several = intake, receiver
+        self.has_several = self._several is not None
         self._filling: anyio.CancelScope | None = None
         self._is_finished = False
 
@@ -247,6 +271,19 @@ class RecordFeed(Feed):
             return None
         call = self._of_record(self, record, now_s)
         return call if self.receiver.admit(record) else None
+
+    def pull_several(self, most: int, most_bytes: int, now_s: float) -> list[Call]:
+        if self.is_closed or self._several is None:
+            return []
+        intake, receiver = self._several
+        most = min(most, receiver.room)
+        if most <= 0:
+            return []
+        records = intake.next_several(most, most_bytes)
+        if not records:
+            return []
+        calls = self._of_records(self, records, now_s)
+        return calls if receiver.admit_several(records) else []
 
     def _pull_batch(self, batcher: Batcher, now_s: float) -> Call | None:
         """A batch that is full, or has waited long enough, or is the last."""

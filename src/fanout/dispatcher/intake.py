@@ -7,7 +7,7 @@ coordinator all implement it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from fanout.dispatcher.nothing import Nothing
 from fanout.dispatcher.record import InputRecord, record_of
@@ -45,6 +45,19 @@ class EngineIntake(Protocol):
 
     async def aclose(self) -> None:
         """Let go of the input, read to its end or not."""
+        ...
+
+
+@runtime_checkable
+class SeveralIntake(Protocol):
+    """An intake that has several records at once, where they can be sent as they stand."""
+
+    def next_several(self, most: int, most_bytes: int) -> list[InputRecord]:
+        """Records without a fault and parameters of their own, which follow each other by their seqs.
+
+        Up to ``most``, and none after the one that brings them to ``most_bytes``. None where the next one
+        needs more than that, or is not ready: then ``next`` is asked. Never waits, never raises.
+        """
         ...
 
 

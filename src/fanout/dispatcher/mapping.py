@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from fanout.dispatcher.call import Call
 from fanout.dispatcher.engine import Engine
@@ -48,6 +48,10 @@ class MapReceiver:
         return True
 
     def deliver(self, call: Call, outcomes: list[Outcome]) -> None:  # noqa: ARG002 - outcomes say it all
+        self.deliver_block(outcomes)
+
+    def deliver_block(self, outcomes: Sequence[Outcome]) -> None:
+        """Take outcomes, of whatever calls."""
         if self.is_abandoned:
             return
         for outcome in outcomes:

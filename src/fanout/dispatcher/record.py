@@ -10,7 +10,7 @@ from fanout.model import ErrorDetail, Record, Verdict
 from fanout.payload import encode, is_plain_json, json_fault
 
 
-class InputRecord(msgspec.Struct):
+class InputRecord(msgspec.Struct, gc=False):
     """A record of the input. ``body`` is the payload to send; with ``fault`` it is what was read.
 
     A fault is never sent: its outcome is ``rejected``, or ``unknown`` when ``fault_verdict`` is

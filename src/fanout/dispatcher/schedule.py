@@ -149,6 +149,47 @@ class Schedule:
                 self._waiting_room.on_probe_sent(call)
             return Attempt(call, n_bytes, breaker is not None and breaker.on_sent(), is_probing)
 
+    def take_several(self, attempts: list[Attempt], most: int) -> None:
+        """Add to ``attempts`` what ``take`` would return one after another, until there are ``most``."""
+        if most > 1:
+            self._take_alike(attempts, most)
+        while len(attempts) < most and (attempt := self.take()) is not None:
+            attempts.append(attempt)
+
+    def _take_alike(self, attempts: list[Attempt], most: int) -> None:
+        """Where one feed alone has a turn, and nothing special is on: several of its calls at once."""
+        if self.is_held or len(self._queue) != 1 or self._outage.is_on or self._breaker or self._hedges:
+            return
+        feed = next(iter(self._queue))
+        if not feed.has_several:
+            return
+        now_s, gate, retries = self._clock(), self._gate, self._retries.heap
+        if retries and retries[0][0] <= now_s:
+            return
+        room = self._pacer.take_several(min(most, gate.room(now_s)))
+        if not room:
+            return
+        try:
+            calls = feed.pull_several(room, gate.bytes_left, now_s)
+        except Exception as error:  # noqa: BLE001 - an unexpected error, reported to the waiter
+            self._queue.popleft()
+            feed.is_queued = False
+            self._break_off(feed, error)
+            calls = []
+        feed.outstanding += len(calls)
+        taken: list[Attempt] = []
+        for call in calls:
+            if call.records[0].fault is None:
+                taken.append(Attempt(call, len(call.body)))
+            else:
+                self._completion.reject(call, now_s)
+        if len(taken) < room:
+            self._pacer.give_back(room - len(taken))
+        if taken:
+            n_bytes = sum([attempt.n_bytes for attempt in taken])
+            self.has_more_room = gate.acquire_several(len(taken), n_bytes, now_s)
+            attempts += taken
+
     def take_at_once(self, feed: Feed) -> Attempt | None:
         """What ``take`` would return for a new feed of one call; None where that has to be queued.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fanout.dispatcher.batch_settlement import BatchSettlement
-from fanout.dispatcher.call import Attempt, Call
+from fanout.dispatcher.call import Attempt, Call, Feed
 from fanout.dispatcher.completion import Completion
 from fanout.dispatcher.feedback import Feedback
 from fanout.dispatcher.hedges import Hedges, part
@@ -14,12 +14,15 @@ from fanout.dispatcher.outages import Outages
 from fanout.dispatcher.repeats import Repeats
 from fanout.errors import FatalRefusal
 from fanout.gate import Gate, Release
-from fanout.model import SUPERSEDED, Classification, ErrorDetail, Reply, Verdict
+from fanout.model import SUPERSEDED, Classification, ErrorDetail, Outcome, Reply, Verdict
 from fanout.pacer import Pacer
 
 _SUPERSEDED = Classification(
     Verdict.AMBIGUOUS, error=ErrorDetail(SUPERSEDED, "the other attempt of this call succeeded first")
 )
+
+
+Block = tuple[float, list[Outcome]]  # when the calls of a block ended, and their outcomes
 
 
 class Settlement:
@@ -104,6 +107,38 @@ class Settlement:
             attempt.end, attempt.ended_s = (reply, end), now_s  # its copy may succeed yet
         else:
             self._end_call(attempt, reply, end, now_s)
+
+    def prepare_block(self, ends: Sequence[tuple[Attempt, Reply]]) -> Block | None:
+        """What becomes of successes that end together: each of a single record, none hedged or in a batch.
+
+        Nothing is changed. None where some reply cannot be kept: then each is for ``settle``.
+        """
+        now_s = self._clock()
+        of_success = self._of_success
+        try:
+            return now_s, [of_success(attempt, reply, now_s) for attempt, reply in ends]
+        except Exception:  # noqa: BLE001 - ``settle`` finds the same, and tells it
+            return None
+
+    def settle_block(self, feed: Feed, ends: Sequence[tuple[Attempt, Reply]], block: Block) -> None:
+        """Calls of one feed succeeded together, as ``prepare_block`` has found."""
+        now_s, outcomes = block
+        sent_s: list[float] = []
+        n_bytes = 0
+        for attempt, reply in ends:
+            sent_s.append(attempt.sent_s)
+            n_bytes += attempt.n_bytes
+            if reply.durable_execution_arn is not None:
+                self._repeats.note_durable()
+            if attempt.call.attempts > 1:
+                self._retry_budget.on_recovery(attempt.call.attempts - 1)
+        self._gate.release_successes(sent_s, n_bytes, now_s)
+        self._pacer.on_success(now_s, len(ends))
+        self._has_succeeded = True
+        if self._feedback.is_troubled:
+            self._feedback.forget_trouble()
+            self._outages.on_progress()
+        self._completion.finish_block(feed, outcomes, ends, now_s)
 
     def abandon(self, attempt: Attempt, error: BaseException) -> bool:
         """An attempt was cut off: the function may have run. Returns whether its twin's success did that."""

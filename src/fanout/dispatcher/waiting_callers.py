@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 
@@ -90,13 +90,19 @@ class WaitingCallers:
 
     def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
         fatal = call.feed.fatal
+        if fatal is None or outcomes[0].status != "rejected":
+            self.deliver_block(outcomes)
+            return
         for outcome in outcomes:
             future = self._futures.pop(outcome.seq, None)
-            if future is None or future.done():
-                continue
-            if fatal is not None and outcome.status == "rejected":
+            if future is not None and not future.done():
                 future.set_exception(fatal)
-            else:
+
+    def deliver_block(self, outcomes: Sequence[Outcome]) -> None:
+        """Take outcomes that are no refusal of all."""
+        for outcome in outcomes:
+            future = self._futures.pop(outcome.seq, None)
+            if future is not None and not future.done():
                 future.set_result(outcome)
 
     def give_up(self, call: Call, undelivered: Callable[[ErrorDetail], list[Outcome]]) -> None:

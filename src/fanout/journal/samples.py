@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from fanout.errors import JournalError
@@ -22,6 +23,13 @@ ENTRY_BYTES = _pack.size
 def is_sampled(seq: int) -> bool:
     """True if the record's hash is kept."""
     return seq % EVERY == 0 or seq < ALL_BELOW
+
+
+def sampled_of(first: int, count: int) -> Sequence[int]:
+    """Those of ``count`` records from ``first`` on whose hash is kept."""
+    if first < ALL_BELOW:
+        return [seq for seq in range(first, first + count) if is_sampled(seq)]
+    return range(first + -first % EVERY, first + count, EVERY)
 
 
 def sample_entry(seq: int, payload: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from fanout.errors import ConfigError
 from fanout.limit.protocol import Cause
@@ -160,6 +161,20 @@ class AdaptiveLimit:
             self._paid += 1
             if self._paid >= _PAID_AT_ONCE:
                 self._pay(now_s)
+
+    def on_successes(self, sent_at_s: Sequence[float], now_s: float, in_flight: int) -> None:
+        """Count calls that ran and end together: what ``on_success`` makes of one after another."""
+        self._successes += len(sent_at_s)
+        self._pause_s = 0.0
+        if in_flight >= self._ceiling:
+            self._full_at_s = now_s
+            self._paid += len(sent_at_s)
+        else:
+            full_at_s = self._full_at_s
+            for each_s in sent_at_s:
+                self._paid += each_s <= full_at_s
+        if self._paid >= _PAID_AT_ONCE:
+            self._pay(now_s)
 
     def on_throttle(
         self,

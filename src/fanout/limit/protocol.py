@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from fanout.model import ThrottleKind
@@ -33,6 +34,9 @@ class Limit(Protocol):
 
     def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:
         """A call ran. ``in_flight`` counts the permits in use without it."""
+
+    def on_successes(self, sent_at_s: Sequence[float], now_s: float, in_flight: int) -> None:
+        """Calls ran that end together. ``in_flight`` counts the permits in use with them."""
 
     def on_throttle(
         self,

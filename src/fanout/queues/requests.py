@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from fanout.errors import ConnectFailed, RequestNotSent, SourceError, TransportError
+from fanout.transports.http.plain_reply import Headers
 from fanout.transports.signed_http import SignedHttp, host_header
 from fanout.transports.sigv4 import RequestSigner
 
@@ -135,7 +136,7 @@ class SqsRequests:
         await self._http.aclose()
 
 
-def refusal_of(status: int, headers: dict[str, str], body: bytes) -> SqsRefusal:
+def refusal_of(status: int, headers: Headers, body: bytes) -> SqsRefusal:
     """The refusal in a reply: in its body, or in a header for clients of the older protocol."""
     try:
         members = _error.decode(body)

@@ -21,7 +21,7 @@ from fanout.dispatcher.record import InputRecord, record_of
 from fanout.dispatcher.supply import AsyncSupply, Supply, SyncSupply
 from fanout.errors import SourceError
 from fanout.inputs import Item, Jump, Reading, Rows, Selector, Source
-from fanout.journal.samples import is_sampled
+from fanout.journal.samples import is_sampled, sampled_of
 from fanout.runs.item_records import as_suspect, record_of_item, selected
 
 OnRecord = Callable[[int, bytes], None]
@@ -146,6 +146,14 @@ class Intake:
             return self._record_of(seq, found)
         return None
 
+    def next_several(self, most: int, most_bytes: int) -> list[InputRecord]:
+        """See ``SeveralIntake``."""
+        seq, items, _ = self.next_plain(most, most_bytes)
+        return [
+            InputRecord(each, item.payload, None, item.line, item.source)
+            for each, item in enumerate(items, seq)
+        ]
+
     def next_plain(self, most: int, most_bytes: int) -> tuple[int, list[Item], int]:
         """Items of records that follow each other and can be sent as they stand, with the first's seq.
 
@@ -167,9 +175,9 @@ class Intake:
         items = ready if count == len(ready) else ready[:count]
         supply.drop(count)
         if self._on_record is not None:
-            for place, item in enumerate(items):
-                if is_sampled(seq + place) and not self._is_same(seq + place, item):
-                    del items[place:]
+            for sampled in sampled_of(seq, len(items)):
+                if not self._is_same(sampled, items[sampled - seq]):
+                    del items[sampled - seq :]
                     break
         self._seq += len(items)
         self.handed_out += len(items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 
 from fanout.dispatcher import Call, InputRecord
@@ -70,6 +71,23 @@ class RunReceiver:
             return False
         return True
 
+    @property
+    def room(self) -> int:
+        """Records that may be pulled at once now."""
+        if self.ledger.is_backed_up:
+            return 0
+        return sys.maxsize if self.calls_left is None else self.calls_left()
+
+    def admit_several(self, records: Sequence[InputRecord]) -> bool:
+        """``admit`` for records that follow each other: one mark is for all."""
+        try:
+            self.ledger.mark(records[-1].seq)
+        except JournalError as error:
+            self.not_sent.extend(record.seq for record in records)
+            self._fail(error)
+            return False
+        return True
+
     def admit_window(self, ranges: Sequence[tuple[int, int]]) -> bool:
         """Tell the ledger that a worker may send these records; if it cannot keep that, none may be sent."""
         try:
@@ -80,7 +98,7 @@ class RunReceiver:
         return True
 
     def deliver_block(self, outcomes: Sequence[Outcome]) -> None:
-        """Take outcomes that a worker brought."""
+        """Take outcomes that a worker brought, or successes of calls that ended together."""
         self.delivered += len(outcomes)
         self.ledger.write(outcomes)
         if self._on_delivered is not None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -16,10 +18,11 @@ import msgspec
 
 from fanout.errors import ReplyLost, RequestNotSent, TransportError
 from fanout.model import InvokeTemplate, OnChunk, Reply
+from fanout.transports.http.gathered_writes import Writer
 from fanout.transports.http.http1 import MAX_REPLY_BYTES, PIECE_BYTES, Connection, NotWritten
 from fanout.transports.http.plain_reply import Answer
 from fanout.transports.prompt import Flight, OnEnd
-from fanout.transports.replies import StreamedReply, make_reply
+from fanout.transports.replies import StreamedReply, make_reply, reply_of
 from fanout.transports.signed_http import CREDENTIALS_READ_EVERY_S, SignedHttp, host_header
 from fanout.transports.sigv4 import Credentials, RequestSigner
 from fanout.version import version
@@ -62,15 +65,18 @@ class _Prepared:
         self.credentials = Credentials("", "")
         self.asked_at_s = float("-inf")  # when the session was asked for them
 
-    def head(self, body: bytes, now_s: float, trace_id: str | None) -> bytes:
-        """The request's head for this body, signed."""
+    def heads(self, bodies: Sequence[bytes], now_s: float, trace_id: str | None) -> list[bytes]:
+        """The heads of requests for these bodies, signed."""
         signer = self._signer
-        signature = signer.signature(body, now_s, self.credentials)
+        signatures = signer.signatures(bodies, now_s, self.credentials)
         if signer.static is not self._headers:
             self._renew_lines(signer)
         trace = "" if trace_id is None else f"x-amzn-trace-id: {trace_id}\r\n"
-        head = f"{self._lines}{trace}content-length: {len(body)}{self._authorization}{signature}\r\n\r\n"
-        return head.encode("latin-1")
+        lines, authorization = f"{self._lines}{trace}content-length: ", self._authorization
+        return [
+            f"{lines}{len(body)}{authorization}{signature}\r\n\r\n".encode("latin-1")
+            for body, signature in zip(bodies, signatures, strict=True)
+        ]
 
     def _renew_lines(self, signer: RequestSigner) -> None:
         self._headers = signer.static
@@ -111,7 +117,7 @@ class DirectTransport:
         trace_id = template.trace_id
         if trace_id is None and self._in_lambda:
             trace_id = _trace_id()
-        head = prepared.head(body, now_s, trace_id)
+        (head,) = prepared.heads((body,), now_s, trace_id)
         if template.streaming:
             return await self._stream(head, body, on_chunk)
         pool = self._pool
@@ -121,45 +127,61 @@ class DirectTransport:
         waiter: asyncio.Future[Answer] = self._loop.create_future()
         connection.start(head, body, timeout_s, self._call_timeout_s or 2 * timeout_s, waiter)
         try:
-            status, headers, reply_body = await waiter
+            answer = await waiter
         except (ConnectionError, TimeoutError) as error:
             connection.leave(waiter)
             raise self._failure(error) from error
         except BaseException:
             connection.leave(waiter)
             raise
-        return make_reply(status, reply_body, headers.get)
+        return reply_of(answer)
 
     def begin(
-        self, template: InvokeTemplate, body: bytes, wall_s: float, token: Any, on_end: OnEnd
-    ) -> Flight | None:
+        self,
+        template: InvokeTemplate,
+        bodies: Sequence[bytes],
+        tokens: Sequence[Any],
+        wall_s: float,
+        on_end: OnEnd,
+        begun: list[Flight],
+    ) -> None:
         """See ``PromptTransport.begin``."""
         pool = self._pool
-        if template.streaming or not pool.idle or len(body) > PIECE_BYTES:
-            return None  # a large body is begun on the spot, whatever else its connection has to tell
+        if template.streaming or not pool.idle:
+            return
+        if max(map(len, bodies)) > PIECE_BYTES:
+            # One that is large is begun on the spot, whatever else its connection has to tell.
+            bodies = list(takewhile(lambda body: len(body) <= PIECE_BYTES, bodies))
         prepared = self._prepared.get(id(template))
         if prepared is None or prepared.template is not template:
             prepared = self._prepare(template)
         if not 0 <= wall_s - prepared.asked_at_s < CREDENTIALS_READ_EVERY_S:
             credentials = self._http.kept_credentials(wall_s)
             if credentials is None:
-                return None
+                return
             prepared.credentials, prepared.asked_at_s = credentials, self._http.read_at_s
         trace_id = template.trace_id
         if trace_id is None and self._in_lambda:
             trace_id = _trace_id()
-        head = prepared.head(body, wall_s, trace_id)
-        connection = pool.take()
-        if connection is None:
-            return None
-        flight = _DirectFlight(self, connection, token, on_end)
-        timeout_s = self._read_timeout_s
-        connection.start(head, body, timeout_s, self._call_timeout_s or 2 * timeout_s, flight)
-        return flight
-
-    def flush(self) -> None:
-        """See ``PromptTransport.flush``."""
-        self._pool.writes.flush()
+        heads = prepared.heads(bodies[: len(pool.idle)], wall_s, trace_id)
+        connections = pool.take_several(len(heads))
+        now_s, timeout_s = self._loop.time(), self._read_timeout_s
+        end_s = now_s + (self._call_timeout_s or 2 * timeout_s)
+        deadline_s = min(now_s + timeout_s, end_s)
+        if deadline_s < pool.watch_at_s:
+            pool.expect_within(deadline_s)
+        requests: list[tuple[Writer, bytes]] = []
+        try:
+            for connection, head, body, token in zip(connections, heads, bodies, tokens, strict=False):
+                flight = _DirectFlight(self, connection, token, on_end)
+                connection.expect(flight, timeout_s, deadline_s, end_s)
+                begun.append(flight)
+                requests.append((connection, head + body))
+        finally:
+            if len(requests) == 1:
+                pool.writes.add(*requests[0], now_s)
+            elif requests:
+                pool.writes.add_several(requests)
 
     def fail(self, flight: _DirectFlight, on_end: OnEnd, error: Exception) -> None:
         """Tell a flight's failure, when what is being done with its connection is done."""
@@ -251,9 +273,8 @@ class _DirectFlight(msgspec.Struct, eq=False):
 
     def set_result(self, answer: Answer) -> None:
         self.is_done = True
-        status, headers, body = answer
         try:
-            reply = make_reply(status, body, headers.get)
+            reply = reply_of(answer)
         except ReplyLost as error:
             self.on_end(self, None, error)
             return

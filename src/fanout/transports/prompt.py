@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from fanout.model import InvokeTemplate, Reply
@@ -25,13 +25,17 @@ class PromptTransport(Transport, Protocol):
     """Where nothing has to be waited for, a call costs no coroutine, no future and no turn of the loop."""
 
     def begin(
-        self, template: InvokeTemplate, body: bytes, wall_s: float, token: Any, on_end: OnEnd
-    ) -> Flight | None:
-        """Send a call; None, and nothing is done, where that would wait, as for a connection.
+        self,
+        template: InvokeTemplate,
+        bodies: Sequence[bytes],
+        tokens: Sequence[Any],
+        wall_s: float,
+        on_end: OnEnd,
+        begun: list[Flight],
+    ) -> None:
+        """Send calls that are alike but for their bodies, up to the first that would wait.
 
-        ``wall_s`` is Unix time. ``on_end`` is called once, never before this returns; with a reply as soon
-        as that is there, while it is read.
+        It would as for a connection. The flights of those that are out are added to ``begun``, in order,
+        also where an error is raised. ``wall_s`` is Unix time. ``on_end`` is called once for each, never
+        before this returns; with a reply as soon as that is there, while it is read.
         """
-
-    def flush(self) -> None:
-        """Write what was begun, where that waits for more. Nothing is written while a reply is read."""

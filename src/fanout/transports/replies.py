@@ -9,10 +9,11 @@ import msgspec
 from fanout.errors import ReplyLost
 from fanout.model import OnChunk, Reply
 from fanout.payload import decode_reply
+from fanout.transports.http.plain_reply import Answer, GetHeader, Shape, ShapedHeaders
 
-GetHeader = Callable[[str], str | None]
-
-
+_Make = Callable[[ShapedHeaders, bytes], Reply]
+_CHANGING = ("x-amz-log-result", "x-amzn-requestid", "x-amzn-trace-id")  # in every reply another
+_NOT_PLAIN = ("x-amz-function-error", "x-amz-durable-execution-arn", "content-encoding", *_CHANGING)
 MAX_STREAMED_BYTES = 210_000_000  # Lambda streams at most 200 MB
 
 
@@ -45,6 +46,34 @@ def make_reply(status: int, body: bytes, header: GetHeader) -> Reply:
         None,
         header("x-amzn-trace-id"),
         header("x-amz-durable-execution-arn"),
+    )
+
+
+def reply_of(answer: Answer) -> Reply:
+    """``make_reply`` of what a connection read; where the head is like others before, in half the time."""
+    status, headers, body = answer
+    if type(headers) is ShapedHeaders:
+        shape = headers.shape
+        make: _Make | None = shape.noted
+        if make is None:
+            make = shape.noted = _maker(shape)
+        return make(headers, body)
+    return make_reply(status, body, headers.get)
+
+
+def _maker(shape: Shape) -> _Make:
+    """What makes replies of a shape; their status is 200."""
+    constant = shape.constant
+    if any(name in constant for name in _NOT_PLAIN):
+        return lambda headers, body: make_reply(200, body, headers.get)
+    version = constant.get("x-amz-executed-version")
+    log_at, id_at, trace_at = map(shape.place_of, _CHANGING)
+    if log_at is not None or id_at is None:
+        return lambda headers, body: make_reply(200, body, headers.get)
+    if trace_at is None:
+        return lambda headers, body: Reply(200, body, None, None, version, headers.values[id_at])
+    return lambda headers, body: Reply(
+        200, body, None, None, version, headers.values[id_at], None, None, headers.values[trace_at]
     )
 
 

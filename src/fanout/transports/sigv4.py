@@ -104,15 +104,23 @@ class RequestSigner:
 
     def signature(self, body: bytes, now_s: float, credentials: Credentials) -> str:
         """What follows ``prefix`` in the Authorization header; the other headers are ``static``."""
+        return self.signatures((body,), now_s, credentials)[0]
+
+    def signatures(self, bodies: Sequence[bytes], now_s: float, credentials: Credentials) -> list[str]:
+        """``signature`` for requests that are alike but for their bodies."""
         if credentials is not self._credentials:
             self._use(credentials)
         if now_s >= self._until_s or now_s < self._second:
             self._tick(int(now_s))
-        canonical, inner, outer = self._canonical.copy(), self._inner.copy(), self._outer.copy()
-        canonical.update(_sha256(body).hexdigest().encode())
-        inner.update(canonical.hexdigest().encode())
-        outer.update(inner.digest())
-        return outer.hexdigest()
+        first, second, third = self._canonical.copy, self._inner.copy, self._outer.copy
+        signatures: list[str] = []
+        for body in bodies:
+            canonical, inner, outer = first(), second(), third()
+            canonical.update(_sha256(body).hexdigest().encode())
+            inner.update(canonical.hexdigest().encode())
+            outer.update(inner.digest())
+            signatures.append(outer.hexdigest())
+        return signatures
 
     def _use(self, credentials: Credentials) -> None:
         headers = {**self._canonical_headers, "x-amz-date": ""}

@@ -7,6 +7,7 @@ Until its answer comes the limit stays at what was accepted here.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fanout.limit.protocol import Cause
@@ -81,6 +82,9 @@ class LeasedLimit:
     def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:  # noqa: ARG002 - Limit's
         self.noted.succeeded += 1
 
+    def on_successes(self, sent_at_s: Sequence[float], now_s: float, in_flight: int) -> None:  # noqa: ARG002 - Limit's
+        self.noted.succeeded += len(sent_at_s)
+
     def on_throttle(
         self,
         kind: ThrottleKind,
@@ -124,6 +128,9 @@ class LeasedPacer(Pacer):
             return True
         self._limit.noted.is_paced = True
         return False
+
+    def take_several(self, most: int) -> int:
+        return 0 if self._is_stopped else super().take_several(most)
 
     def on_throttle(
         self, now_s: float, retry_after_s: float | None = None, sent_at_s: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fanout.dispatcher import Call, InputRecord
 from fanout.journal import BlockMaker, PackedBlock
@@ -61,6 +61,10 @@ class LineReceiver:
         error, fatal = outcomes[0].error, call.feed.fatal
         if error is not None and fatal is not None and error.type == fatal.code:
             self._refused.extend(outcome.seq for outcome in outcomes)
+        self.deliver_block(outcomes)
+
+    def deliver_block(self, outcomes: Sequence[Outcome]) -> None:
+        """Take outcomes that are no refusal of all."""
         for outcome in outcomes:
             self._maker.add(outcome)
 

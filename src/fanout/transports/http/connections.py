@@ -156,6 +156,19 @@ class ConnectionPool:
             connection.close()
         return None
 
+    def take_several(self, most: int) -> list[Connection]:
+        """Connections that are free, up to ``most``."""
+        idle = self.idle
+        taken: list[Connection] = []
+        used_just_now_s = self._loop.time() - _LOOK_BEFORE_USE_S
+        while idle and len(taken) < most:
+            connection = idle[-1]
+            if connection.is_open and connection.idle_since_s > used_just_now_s:
+                taken.append(idle.pop())
+            elif (found := self.take()) is not None:
+                taken.append(found)
+        return taken
+
     def _look(self) -> None:
         """Give up the calls whose time is over, and come back for the next."""
         self._watch, self.watch_at_s = None, float("inf")

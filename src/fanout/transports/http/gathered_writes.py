@@ -2,7 +2,7 @@
 
 Each write wakes the other end, which on a busy machine takes the processor away in the middle of the
 turn. So only the first request of a turn is written at once; those that follow wait until the turn is
-over, until whoever begins several says that there are no more, or until there are some dozens of them.
+over, or until there are some dozens of them; those that are begun together are written together.
 A request that follows a reply on the spot waits as well, for what else came with that reply: the end of
 the connection, it may be.
 """
@@ -47,10 +47,14 @@ class GatheredWrites:
             self._is_due = True
             self._loop.call_soon(self._write)
 
-    def flush(self) -> None:
-        """Write what waits, unless a reply is being told."""
+    def add_several(self, requests: list[tuple[Writer, bytes]]) -> None:
+        """Write requests that were begun together: now, unless a reply is being told."""
+        self._waiting += requests
         if not self.is_held:
             self._write_all()
+        elif not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._write)
 
     def _write(self) -> None:
         self._is_due = False

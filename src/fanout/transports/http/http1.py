@@ -80,6 +80,7 @@ class Connection(asyncio.Protocol):
         "_has_more",
         "_has_new_session",
         "_headers",
+        "_is_awaited",
         "_is_paused",
         "_is_reading_paused",
         "_is_streamed",
@@ -123,6 +124,7 @@ class Connection(asyncio.Protocol):
         self._is_reading_paused = False
         self._is_streamed = False
         self._is_written = True  # no small request waits to be
+        self._is_awaited = False
         self._timeout_s = 0.0
         self._end_s = _NEVER
         self.deadline_s: float | None = None
@@ -197,13 +199,8 @@ class Connection(asyncio.Protocol):
         self._waiter = waiter
         self._timeout_s = timeout_s
         now_s = self._loop.time()
-        self._end_s = end_s = now_s + whole_timeout_s
-        deadline_s = now_s + timeout_s
-        if deadline_s > end_s:
-            deadline_s = end_s
-        self.deadline_s = deadline_s
-        if deadline_s < self._owner.watch_at_s:
-            self._owner.expect_within(deadline_s)
+        self._end_s = now_s + whole_timeout_s
+        self._set_deadline()
         if len(body) <= PIECE_BYTES:
             self._is_written = False
             self._owner.writes.add(self, head + body, now_s)
@@ -216,12 +213,24 @@ class Connection(asyncio.Protocol):
         self._unsent = memoryview(body)
         self._pump()
 
+    def expect(self, waiter: Waiter, timeout_s: float, deadline_s: float, end_s: float) -> None:
+        """Wait for the reply to a request of at most ``PIECE_BYTES``, which ``write_request`` will write.
+
+        ``deadline_s``: of the first silence; whoever calls this sees that the owner looks by then.
+        """
+        self._waiter = waiter
+        self._timeout_s = timeout_s
+        self.deadline_s = deadline_s
+        self._end_s = end_s
+        self._is_written = False
+
     def write_request(self, data: bytes) -> None:
         """Write a request that ``start`` handed on; one that is awaited no longer is not written."""
         if not self.is_open:
             self._break_off(ConnectionError("the connection was closed"))
             return
         self._is_written = True
+        self._is_awaited = not self._is_streamed
         try:
             self._write(data)
         except Exception as error:  # noqa: BLE001 - the other requests of this turn go out all the same
@@ -421,15 +430,12 @@ class Connection(asyncio.Protocol):
 
     def _feed(self, parser: HttpResponseParser, data: bytes) -> None:
         waiter = self._waiter
-        if waiter is None or not self._is_written or (self._is_streamed and self._has_reply()):
-            # Unasked for: there is no request, it is not written yet, or its reply has been read.
-            self._break_off(ConnectionError("the endpoint sent more than its reply"))
-            return
-        if not self._received_bytes and not self._is_streamed:
+        if self._is_awaited:  # nothing of a small request's reply has come yet
+            self._is_awaited = False
             answer = read_plain_reply(data, _NAMES)  # the parser stands between two messages still
-            if answer is not None and not waiter.done():
+            if answer is not None and waiter is not None and not waiter.done():
                 self.deadline_s = self._waiter = None
-                if self.is_open and self._unsent is None:
+                if self.is_open:
                     self._owner.release(self)
                 else:
                     self.close()
@@ -440,6 +446,10 @@ class Connection(asyncio.Protocol):
                 finally:
                     writes.is_held = False
                 return
+        if waiter is None or not self._is_written or (self._is_streamed and self._has_reply()):
+            # Unasked for: there is no request, it is not written yet, or its reply has been read.
+            self._break_off(ConnectionError("the endpoint sent more than its reply"))
+            return
         self._received_bytes += len(data)
         try:
             parser.feed_data(data)

@@ -10,8 +10,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
-Answer = tuple[int, dict[str, str], bytes]  # status, headers by lower-case names, body
+import msgspec
+
+GetHeader = Callable[[str], str | None]
+
+
+class Headers(Protocol):
+    """Headers by lower-case names: a dict, or what has the same values at less cost."""
+
+    def get(self, name: str, /) -> str | None:
+        """The value of a header; None without it."""
+
 
 _STATUSES = {b"HTTP/1.1 200 OK": 200, b"HTTP/1.1 202 Accepted": 202}
 _LINES: dict[bytes, tuple[str, str]] = {}  # header lines as they came, and what they say
@@ -28,18 +39,41 @@ _FRAMING = frozenset(
 )  # these change what follows
 
 
-class _Shape:
-    """Heads that differ in the values of some lines only, which ``match`` finds in the order of ``names``."""
+class Shape:
+    """Heads that differ in the values of some lines only, which ``match`` finds in the order of ``names``.
 
-    __slots__ = ("constant", "match", "names")
+    ``noted`` is what a reader of such headers has found out about all of them.
+    """
+
+    __slots__ = ("constant", "length_at", "match", "names", "noted")
 
     def __init__(self, text: str, constant: dict[str, str], names: tuple[str, ...]) -> None:
         self.match: Callable[[str], re.Match[str] | None] = re.compile(text).match
         self.constant = constant
         self.names = names
+        self.length_at = names.index("content-length")
+        self.noted: Any = None
+
+    def place_of(self, name: str) -> int | None:
+        """The place of a changing header's value among those of a reply; None where it does not change."""
+        return self.names.index(name) if name in self.names else None
 
 
-_SHAPES: list[_Shape] = []
+class ShapedHeaders(msgspec.Struct, gc=False):
+    """The headers of one reply of a shape, without a dictionary of its own."""
+
+    shape: Shape
+    values: tuple[str, ...]  # in the order of the shape's names
+
+    def get(self, name: str, /) -> str | None:
+        """The value of a header; None without it."""
+        place = self.shape.place_of(name)
+        return self.shape.constant.get(name) if place is None else self.values[place]
+
+
+Answer = tuple[int, Headers, bytes]  # status, headers by lower-case names, body
+
+_SHAPES: list[Shape] = []
 
 
 def read_plain_reply(data: bytes, names: Mapping[bytes, str]) -> Answer | None:
@@ -52,9 +86,11 @@ def read_plain_reply(data: bytes, names: Mapping[bytes, str]) -> Answer | None:
         for shape in _SHAPES:
             found = shape.match(text)
             if found is not None:
-                headers = shape.constant | dict(zip(shape.names, found.groups(), strict=False))
+                values = found.groups()
                 body = data[found.end() :]
-                return (200, headers, body) if len(body) == int(headers["content-length"]) else None
+                if len(body) != int(values[shape.length_at]):
+                    return None
+                return 200, ShapedHeaders(shape, values), body
     return _read_lines(data, names)
 
 
@@ -85,7 +121,7 @@ def _read_lines(data: bytes, names: Mapping[bytes, str]) -> Answer | None:
     return status, headers, data[end + 4 :]
 
 
-def _shape_of(lines: list[bytes], headers: dict[str, str]) -> _Shape:
+def _shape_of(lines: list[bytes], headers: dict[str, str]) -> Shape:
     """The shape of a reply whose lines came before: no names are in it but those that were accepted."""
     parts, changing = ["HTTP/1\\.1 200 OK\r\n"], []
     for line, name in zip(lines, headers, strict=True):
@@ -96,7 +132,7 @@ def _shape_of(lines: list[bytes], headers: dict[str, str]) -> _Shape:
         else:
             parts.append(re.escape(line.decode("latin-1")) + "\r\n")
     constant = {name: value for name, value in headers.items() if name not in changing}
-    return _Shape("".join(parts) + "\r\n", constant, tuple(changing))
+    return Shape("".join(parts) + "\r\n", constant, tuple(changing))
 
 
 def _read_line(line: bytes, names: Mapping[bytes, str]) -> tuple[str, str] | None:
