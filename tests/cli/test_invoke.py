@@ -63,6 +63,20 @@ def test_the_payload_comes_from_an_argument_a_file_or_a_pipe(terminal: Terminal)
         assert terminal.endpoint.received[-1].body == sent
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_an_outfile_that_cannot_be_written_is_one_line(terminal: Terminal, streams: bool) -> None:
+    """Its disk is full when the reply is there. ``-`` is standard output."""
+    if streams:
+        terminal.endpoint.answer(stream(chunk(b"x" * 100_000), complete()))
+    words = ["--stream"] if streams else []
+    ran = terminal.fanout("invoke", "f", "{}", "/dev/full", *words)
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.err == "fanout: output file '/dev/full' cannot be written: No space left on device\n"
+    if not streams:
+        assert terminal.fanout("invoke", "f", "{}", "-").out == b'{"ok": true}\n'
+        assert not Path("-").exists()
+
+
 def test_the_result_is_raw_when_piped(terminal: Terminal) -> None:
     """Byte by byte, JSON or not, and a line break at the end where there was none."""
     for body in (b'{"b":1,\n "a":2}', b"\x00\xff raw", b"null", b"", b"line\n"):

@@ -1,4 +1,4 @@
-"""The command as a process: signals it was told to ignore, standard streams that are closed."""
+"""The command as a process: signals it was told to ignore, standard streams that are closed or full."""
 
 from __future__ import annotations
 
@@ -66,6 +66,97 @@ def test_closed_streams_change_nothing(shell: Shell, closed: str) -> None:
     assert done.returncode == 0, done
     assert len(shell.outcomes()) == 20
     assert json.loads((shell.directory / "run" / "run.json").read_text())["state"] == "finished"
+
+
+def _in_shell(shell: Shell, command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=shell.directory,
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("run fast in.jsonl --out run --no-report", 0),
+        ("run nosuch in.jsonl --out run", 4),
+        ("run fast nosuch.jsonl", 2),
+        ("invoke fast --log-type Tail", 0),
+    ],
+)
+def test_messages_that_cannot_be_written_change_no_exit_code(shell: Shell, words: str, code: int) -> None:
+    """The disk of a log is full, or its reader has gone: the command ends as it would have."""
+    shell.write("in.jsonl", 20)
+    assert _in_shell(shell, f"exec '{FANOUT}' {words} 2>/dev/full").returncode == code
+    shutil.rmtree(shell.directory / "run", ignore_errors=True)
+    command = [str(FANOUT), *words.split()]
+    ends = os.pipe()
+    os.close(ends[0])
+    with subprocess.Popen(
+        command, cwd=shell.directory, env=shell.environment, stdout=subprocess.DEVNULL, stderr=ends[1]
+    ) as process:
+        os.close(ends[1])
+        assert process.wait(timeout=60) == code
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run fast in.jsonl --out run --no-report --json",
+        "report done --json",
+        "export done --outputs",
+        "invoke fast",
+        "--help",
+    ],
+)
+def test_results_that_cannot_be_written_are_said(shell: Shell, words: str) -> None:
+    """A full disk is one line and exit code 2, a reader that has gone is 141 and no line."""
+    shell.write("in.jsonl", 20)
+    assert shell.run("run", "fast", "in.jsonl", "--out", "done", "--no-report").code == 0
+    full = _in_shell(shell, f"exec '{FANOUT}' {words} >/dev/full")
+    assert (full.returncode, full.stderr.splitlines()[-1]) == (
+        2,
+        "fanout: standard output cannot be written: No space left on device",
+    )
+    shutil.rmtree(shell.directory / "run", ignore_errors=True)
+    ends = os.pipe()
+    os.close(ends[0])
+    with subprocess.Popen(
+        [FANOUT, *words.split()],
+        cwd=shell.directory,
+        env=shell.environment,
+        stdout=ends[1],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(ends[1])
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (141, "")
+
+
+def test_a_stream_that_takes_no_more_for_now_is_waited_for(shell: Shell) -> None:
+    """Whoever shares a pipe may have made it non-blocking."""
+    shell.write("in.jsonl", 3000)
+    assert shell.run("run", "fast", "in.jsonl", "--out", "done", "--no-report").code == 0
+    ends = os.pipe()
+    os.set_blocking(ends[1], False)
+    with subprocess.Popen(
+        [FANOUT, "export", "done", "--outcomes"],
+        cwd=shell.directory,
+        env=shell.environment,
+        stdout=ends[1],
+        stderr=subprocess.PIPE,
+    ) as process:
+        os.close(ends[1])
+        time.sleep(0.2)  # the pipe is full; the test holds without it
+        with os.fdopen(ends[0], "rb") as file:
+            assert file.read().count(b"\n") == 3000
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,14 @@ def test_prices_that_are_not_there(run_dir: Path, tmp_path: Path) -> None:
     assert "none.toml" in str(done.exception)
 
 
+def test_a_dash_is_standard_output(run_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The page and the summary alike; no file gets that name."""
+    monkeypatch.chdir(tmp_path)
+    assert report(run_dir, "--html", "-o", "-").stdout.startswith("<!doctype html>")
+    assert report(run_dir, "-o", "-", "--json").stdout == report(run_dir, "--json").stdout
+    assert not Path("-").exists()
+
+
 def test_one_form_at_a_time(run_dir: Path) -> None:
     """--html and --json together are a usage error."""
     assert report(run_dir, "--html", "--json").exit_code == 2

@@ -18,7 +18,7 @@ from fanout import exit_codes
 from fanout.cli.config_file import add_config_option
 from fanout.early_signals import hand_back
 from fanout.errors import FanoutError, FatalRefusal, is_short_of_memory
-from fanout.standard_streams import open_missing_streams
+from fanout.standard_streams import ReaderGone, guard_streams, open_missing_streams
 
 VERBS_BY_THEME = {
     "Runs": {
@@ -109,21 +109,20 @@ def main() -> NoReturn:
 
         go_on_in_child()
     closed = open_missing_streams()
+    guard_streams()
     try:
         code = cli.main(prog_name="fanout", standalone_mode=False, obj=closed)
         sys.stdout.flush()
     except click.ClickException as error:
         _end(_in_one_line(error), error.exit_code)
+    except ReaderGone:
+        sys.exit(exit_codes.CLOSED_PIPE)
     except FatalRefusal as error:
         _end(str(error), exit_codes.FATAL)
     except FanoutError as error:
         _end(str(error), exit_codes.USAGE)
     except (click.Abort, KeyboardInterrupt):
         _end("interrupted", exit_codes.SIGINT)
-    except BrokenPipeError:
-        # The reader has gone, as `head` does. What Python would still flush at exit goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(exit_codes.CLOSED_PIPE)
     except Exception as error:
         if not is_short_of_memory(error):
             raise

@@ -14,6 +14,7 @@ import msgspec
 
 from fanout import exit_codes
 from fanout.classify import STATUS_OF_FAILURE, status_of
+from fanout.errors import ConfigError
 from fanout.log_tail import add_log
 from fanout.model import Classification, InvokeTemplate, OnChunk, Outcome, Reply, Verdict
 from fanout.payload import embed
@@ -95,7 +96,7 @@ class Display:
         self._streamed = True
         self._last_chunk = chunk or self._last_chunk
         if self._out is not None:
-            self._out.write(chunk)
+            self._put(self._out, chunk)
             return
         self._write(harmless(self._decoder.decode(chunk)).encode() if self._is_terminal else chunk)
 
@@ -117,9 +118,17 @@ class Display:
 
     def _keep(self, reply: Reply | None, result: Classification) -> None:
         assert self._out is not None
-        with self._out as file:
-            if reply is not None and result.verdict in (Verdict.SUCCESS, Verdict.FUNCTION_ERROR):
-                file.write(reply.body)
+        has_result = reply is not None and result.verdict in (Verdict.SUCCESS, Verdict.FUNCTION_ERROR)
+        self._put(self._out, reply.body if reply is not None and has_result else b"", is_last=True)
+
+    @staticmethod
+    def _put(file: BinaryIO, data: bytes, *, is_last: bool = False) -> None:
+        try:
+            file.write(data)
+            if is_last:
+                file.close()
+        except OSError as error:
+            raise ConfigError(f"output file {file.name!r} cannot be written: {error.strerror}") from error
 
     def _show_members(self, reply: Reply | None, outcome: Outcome) -> None:
         if outcome.log_tail is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import stat
@@ -40,7 +39,8 @@ Examples:
 \b
 Nothing is sent twice: there are no retries. Exit codes: 0 succeeded, 1 the
 function reported an error or the call did not succeed, 2 usage, 4 fatal
-(access, credentials, no such function), 130 interrupted.
+(access, credentials, no such function), 130 interrupted, 141 the reader of
+stdout went away.
 """
 # The longest a function can run, and what its answer may take to arrive.
 _LONGEST_CALL_S = 915.0
@@ -116,11 +116,6 @@ def command(
         code = asyncio.run(_call(session, template, body, display, transport, timeout))
     except KeyboardInterrupt:
         _leave("interrupted: a function that was called runs on", exit_codes.SIGINT)
-    except BrokenPipeError:
-        # The reader has gone, as `head` does. Python would complain when it flushes at exit.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = exit_codes.FAILURES
     sys.exit(code)
 
 
@@ -181,7 +176,7 @@ def _read_payload(payload: str | None) -> bytes:
 
 def _open_outfile(path: str | None) -> BinaryIO | None:
     """Opened before the call: a result that cannot be written is known before the function has run."""
-    if path is None:
+    if path is None or path == "-":  # as everywhere
         return None
     try:
         return Path(path).open("wb")

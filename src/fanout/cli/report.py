@@ -56,13 +56,19 @@ def command(run_dir: Path, as_html: bool, as_json: bool, output: Path | None, pr
     from fanout.report import RunReport, load_prices
 
     report = RunReport.from_run_dir(run_dir, prices=None if prices is None else load_prices(prices))
+    is_to_stdout = output == Path("-")  # as everywhere
+    if as_html and is_to_stdout:
+        from fanout.report.html import page
+
+        click.echo(page(report).encode("utf-8", "replace"), nl=False)
+        return
     if as_html:
         path = output or run_dir / "report.html"
         report.write_html(path)
         click.echo(os.fspath(path))
         return
     text = _json(report.to_dict()) if as_json else summary_text(report, to_file=output is not None)
-    if output is None:
+    if output is None or is_to_stdout:
         click.echo(text, nl=False)
         return
     try:

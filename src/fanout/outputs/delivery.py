@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sys
 import tempfile
@@ -31,22 +30,18 @@ _CONTENT_TYPES: dict[Format, str] = {
 def deliver(lines: IO[bytes], output_format: Format, output: str | None, *, what: str) -> None:
     """Put the lines into the file ``output``, or on standard output. ``what`` they are shapes a table.
 
-    Raises JournalError for what cannot be written, and SystemExit when the reader has gone (``| head``).
+    Raises JournalError for what cannot be written.
     """
     lines.seek(0)
+    if output is None:
+        _copy(lines, output_format, sys.stdout.buffer, what)
+        sys.stdout.flush()
+        return
     try:
-        if output is None:
-            _copy(lines, output_format, sys.stdout.buffer, what)
-            sys.stdout.flush()
-            return
         with Path(output).open("wb") as file:
             _copy(lines, output_format, file, what)
-    except BrokenPipeError:  # it has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
     except OSError as error:
-        where = "standard output" if output is None else output
-        raise JournalError(f"{where} cannot be written: {error.strerror}") from error
+        raise JournalError(f"{output} cannot be written: {error.strerror}") from error
 
 
 def deliver_to_s3(
