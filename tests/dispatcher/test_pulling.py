@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from fanout import Dispatcher, FatalRefusal
+from fanout.dispatcher.nothing import NOTHING
+from fanout.dispatcher.supply import SLOW_S, SyncSupply
 from fanout.model import Outcome
 from tests.scripted import MISSING, UNAVAILABLE, Call, Scripted, ok, throttled
 
@@ -130,6 +132,32 @@ async def test_an_async_iterable_is_read_at_most_one_element_ahead() -> None:
             finished.append(outcome.seq)
     assert sorted(finished) == list(range(100))
     assert max(held) <= 3 + 3 + 1
+
+
+@pytest.mark.looptime(False)
+async def test_an_iterator_that_becomes_slow_holds_the_loop_up_twice_at_the_most() -> None:
+    """However many elements came quickly before: the timers of calls and batches go on beside it."""
+
+    def becomes_slow() -> Iterator[int]:
+        yield from range(100)
+        for number in range(100, 105):
+            time.sleep(2 * SLOW_S)
+            yield number
+
+    supply = SyncSupply(becomes_slow())
+    read, most_s = [], 0.0
+    filling = asyncio.create_task(supply.fill(lambda: None))
+    while not supply.has_ended:
+        began_s = time.perf_counter()
+        element = supply.next()
+        most_s += time.perf_counter() - began_s
+        if element is NOTHING:
+            await asyncio.sleep(0.001)
+        else:
+            read.append(element)
+    await filling
+    assert read == list(range(105))
+    assert most_s < 4 * SLOW_S + 0.05
 
 
 async def test_a_slow_async_iterable_delays_only_itself() -> None:

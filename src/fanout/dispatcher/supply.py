@@ -7,6 +7,7 @@ thread of its own from then on, so that it holds up no call and no timer.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,9 +22,8 @@ from fanout.dispatcher.thread_reader import ThreadReader, raised_by_iterator
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-SLOW_S = 0.05  # an iterator that takes this long for an element …
-SLOW_TIMES = 2  # … so often is read in a thread
-_LOOK_MASK = 15  # the clock is read for the first elements, then for one in 16
+SLOW_S = 0.05  # an iterator that takes this long for an element, and again …
+_SOON = 100  # … within this multiple of that time, is read in a thread: a stall of the machine is rarer
 
 
 class Supply(Protocol[T_co]):
@@ -68,8 +68,8 @@ class SyncSupply(Generic[T]):
         self._ready: deque[T] = deque()  # read by the thread, not handed out yet
         self._ahead = 0
         self._left = 0  # to be read ahead in all
-        self._slow_times = 0
-        self._count = 0
+        self._slow_until_s = -math.inf
+        self._is_slow = False
         self._wanted = asyncio.Event()
         self._is_exhausted = False
         self.has_ended = False
@@ -85,13 +85,10 @@ class SyncSupply(Generic[T]):
     def next(self) -> T | Literal[Nothing.NOTHING]:
         if self.has_ended:
             return NOTHING
-        self._count = count = self._count + 1
+        if self._is_slow:
+            return self._of_thread()
+        began_s = time.perf_counter()
         try:
-            if count & _LOOK_MASK and count > _LOOK_MASK:
-                return next(self._source)
-            if self._slow_times >= SLOW_TIMES:
-                return self._of_thread()
-            began_s = time.perf_counter()
             element = next(self._source)
         except StopIteration:
             self.has_ended = True
@@ -100,16 +97,14 @@ class SyncSupply(Generic[T]):
             self.failure = raised_by_iterator(error) if is_cancelled else error
             self.has_ended = True
         else:
-            if time.perf_counter() - began_s > SLOW_S:
-                self._slow_times += 1
-                if self._slow_times >= SLOW_TIMES:
-                    self._count = 0  # looked at every time from now on
+            if (took_s := time.perf_counter() - began_s) > SLOW_S:
+                self._is_slow = began_s - self._slow_until_s < _SOON * took_s
+                self._slow_until_s = began_s + took_s
             return element
         self._wanted.set()  # ``fill`` may end
         return NOTHING
 
     def _of_thread(self) -> T | Literal[Nothing.NOTHING]:
-        self._count = 0
         ready = self._ready
         element = ready.popleft() if ready else NOTHING
         self.has_ended = self._is_exhausted and not ready
