@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fanout.journal import RunDir
     from fanout.outputs.delivery import Format
 
+_BUFFER_BYTES = 1 << 20  # lines are read twice for a table
 _EPILOG = """\b
 Examples:
   1. What failed, as input for another run:
@@ -129,7 +130,7 @@ def command(
     kind: Kind = "outcomes" if outcomes else "outputs" if outputs else "inputs"
     _check_output(output, output_format)
     choice = Choice.of(opened, kind, names, error_types)
-    with tempfile.TemporaryFile() as lines:
+    with tempfile.TemporaryFile(buffering=_BUFFER_BYTES) as lines:
         exported = write_lines(lines, kind, choice)
         for what, left_out in exported.left_out.items():
             if left_out:

@@ -16,18 +16,20 @@ import msgspec
 
 from fanout.errors import ConfigError
 
-_STARTS_FORMULA = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\n",
-    "\uff1d",
-    "\uff0b",
-    "\uff0d",
-    "\uff20",
+_STARTS_FORMULA = frozenset(
+    (
+        "=",
+        "+",
+        "-",
+        "@",
+        "\t",
+        "\r",
+        "\n",
+        "\uff1d",
+        "\uff0b",
+        "\uff0d",
+        "\uff20",
+    )
 )  # full width, too
 _ROWS = 5000  # in a batch of Parquet
 _INT64 = 1 << 63
@@ -42,18 +44,35 @@ def write_csv(
     Without it the text stays as it is, for a program that reads it.
     """
     columns: dict[str, None] = {}
+    shapes: set[tuple[str, ...]] = set()  # most rows have the same members
     for row in _rows(lines, nested):
-        columns.update(dict.fromkeys(row))
+        if (shape := tuple(row)) not in shapes:
+            shapes.add(shape)
+            columns.update(dict.fromkeys(shape))
     cell = _safe_cell if is_for_people else _cell
-    text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="", write_through=True)
+    starts_formula = _STARTS_FORMULA if is_for_people else frozenset()
+    text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     count = 0
     if columns:
         writer.writerow([cell(name) for name in columns])
-    for row in _rows(lines, nested):
-        writer.writerow([cell(row.get(name)) for name in columns])
-        count += 1
-    text.detach()
+    for block in _blocks(_rows(lines, nested)):
+        for row in block:
+            writer.writerow(
+                [  # the cells of nearly all values as they are, without a call
+                    value
+                    if value is None
+                    or (kind := type(value)) is int
+                    or (kind is str and value[:1] not in starts_formula)
+                    else cell(value)
+                    for value in map(row.get, columns)
+                ]
+            )
+        count += len(block)
+        file.write(text.getvalue().encode("utf-8", "replace"))
+        text.seek(0)
+        text.truncate()
+    file.write(text.getvalue().encode("utf-8", "replace"))  # the names alone
     return count
 
 
@@ -147,9 +166,10 @@ def _rows(lines: IO[bytes], nested: str | None) -> Iterator[dict[str, Any]]:
 
 
 def _decoded(lines: Iterable[bytes]) -> Iterator[Any]:
+    decode = msgspec.json.Decoder().decode
     for line in lines:
         try:
-            yield msgspec.json.decode(line)
+            yield decode(line)
         except msgspec.DecodeError:  # lone surrogates
             yield json.loads(line)
 
@@ -163,7 +183,7 @@ def _cell(value: Any) -> str:
 def _safe_cell(value: Any) -> str:
     """Text that a spreadsheet would take for a formula has an apostrophe in front; numbers stay numbers."""
     cell = _cell(value)
-    return f"'{cell}" if isinstance(value, str) and cell.startswith(_STARTS_FORMULA) else cell
+    return f"'{cell}" if isinstance(value, str) and cell[:1] in _STARTS_FORMULA else cell
 
 
 def _json(value: Any) -> str:
