@@ -205,7 +205,7 @@ MISSING = refused(404, "ResourceNotFoundException", "Function not found: f")
 UNAVAILABLE = refused(503, "ServiceException", "try again")
 
 
-def run_virtual(main: Coroutine[Any, Any, T], *, at_most_s: float = 100_000.0) -> T:
+def run_virtual(main: Coroutine[Any, Any, T], *, at_most_s: float = 200_000.0) -> T:
     """Run in an event loop of its own, in virtual time, for tests that need one for each example.
 
     What takes longer than ``at_most_s`` is taken for hanging. Fails when a task is left over.
