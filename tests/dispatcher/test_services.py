@@ -159,6 +159,28 @@ async def test_closing_refuses_new_calls_at_once_and_waits_for_those_in_flight()
 
 
 @pytest.mark.looptime
+@pytest.mark.parametrize(("count", "is_left"), [(2, False), (100, False), (100, True)])
+async def test_a_map_whose_dispatcher_is_closed_ends_as_one_that_was_cut(count: int, is_left: bool) -> None:
+    """What is out has its outcome; payloads that were never read do not pass for done, unless it was left."""
+    dispatcher = await Dispatcher("f", transport=Scripted(latency_s=10), concurrency=3).open()
+    outcomes = dispatcher.map(range(count))
+    first = asyncio.create_task(anext(outcomes))
+    await asyncio.sleep(1)
+    closing = asyncio.create_task(dispatcher.aclose())
+    statuses = [(await first).status]
+    if is_left:
+        await outcomes.aclose()
+    if count == 2 or is_left:
+        statuses += [outcome.status async for outcome in outcomes]
+    else:
+        with pytest.raises(FanoutError, match="closed before the end of the payloads"):
+            statuses += [outcome.status async for outcome in outcomes]
+        assert [outcome async for outcome in outcomes] == []
+    assert set(statuses) == {"succeeded"}
+    await closing
+
+
+@pytest.mark.looptime
 @pytest.mark.parametrize("way", ["aclose", "grace", "grace and aclose"])
 async def test_closing_within_a_time_cuts_off_what_is_out_then(
     way: str, caplog: pytest.LogCaptureFixture

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from fanout.dispatcher.call import Call
+from fanout.dispatcher.call import CLOSED, Call
 from fanout.dispatcher.engine import Engine
 from fanout.dispatcher.feed import RecordFeed
 from fanout.dispatcher.intake import EngineIntake
@@ -109,6 +109,7 @@ class MapSession:
     def __init__(self, feed: RecordFeed, receiver: MapReceiver) -> None:
         self.feed = feed
         self._receiver = receiver
+        self._is_left = False  # by its consumer
 
     async def take(self) -> Outcome | None:
         """The next outcome; None when there will be no more."""
@@ -117,8 +118,18 @@ class MapSession:
         return outcome
 
     def failure(self) -> BaseException | None:
-        """The error by which it ended before its input did, if it did."""
-        return self._receiver.failure or self.feed.failure or self.feed.fatal or self.feed.outage
+        """The error by which it ended before its input did, if it did. A deadline is none."""
+        feed = self.feed
+        failure = self._receiver.failure or feed.failure or feed.fatal or feed.outage
+        is_cut = feed.engine.is_closing and feed.stopped is CLOSED and not feed.has_input_ended
+        if failure is None and is_cut and not self._is_left:
+            return FanoutError("the dispatcher was closed before the end of the payloads")
+        return failure
+
+    def close(self) -> None:
+        """The consumer wants no more than what is out: pull nothing more."""
+        self._is_left = True
+        self.feed.close()
 
     def abandon(self) -> None:
         """Nobody will take another outcome: pull nothing more, repeat nothing."""
@@ -132,7 +143,8 @@ class Outcomes(AsyncIterator[Outcome]):
 
     Nothing is pulled before the first outcome is asked for. Leaving the loop early, or dropping the
     iterator, stops pulling; calls in flight finish unheard. After the last outcome an error of the
-    payload iterator is raised as it was, and FatalRefusal when every record would be refused.
+    payload iterator is raised as it was, FatalRefusal when every record would be refused, and FanoutError
+    when the dispatcher was closed before the payloads had ended.
     """
 
     def __init__(self, start: Callable[[], MapSession]) -> None:
@@ -158,7 +170,7 @@ class Outcomes(AsyncIterator[Outcome]):
     async def aclose(self) -> None:
         """Pull nothing more. What is in flight finishes in the background."""
         if self._mapping is not None:
-            self._mapping.feed.close()
+            self._mapping.close()
 
     def __del__(self) -> None:
         if self._mapping is not None:
