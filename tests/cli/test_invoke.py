@@ -63,6 +63,7 @@ def test_the_payload_comes_from_an_argument_a_file_or_a_pipe(terminal: Terminal)
         assert terminal.endpoint.received[-1].body == sent
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("streams", [False, True])
 def test_an_outfile_that_cannot_be_written_is_one_line(terminal: Terminal, streams: bool) -> None:
     """Its disk is full when the reply is there. ``-`` is standard output."""

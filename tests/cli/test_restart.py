@@ -139,7 +139,8 @@ def test_a_run_stopped_before_its_first_byte_goes_on(inside: Inside) -> None:
         (run / name).unlink(missing_ok=True)
     (run / "outcomes.jsonl").write_bytes(b"")
     inside.run("resume", "run").assert_one_line(2, "before standard input was read", "--resume")
-    assert inside.run(*words, "--deadline", "1m", stdin=records).code == 0
+    # The deadline may have let one out.
+    assert inside.run(*words, "--deadline", "1m", "--may-have-run", "send", stdin=records).code == 0
     assert sorted(outcome["seq"] for outcome in inside.outcomes()) == list(range(5))
 
 
