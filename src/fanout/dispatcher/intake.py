@@ -1,4 +1,4 @@
-"""Intakes: the sources of an engine's records, which hand them out one at a time and know their end.
+"""Intakes: the sources of an engine's records, which hand them out and know their end.
 
 The Protocol is what a feed asks for; an iterable, an input file, an earlier run's failures, a queue and a
 coordinator all implement it.
