@@ -117,3 +117,8 @@ def test_wrong_settings_are_refused_by_name(wrong: dict[str, Any]) -> None:
     """One line that names the option."""
     with pytest.raises(ConfigError, match="batch"):
         BatchPlan(**wrong)
+
+
+def test_any_json_is_an_input_of_batches() -> None:
+    """Half of a character too, which JSON's escapes can say."""
+    assert BatchPlan(size=2, input=rb'{"a":"\ud83d"}').input == rb'{"a":"\ud83d"}'

@@ -29,3 +29,18 @@ def test_an_error_that_is_no_error_object_is_its_own_message(body: bytes) -> Non
     """As the runtime of another language may send one."""
     assert error_type_of(body) == "Unhandled"
     assert error_message_of(body) == body.decode()
+
+
+@pytest.mark.parametrize("half", [rb"\ud83d", rb"\ud83d\u0041"])
+def test_half_of_a_character_in_an_error_object_is_a_question_mark(half: bytes) -> None:
+    """Attributes of a dead letter and lists of executions are UTF-8; nothing else of the error is lost."""
+    body = b'{"errorType":"E%s","errorMessage":"bad %s"}' % (half, half)
+    assert error_type_of(body) in ("E?", "E?A")
+    assert error_message_of(body) in ("bad ?", "bad ?A")
+
+
+def test_an_error_object_that_is_no_text_is_no_object() -> None:
+    """It is handed on as far as it can be read."""
+    body = b'{"errorMessage":"\xed\xa0\xbd"}'
+    assert error_type_of(body) == "Unhandled"
+    assert error_message_of(body) == body.decode("utf-8", "replace")

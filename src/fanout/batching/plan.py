@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import msgspec
-
 from fanout.errors import ConfigError
+from fanout.payload import json_fault
 
 BatchShape = Literal["items", "sqs", "array"]
 BatchReply = Literal["whole", "array", "batchItemFailures"]
@@ -58,10 +57,8 @@ class BatchPlan:
         if self.input is not None:
             if self.shape != "items":
                 raise ConfigError(f"batch_input goes with batch_shape items, not {self.shape}")
-            try:
-                msgspec.json.decode(self.input, type=msgspec.Raw)
-            except msgspec.DecodeError as error:
-                raise ConfigError(f"batch_input is not valid JSON: {error}") from error
+            if (fault := json_fault(self.input)) is not None:
+                raise ConfigError(f"batch_input is not valid JSON: {fault}")
 
     @property
     def reads(self) -> BatchReply:

@@ -9,9 +9,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from fanout.emulator.call import Call, Result
+from fanout.emulator.function_errors import encodable, error_object
 from fanout.emulator.replies import Refusal, invalid
 
 DAY_S = 86_400.0
@@ -185,17 +184,14 @@ def _digest(payload: bytes) -> bytes:
 
 
 def _error_object(result: Result) -> dict[str, Any]:
-    try:
-        error = msgspec.json.decode(result.payload)
-    except msgspec.DecodeError:
-        error = None
-    if not isinstance(error, dict):
+    error = error_object(result.payload)
+    if error is None:
         return {"ErrorType": result.error_type, "ErrorMessage": result.payload.decode("utf-8", "replace")}
     described: dict[str, Any] = {
-        "ErrorType": str(error.get("errorType", result.error_type)),
-        "ErrorMessage": str(error.get("errorMessage", "")),
+        "ErrorType": encodable(error.get("errorType", result.error_type)),
+        "ErrorMessage": encodable(error.get("errorMessage", "")),
     }
     trace = error.get("stackTrace")
     if isinstance(trace, list) and trace:
-        described["StackTrace"] = [str(line) for line in trace]
+        described["StackTrace"] = [encodable(line) for line in trace]
     return described

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
+from typing import Any
 
 import msgspec
 
 from fanout.emulator.call import Result
+from fanout.emulator.payloads import decode
 
 
 def died(error_type: str, message: str) -> Result:
@@ -30,19 +31,28 @@ def describe_exit(status: int) -> str:
     )
 
 
+def error_object(body: bytes) -> dict[str, Any] | None:
+    """Read an error object; None if it is none."""
+    try:
+        error = decode(body)
+    except ValueError:
+        return None
+    return error if isinstance(error, dict) else None
+
+
 def error_type_of(body: bytes) -> str:
     """Read the type out of an error object; `Unhandled` if it has none."""
-    with contextlib.suppress(msgspec.DecodeError):
-        error = msgspec.json.decode(body)
-        if isinstance(error, dict) and error.get("errorType"):
-            return str(error["errorType"])
-    return "Unhandled"
+    return encodable((error_object(body) or {}).get("errorType") or "Unhandled")
 
 
 def error_message_of(body: bytes) -> str:
     """Read the message out of an error object; the whole body if it has none."""
-    with contextlib.suppress(msgspec.DecodeError):
-        error = msgspec.json.decode(body)
-        if isinstance(error, dict) and "errorMessage" in error:
-            return str(error["errorMessage"])
+    error = error_object(body)
+    if error is not None and "errorMessage" in error:
+        return encodable(error["errorMessage"])
     return body.decode("utf-8", "replace")
+
+
+def encodable(value: object) -> str:
+    """Its text, with question marks for halves of a character, which no UTF-8 holds."""
+    return str(value).encode("utf-8", "replace").decode()
