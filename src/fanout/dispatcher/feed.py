@@ -152,7 +152,7 @@ class SeveralReceiver(Protocol):
         ...
 
     def admit_several(self, records: Sequence[InputRecord]) -> bool:
-        """Records that follow each other are about to be sent. False: as for ``admit``, all of them."""
+        """Records, in order, are about to be sent. False: as for ``admit``, all of them."""
         ...
 
 

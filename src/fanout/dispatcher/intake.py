@@ -53,7 +53,7 @@ class SeveralIntake(Protocol):
     """An intake that has several records at once, where they can be sent as they stand."""
 
     def next_several(self, most: int, most_bytes: int) -> list[InputRecord]:
-        """Records without a fault and parameters of their own, which follow each other by their seqs.
+        """Records in order that have no fault, no parameters of their own, and never may have run.
 
         Up to ``most``, and none after the one that brings them to ``most_bytes``. None where the next one
         needs more than that, or is not ready: then ``next`` is asked. Never waits, never raises.

@@ -62,6 +62,20 @@ class HandedIntake:
         self.records_read += 1
         return self._records.popleft()
 
+    def next_several(self, most: int, most_bytes: int) -> list[InputRecord]:
+        """See ``SeveralIntake``."""
+        records = self._records
+        taken: list[InputRecord] = []
+        while records and len(taken) < most and most_bytes > 0:
+            record = records[0]
+            if record.fault is not None or record.own is not None or record.may_have_run:
+                break
+            most_bytes -= len(record.body)
+            taken.append(records.popleft())
+        self._started += len(taken)
+        self.records_read += len(taken)
+        return taken
+
     async def fill(self, on_ready: Callable[[], None]) -> None:
         self._on_ready = on_ready
         on_ready()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
 from fanout.dispatcher import Call, InputRecord
@@ -29,6 +30,11 @@ class LineReceiver:
     def has_room(self) -> bool:
         return len(self._maker.lines) + self._kept_bytes < BACKED_UP_BYTES
 
+    @property
+    def room(self) -> int:
+        """Records that may be pulled at once now."""
+        return sys.maxsize if self.has_room else 0
+
     def acknowledge(self, blocks: int) -> None:
         """So many blocks, from the first of the run on, have arrived."""
         while self.blocks and self.first_block < blocks:
@@ -55,6 +61,10 @@ class LineReceiver:
 
     def admit(self, record: InputRecord) -> bool:  # noqa: ARG002 - Receiver's
         """The coordinator has kept already that it may be sent."""
+        return True
+
+    def admit_several(self, records: Sequence[InputRecord]) -> bool:  # noqa: ARG002 - Receiver's
+        """As ``admit``."""
         return True
 
     def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
