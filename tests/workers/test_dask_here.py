@@ -30,7 +30,7 @@ pytestmark = [
 def cluster() -> Iterator[LocalCluster]:
     """Two workers."""
     with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0"
     ) as running:
         yield running
 

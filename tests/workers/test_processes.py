@@ -158,6 +158,25 @@ def test_ctrl_c_drains_every_worker(tmp_path: Path, records: Path, emulator: Emu
     assert _check(run_dir, emulator) == {"succeeded": RECORDS}
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
+def test_a_closed_terminal_leaves_the_tracker_of_resources() -> None:
+    """Python's own process ignores SIGINT and SIGTERM alone; where SIGHUP ended it, it left tracebacks."""
+    code = (
+        "from multiprocessing import resource_tracker\n"
+        "from fanout.workers.dask_crew import _signals_kept_from_children\n"
+        "with _signals_kept_from_children():\n"
+        "    print(resource_tracker._resource_tracker._pid)\n"
+        "    input()\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        status = Path(f"/proc/{int(process.stdout.readline())}/status").read_text()
+        process.communicate("\n")
+    blocked = int(next(line for line in status.splitlines() if line.startswith("SigBlk")).split()[1], 16)
+    assert blocked & 1 << (signal.SIGHUP - 1)
+
+
 def test_a_scheduler_and_two_workers(tmp_path: Path, records: Path, emulator: EmulatorProcess) -> None:
     """A cluster that is there already, by its address."""
     address = tmp_path / "scheduler.json"
