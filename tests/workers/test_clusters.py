@@ -24,7 +24,9 @@ import sys, fanout
 from distributed import Client, LocalCluster
 
 if __name__ == "__main__":
-    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    ) as cluster:
         with Client(cluster) as client:
             report = fanout.run("f", sys.argv[1], out=sys.argv[2], scheduler=client)
             assert report.exit_code == 0, report.run
