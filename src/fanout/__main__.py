@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from fanout.early_signals import end_at_once, leave_with
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Import the command, which takes a while, and run it. A signal meanwhile ends it in one line."""
+    gc.disable()  # what is imported stays; enabled again once the verb is there
     end_at_once()
     try:
         from fanout.cli import main as command

@@ -64,6 +64,7 @@ class _LazyGroup(click.Group):
             raise click.UsageError(f"no command {cmd_name!r}{hint}", ctx)
         module = importlib.import_module(f"fanout.cli.{cmd_name}")
         command: click.Command = module.command
+        _collect_garbage_from_now_on()
         if cmd_name not in _HEED_SIGNALS:
             hand_back()
         return add_config_option(command)
@@ -102,8 +103,6 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command and exit; errors a user can cause are one line on stderr, never a traceback."""
-    # Start-up makes a hundred thousand objects that stay: looking through them for garbage is in vain.
-    gc.set_threshold(20_000, 20, 20)
     if os.getpid() == 1:
         from fanout.first_process import go_on_in_child
 
@@ -130,6 +129,15 @@ def main() -> NoReturn:
     finally:
         gc.freeze()  # and so is looking through them once more at the very end
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _collect_garbage_from_now_on() -> None:
+    """In the command's own process, but for what was imported: a hundred thousand objects that stay."""
+    if gc.isenabled():
+        return
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 def _end(message: str, code: int) -> NoReturn:
