@@ -1,9 +1,9 @@
 """Refusals that are known before the first call."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fanout.config import parse_concurrency
 from fanout.quotas import Quotas, assumed, refusal_before_calls

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
@@ -47,9 +46,9 @@ def test_the_keywords_are_the_options() -> None:
     """What the face takes is what there is, type by type."""
     options = get_type_hints(Options)
     keywords = get_type_hints(OptionKeywords)
-    for each in fields(Options):
-        if each.name not in ("function", "transport"):
-            assert keywords[each.name] == options[each.name], each.name
+    for name in Options.__struct_fields__:
+        if name not in ("function", "transport"):
+            assert keywords[name] == options[name], name
     run_options, run_keywords = get_type_hints(RunOptions), get_type_hints(RunKeywords)
     for name in OWN_OPTIONS:
         assert run_keywords[name] == run_options[name], name

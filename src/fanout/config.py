@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, TypedDict
+
+import msgspec
 
 from fanout.errors import ConfigError
 
@@ -57,8 +58,7 @@ class OptionKeywords(TypedDict, total=False):
     invocation: Literal["stream"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of one dispatcher. Seconds everywhere; ``None`` means "find out, or no bound"."""
 
     function: str
@@ -98,8 +98,8 @@ class Options:
     endpoint_url: str | None = None
     verify: bool | str | None = None  # False, or a CA bundle; None: AWS_CA_BUNDLE and the system's
     transport: Literal["direct", "sdk"] = "direct"
-    seed: int | None = field(default=None, repr=False)  # of the jitter, for tests
-    is_local: bool = field(default=False, repr=False)  # the endpoint is the run's own: it checks no keys
+    seed: int | None = None  # of the jitter, for tests
+    is_local: bool = False  # the endpoint is the run's own: it checks no keys
 
     def __post_init__(self) -> None:
         _check(bool(self.function), "function", self.function, "a name, a partial ARN or an ARN")
@@ -194,11 +194,10 @@ class Options:
     @classmethod
     def names(cls) -> frozenset[str]:
         """The names of all options."""
-        return frozenset(f.name for f in fields(cls))
+        return frozenset(cls.__struct_fields__)
 
 
-@dataclass(frozen=True, slots=True)
-class Concurrency:
+class Concurrency(msgspec.Struct, frozen=True):
     """A parsed ``concurrency``: at most one of the members; none is ``auto``."""
 
     fixed: int | None = None
@@ -231,8 +230,7 @@ def parse_concurrency(value: int | str) -> Concurrency:
     return Concurrency(fixed=number)
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """A parsed ``leave``: a number of calls at once, or a share of the account's."""
 
     fixed: int | None = None
@@ -262,10 +260,10 @@ def parse_leave(value: int | str) -> Leave:
 
 def check_flags(options: Any) -> None:
     """Raise ConfigError for a flag that is not True or False: a text such as "no" would count as True."""
-    for each in fields(options):
-        if each.type == "bool":
-            value = getattr(options, each.name)
-            _check(isinstance(value, bool), each.name, value, "True or False")
+    for name, kind in type(options).__annotations__.items():
+        if kind == "bool":
+            value = getattr(options, name)
+            _check(isinstance(value, bool), name, value, "True or False")
 
 
 def check_hedge(*, is_hedged: bool, may_repeat: bool) -> None:

@@ -176,7 +176,7 @@ def _reached(seen: list[RunOptions], name: str) -> Any:
     (options,) = seen
     if name == "invocation":  # stream, by another name
         return "stream" if options.calls.stream else None
-    return getattr(options if name in RunOptions.__dataclass_fields__ else options.calls, name)
+    return getattr(options if name in RunOptions.__struct_fields__ else options.calls, name)
 
 
 @pytest.mark.parametrize(

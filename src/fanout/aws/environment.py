@@ -7,12 +7,12 @@ left to it: whatever this module does not know by name makes it say None.
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 _READ = frozenset(
     {
@@ -60,8 +60,7 @@ _REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d", re.ASCII)  # of 
 _URL = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?((/[a-zA-Z0-9_-]+)*)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class PlainSettings:
+class PlainSettings(msgspec.Struct, frozen=True):
     """Settings from the environment alone: a key, a Region, and Lambda's address."""
 
     access_key: str
@@ -128,6 +127,8 @@ def _default_section(path: str, known: frozenset[str]) -> Mapping[str, str] | No
     path = os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 - as botocore does it
     if not Path(path).is_file():
         return {}
+    import configparser  # 2 ms, which an environment without such files does without
+
     parser = configparser.RawConfigParser(default_section="")
     try:
         parser.read(path)

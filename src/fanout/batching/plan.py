@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
+
+import msgspec
 
 from fanout.errors import ConfigError
 from fanout.payload import json_fault
@@ -21,8 +22,7 @@ _REPLY_OF_SHAPE: dict[BatchShape, BatchReply] = {
 DEFAULT_WAIT_S = 0.2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchPlan:
+class BatchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of batches. Raises ConfigError at construction, naming the field and what is allowed.
 
     ``size`` is the most records in one call (1: a call a record, in the shape asked for);

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from fanout.aws.s3_faults import is_s3, split_location
 from fanout.cli.run_dir_argument import run_dir_argument

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
 from math import ceil
 from statistics import fmean
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from fanout.commands.new_run import run
 from fanout.commands.projection import Projection, project

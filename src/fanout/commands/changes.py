@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, cast
+
+import msgspec
 
 from fanout.commands.options import KEPT_ON_RESUME, Given, RunOptions, is_batched, kept_in
 from fanout.errors import ConfigError
@@ -15,8 +16,7 @@ MayHaveRun = Literal["send", "skip"]
 Ask = Callable[[int], MayHaveRun]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """Options that differ from run.json's, and the answer for records that may have run.
 
     ``fallback`` comes from the environment or ``--config``: it holds where run.json says nothing. ``ask``
@@ -24,8 +24,8 @@ class Changes:
     skipped.
     """
 
-    given: Given = field(default_factory=Given)
-    fallback: Given = field(default_factory=Given)
+    given: Given = msgspec.field(default_factory=Given)
+    fallback: Given = msgspec.field(default_factory=Given)
     may_have_run: MayHaveRun | None = None
     ask: Ask | None = None
 

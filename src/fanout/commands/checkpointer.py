@@ -6,9 +6,10 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
+
+import msgspec
 
 from fanout.cost import CostMeter, meter_of
 from fanout.journal import OutcomeBlock, RunDir, SeqSet
@@ -114,8 +115,7 @@ def checkpoint_of(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(msgspec.Struct, frozen=True):
     """The statistics and the cost that a checkpoint holds, to go on with."""
 
     checkpoint: Checkpoint

@@ -53,3 +53,13 @@ def check_durable(options: RunOptions, directory: Path | None) -> None:
         raise ConfigError(
             "a durable function is called with a qualifier: give $LATEST, a version or an alias"
         )
+
+
+def check_no_queue(options: RunOptions) -> None:
+    """Raise ConfigError for options that hold for queues alone."""
+    for name, is_given in (
+        ("follow", options.follow),
+        ("empty_after", options.empty_after is not None),
+    ):
+        if is_given:
+            raise ConfigError(f"{name} goes with a queue: give sqs://NAME as the input")

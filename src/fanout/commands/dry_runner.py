@@ -9,10 +9,9 @@ import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
 
-from fanout.commands.checks import check_options
+from fanout.commands.checks import check_no_queue, check_options
 from fanout.commands.dry_run_report import DryRunReport, Fault, Projected
 from fanout.commands.key_hashes import KeyHashes
-from fanout.commands.queue import check_no_queue
 from fanout.commands.run_input import open_input
 from fanout.commands.run_request import RunRequest
 from fanout.config import Options, parse_concurrency

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from fanout.commands.changes import Changes
 from fanout.commands.on_finish import conclude
-from fanout.commands.resume import resume
 from fanout.commands.run_input import place_of, recorded_place
 from fanout.commands.run_request import RunRequest
 from fanout.commands.start import start
@@ -43,6 +41,9 @@ def is_planned(request: RunRequest) -> bool:
 
 
 async def _go_on_after_canary(request: RunRequest, audience: Audience) -> RunReport:
+    from fanout.commands.changes import Changes
+    from fanout.commands.resume import resume
+
     assert request.out is not None
     audience.say(f"{request.out}: going on after the canary")
     return await resume(request.out, Changes(given=request.options.chosen()), audience)

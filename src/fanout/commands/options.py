@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
+
+import msgspec
 
 from fanout.aws.s3_faults import is_s3, split_location
 from fanout.config import OptionKeywords, Options, check_flags
@@ -98,8 +99,7 @@ class Given(RunKeywords, total=False):
     transport: str | Transport
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """All options of one run, by the command's names. Kept in run.json and taken up again on resume.
 
     ``calls`` are the options of its dispatcher, of which ``given`` names those that were given;
@@ -108,7 +108,7 @@ class RunOptions:
 
     calls: Options
     given: frozenset[str] = frozenset()
-    own_transport: Transport | None = field(default=None, repr=False)
+    own_transport: Transport | None = None
     format: str | None = None
     items: str | None = None  # JSON Pointer to the array of a .json input
     csv_delimiter: str | None = None
@@ -269,10 +269,10 @@ class RunOptions:
         chosen = {name: getattr(self.calls, name) for name in self.given if name != "invocation"}
         if "invocation" in self.given:
             chosen["stream"] = True
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if each.name in OWN_OPTIONS and value != each.default:
-                chosen[each.name] = value
+        for name, default in _DEFAULTS.items():
+            value = getattr(self, name)
+            if value != default:
+                chosen[name] = value
         transport = self.calls.transport if self.own_transport is None else self.own_transport
         return cast(Given, {**chosen, "transport": transport})
 
@@ -282,9 +282,16 @@ class RunOptions:
         return cast(Given, {name: value for name, value in self.chosen().items() if name not in left_out})
 
 
-OWN_OPTIONS = frozenset(
-    each.name for each in fields(RunOptions) if each.name not in ("calls", "given", "own_transport")
-)
+_DEFAULTS = {
+    name: default
+    for name, default in zip(
+        RunOptions.__struct_fields__[-len(RunOptions.__struct_defaults__) :],
+        RunOptions.__struct_defaults__,
+        strict=True,
+    )
+    if name not in ("given", "own_transport")
+}
+OWN_OPTIONS = frozenset(_DEFAULTS)
 _KNOWN = OWN_OPTIONS | (Options.names() - {"function"}) | {"invocation"}
 
 

@@ -63,16 +63,6 @@ async def open_queue(location: str, options: RunOptions, *, deletes: bool = True
             await client.aclose()
 
 
-def check_no_queue(options: RunOptions) -> None:
-    """Raise ConfigError for options that hold for queues alone."""
-    for name, is_given in (
-        ("follow", options.follow),
-        ("empty_after", options.empty_after is not None),
-    ):
-        if is_given:
-            raise ConfigError(f"{name} goes with a queue: give sqs://NAME as the input")
-
-
 def noted_messages(directory: Path, known: Replay) -> int:
     """The number of messages of a run that have a seq, by its spool and by its journal."""
     return max(count_messages(directory), known.finished.max + 1)

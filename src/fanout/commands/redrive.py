@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+from msgspec.structs import replace
 
 from fanout import exit_codes
 from fanout.commands.bookkeeping import Did, State, report_of_stats

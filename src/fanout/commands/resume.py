@@ -13,14 +13,13 @@ import anyio.to_thread
 
 from fanout.commands.bookkeeping import Did, State, counted, report_of_stats
 from fanout.commands.changes import Ask, Changes, MayHaveRun, changed_options
-from fanout.commands.checks import check_durable, check_options
+from fanout.commands.checks import check_durable, check_no_queue, check_options
 from fanout.commands.collect import collected
 from fanout.commands.history import History, read_history
 from fanout.commands.local import local_function
 from fanout.commands.on_finish import conclude, upload_if_due
 from fanout.commands.options import RunOptions, kept_in
 from fanout.commands.queue import (
-    check_no_queue,
     check_queue_run,
     noted_messages,
     open_queue,

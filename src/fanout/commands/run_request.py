@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from fanout.batching.plan import DEFAULT_WAIT_S
 from fanout.commands.options import RunOptions
@@ -26,8 +27,7 @@ def default_directory(function: str) -> Path:
     return path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A run of the records of ``locations`` (paths, ``-``, URLs …), of a payload, or of ``payloads``."""
 
     options: RunOptions

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
-from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from fanout.commands.bookkeeping import FirstSession
-from fanout.commands.checks import check_durable, check_options
-from fanout.commands.collect import collected
+from fanout.commands.checks import check_durable, check_no_queue, check_options
 from fanout.commands.local import local_function
-from fanout.commands.queue import check_no_queue, check_queue_run, open_queue, queue_intake
-from fanout.commands.result_sources import sources_of
 from fanout.commands.run_input import DialectNote, open_input
 from fanout.commands.run_request import RunRequest
 from fanout.commands.run_state import discard, first_state, missing
@@ -54,7 +54,7 @@ async def start(request: RunRequest, audience: Audience) -> RunReport:
         check_options(options)
         check_durable(options, request.out)
         spending = Spending(options.price_table())
-        sources = await sources_of(stack, options, out=request.out, audience=audience)
+        collect = await _collection(stack, request, audience)
         run_dir, undone = _make_directory(stack, request, audience)
         note.keep_in(run_dir)
         session = RunSession(
@@ -77,10 +77,12 @@ async def start(request: RunRequest, audience: Audience) -> RunReport:
         with undone(lambda: session.has_read, ConfigError, FatalRefusal, SourceError):
             report = await session.go(intake)
         say_without_key(selector, options.key, audience)
-        return await collected(report, run_dir, options, sources, audience)
+        return report if collect is None else await collect(report, run_dir)
 
 
 async def _start_with_queue(request: RunRequest, audience: Audience) -> RunReport:
+    from fanout.commands.queue import check_queue_run, open_queue, queue_intake
+
     location, options = request.location, request.options
     assert location is not None
     if request.out is None:
@@ -94,7 +96,7 @@ async def _start_with_queue(request: RunRequest, audience: Audience) -> RunRepor
         check_options(options)
         check_durable(options, request.out)
         spending = Spending(options.price_table())
-        sources = await sources_of(stack, options, out=request.out, audience=audience)
+        collect = await _collection(stack, request, audience)
         run_dir, undone = _make_directory(stack, request, audience)
         assert run_dir is not None
         session: RunSession | None = None
@@ -107,7 +109,25 @@ async def _start_with_queue(request: RunRequest, audience: Audience) -> RunRepor
                     report = await session.go(intake)
                 finally:
                     intake.release(session.not_sent)
+        return report if collect is None else await collect(report, run_dir)
+
+
+async def _collection(
+    stack: AsyncExitStack, request: RunRequest, audience: Audience
+) -> Callable[[RunReport, RunDir | None], Awaitable[RunReport]] | None:
+    """What collects the results of a run that has ended; None for a run that does not collect."""
+    options = request.options
+    if not options.collect:
+        return None  # as most are: what reads queues takes 9 ms to import
+    from fanout.commands.collect import collected
+    from fanout.commands.result_sources import sources_of
+
+    sources = await sources_of(stack, options, out=request.out, audience=audience)
+
+    async def collect(report: RunReport, run_dir: RunDir | None) -> RunReport:
         return await collected(report, run_dir, options, sources, audience)
+
+    return collect
 
 
 def _make_directory(
@@ -122,7 +142,10 @@ def _make_directory(
     if request.out is not None:
         made = missing(request.out)
         audience.heed_signals(request.out)
-        run_dir = RunDir.create(request.out, first_state(request))
+        with ThreadPoolExecutor(1) as executor:
+            creating = executor.submit(RunDir.create, request.out, first_state(request))
+            _import_what_comes_next()
+            run_dir = creating.result()
         stack.enter_context(run_dir.lock())
 
     @contextmanager
@@ -135,6 +158,13 @@ def _make_directory(
             raise
 
     return run_dir, undone
+
+
+def _import_what_comes_next() -> None:
+    """Import what the first call needs, which takes about as long as the syncs of a new directory."""
+    for module in ("anyio._backends._asyncio", "anyio.streams.memory", "encodings.idna"):
+        import_module(module)
+    import_module("fanout.transports.direct")
 
 
 def say_without_key(selector: Selector, key: str | None, audience: Audience) -> None:

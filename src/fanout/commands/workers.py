@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from fanout.commands.main_program import check_importable
 from fanout.commands.options import RunOptions

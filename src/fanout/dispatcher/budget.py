@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import anyio
+from msgspec.structs import replace
 
 from fanout.aws import LOCAL_KEYS, AwsSession
 from fanout.config import Concurrency, Options, parse_concurrency, parse_leave

@@ -7,12 +7,12 @@ import os
 import secrets
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
 from fanout.config import Options, check_hedge
 from fanout.dispatcher.assembly import OnOutcome, assemble

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from fanout.limit.protocol import Cause
 
 
-@dataclass(slots=True, kw_only=True)
-class WorkerLoad:
+class WorkerLoad(msgspec.Struct, kw_only=True):
     """One worker of many: what it has in flight and starts per second, and what became of it."""
 
     name: str
@@ -19,8 +18,7 @@ class WorkerLoad:
     is_lost: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class Load(msgspec.Struct, frozen=True, kw_only=True):
     """The calls in flight of a dispatcher, and what holds it back.
 
     ``linger_until_s``: of the engine's clock.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from fanout.errors import ConfigError
 
@@ -12,8 +13,7 @@ FORMATS = ("jsonl", "json", "csv", "tsv", "lines", "parquet", "s3-inventory", "s
 RULES = 2  # the version of the rules by which records are counted; 1 is that of fanout 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputOptions:
+class InputOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of reading an input. ``None`` means that its name and its first bytes decide.
 
     ``items`` is a JSON Pointer to the array of a .json input; ``rules`` the version by which a run

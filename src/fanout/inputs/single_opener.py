@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from fanout.errors import SourceError
 from fanout.inputs.bytes_source import BytesSource, OnNotice, Splitter, splitter_of

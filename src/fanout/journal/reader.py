@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Protocol, TypeVar, overload
@@ -27,8 +26,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 H = TypeVar("H", bound=Head)
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """The knowledge of a run that its journal holds.
 
     ``counts``: the latest outcome of each record, by status. ``redone``: the records with an outcome of
@@ -44,10 +42,8 @@ class Replay:
     not_sent: frozenset[int]
     whole_bytes: int
     torn_bytes: int
-    windows: tuple[tuple[tuple[int, int], ...], ...] | None = (
-        None  # by generation, where workers were at work
-    )
-    superseded: Superseded = field(default_factory=Superseded)  # outcomes that later ones took the place of
+    windows: tuple[tuple[tuple[int, int], ...], ...] | None = None  # by generation, where workers were
+    superseded: Superseded = msgspec.field(default_factory=Superseded)  # outcomes that others replaced
     is_mark_lost: bool = False  # which records were sent is not known: any without an outcome may have been
 
     @property

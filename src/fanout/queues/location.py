@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+import msgspec
 
 from fanout.errors import ConfigError
 
@@ -16,8 +17,7 @@ _HOST = re.compile(r"(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.(?:amazonaws|api
 _ALLOWED = "sqs://NAME, sqs://ACCOUNT/NAME, sqs://ARN or sqs://URL of a standard queue"
 
 
-@dataclass(frozen=True, slots=True)
-class QueueLocation:
+class QueueLocation(msgspec.Struct, frozen=True):
     """A queue as it was given. What is None follows from the session: Region, account, URL."""
 
     text: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import msgspec
 
 from fanout.config import Concurrency
 from fanout.limit import Cause
@@ -19,8 +19,7 @@ CLIENT_WIDTH = 256  # calls at once where Lambda bounds none: Event and DryRun
 _KNOWN: frozenset[Cause] = frozenset({"reserved", "provisioned", "account", "managed"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quotas:
+class Quotas(msgspec.Struct, frozen=True, kw_only=True):
     """The budget of a run, and the figures it follows from. None: no such limit, or not known.
 
     ``cause`` says in one word what set ``budget``, ``budget_source`` in a phrase; ``allowed`` is what
@@ -61,7 +60,7 @@ class Quotas:
     is_host_unknown: bool = False
     is_above_allowed: bool = False
     figures: tuple[Figure, ...] = ()
-    replies: Replies | None = field(default=None, repr=False, compare=False)
+    replies: Replies | None = None
 
     @property
     def is_assumed(self) -> bool:
@@ -80,7 +79,7 @@ def assumed(
     quotas = decide(
         nobody, concurrency, invocation_type=invocation_type, function_timeout_s=function_timeout_s
     )
-    return replace(quotas, rate_per_s=None, rate_source="none: not asked")
+    return msgspec.structs.replace(quotas, rate_per_s=None, rate_source="none: not asked")
 
 
 def decide(

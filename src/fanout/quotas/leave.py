@@ -6,7 +6,8 @@ The metric is a minute old when it is read, and up to three: too slow to steer b
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+import msgspec
 
 from fanout.config import Leave
 
@@ -14,8 +15,7 @@ READ_S = 60.0
 _MINUTES_KEPT = 15
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True):
     """ClaimedAccountConcurrency of one minute: its greatest value, and when the minute began (epoch)."""
 
     concurrency: float

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from fanout.quotas.replies import Replies
 
@@ -16,15 +17,13 @@ KEPT_S = 55.0  # below the minute after which a run asks again
 _KEPT_AT_MOST = 256
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(msgspec.Struct):
     replies: Replies
     asked_at_s: float
 
 
-@dataclass(slots=True)
-class _Asking:
-    is_done: asyncio.Event = field(default_factory=asyncio.Event)
+class _Asking(msgspec.Struct):
+    is_done: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     replies: Replies | None = None
 
     async def wait(self) -> Replies | None:
@@ -32,13 +31,12 @@ class _Asking:
         return self.replies
 
 
-@dataclass(slots=True)
-class RecentAnswers:
+class RecentAnswers(msgspec.Struct):
     """Replies of the last minute, by endpoint, identity and function."""
 
     clock: Callable[[], float] = time.monotonic
-    _kept: dict[Hashable, _Kept] = field(default_factory=dict)
-    _asking: dict[Hashable, _Asking] = field(default_factory=dict)
+    _kept: dict[Hashable, _Kept] = msgspec.field(default_factory=dict)
+    _asking: dict[Hashable, _Asking] = msgspec.field(default_factory=dict)
 
     def scoped(self, *scope: Hashable) -> ScopedAnswers:
         """The part of them that holds for one endpoint and identity."""
@@ -72,8 +70,7 @@ class RecentAnswers:
         return replies
 
 
-@dataclass(frozen=True, slots=True)
-class ScopedAnswers:
+class ScopedAnswers(msgspec.Struct, frozen=True):
     """Recent answers about functions of one endpoint and identity."""
 
     answers: RecentAnswers

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 Answer = Mapping[str, Any] | str  # an API's reply, or in words why there is none
 
 
-@dataclass(frozen=True, slots=True)
-class Replies:
+class Replies(msgspec.Struct, frozen=True):
     """The answers of the APIs.
 
     ``provisioned`` is None when there is no qualifier to ask for, ``scaling`` where the function does not
@@ -39,8 +39,7 @@ class Replies:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFigures:
+class FoundFigures(msgspec.Struct, frozen=True):
     """The figures found in the replies; None where it was not there."""
 
     reserved: int | None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,8 +56,7 @@ def thresholds_of(found: object) -> list[MeasuredThreshold]:
         return []
 
 
-@dataclass(frozen=True, slots=True)
-class SessionTotals:
+class SessionTotals(msgspec.Struct, frozen=True):
     """The share of one command in a run that had begun before: the outcomes it added, by kind."""
 
     verb: Literal["resume", "redrive"]
@@ -240,7 +238,7 @@ class RunTotals:
             "cost": msgspec.to_builtins(self.cost),
             "failures": msgspec.to_builtins(self.failures),
             "slowest": msgspec.to_builtins(self.slowest),
-            "session": None if self.session is None else asdict(self.session),
+            "session": None if self.session is None else msgspec.structs.asdict(self.session),
             "run_dir": None if self.run_dir is None else os.fspath(self.run_dir),
             "resume_command": self.resume_command,
             "next_commands": self.next_commands,

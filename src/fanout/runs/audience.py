@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from fanout.dispatcher import IntakeDispatcher
 from fanout.model import Outcome
@@ -39,8 +40,7 @@ class Stoppable(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audience:
+class Audience(msgspec.Struct, frozen=True, kw_only=True):
     """All members are optional; each is called in the event loop and must be quick.
 
     ``on_outcome`` and ``on_outcomes`` get outcomes once they are written, one by one or as they were.

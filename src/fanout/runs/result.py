@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from fanout import exit_codes
 from fanout.errors import EndsEarly, JournalError, SourceError, WorkersLost
@@ -30,8 +31,7 @@ STOPS: dict[str, tuple[str, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """The reason why a run stops before its input ends. ``reason`` is a key of the table above."""
 
     reason: str
@@ -39,8 +39,7 @@ class Stop:
     may_resume: bool = True  # as things are; else what is left takes another run
 
 
-@dataclass(frozen=True, slots=True)
-class Shortfall:
+class Shortfall(msgspec.Struct, frozen=True):
     """A goal that an ended run fell short of, in words, and the exit code that follows."""
 
     exit_code: int
@@ -50,8 +49,7 @@ class Shortfall:
 PENDING = Stop("pending", "some records that were read have no outcome")
 
 
-@dataclass(slots=True, kw_only=True)
-class RunResult:
+class RunResult(msgspec.Struct, kw_only=True):
     """The result of a run that has ended. ``counts`` are of the latest outcome of each record."""
 
     state: str
@@ -68,7 +66,7 @@ class RunResult:
     stats: Stats
     directory: Path | None = None
     shortfalls: tuple[Shortfall, ...] = ()
-    meta: dict[str, object] = field(default_factory=dict)  # of the function: memory, timeout, limit …
+    meta: dict[str, object] = msgspec.field(default_factory=dict)  # of the function: memory, timeout, limit …
 
 
 def state_and_exit_code(

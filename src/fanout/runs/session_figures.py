@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil
+
+import msgspec
 
 from fanout import exit_codes
 from fanout.journal import OutcomeBlock
@@ -18,8 +19,7 @@ from fanout.runs.tuning import Tuning
 from fanout.stats import Stats
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """Records that have an outcome, how many calls they make with each unsent one as one, and failures."""
 
     records: int = 0

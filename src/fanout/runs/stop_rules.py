@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from math import inf
+
+import msgspec
 
 from fanout.errors import ConfigError
 from fanout.quantities import count_of, dollars
@@ -16,8 +17,7 @@ CALLS_NOT_BEFORE = 10
 _ROUNDING = 1e-9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopRules:
+class StopRules(msgspec.Struct, frozen=True, kw_only=True):
     """Thresholds; None means no threshold. ``deadline_s`` counts from the run's start."""
 
     tolerated_failure_count: int | None = None

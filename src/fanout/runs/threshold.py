@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from fanout.errors import ConfigError
 from fanout.quantities import milliseconds
@@ -15,8 +16,7 @@ _UNITS_MS = {"ms": 1.0, "s": 1_000.0, "m": 60_000.0}
 _ALLOWED = "such as p95<500ms, p99.9<2s, mean<1s, max<30s or failure_rate<1%"
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
+class Threshold(msgspec.Struct, frozen=True):
     """``name`` must be below ``bound``: milliseconds of a call's duration, or a percentage of records."""
 
     text: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ ASK_FILE = "tune.json"
 ANSWER_FILE = "tuned.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tuning:
+class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     """Changes to a running run; None leaves an option as it is.
 
     ``deadline`` counts from now. Raises ConfigError.
@@ -61,7 +59,7 @@ class Tuning:
 
     def changes(self) -> dict[str, Any]:
         """The options that change."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
 
     def apply_to(self, rules: StopRules) -> StopRules:
         """The stop rules as they are then."""
@@ -80,7 +78,7 @@ class Tuning:
 
 def tuning_of(changes: Mapping[str, Any]) -> Tuning:
     """Checked changes by their names. Raises ConfigError for one that there is not."""
-    known = list(Tuning.__dataclass_fields__)
+    known = list(Tuning.__struct_fields__)
     unknown = sorted(set(changes) - set(known))
     if unknown:
         raise ConfigError(f"{unknown[0]} cannot be changed while a run goes on: there are {', '.join(known)}")

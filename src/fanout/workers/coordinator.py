@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
+from msgspec.structs import replace
 
 from fanout.aws import ServiceClients
 from fanout.config import Options

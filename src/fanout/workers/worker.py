@@ -12,9 +12,9 @@ import sys
 import threading
 from collections import Counter
 from contextlib import suppress
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from fanout.aws import ServiceClients
 from fanout.config import Options
