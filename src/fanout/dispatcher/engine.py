@@ -182,7 +182,8 @@ class Engine:
         if not (self._is_pumping or self._is_closed or self._feedback.is_troubled):
             attempt = self._schedule.take_at_once(feed)
             if attempt is not None:
-                self._senders.start((attempt,))
+                if self._senders.begin((attempt,)):  # it would have to wait
+                    self._senders.start_task(attempt)
                 return
         self.queue(feed)
 

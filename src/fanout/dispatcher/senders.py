@@ -106,17 +106,15 @@ class Senders:
                 late.append(attempts[0])
                 attempts = attempts[1:]
                 continue
-            alike = _alike(attempts) if len(attempts) > 1 else attempts
+            # The functions that one call goes through count in a service, where caches are cold.
+            alike: Sequence[Attempt] = attempts
+            bodies: Sequence[bytes] = (first.body,)
+            if len(attempts) > 1:
+                alike = _alike(attempts)
+                bodies = [attempt.call.body for attempt in alike]
             begun: list[Flight] = []
             try:
-                prompt.begin(
-                    template,
-                    [attempt.call.body for attempt in alike],
-                    alike,
-                    wall_s,
-                    self._on_end_of_flight,
-                    begun,
-                )
+                prompt.begin(template, bodies, alike, wall_s, self._on_end_of_flight, begun)
             except Exception:  # noqa: BLE001, S110 - as above
                 pass
             except BaseException:  # an interrupt: the others hold permits, and go out all the same
@@ -125,7 +123,8 @@ class Senders:
                     self.start_task(attempt)
                 raise
             self._note_begun(begun, now_s, wall_s)
-            late += alike[len(begun) :]
+            if len(begun) < len(alike):
+                late += alike[len(begun) :]
             attempts = attempts[len(alike) :]
         return late
 

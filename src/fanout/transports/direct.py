@@ -73,10 +73,11 @@ class _Prepared:
             self._renew_lines(signer)
         trace = "" if trace_id is None else f"x-amzn-trace-id: {trace_id}\r\n"
         lines, authorization = f"{self._lines}{trace}content-length: ", self._authorization
-        return [
-            f"{lines}{len(body)}{authorization}{signature}\r\n\r\n".encode("latin-1")
-            for body, signature in zip(bodies, signatures, strict=True)
-        ]
+        heads: list[bytes] = []
+        for body, signature in zip(bodies, signatures, strict=True):
+            head = f"{lines}{len(body)}{authorization}{signature}\r\n\r\n"
+            heads.append(head.encode("latin-1"))
+        return heads
 
     def _renew_lines(self, signer: RequestSigner) -> None:
         self._headers = signer.static
