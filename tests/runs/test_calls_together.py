@@ -206,6 +206,31 @@ def test_the_sample_of_a_range_is_that_of_its_records(first: int, count: int) ->
     assert list(sampled_of(first, count)) == [seq for seq in range(first, first + count) if is_sampled(seq)]
 
 
+def test_tokens_without_a_record_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an input that has less ready than there are permits would slow a rate down."""
+    balance = 0
+    take_several, give_back = Pacer.take_several, Pacer.give_back
+
+    def took(pacer: Pacer, most: int) -> int:
+        nonlocal balance
+        taken = take_several(pacer, most)
+        balance += taken
+        return taken
+
+    def gave(pacer: Pacer, count: int = 1) -> None:
+        nonlocal balance
+        balance -= count
+        give_back(pacer, count)
+
+    monkeypatch.setattr(Pacer, "take_several", took)
+    monkeypatch.setattr(Pacer, "give_back", gave)
+    monkeypatch.setattr(Pacer, "try_take", lambda _: False)  # all of them by blocks
+    path = write_lines(tmp_path, [{"n": number} for number in range(21)])
+    world = PromptScripted()
+    fanout.run("f", path, out=tmp_path / "run", transport=world, concurrency=16, deadline=1.0)
+    assert 0 < balance == world.count
+
+
 async def test_tokens_are_taken_as_far_as_they_go() -> None:
     """A pause has none; without a rate there are as many as one likes."""
     pacer = Pacer(None)
