@@ -161,7 +161,8 @@ class Calls(RuleBasedStateMachine):
         if not taken:
             return
         assert before + len(taken) <= min(self.budget, self.limit.ceiling(self.now_s))
-        has_more = self.gate.acquire_several(len(taken), sum(taken), self.now_s)
+        self.gate.acquire(self.now_s, len(taken))
+        has_more = self.gate.add_bytes(sum(taken))
         assert not has_more or before + len(taken) < self.budget
         self.calls += [(self.now_s, n_bytes) for n_bytes in taken]
 

@@ -24,7 +24,7 @@ def keep_full(limit: AdaptiveLimit, from_s: float, to_s: float, *, calls_per_s: 
         now_s = from_s + step * 0.01
         successes += calls_per_s * 0.01
         while successes >= 1:
-            limit.on_success(now_s - 0.1, now_s, limit.ceiling(now_s) - 1)
+            limit.on_successes([now_s - 0.1], now_s, limit.ceiling(now_s))
             successes -= 1
         limit.on_full(limit.ceiling(now_s), now_s)
     return limit.ceiling(to_s)
@@ -141,7 +141,7 @@ def test_it_grows_only_while_it_holds_calls_back() -> None:
     limit = hundred()
     cut = throttle(limit, 0.0, accepted=50)
     for tenth in range(100):
-        limit.on_success(tenth / 10, tenth / 10, 3)
+        limit.on_successes([tenth / 10], tenth / 10, 4)
     assert limit.ceiling(10.0) == cut
     assert limit.on_full(cut, 10.0)
     assert limit.ceiling(10.0) <= cut + 4  # the time without demand does not count
@@ -169,7 +169,7 @@ def test_a_limit_that_accepts_nothing_is_asked_more_and_more_rarely() -> None:
         now_s = resumes_s
         assert limit.ceiling(now_s) == 1
     assert pauses == [0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5]
-    limit.on_success(now_s, now_s + 0.1, 0)
+    limit.on_successes([now_s], now_s + 0.1, 1)
     throttle(limit, now_s + 1, accepted=0)
     assert limit.next_growth_s(now_s + 1) == pytest.approx(now_s + 1.02)
 
@@ -358,7 +358,7 @@ def test_whatever_happens_the_ceiling_stays_between_nothing_and_the_budget(
     for what, wait_s, n in events:
         now_s += wait_s
         if what == "success":
-            limit.on_success(now_s - wait_s, now_s, n)
+            limit.on_successes([now_s - wait_s], now_s, n + 1)
         elif what == "full":
             limit.on_full(limit.ceiling(now_s) + n, now_s)
         elif what == "budget":

@@ -20,7 +20,7 @@ def run_full(limit: AdaptiveLimit, calls: int, from_s: float, per_s: float = 200
     now_s = from_s
     for _ in range(calls):
         now_s += 1 / per_s
-        limit.on_success(now_s - 1.0, now_s, limit.ceiling(now_s) - 1)
+        limit.on_successes([now_s - 1.0], now_s, limit.ceiling(now_s))
     return now_s
 
 
@@ -61,7 +61,7 @@ def test_calls_below_the_level_pay_for_nothing() -> None:
     """That a few run says nothing about many."""
     limit = AdaptiveLimit(BUDGET, cause="reserved")
     for n in range(1_000):
-        limit.on_success(n / 200, n / 200, 20)
+        limit.on_successes([n / 200], n / 200, 21)
     spend(limit, 6.0)
     assert refuse(limit, 6.0) < BUDGET
 
@@ -96,7 +96,7 @@ def test_calls_that_end_in_one_turn_pay_although_fewer_are_in_flight_after_each(
     spend(limit, 0.1)
     limit.on_full(BUDGET, 1.0)
     for n in range(BUDGET):
-        limit.on_success(0.5, 1.1, BUDGET - 1 - n)
+        limit.on_successes([0.5], 1.1, BUDGET - 1 - n + 1)
     assert refuse(limit, 1.2) == BUDGET
 
 
@@ -105,7 +105,7 @@ def test_calls_that_end_together_at_a_full_level_all_pay() -> None:
     limit = AdaptiveLimit(BUDGET, cause="reserved")
     spend(limit, 0.1)
     for n in range(BUDGET):
-        limit.on_success(0.5, 1.1, BUDGET - 1 - n)
+        limit.on_successes([0.5], 1.1, BUDGET - 1 - n + 1)
     assert refuse(limit, 1.2) == BUDGET
 
 

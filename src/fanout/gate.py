@@ -25,7 +25,7 @@ class Release(enum.Enum):
 class Gate:
     """Permits: one for each call in flight, and for each lost call that may still run.
 
-    The gate alone tells the limit what became of calls; nobody calls ``limit.on_success`` or
+    The gate alone tells the limit what became of calls; nobody calls ``limit.on_successes`` or
     ``limit.on_throttle`` beside it. A limit lowered below the permits in use takes none back: nothing
     is admitted until enough have been released. ``now_s``: seconds of one monotonic clock.
     """
@@ -106,20 +106,6 @@ class Gate:
         """Payload bytes below their bound; 0 or less when no call may start."""
         return self._max_bytes - self._bytes
 
-    def acquire_several(self, count: int, n_bytes: int, now_s: float) -> bool:
-        """Take permits that ``room`` spoke of for the same ``now_s``, and count their payloads.
-
-        Returns as ``add_bytes``.
-        """
-        self._used = used = self._used + count
-        if used > self._peak:
-            self._peak = used
-        limit = self._limit
-        if used > limit.peak or now_s >= limit.peak_until_s:
-            limit.on_peak(used, now_s)
-        self._bytes += n_bytes
-        return used < self._ceiling
-
     def release_successes(self, sent_at_s: Sequence[float], n_bytes: int, now_s: float) -> None:
         """Give the permits of calls that ran back, and all their bytes."""
         used = self._used
@@ -127,9 +113,9 @@ class Gate:
         self._bytes -= n_bytes
         self._limit.on_successes(sent_at_s, now_s, used)
 
-    def acquire(self, now_s: float) -> None:
-        """Take a permit. Only after ``has_room`` said yes for the same ``now_s``."""
-        self._used = used = self._used + 1
+    def acquire(self, now_s: float, count: int = 1) -> None:
+        """Take permits, after ``has_room`` said yes or ``room`` spoke of so many, for the same ``now_s``."""
+        self._used = used = self._used + count
         if used > self._peak:
             self._peak = used
         limit = self._limit
@@ -137,9 +123,9 @@ class Gate:
             limit.on_peak(used, now_s)
 
     def add_bytes(self, n: int) -> bool:
-        """Count a payload, once its size is known. One payload may exceed the bound by itself.
+        """Count payloads, once their size is known. One payload may exceed the bound by itself.
 
-        Whether there may be more room, by what the limit said when this permit was asked for.
+        Whether there may be more room, by what the limit said when these permits were asked for.
         """
         self._bytes += n
         return self._used < self._ceiling
@@ -157,7 +143,7 @@ class Gate:
         self._used = used = self._used - 1
         self._bytes -= n_bytes
         if how is Release.SUCCESS:
-            self._limit.on_success(sent_at_s, now_s, used)
+            self._limit.on_successes((sent_at_s,), now_s, used + 1)
         elif how is Release.DROPPED:
             self._limit.on_throttle(kind, sent_at_s, now_s, retry_after_s, used)
 

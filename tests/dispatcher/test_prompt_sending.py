@@ -11,6 +11,7 @@ from fanout import Dispatcher
 from fanout.dispatcher.call import CALLS_A_TURN, Attempt
 from fanout.dispatcher.schedule import Schedule
 from fanout.dispatcher.settlement import Settlement
+from fanout.model import Outcome
 from tests.scripted import PromptScripted, function_error, lost, ok, throttled, unreached
 
 pytestmark = pytest.mark.looptime
@@ -229,9 +230,8 @@ async def test_what_was_taken_is_sent_though_taking_more_failed(monkeypatch: pyt
     await dispatcher.aclose()
 
 
-async def test_replies_that_wait_for_their_turn_are_not_cut_off() -> None:
-    """Their functions have run, and what they said is there."""
-    world = PromptScripted(latency_s=0.1)
+async def with_replies_that_wait(world: PromptScripted) -> tuple[Dispatcher, list[asyncio.Task[Outcome]]]:
+    """A hundred of 150 calls have been answered at once; some are settled, the others wait for their turn."""
     dispatcher = await Dispatcher("f", transport=world, concurrency=100).open()
     await warm(dispatcher, 100)
     calls = [asyncio.create_task(dispatcher.invoke(number)) for number in range(150)]
@@ -240,6 +240,13 @@ async def test_replies_that_wait_for_their_turn_are_not_cut_off() -> None:
         if world.begun > 100:
             break
         await asyncio.sleep(0)
+    return dispatcher, calls
+
+
+async def test_replies_that_wait_for_their_turn_are_not_cut_off() -> None:
+    """Their functions have run, and what they said is there."""
+    world = PromptScripted(latency_s=0.1)
+    dispatcher, calls = await with_replies_that_wait(world)
     assert world.begun < 150
     dispatcher.engine.cut_off()
     await dispatcher.aclose(0)
@@ -251,14 +258,7 @@ async def test_replies_that_wait_for_their_turn_are_not_cut_off() -> None:
 async def test_a_pause_set_while_waiting_replies_are_settled_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever hears of an outcome may pause the dispatcher."""
     world = PromptScripted(latency_s=0.1)
-    dispatcher = await Dispatcher("f", transport=world, concurrency=100).open()
-    await warm(dispatcher, 100)
-    calls = [asyncio.create_task(dispatcher.invoke(number)) for number in range(150)]
-    await asyncio.sleep(0.1)
-    for _ in range(20):  # until some have been settled, and their permits taken again
-        if world.begun > 100:
-            break
-        await asyncio.sleep(0)
+    dispatcher, calls = await with_replies_that_wait(world)
     settle = Settlement.settle
 
     def settle_and_pause(self: Settlement, *args: Any) -> None:

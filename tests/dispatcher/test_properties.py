@@ -61,15 +61,10 @@ class CheckedGate(Gate):
 
     __slots__ = ()
 
-    def acquire(self, now_s: float) -> None:
-        ceiling = self.limit.ceiling(now_s)
-        assert self.in_flight + self.lingering < ceiling, (self.in_flight, self.lingering, ceiling)
-        super().acquire(now_s)
-
-    def acquire_several(self, count: int, n_bytes: int, now_s: float) -> bool:
+    def acquire(self, now_s: float, count: int = 1) -> None:
         ceiling = self.limit.ceiling(now_s)
         assert self.in_flight + self.lingering + count <= ceiling, (self.in_flight, count, ceiling)
-        return super().acquire_several(count, n_bytes, now_s)
+        super().acquire(now_s, count)
 
 
 class BrokenSource(Exception):

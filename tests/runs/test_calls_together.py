@@ -190,8 +190,8 @@ def test_successes_together_teach_the_limit_what_they_do_one_by_one(
     now_s = 5.0
     for idle, sent_at_s in blocks:
         in_flight = max(len(sent_at_s), budget - idle)
-        for place, each_s in enumerate(sent_at_s, 1):
-            one_by_one.on_success(each_s, now_s, in_flight - place)
+        for place, each_s in enumerate(sent_at_s):
+            one_by_one.on_successes([each_s], now_s, in_flight - place)
         together.on_successes(sent_at_s, now_s, in_flight)
         now_s += 1.0
         for limit in (one_by_one, together):
@@ -248,7 +248,8 @@ def test_a_gate_with_permits_that_may_have_ended_is_asked_one_by_one() -> None:
     """``has_room`` counts them."""
     gate = Gate(AdaptiveLimit(4), max_bytes_in_flight=100)
     assert gate.room(0.0) == 4
-    gate.acquire_several(2, 10, 0.0)
+    gate.acquire(0.0, 2)
+    gate.add_bytes(10)
     gate.linger(5.0, 5, 0.0)
     assert gate.room(1.0) == 2
     assert gate.room(5.0) == 0

@@ -187,7 +187,8 @@ class Schedule:
             self._pacer.give_back(room - len(taken))
         if taken:
             n_bytes = sum([attempt.n_bytes for attempt in taken])
-            self.has_more_room = gate.acquire_several(len(taken), n_bytes, now_s)
+            gate.acquire(now_s, len(taken))
+            self.has_more_room = gate.add_bytes(n_bytes)
             attempts += taken
 
     def take_at_once(self, feed: Feed) -> Attempt | None:

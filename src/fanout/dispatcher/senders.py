@@ -118,25 +118,23 @@ class Senders:
             except Exception:  # noqa: BLE001, S110 - as above
                 pass
             except BaseException:  # an interrupt: the others hold permits, and go out all the same
-                self._note_begun(begun, now_s, wall_s)
                 for attempt in (*late, *attempts[len(begun) :]):
                     self.start_task(attempt)
                 raise
-            self._note_begun(begun, now_s, wall_s)
+            finally:
+                if begun:
+                    self._flights.update(begun)
+                    self._note_sending(attempts[: len(begun)], now_s, wall_s)
             if len(begun) < len(alike):
                 late += alike[len(begun) :]
             attempts = attempts[len(alike) :]
         return late
 
-    def _note_begun(self, flights: Sequence[Flight], now_s: float, wall_s: float) -> None:
+    def _note_sending(self, attempts: Sequence[Attempt], now_s: float, wall_s: float) -> None:
         """What has to be done for each call is done here, while its reply is awaited."""
-        if not flights:
-            return
-        self._flights.update(flights)
         started_at = self._timestamp(wall_s)
         fresh = 0
-        for flight in flights:
-            attempt: Attempt = flight.token
+        for attempt in attempts:
             call = attempt.call
             call.attempts += 1
             attempt.sent_s, attempt.sent_wall_s, attempt.started_at = now_s, wall_s, started_at
@@ -335,7 +333,7 @@ class Senders:
         turns = 0
         while attempt is not None:
             call = attempt.call
-            self._note_sending(attempt, clock(), time.time())
+            self._note_sending((attempt,), clock(), time.time())
             if self._hedges is not None:
                 self._hedges.begin(attempt, sender)
             try:
@@ -369,14 +367,6 @@ class Senders:
                 self._parked.append((sender, future))
                 attempt = await future
                 self._starting.pop(sender, None)
-
-    def _note_sending(self, attempt: Attempt, now_s: float, wall_s: float) -> None:
-        call = attempt.call
-        call.attempts += 1
-        attempt.sent_s, attempt.sent_wall_s = now_s, wall_s
-        if call.first_sent_s == 0.0:
-            call.first_sent_s = now_s
-            self._retry_budget.on_fresh_calls(1)
 
     @staticmethod
     def _template(call: Call) -> InvokeTemplate:

@@ -150,23 +150,11 @@ class AdaptiveLimit:
             self.peak, self.peak_until_s = self._ramp.peak, self._ramp.peak_until_s
             self._warm = self._ramp.warm
 
-    def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:
-        """Count a call that ran: it pays for a part of the next probe, or of a stray refusal."""
-        self._successes += 1
-        self._pause_s = 0.0
-        is_full = in_flight + 1 >= self._ceiling
-        if is_full:  # also for the calls that end with this one, before others take their place
-            self._full_at_s = now_s
-        if is_full or sent_at_s <= self._full_at_s:
-            self._paid += 1
-            if self._paid >= _PAID_AT_ONCE:
-                self._pay(now_s)
-
     def on_successes(self, sent_at_s: Sequence[float], now_s: float, in_flight: int) -> None:
-        """Count calls that ran and end together: what ``on_success`` makes of one after another."""
+        """Count calls that ran: they pay for a part of the next probe, or of a stray refusal."""
         self._successes += len(sent_at_s)
         self._pause_s = 0.0
-        if in_flight >= self._ceiling:
+        if in_flight >= self._ceiling:  # also for those that end with them, before others take their place
             self._full_at_s = now_s
             self._paid += len(sent_at_s)
         else:

@@ -32,9 +32,6 @@ class Limit(Protocol):
     def on_peak(self, in_flight: int, now_s: float) -> None:
         """A permit was taken, and ``peak`` or ``peak_until_s`` asked for it."""
 
-    def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:
-        """A call ran. ``in_flight`` counts the permits in use without it."""
-
     def on_successes(self, sent_at_s: Sequence[float], now_s: float, in_flight: int) -> None:
         """Calls ran that end together. ``in_flight`` counts the permits in use with them."""
 

@@ -59,17 +59,11 @@ class RunReceiver:
 
     @property
     def has_room(self) -> bool:
-        return not self.ledger.is_backed_up and (self.calls_left is None or self.calls_left() > 0)
+        return self.room > 0
 
     def admit(self, record: InputRecord) -> bool:
         """Tell the ledger that a record may be sent now; if it cannot keep that, nothing is sent."""
-        try:
-            self.ledger.mark(record.seq)
-        except JournalError as error:
-            self.not_sent.append(record.seq)
-            self._fail(error)
-            return False
-        return True
+        return self.admit_several((record,))
 
     @property
     def room(self) -> int:
@@ -79,7 +73,7 @@ class RunReceiver:
         return sys.maxsize if self.calls_left is None else self.calls_left()
 
     def admit_several(self, records: Sequence[InputRecord]) -> bool:
-        """``admit`` for records that follow each other: one mark is for all."""
+        """``admit`` for several, in order: one mark is for all."""
         try:
             self.ledger.mark(records[-1].seq)
         except JournalError as error:

@@ -19,8 +19,7 @@ def adapt(report: Report, limit: Limit, pacer: Pacer, book: LeaseBook, *, in_use
     if in_use > limit.peak or now_s >= limit.peak_until_s:
         limit.on_peak(in_use, now_s)
     if report.succeeded:
-        for _ in range(min(report.succeeded, _ENOUGH_SUCCESSES)):
-            limit.on_success(now_s, now_s, max(0, in_use - 1))
+        limit.on_successes([now_s] * min(report.succeeded, _ENOUGH_SUCCESSES), now_s, max(1, in_use))
         pacer.on_success(now_s, report.succeeded)
     ceiling = limit.ceiling(now_s)
     if report.is_full and book.committed(now_s) >= ceiling:

@@ -79,9 +79,6 @@ class LeasedLimit:
     def on_peak(self, in_flight: int, now_s: float) -> None:
         """Never: scaling is the coordinator's affair."""
 
-    def on_success(self, sent_at_s: float, now_s: float, in_flight: int) -> None:  # noqa: ARG002 - Limit's
-        self.noted.succeeded += 1
-
     def on_successes(self, sent_at_s: Sequence[float], now_s: float, in_flight: int) -> None:  # noqa: ARG002 - Limit's
         self.noted.succeeded += len(sent_at_s)
 
