@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from fanout.payload import (
     MAX_NESTING,
     decode,
+    elements_of,
     embed,
     encode,
     indented,
@@ -227,3 +228,9 @@ def test_structs_are_looked_into_and_nothing_is_no_bytes() -> None:
     with pytest.raises(msgspec.DecodeError, match="truncated"):
         decode(b"{")
     assert unembed(None, None) == b""
+
+
+def test_a_long_array_with_half_a_character_is_taken_apart_in_one_pass() -> None:
+    """A batch's reply is read on the event loop; looking at the rest for each element would take hours."""
+    elements = [b'{"n":%d,"s":"\\ud83d"}' % number for number in range(100_000)]
+    assert elements_of(b"[ " + b" ,\n".join(elements) + b" ]") == elements

@@ -266,6 +266,9 @@ def mask_surrogates(text: bytes) -> bytes:
     return re.sub(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}", rb"\\uFFFD", text)
 
 
+_BETWEEN = re.compile(rb"[, \t\r\n]*")  # elements of an array
+
+
 def elements_of(array: bytes) -> list[bytes]:
     """The elements of a JSON array, byte for byte. Raises msgspec.DecodeError or RecursionError."""
     try:
@@ -277,9 +280,10 @@ def elements_of(array: bytes) -> list[bytes]:
     found = []
     at = masked.index(b"[") + 1
     for each in msgspec.json.decode(masked, type=list[msgspec.Raw]):
-        at += len(masked[at:]) - len(masked[at:].lstrip(b", \t\r\n"))
-        found.append(array[at : at + len(bytes(each))])
-        at += len(found[-1])
+        gap = _BETWEEN.match(masked, at)
+        assert gap is not None
+        found.append(array[gap.end() : gap.end() + len(bytes(each))])
+        at = gap.end() + len(found[-1])
     return found
 
 

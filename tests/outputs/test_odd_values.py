@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -33,3 +38,22 @@ def test_rows_are_written_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         assert write_parquet(io.BytesIO(b'{"n":1,"s":"\\ud800"}\n' * count), file) == count
         file.seek(0)
         assert parquet.read_table(file).num_rows == count
+
+
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_a_table_of_large_values_is_written_as_it_is_read(
+    write: Callable[[IO[bytes], IO[bytes]], int],
+) -> None:
+    """Memory holds some rows, however many there are."""
+    pytest.importorskip("pyarrow.parquet")
+    lines = io.BytesIO(
+        b"".join(b'{"n":%d,"text":"%s"}\n' % (number, b"x" * 100_000) for number in range(600))
+    )
+    with Path(os.devnull).open("wb") as file:
+        tracemalloc.start()
+        try:
+            assert write(lines, file) == 600
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 30_000_000

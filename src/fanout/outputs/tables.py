@@ -31,7 +31,9 @@ _STARTS_FORMULA = frozenset(
         "\uff20",
     )
 )  # full width, too
-_ROWS = 5000  # in a batch of Parquet
+_ROWS = 5000  # in a batch of Parquet, at the most
+_BLOCK_BYTES = 8 << 20  # of the lines that they were
+_CSV_CHARS = 1 << 18  # written at once
 _INT64 = 1 << 63
 _MISSING = "Parquet needs pyarrow: pip install 'lambda-fanout[parquet]'"
 
@@ -56,23 +58,23 @@ def write_csv(
     count = 0
     if columns:
         writer.writerow([cell(name) for name in columns])
-    for block in _blocks(_rows(lines, nested)):
-        for row in block:
-            writer.writerow(
-                [  # the cells of nearly all values as they are, without a call
-                    value
-                    if value is None
-                    or (kind := type(value)) is int
-                    or (kind is str and value[:1] not in starts_formula)
-                    else cell(value)
-                    for value in map(row.get, columns)
-                ]
-            )
-        count += len(block)
-        file.write(text.getvalue().encode("utf-8", "replace"))
-        text.seek(0)
-        text.truncate()
-    file.write(text.getvalue().encode("utf-8", "replace"))  # the names alone
+    for row in _rows(lines, nested):
+        writer.writerow(
+            [  # the cells of nearly all values as they are, without a call
+                value
+                if value is None
+                or (kind := type(value)) is int
+                or (kind is str and value[:1] not in starts_formula)
+                else cell(value)
+                for value in map(row.get, columns)
+            ]
+        )
+        count += 1
+        if text.tell() > _CSV_CHARS:
+            file.write(text.getvalue().encode("utf-8", "replace"))
+            text.seek(0)
+            text.truncate()
+    file.write(text.getvalue().encode("utf-8", "replace"))
     return count
 
 
@@ -102,7 +104,7 @@ def write_parquet(lines: IO[bytes], file: IO[bytes], *, nested: str | None = Non
     schema = pa.schema([pa.field(_text(name), types.get(kind, pa.string())) for name, kind in kinds.items()])
     count = 0
     with pq.ParquetWriter(file, schema) as writer:
-        for block in _blocks(_rows(lines, nested)):
+        for block in _blocks(lines, nested):
             arrays = [
                 pa.array([_typed(row.get(name), kind) for row in block], field.type)
                 for (name, kind), field in zip(kinds.items(), schema, strict=True)
@@ -112,13 +114,14 @@ def write_parquet(lines: IO[bytes], file: IO[bytes], *, nested: str | None = Non
     return count
 
 
-def _blocks(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _blocks(lines: IO[bytes], nested: str | None) -> Iterator[list[dict[str, Any]]]:
     block: list[dict[str, Any]] = []
-    for row in rows:
+    begin = 0
+    for row in _rows(lines, nested):
         block.append(row)
-        if len(block) == _ROWS:
+        if len(block) == _ROWS or lines.tell() - begin > _BLOCK_BYTES:
             yield block
-            block = []
+            block, begin = [], lines.tell()
     if block:
         yield block
 
