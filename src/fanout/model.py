@@ -31,6 +31,7 @@ STATUSES: tuple[Status, ...] = (
 )
 STATUS_GROUPS = {"failed": frozenset({"function_error", "rejected", "undelivered"})}
 OK_STATUSES: frozenset[str] = frozenset({"succeeded", "accepted", "valid"})
+NEVER_RAN: frozenset[str] = frozenset({"rejected", "undelivered"})  # their times say nothing of the function
 
 
 class Verdict(enum.Enum):

@@ -32,7 +32,7 @@ ENVIRONMENT = {
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[EmulatorProcess]:
-    simulated = ["name=f,latency=20ms,concurrency=50"]
+    simulated = ["name=f,latency=20ms,concurrency=50", "name=full,throttle_rate=1"]
     with EmulatorProcess(simulate=simulated, extra=["--count-by", "id"]) as emulator:
         yield emulator
 
@@ -211,6 +211,7 @@ def test_other_figures_are_shown_to_people_and_a_plan_without_any_is_none(
     assert shown.returncode == 0, shown.stderr
     for title in ("as it is", "concurrency=500,rate=9", "concurrency=2"):
         assert f"\n{title}" in shown.stdout
-    late = fanout("plan", *where, "--out", tmp_path / "b", "--deadline", "1ms", "-j", "1")
+    where = ("--yes", "full", *where[2:])  # it refuses every call: none can run before the deadline
+    late = fanout("plan", *where, "--out", tmp_path / "b", "--deadline", "300ms", "-j", "1")
     assert (late.returncode, late.stdout) == (5, "")
     assert "fanout: the deadline passed\n" in late.stderr

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import uvloop
 
 from fanout.commands.event_loop import run_blocking
 
@@ -88,6 +90,45 @@ def test_an_interrupt_while_the_thread_starts_is_not_lost(monkeypatch: pytest.Mo
     with pytest.raises(KeyboardInterrupt):
         _run_in_a_bare_loop(caller())
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("method", ["__init__", "close"])
+@pytest.mark.parametrize("of", range(1, 9))
+@pytest.mark.filterwarnings("error")
+def test_an_interrupt_as_the_loop_begins_or_ends_to_turn_is_raised_once_it_is_closed(
+    monkeypatch: pytest.MonkeyPatch, method: str, of: int
+) -> None:
+    """uvloop's sockets for signals are the places in it where Python code runs, and with it a handler."""
+    before, calls = getattr(socket.socket, method), 0
+    loops: list[asyncio.AbstractEventLoop] = []
+    real = uvloop.new_event_loop
+
+    def called(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += bool(loops)
+        if calls == of:
+            calls += 1
+            signal.raise_signal(signal.SIGINT)
+        return before(*arguments, **named)
+
+    async def work() -> int:
+        return 1
+
+    def new_loop() -> asyncio.AbstractEventLoop:
+        loops.append(real())
+        return loops[0]
+
+    monkeypatch.setattr(uvloop, "new_event_loop", new_loop)
+    monkeypatch.setattr(socket.socket, method, called)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_blocking(work)
+            assert calls < of
+            raise KeyboardInterrupt
+    finally:
+        monkeypatch.undo()
+    assert loops[0].is_closed()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_without_uvloop_the_loop_is_asyncios(monkeypatch: pytest.MonkeyPatch) -> None:

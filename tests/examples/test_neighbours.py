@@ -86,7 +86,7 @@ def test_the_airflow_operator_is_repeated_only_where_that_helps(
         "dag": types.SimpleNamespace(dag_id="orders"),
         "run_id": "scheduled__2026-11-21T00:00+00:00",
     }
-    with EmulatorProcess(simulate=["name=f,poison_rate=30%"]) as emulator:
+    with EmulatorProcess(simulate=["name=f,poison_rate=30%,latency=200ms"]) as emulator:
         monkeypatch.setenv(PORT_OF_ITS_OWN, emulator.endpoint_url)
         monkeypatch.setenv("AWS_REGION", "us-east-1")
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -98,7 +98,7 @@ def test_the_airflow_operator_is_repeated_only_where_that_helps(
             "runs_dir": str(tmp_path / "runs"),
         }
         with pytest.raises(Exception, match="fanout ended with 5") as stopped:
-            operator(**asked, options=["--deadline", "1ms"]).execute(context)
+            operator(**asked, options=["--deadline", "1ms", "-j", "1"]).execute(context)
         with pytest.raises(Exception, match="fanout ended with 1") as failed:
             operator(**asked, options=["--deadline", "1m"]).execute(context)
         names = [raised.typename for raised in (stopped, failed)]

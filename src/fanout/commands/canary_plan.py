@@ -18,7 +18,7 @@ from fanout.commands.run_request import RunRequest
 from fanout.cost import CostEstimate, meter_of
 from fanout.errors import ConfigError, FatalRefusal
 from fanout.inputs import shown_location
-from fanout.model import OK_STATUSES, Outcome
+from fanout.model import NEVER_RAN, OK_STATUSES, Outcome
 from fanout.queues import is_queue
 from fanout.report.summary import RunReport
 from fanout.report.totals import in_rehearsal
@@ -83,7 +83,7 @@ async def plan(
     report = await run(canaries, watched)
     if report.state == "fatal":
         raise FatalRefusal(str(report.run.get("message") or "refused"))
-    ran = [outcome for outcome in outcomes if outcome.duration_ms is not None]
+    ran = [each for each in outcomes if each.duration_ms is not None and each.status not in NEVER_RAN]
     if ran:
         return _plan(request, records, outcomes, ran, report, what_ifs), report
     if report.state != "finished":

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fanout.commands.ctrl_c import CtrlC
 from fanout.commands.main_program import check_not_a_child
 from fanout.commands.signals import Signals
 from fanout.runs.audience import Stoppable
@@ -143,13 +144,12 @@ def _is_loop_running() -> bool:
 
 def _run(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
     hold_standard_streams()
-    with _rare_collections():
-        try:
-            import uvloop
-        except ImportError:
-            return asyncio.run(main())
-        result: _Result = uvloop.run(main())
-        return result
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with suppress(ImportError):
+        from uvloop import new_event_loop as new_loop
+    ctrl_c = CtrlC()
+    with _rare_collections(), ctrl_c.heeded(), asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(ctrl_c.cancels(main))
 
 
 @contextmanager

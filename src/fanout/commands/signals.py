@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fanout.commands import ctrl_c
 from fanout.early_signals import is_of_command
 from fanout.runs.audience import Stoppable
 
@@ -150,11 +151,11 @@ def on_signals(heed: Callable[[str], None]) -> Callable[[], None]:
 
 
 def _is_free(handler: Any) -> bool:
-    """True if nobody but Python, asyncio or this module has asked for the signal."""
+    """True if nobody but Python, asyncio or fanout has asked for the signal."""
     is_of_python = handler in (signal.SIG_DFL, signal.default_int_handler)
     return is_of_python or is_of_command(handler) or _is_of_runner(handler)
 
 
 def _is_of_runner(handler: Any) -> bool:
     function = getattr(handler, "func", handler)
-    return getattr(function, "__module__", None) == "asyncio.runners"
+    return getattr(function, "__module__", None) in ("asyncio.runners", ctrl_c.__name__)

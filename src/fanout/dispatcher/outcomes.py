@@ -11,7 +11,16 @@ from fanout.classify import STATUS_OF_FAILURE, STATUS_OF_SUCCESS
 from fanout.dispatcher.call import HISTORY_KEPT, Attempt, Call
 from fanout.dispatcher.record import InputRecord
 from fanout.log_tail import add_log
-from fanout.model import AttemptEnd, BatchPlace, Classification, ErrorDetail, Outcome, Reply, Verdict
+from fanout.model import (
+    NEVER_RAN,
+    AttemptEnd,
+    BatchPlace,
+    Classification,
+    ErrorDetail,
+    Outcome,
+    Reply,
+    Verdict,
+)
 from fanout.payload import embed
 
 _MILLISECONDS = [f"{number:03d}Z" for number in range(1000)]
@@ -150,7 +159,7 @@ class OutcomeMaker:
         verdict = classification.verdict
         status = STATUS_OF_FAILURE[verdict]
         error, last_reply = classification.error, reply
-        if status in ("undelivered", "rejected"):  # neither may be said of what ran, or may have run
+        if status in NEVER_RAN:  # neither may be said of what ran, or may have run
             if call.may_have_run or record.may_have_run:
                 status = "unknown"
             elif call.ran is not None:

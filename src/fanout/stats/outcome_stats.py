@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from fanout.model import OK_STATUSES, STATUSES, Outcome, PlainSums
+from fanout.model import NEVER_RAN, OK_STATUSES, STATUSES, Outcome, PlainSums
 from fanout.stats.clock import RunningClock
 from fanout.stats.failures import FailureCluster, FailureClusters
 from fanout.stats.latencies import Latencies
@@ -21,7 +21,6 @@ from fanout.stats.series import Bin, Series
 from fanout.stats.snapshot import Pace, Snapshot, WorkerPace
 from fanout.stats.timeline import Sample
 
-_UNTIMED = frozenset({"rejected", "undelivered"})  # no function ran: their times say nothing of it
 _COMMON_ATTEMPTS = 1
 
 
@@ -95,7 +94,7 @@ class Stats:
             if outcome.throttles:
                 self.outcome_throttles += outcome.throttles
             ms = outcome.duration_ms
-            if ms is not None and status not in _UNTIMED:
+            if ms is not None and status not in NEVER_RAN:
                 timed.append(ms)
                 if ms > floor_ms:
                     slowest.add(outcome, ms)
