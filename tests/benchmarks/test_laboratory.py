@@ -115,8 +115,9 @@ def test_the_endpoint_refuses_as_many_calls_as_it_is_told(use_nginx: bool, delay
                 urllib.request.urlopen(urllib.request.Request(url, data=b"{}")).close()
                 statuses.append(200)
             except urllib.error.HTTPError as exc:
-                statuses.append(exc.code)
-                told = json.loads(exc.read())
+                with exc:
+                    statuses.append(exc.code)
+                    told = json.loads(exc.read())
     assert told["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
     assert set(statuses) == {200, 429}
     assert 60 <= statuses.count(429) <= 140
