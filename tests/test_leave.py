@@ -81,7 +81,7 @@ async def test_a_run_leaves_to_others_what_it_is_told_to(monkeypatch: pytest.Mon
         with EmulatorProcess(simulate=["name=f,latency=1ms"]) as lambda_:
             async with fanout.Dispatcher("f", endpoint_url=lambda_.endpoint_url, leave=200) as dispatcher:
                 assert dispatcher.budget.limit.budget == 800  # until the metric is read
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(100):
                     while dispatcher.budget.limit.budget == 800:
                         assert (await dispatcher.invoke({})).ok
                         await asyncio.sleep(0.05)

@@ -82,7 +82,7 @@ class Shell:
             self.environment["AWS_ENDPOINT_URL_LAMBDA"] = emulator.endpoint_url
 
     def run(
-        self, *words: str | Path, stdin: bytes | None = None, timeout_s: float = 60, **more: str
+        self, *words: str | Path, stdin: bytes | None = None, timeout_s: float = 100, **more: str
     ) -> Ended:
         """Run to the end."""
         done = run_command(
@@ -138,7 +138,7 @@ class Shell:
         return by_key
 
 
-def wait_until(is_true: Callable[[], bool], within_s: float = 30) -> None:
+def wait_until(is_true: Callable[[], bool], within_s: float = 100) -> None:
     """Look again and again."""
     give_up_at_s = time.monotonic() + within_s
     while not is_true():
@@ -146,7 +146,7 @@ def wait_until(is_true: Callable[[], bool], within_s: float = 30) -> None:
         time.sleep(0.01)
 
 
-def end(process: subprocess.Popen[bytes], within_s: float = 30) -> Ended:
+def end(process: subprocess.Popen[bytes], within_s: float = 100) -> Ended:
     """Wait for it, and read what it wrote."""
     out, err = process.communicate(timeout=within_s)
     return Ended(process.returncode, out.decode(), err.decode())

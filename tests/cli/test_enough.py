@@ -118,6 +118,6 @@ def test_a_journal_that_cannot_be_written_is_no_success(
 
 def test_a_deadline_that_comes_too_late_stops_nothing(tmp_path: Path) -> None:
     """It passes while the last calls are out: every record has its outcome, so the run is finished."""
-    transport = Scripted(latency_s=0.6)
-    report = fanout.run("f", range(3), transport=transport, concurrency=5, deadline=0.3, out=tmp_path / "r")
+    transport = Scripted(latency_s=0.9)
+    report = fanout.run("f", range(3), transport=transport, concurrency=5, deadline=0.6, out=tmp_path / "r")
     assert (report.state, report.exit_code, report.counts["succeeded"]) == ("finished", 0, 3)

@@ -220,7 +220,7 @@ def states_in(pid: int) -> list[str]:
 
 def test_as_process_1_a_run_drains_and_takes_in_orphans(shell: Shell) -> None:
     """SIGTERM drains: exit 143, a line for every call. What a finished child leaves behind is waited for."""
-    shell.write("in.jsonl", 400)
+    shell.write("in.jsonl", 4000)
     orphans = "sh -c 'sleep 0.2 & sleep 0.2 & true'; exec"
     run = f"'{FANOUT}' run steady in.jsonl --out run --no-report -q -j 10"
     process = as_first_process(shell, "/bin/sh", "-c", f"{orphans} {run}")
@@ -232,7 +232,7 @@ def test_as_process_1_a_run_drains_and_takes_in_orphans(shell: Shell) -> None:
         assert end(process).code == 143
     state = shell.state()
     assert (state["state"], state["halted_by"]) == ("interrupted", "sigterm")
-    assert len(shell.outcomes()) == len(shell.executions()) < 400
+    assert len(shell.outcomes()) == len(shell.executions()) < 4000
 
 
 @pytest.mark.slow

@@ -99,15 +99,15 @@ def test_a_redrive_that_was_cut_off_goes_on_by_resume(shell: Shell) -> None:
     state_path.write_text(state_path.read_text().replace('"errors"', '"steady"'))
     assert shell.emulator is not None
     shell.emulator.reset()
-    process = shell.start("redrive", "run", "-j", "10")
+    process = shell.start("redrive", "run", "-j", "3")
     with interrupted(process):
-        shell.wait_for_outcomes(230)
+        shell.wait_for_outcomes(220)
         process.send_signal(signal.SIGINT)
         cut = end(process)
     assert cut.code == 130
     assert f"fanout resume {shell.directory}/run\n" in cut.err
     shell.run("redrive", "run").assert_one_line(2, f"go on with `fanout resume {shell.directory}/run` first")
-    resumed = shell.run("resume", "run")
+    resumed = shell.run("resume", "run", "-j", "20")
     assert resumed.code == 0, resumed.err
     outcomes = latest(shell)
     assert sorted(outcomes) == list(range(200))
@@ -126,16 +126,16 @@ def test_a_redrive_that_was_killed_goes_on_as_may_have_run_says(shell: Shell, ch
     state_path.write_text(state_path.read_text().replace('"errors"', '"steady"'))
     assert shell.emulator is not None
     shell.emulator.reset()
-    process = shell.start("redrive", "run", "-j", "10", "--no-report")
+    process = shell.start("redrive", "run", "-j", "3", "--no-report")
     with interrupted(process):
-        shell.wait_for_outcomes(240)
+        shell.wait_for_outcomes(220)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     emulator = shell.emulator
     wait_until(lambda: emulator.stats()["in_flight"] == 0)
     again = {each["seq"] for each in shell.outcomes() if each.get("generation")}
     ran = set(shell.executions())
-    resumed = shell.run("resume", "run", "--may-have-run", choice, "--no-report")
+    resumed = shell.run("resume", "run", "-j", "20", "--may-have-run", choice, "--no-report")
     outcomes = latest(shell)
     assert sorted(outcomes) == list(range(200))
     unknown = {seq for seq, outcome in outcomes.items() if outcome["status"] == "unknown"}
@@ -143,7 +143,7 @@ def test_a_redrive_that_was_killed_goes_on_as_may_have_run_says(shell: Shell, ch
     if choice == "skip":
         assert resumed.code == 1
         assert {int(key) for key in ran} - again <= unknown
-        assert 0 < len(unknown) <= 10 + 16
+        assert 0 < len(unknown) <= 3 + 16
         assert set(executions.values()) == {1}
         assert len(executions) == 200 - len(unknown - {int(key) for key in ran})
     else:
@@ -154,8 +154,9 @@ def test_a_redrive_that_was_killed_goes_on_as_may_have_run_says(shell: Shell, ch
 
 def test_a_redrive_of_an_interrupted_run_forgets_nothing_of_it(shell: Shell) -> None:
     """What certainly was not sent before the redrive is still known as such after it."""
-    shell.write("in.jsonl", 400)
-    process = shell.start("run", "mixed", "in.jsonl", "--out", "run", "-j", "10", "--retries", "50")
+    shell.write("in.jsonl", 600)
+    words = ("-j", "10", "--retries", "50", "--rate", "500")
+    process = shell.start("run", "mixed", "in.jsonl", "--out", "run", *words)
     with interrupted(process):
         shell.wait_for_outcomes(60)
         process.send_signal(signal.SIGINT)
@@ -166,10 +167,10 @@ def test_a_redrive_of_an_interrupted_run_forgets_nothing_of_it(shell: Shell) -> 
     assert failed
     shell.run("redrive", "run", "-j", "10")
     assert shell.state()["state"] == "interrupted"
-    resumed = shell.run("resume", "run", "-j", "10")
+    resumed = shell.run("resume", "run", "-j", "20", "--rate", "9999")
     assert "may have run" not in resumed.err
     outcomes = latest(shell)
-    assert sorted(outcomes) == list(range(400))
+    assert sorted(outcomes) == list(range(600))
     assert "unknown" not in {outcome["status"] for outcome in outcomes.values()}
 
 

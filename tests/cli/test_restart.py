@@ -16,7 +16,7 @@ def test_it_begins_goes_on_and_ends(inside: Inside) -> None:
     """Nothing there: it begins. Cut off: it goes on. Finished: it sends nothing, and has the run's code."""
     inside.write("in.jsonl", 40)
     words = ("run", "--resume", "steady", "in.jsonl", "--out", "run", "--no-report")
-    assert inside.run(*words, "-j", "2", "--deadline", "100ms").code == 5
+    assert inside.run(*words, "-j", "1", "--deadline", "500ms").code == 5
     before = len(inside.outcomes())
     assert 0 < before < 40
     assert inside.run(*words, "--deadline", "1m").code == 0
@@ -70,7 +70,7 @@ def test_standard_input_comes_again(inside: Inside) -> None:
     """What is spooled is compared and skipped, the rest is read; other bytes are refused."""
     records = b"".join(b'{"n":%d}\n' % n for n in range(40))
     words = ("run", "--resume", "steady", "-", "--out", "run", "--no-report")
-    assert inside.run(*words, "-j", "2", "--deadline", "100ms", stdin=records).code == 5
+    assert inside.run(*words, "-j", "1", "--deadline", "500ms", stdin=records).code == 5
     inside.run(*words, stdin=records[::-1]).assert_one_line(2, "standard input is not the input")
     inside.run(*words, stdin=records[:-9]).assert_one_line(2, "standard input is not the input")
     inside.run(*words, stdin=records + b"1\n").assert_one_line(2, "standard input is not the input")
@@ -82,7 +82,7 @@ def test_a_spool_that_was_cut_off_is_completed(inside: Inside) -> None:
     """Killed while standard input was read: the same input again gives the rest."""
     records = b"".join(b'{"n":%d}\n' % n for n in range(40))
     words = ("run", "--resume", "steady", "-", "--out", "run", "--no-report")
-    assert inside.run(*words, "-j", "2", "--deadline", "100ms", stdin=records).code == 5
+    assert inside.run(*words, "-j", "1", "--deadline", "500ms", stdin=records).code == 5
     spool = inside.directory / "run" / "spool"
     spool.write_bytes(records[:321])
     (inside.directory / "run" / "spool.end").unlink()
@@ -96,7 +96,7 @@ def test_a_spool_that_has_been_shortened_is_not_taken_for_the_input(inside: Insi
     """The run had read all of it: what is missing would be lost without a word. The same input mends it."""
     records = b"".join(b'{"n":%d}\n' % n for n in range(40))
     words = ("run", "--resume", "steady", "-", "--out", "run", "--no-report")
-    assert inside.run(*words, "-j", "2", "--deadline", "100ms", stdin=records).code == 5
+    assert inside.run(*words, "-j", "1", "--deadline", "500ms", stdin=records).code == 5
     spool = inside.directory / "run" / "spool"
     assert spool.read_bytes() == records
     spool.write_bytes(records[:kept_bytes])
@@ -112,7 +112,7 @@ def test_a_spool_that_has_grown_or_gone_is_mended_by_the_same_input(inside: Insi
     """What stands behind the input's end is no part of it."""
     records = b"".join(b'{"n":%d}\n' % n for n in range(40))
     words = ("run", "--resume", "steady", "-", "--out", "run", "--no-report")
-    assert inside.run(*words, "-j", "2", "--deadline", "100ms", stdin=records).code == 5
+    assert inside.run(*words, "-j", "1", "--deadline", "500ms", stdin=records).code == 5
     spool = inside.directory / "run" / "spool"
     spool.write_bytes(records + b"1\n")
     inside.run("resume", "run").assert_one_line(2, "its length is another", "put it back")

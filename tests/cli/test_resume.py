@@ -32,12 +32,12 @@ def kill_in_the_middle(shell: Shell, *words: str, at_least: int = 30) -> None:
 def test_after_a_kill_what_may_have_run_is_told_apart(shell: Shell, choice: str | None) -> None:
     """Finished records are not sent again; the unclear ones are sent or become unknown, as chosen."""
     shell.write("in.jsonl", 300)
-    kill_in_the_middle(shell, "run", "steady", "in.jsonl", "--out", "run")
+    kill_in_the_middle(shell, "run", "steady", "in.jsonl", "--out", "run", "-j", "4")
     assert shell.state()["state"] == "running"
     finished = {json.loads(line)["seq"] for line in _whole_lines(shell)}
     wait_until(lambda: shell.emulator is not None and shell.emulator.stats()["in_flight"] == 0)
     words = () if choice is None else ("--may-have-run", choice)
-    resumed = shell.run("resume", "run", *words)
+    resumed = shell.run("resume", "run", "-j", "20", *words)
     assert "Traceback" not in resumed.err
     outcomes = shell.outcomes()
     assert sorted(outcome["seq"] for outcome in outcomes) == list(range(300))
@@ -79,7 +79,9 @@ def test_a_finished_run_has_nothing_to_resume(shell: Shell) -> None:
 def test_what_may_not_change_is_refused(inside: Inside) -> None:
     """A changed input, and options that change what is sent: one line names the difference."""
     path = inside.write("in.jsonl", 400)
-    inside.run("run", "steady", "in.jsonl", "--out", "run", "--deadline", "300ms", "--retries", "1")
+    inside.run(
+        "run", "steady", "in.jsonl", "--out", "run", "-j", "5", "--deadline", "300ms", "--retries", "1"
+    )
     lines = path.read_bytes()
 
     path.write_bytes(lines + b'{"n": 400}\n')
@@ -104,7 +106,7 @@ def test_what_may_not_change_is_refused(inside: Inside) -> None:
 
 def test_a_record_changed_in_the_midst_of_a_large_input_is_noticed(shell: Shell) -> None:
     """Size, beginning and end are the same: the records themselves are compared, by a sample."""
-    path = shell.write("in.jsonl", 3_000, filler="x" * 1_000)
+    path = shell.write("in.jsonl", 6_000, filler="x" * 1_000)
     process = shell.start("run", "fast", "in.jsonl", "--out", "run", "--rate", "1500", "-j", "5")
     with interrupted(process):
         shell.wait_for_outcomes(1_200)
@@ -117,7 +119,7 @@ def test_a_record_changed_in_the_midst_of_a_large_input_is_noticed(shell: Shell)
     assert "in.jsonl is not the input the run began with: record 1088 is another" in resumed.err
     assert sum(shell.executions().values()) == len(shell.outcomes())
     path.write_bytes(text)
-    assert shell.run("resume", "run").code == 0
+    assert shell.run("resume", "run", "--rate", "9999", "-j", "20").code == 0
     assert set(shell.executions().values()) == {1}
 
 
@@ -136,18 +138,17 @@ def test_two_processes_cannot_run_in_one_directory(shell: Shell) -> None:
 def test_what_was_piped_in_resumes_from_its_copy(shell: Shell) -> None:
     """Standard input cannot be read again: the run keeps it, unless told not to."""
     records = b"".join(b'{"n": %d}\n' % n for n in range(300))
-    done = shell.run("run", "steady", "-", "--out", "run", "--deadline", "300ms", stdin=records)
+    stop = ("-j", "5", "--deadline", "500ms")
+    done = shell.run("run", "steady", "-", "--out", "run", *stop, stdin=records)
     assert done.code == 5
     assert 0 < len(shell.outcomes()) < 300
-    resumed = shell.run("resume", "run", "--deadline", "1h")
+    resumed = shell.run("resume", "run", "--deadline", "1h", "-j", "20")
     # The pipe was read ahead, though not wholly run: whatever was read is in the copy.
     assert resumed.code == 0, resumed.err
     assert sorted(outcome["seq"] for outcome in shell.outcomes()) == list(range(300))
     assert set(shell.executions().values()) == {1}
 
-    gone = shell.run(
-        "run", "steady", "-", "--out", "gone", "--no-spool", "--deadline", "300ms", stdin=records
-    )
+    gone = shell.run("run", "steady", "-", "--out", "gone", "--no-spool", *stop, stdin=records)
     assert gone.code == 5
     shell.run("resume", "gone").assert_one_line(2, "was not kept")
 
@@ -212,9 +213,11 @@ def test_resume_after_a_fatal_refusal(shell: Shell) -> None:
 def test_a_closed_terminal_ends_admission(shell: Shell) -> None:
     """SIGHUP drains as SIGTERM does."""
     shell.write("in.jsonl", 300)
-    process: subprocess.Popen[bytes] = shell.start("run", "steady", "in.jsonl", "--out", "run", "-q")
+    process: subprocess.Popen[bytes] = shell.start(
+        "run", "steady", "in.jsonl", "--out", "run", "-q", "-j", "2"
+    )
     with interrupted(process):
-        shell.wait_for_outcomes(20)
+        shell.wait_for_outcomes(10)
         process.send_signal(signal.SIGHUP)
         done = end(process)
     assert done.code == 129
@@ -225,9 +228,9 @@ def test_a_closed_terminal_ends_admission(shell: Shell) -> None:
 def test_a_pause_has_no_length(shell: Shell) -> None:
     """A run that is resumed an hour later took as long as it ran: in the summary, the JSON and the page."""
     shell.write("in.jsonl", 60)
-    assert shell.run("run", "steady", "in.jsonl", "-j", "5", "--deadline", "0.3", "--out", "run").code == 5
+    assert shell.run("run", "steady", "in.jsonl", "-j", "2", "--deadline", "0.3", "--out", "run").code == 5
     move_to_the_past(shell.directory / "run", 3600)
-    resumed = shell.run("resume", "run", "--deadline", "60")
+    resumed = shell.run("resume", "run", "--deadline", "60", "-j", "20")
     assert resumed.code == 0, resumed
     did = r"went on with (\d+): \1 succeeded, 0 failed\n"
     said = re.search(rf"{did}  the whole run: 60 records in (.+)s\n", resumed.err)
@@ -293,10 +296,10 @@ def test_a_url_that_has_expired_is_read_from_the_runs_own_copy(inside: Inside) -
 def test_a_smaller_take_leaves_out_nothing_that_was_read(inside: Inside) -> None:
     """Fewer records than were read already: one line, the run as it was. As many, or more: it goes on."""
     inside.write("in.jsonl", 60)
-    halted = inside.run("run", "steady", "in.jsonl", "--out", "run", "-j", "10", "--deadline", "150ms")
+    halted = inside.run("run", "steady", "in.jsonl", "--out", "run", "-j", "2", "--deadline", "500ms")
     assert halted.code == 5
     before, read = inside.outcomes(), inside.state()["records_read"]
-    assert 10 <= read < 40
+    assert 2 <= read < 40
     for words in (("resume", "run"), ("run", "--resume", "steady", "in.jsonl", "--out", "run")):
         refused = inside.run(*words, "--take", str(read - 1), "--deadline", "1m")
         refused.assert_one_line(2, f"take is {read - 1}", f"the first {read} records were read already")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -122,30 +124,37 @@ async def test_a_dispatcher_is_tuned() -> None:
 def test_a_paused_run_of_the_library_goes_on(tmp_path: Path) -> None:
     """By the files, from a thread of the same program."""
     out = tmp_path / "run"
+    is_tuned = threading.Event()
+
+    async def payloads() -> AsyncIterator[int]:
+        for number in range(300):
+            while number == 200 and not is_tuned.is_set():
+                await asyncio.sleep(0.01)
+            yield number
 
     def tune() -> None:
-        while not (out / "outcomes.jsonl").exists() or not (out / "outcomes.jsonl").stat().st_size:
-            time.sleep(0.01)
+        outcomes = out / "outcomes.jsonl"
+        wait_until(lambda: outcomes.exists() and outcomes.stat().st_size > 0)
         for changes in ({"pause": True}, {"pause": False, "concurrency": 50}):
             request = TuneRequest(out, tuning_of(changes))
             request.send()
-            while request.answer() is None:
-                time.sleep(0.01)
+            wait_until(lambda: request.answer() is not None)  # noqa: B023 - is called here
+        is_tuned.set()
 
     thread = threading.Thread(target=tune)
     thread.start()
     report = fanout.run(
-        "f", range(300), transport=Scripted(latency_s=0.02), concurrency=5, out=out, report=False
+        "f", payloads(), transport=Scripted(latency_s=0.02), concurrency=5, out=out, report=False
     )
-    thread.join(10)
+    thread.join(100)
     assert (report.ok, report.records) == (True, 300)
 
 
 VERBS = {
-    "run": ["run", "steady", "in.jsonl", "--out", "run", "-j", "2", "--no-report"],
-    "plan": ["plan", "steady", "in.jsonl", "--out", "run", "-j", "2", "--canary", "100", "--yes"],
+    "run": ["run", "steady", "in.jsonl", "--out", "run", "-j", "1", "--no-report"],
+    "plan": ["plan", "steady", "in.jsonl", "--out", "run", "-j", "1", "--canary", "100", "--yes"],
     "resume": ["resume", "run", "--take", "100"],
-    "redrive": ["redrive", "run", "-j", "2", "--rate", "50"],
+    "redrive": ["redrive", "run", "-j", "1", "--rate", "20"],
 }
 
 
@@ -161,10 +170,9 @@ def test_every_verb_that_sends_is_tuned(inside: Inside, verb: str) -> None:
 
     def ask(changes: dict[str, Any]) -> Any:
         request = TuneRequest(inside.directory / "run", tuning_of(changes))
-        give_up_at_s = time.monotonic() + 30
         request.send()
-        while (answer := request.answer()) is None and time.monotonic() < give_up_at_s:
-            time.sleep(0.01)
+        wait_until(lambda: request.answer() is not None)
+        answer = request.answer()
         return answer and answer.in_force
 
     def tune() -> None:
@@ -172,15 +180,19 @@ def test_every_verb_that_sends_is_tuned(inside: Inside, verb: str) -> None:
         before = outcomes.stat().st_size if outcomes.exists() else 0
         while not outcomes.exists() or outcomes.stat().st_size == before:
             time.sleep(0.005)
-        changes: list[dict[str, Any]] = [{"pause": True}, {"concurrency": 20, "retries": 7}, {"pause": False}]
+        changes: list[dict[str, Any]] = [
+            {"pause": True},
+            {"concurrency": 20, "retries": 7},
+            {"pause": False, "rate": 500},
+        ]
         said.extend(ask(each) for each in changes)
 
     thread = threading.Thread(target=tune)
     thread.start()
     inside.run(*VERBS[verb])
-    thread.join(30)
+    thread.join(100)
     assert [(each["pause"], each["concurrency"], each["retries"]) for each in said] == [
-        (True, 2, 3),
+        (True, 1, 3),
         (True, 20, 7),
         (False, 20, 7),
     ]

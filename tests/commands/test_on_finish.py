@@ -7,7 +7,6 @@ import io
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,11 +78,9 @@ async def test_signals_are_passed_on(tmp_path: Path, is_stubborn: bool) -> None:
             works[0].cut()
 
     sending = asyncio.create_task(send())
-    command = f"{'trap : TERM;' if is_stubborn else ''} touch {tmp_path}/ready; sleep 30; sleep 30"
-    began_s = time.monotonic()
+    command = f"{'trap : TERM;' if is_stubborn else ''} touch {tmp_path}/ready; sleep 600; sleep 600"
     said = await run_on_finish(command, report, Audience(attach=attach))
     await sending
-    assert time.monotonic() - began_s < 20
     assert said == f"--on-finish was ended by SIGTERM: {command}"
     assert report.exit_code == 143
 
@@ -105,8 +102,8 @@ async def test_a_signal_while_the_command_starts_is_passed_on(monkeypatch: pytes
         works.append(work)
         return lambda: None
 
-    said = await run_on_finish("sleep 30", report, Audience(attach=attach))
-    assert said == "--on-finish was ended by SIGTERM: sleep 30"
+    said = await run_on_finish("sleep 600", report, Audience(attach=attach))
+    assert said == "--on-finish was ended by SIGTERM: sleep 600"
     assert report.exit_code == 143
 
 
@@ -125,9 +122,9 @@ async def test_whoever_waits_for_it_no_longer_ends_all_of_it(
         return process
 
     monkeypatch.setattr("anyio.open_process", open_slowly)
-    command = f"sleep 30 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait"
+    command = f"sleep 600 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait"
     waiting = asyncio.create_task(run_on_finish(command, report, Audience()))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while not (tmp_path / "pid").exists():
             await asyncio.sleep(0.01)
         if is_known:
@@ -135,7 +132,7 @@ async def test_whoever_waits_for_it_no_longer_ends_all_of_it(
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         while _is_alive(int((tmp_path / "pid").read_text())):
             await asyncio.sleep(0.01)
 

@@ -25,7 +25,6 @@ def _path(directory: Path) -> Path:
     return path
 
 
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize("batch", [None, 2, 7])
 @pytest.mark.parametrize(
     "way",

@@ -91,7 +91,7 @@ async def ask(
         lines.append(f"Host: 127.0.0.1:{found[1]}")
     lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
     writer.write("\r\n".join(lines).encode() + body)
-    reply = (await asyncio.wait_for(reader.read(), 20)).decode()
+    reply = (await asyncio.wait_for(reader.read(), 60)).decode()
     writer.close()
     return int(reply.split(" ", 2)[1]), reply
 
@@ -152,7 +152,7 @@ async def test_changes(dashboard: Dashboard, watched: Watched) -> None:
 async def reader_of(dashboard: Dashboard) -> asyncio.Task[tuple[int, str]]:
     """Somebody who has the page open, and gets all of its events."""
     reading = asyncio.create_task(ask(dashboard, "GET", "/events"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not dashboard._app.has_readers:
             await asyncio.sleep(0.01)
     return reading
@@ -163,8 +163,7 @@ async def test_events_tell_the_run_and_end_with_it(watched: Watched) -> None:
     async with Dashboard("resize", port=0) as dashboard:
         dashboard.attach(watched)
         show(dashboard, watched)
-        reading = asyncio.create_task(ask(dashboard, "GET", "/events"))
-        await asyncio.sleep(0.7)
+        reading = await reader_of(dashboard)
         dashboard.finish("finished", "It is over.")
     status, reply = await reading
     assert (status, "text/event-stream" in reply) == (200, True)
@@ -219,7 +218,7 @@ async def test_a_reader_that_leaves_or_does_not_keep_up_is_let_go(
     _, writer = await listen()
     assert not app.emptied.is_set()
     writer.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await app.emptied.wait()
         reader, writer = await listen()
         for _ in range(10_000):

@@ -31,7 +31,7 @@ async def test_a_reservation_that_changes_moves_limit_rate_and_timeouts() -> Non
             assert (budget.limit.budget, budget.pacer.rate_now, budget.linger_s) == (50, 400, 7.0)
             for reserved, rate in ((20, 200), (80, 400)):
                 await asyncio.to_thread(lambda_.set_limits, function="f", reserved_concurrency=reserved)
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(100):
                     while budget.limit.budget != reserved:
                         assert (await dispatcher.invoke({})).ok
                         await asyncio.sleep(0.02)

@@ -46,7 +46,7 @@ def executions(emulator: EmulatorProcess, name: str) -> int:
 
 def ended(client: Any, arn: str) -> Any:
     """Wait until an execution has ended."""
-    give_up_at_s = time.monotonic() + 10
+    give_up_at_s = time.monotonic() + 60
     while (found := client.get_durable_execution(DurableExecutionArn=arn))["Status"] == "RUNNING":
         assert time.monotonic() < give_up_at_s
         time.sleep(0.1)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from fanout.emulator import EmulatorProcess
+from tests.cli.running import wait_until
 from tests.emulator.conftest import lambda_client
 
 
@@ -18,12 +18,9 @@ def send(client: Any, name: str, payload: bytes) -> str:
 
 def records(emulator: EmulatorProcess, count: int) -> list[dict[str, Any]]:
     """Wait until so many events have ended."""
-    give_up_at_s = time.monotonic() + 10
-    while True:
-        results: list[dict[str, Any]] = emulator.stats()["events"]["results"]
-        if len(results) >= count or time.monotonic() > give_up_at_s:
-            return results
-        time.sleep(0.02)
+    wait_until(lambda: len(emulator.stats()["events"]["results"]) >= count)
+    results: list[dict[str, Any]] = emulator.stats()["events"]["results"]
+    return results
 
 
 def test_events_end_as_destination_records() -> None:

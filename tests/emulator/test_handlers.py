@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -109,11 +108,8 @@ def test_a_timeout_kills_the_process_and_its_children() -> None:
     with EmulatorProcess(handler=APP, timeout_s=1, concurrency=1) as emulator:
         client = lambda_client(emulator.endpoint_url)
         before = call(client, "app", {})[1]
-        started_s = time.monotonic()
-        reply, error = call(client, "app", {"do": "spin"}, LogType="Tail")
-        took_s = time.monotonic() - started_s
+        reply, error = call(client, "app", {"do": "spin"}, LogType="Tail")  # which would never end
         request_id = reply["ResponseMetadata"]["RequestId"]
-        assert 0.9 < took_s < 2
         assert error == {
             "errorType": "Sandbox.Timedout",
             "errorMessage": f"RequestId: {request_id} Error: Task timed out after 1.00 seconds",

@@ -32,7 +32,7 @@ class _Lanes(LaneReader):
         self.add(HandedLane(1, 100, Rows(entry, first_row, count)))
 
     async def until(self, read_to: int, *, fails: bool = False) -> LaneProgress:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 await self.told.wait()
                 self.told.clear()

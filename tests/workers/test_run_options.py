@@ -139,9 +139,9 @@ def test_dask_is_there_before_the_directory(
 
 def test_workers_without_records_leave_the_rate_to_others(crews: list[CrewHere], function: Function) -> None:
     """One worker has them all; it made a quarter of the calls that the rate allows."""
-    options = {**BASE, "workers": 4, "rate": 10, "deadline": 2.5}
-    report = fanout.run("f", list(range(12)), out=None, **options)
-    assert (report.state, report.counts["succeeded"]) == ("finished", 12)
+    options = {**BASE, "workers": 4, "rate": 10, "deadline": 5}
+    report = fanout.run("f", list(range(20)), out=None, **options)
+    assert (report.state, report.counts["succeeded"]) == ("finished", 20)
 
 
 def test_the_spending_cap_bounds_windows_too(
@@ -171,7 +171,7 @@ def test_a_spending_cap_is_reached_after_a_loss(
                     crews[0].lose(worker.name)
                     break
 
-    options = {**BASE, "function_timeout": 0.2, "max_cost": 9 * 2e-7, "deadline": 4}
+    options = {**BASE, "function_timeout": 0.2, "max_cost": 9 * 2e-7, "deadline": 60}
     report = fanout.run("f", path, out=tmp_path / "r", on_progress=lose, **options)
     assert (report.halted_by, report.counts["unknown"] > 0) == ("cost", True)
 
@@ -261,25 +261,25 @@ def test_without_a_directory_outcomes_come_to_listeners(crews: list[CrewHere], f
 
 
 async def _later() -> AsyncIterator[int]:
-    for number in range(120):
+    for number in range(400):
         yield number
 
 
 def _in_pages() -> Iterator[int]:
-    for number in range(120):
+    for number in range(400):
         if number < 2:  # so slow that a thread reads it from here on
             time.sleep(0.06)
         yield number
 
 
-@pytest.mark.parametrize(("payloads", "take"), [(_later, None), (_in_pages, 100)])
+@pytest.mark.parametrize(("payloads", "take"), [(_later, None), (_in_pages, 380)])
 def test_an_iterable_fills_the_windows(
     crews: list[CrewHere], function: Function, payloads: Callable[[], Any], take: int | None
 ) -> None:
     """Each order carried one record of it: ten or twenty a second."""
     taken = payloads()
-    report = fanout.run("f", taken, out=None, take=take, deadline=3, **BASE)
-    assert (report.state, report.counts["succeeded"]) == ("finished", take or 120)
+    report = fanout.run("f", taken, out=None, take=take, deadline=15, **BASE)
+    assert (report.state, report.counts["succeeded"]) == ("finished", take or 400)
     if take and payloads is _in_pages:
         assert next(taken) == take  # nothing was read beyond
 
