@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -268,19 +268,21 @@ async def test_a_server_that_takes_no_byte_is_given_up(
     connections: list[socket.socket] = []
 
     def serve() -> None:
-        with suppress(OSError):
+        with ExitStack() as stack, suppress(OSError):
             while True:
-                connections.append(endpoint.accept()[0])
-                connections[-1].sendall(leave)
+                connections.append(stack.enter_context(endpoint.accept()[0]))
+                with suppress(OSError):
+                    connections[-1].sendall(leave)
 
-    threading.Thread(target=serve, daemon=True).start()
+    serving = threading.Thread(target=serve, daemon=True)
+    serving.start()
     upload = S3Upload(clients, "lake", "k", content_type="text/plain")
     await upload.write(bytes(s3_module.PART_BYTES))
     with pytest.raises(JournalError, match=r"^s3://lake/k cannot be written: .*not a byte was taken for 0.5"):
         await upload.finish()
-    assert len(connections) == 2
-    for each in connections:
-        each.close()
+    assert connections
+    endpoint.shutdown(socket.SHUT_RDWR)  # which ends the wait for another: a late one would stay open
+    serving.join()
 
 
 @pytest.mark.slow
