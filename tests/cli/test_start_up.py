@@ -34,10 +34,11 @@ main()
 def test_a_plain_run_imports_what_it_needs_and_looks_for_no_garbage_meanwhile(shell: Shell) -> None:
     """By the end of the run: so at its first call too. Garbage of the work is collected again."""
     shell.write("in.jsonl", 1)
+    unmeasured = {name: value for name, value in shell.environment.items() if "COVERAGE" not in name}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, "run", "fast", "in.jsonl", "--out", "run", "--quiet", "--no-report"],
         cwd=shell.directory,
-        env=shell.environment,
+        env=unmeasured,
         capture_output=True,
         text=True,
         check=False,
