@@ -61,11 +61,11 @@ def time_axis(longest_s: float) -> Axis:
 
 
 def latency_axis(least_ms: float, most_ms: float) -> Axis:
-    """Logarithmic, with ticks at 1, 2 and 5 of each power of ten, as many as there is room for."""
+    """Logarithmic, with ticks at round parts of each power of ten, as many as there is room for."""
     low = max(least_ms, 0.001)
     high = max(most_ms, low * 1.2)
     powers = range(floor(log10(low)), ceil(log10(high)) + 1)
-    for digits in ((1, 2, 5), (1, 3), (1,)):
+    for digits in ((1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         values = [digit * 10.0**power for power in powers for digit in digits]
         inside = [value for value in values if low <= value <= high]
         if len(inside) <= _MOST_TICKS + 1:

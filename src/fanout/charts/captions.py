@@ -22,7 +22,7 @@ def captions(stats: Stats, most_points: int = MOST_POINTS) -> dict[str, str]:
         ),
         "histogram": (
             f"{count_of(timed, 'call')}; {milliseconds(latency['mean'])} on average, "
-            f"{milliseconds(latency['max'])} at most."
+            f"{milliseconds(latency['max'])} at most. The scale is logarithmic."
             if timed
             else "No call was timed."
         ),
@@ -59,7 +59,7 @@ def _throughput(stats: Stats, course: Course) -> str:
 def _executions(stats: Stats) -> str:
     shown = len(stats.executions())
     done = stats.done
-    text = "Each dot is an execution: when it began, and how long it took."
+    text = "Each dot is an execution: when it began, and how long it took, on a logarithmic scale."
     if shown < done:
         text += f" {shown:,} of {done:,} are shown, picked at random"
         special = [
