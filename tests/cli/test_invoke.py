@@ -362,7 +362,7 @@ def test_a_terminal_gets_a_stream_harmless_too(terminal: Terminal) -> None:
 
 def test_ctrl_c_exits_130(terminal: Terminal) -> None:
     """At once, with one line: a call that was made runs on."""
-    terminal.endpoint.respond = lambda _: Script(http(200, b"{}"), wait_s=600)
+    terminal.endpoint.respond = lambda _: Script(http(200, b"{}"), wait_s=60)
     with subprocess.Popen(
         arguments("invoke", "f", "{}"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
