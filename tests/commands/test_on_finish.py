@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,8 @@ async def test_it_gets_the_summary_without_a_terminal_too(
 ) -> None:
     """Where standard error is no file, what it prints is dropped."""
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert await run_on_finish(f"echo said; cat > {tmp_path}/got", report, Audience()) is None
+    command = f"echo said; cat > {shlex.quote(str(tmp_path))}/got"
+    assert await run_on_finish(command, report, Audience()) is None
     assert json.loads((tmp_path / "got").read_text())["counts"]["succeeded"] == 1
 
 
@@ -78,7 +80,8 @@ async def test_signals_are_passed_on(tmp_path: Path, is_stubborn: bool) -> None:
             works[0].cut()
 
     sending = asyncio.create_task(send())
-    command = f"{'trap : TERM;' if is_stubborn else ''} touch {tmp_path}/ready; sleep 600; sleep 600"
+    ready = shlex.quote(str(tmp_path / "ready"))
+    command = f"{'trap : TERM;' if is_stubborn else ''} touch {ready}; sleep 600; sleep 600"
     said = await run_on_finish(command, report, Audience(attach=attach))
     await sending
     assert said == f"--on-finish was ended by SIGTERM: {command}"
@@ -122,7 +125,7 @@ async def test_whoever_waits_for_it_no_longer_ends_all_of_it(
         return process
 
     monkeypatch.setattr("anyio.open_process", open_slowly)
-    command = f"sleep 600 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait"
+    command = f"cd {shlex.quote(str(tmp_path))}; sleep 600 & echo $! > new; mv new pid; wait"
     waiting = asyncio.create_task(run_on_finish(command, report, Audience()))
     async with asyncio.timeout(100):
         while not (tmp_path / "pid").exists():

@@ -53,7 +53,7 @@ def _print(follower: Follower, *, once: bool, as_json: bool) -> None:
     from fanout.progress import plain_line
 
     while True:
-        now_s = time.time()
+        began_s, now_s = time.monotonic(), time.time()
         has_ended = follower.has_ended(now_s)  # before the look: what comes last is read
         state = follower.stand()
         snapshot = follower.look(now_s) if state == "running" else follower.final()
@@ -62,7 +62,7 @@ def _print(follower: Follower, *, once: bool, as_json: bool) -> None:
         sys.stdout.flush()
         if once or has_ended or snapshot.state != "running":
             return
-        time.sleep(max(0.0, now_s + 1.0 - time.time()))
+        time.sleep(max(0.0, began_s + 1.0 - time.monotonic()))
 
 
 def _show(follower: Follower) -> None:

@@ -79,7 +79,7 @@ class Run:
         started_s: float,
     ) -> None:
         self.stats = stats
-        self.started_s = self._ready_s = started_s  # Unix time
+        self.started_s = started_s  # Unix time
         self._dispatcher = dispatcher
         self._open_ledger = open_ledger
         self._spending = spending
@@ -260,7 +260,7 @@ class Run:
         """Begin anew when workers are ready: their start, when nothing can be sent, is no running time."""
         if not dispatcher.workers:
             return
-        self._ready_s = now_s = time.time()
+        now_s = time.time()
         self.stats.begin_session(now_s)
         if self._timeline is not None:
             self._timeline.begin(now_s)
@@ -299,7 +299,7 @@ class Run:
                     timeline=self._timeline,
                 )
                 self._sampler = sampler = Sampler(
-                    gauges, self._audience, started_s=self._ready_s, is_draining=lambda: self.is_stopping
+                    gauges, self._audience, is_draining=lambda: self.is_stopping
                 )
                 group.start_soon(sampler.run, self._on_tick, self._on_listener_error)
                 if self._feed is not None:

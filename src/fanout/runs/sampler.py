@@ -1,4 +1,8 @@
-"""A run's gauges, read as time passes: samples for its timeline, snapshots for who looks on."""
+"""A run's gauges, read as time passes: samples for its timeline, snapshots for who looks on.
+
+What is sampled bears Unix time. When that is done goes by a clock that nobody sets: it would wait for an
+hour where the system's is set back by one.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +20,20 @@ TICK_S = 0.1
 
 
 class Sampler:
-    """Samples once a second; snapshots as often as the audience asks. ``started_s`` is Unix time."""
+    """Samples once a second; snapshots as often as the audience asks."""
 
-    def __init__(
-        self, gauges: Gauges, audience: Audience, *, started_s: float, is_draining: Callable[[], bool]
-    ) -> None:
+    def __init__(self, gauges: Gauges, audience: Audience, *, is_draining: Callable[[], bool]) -> None:
         self._gauges = gauges
         self._audience = audience
-        self._started_s = started_s
         self._is_draining = is_draining
 
     async def run(self, each_tick: Callable[[], None], on_error: Callable[[BaseException], None]) -> None:
         """Until cancelled. ``each_tick`` is called ten times a second, ``on_error`` if a callback raises."""
-        next_sample_s = next_snapshot_s = 0.0
+        began_s = next_sample_s = next_snapshot_s = time.monotonic()
         while True:
-            now_s = time.time()
+            now_s = time.monotonic()
             if now_s >= next_sample_s:
-                is_young = now_s - self._started_s < FINELY_S
+                is_young = now_s - began_s < FINELY_S
                 next_sample_s = now_s + (TICK_S if is_young else SAMPLE_EVERY_S)
                 self.sample()
             if self._audience.on_snapshot is not None and now_s >= next_snapshot_s:
