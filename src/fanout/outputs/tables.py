@@ -1,41 +1,28 @@
 """Tables of JSON lines: CSV that a spreadsheet opens without running formulas, and Parquet.
 
-A line that is an object has a column for each of its members; anything else is one column, ``value``.
-``nested`` names a member whose own members become columns, such as ``output.total``.
+Both take constant memory and two passes, of which the first finds the columns.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import msgspec
 
 from fanout.errors import ConfigError
+from fanout.outputs.columns import ColumnReader, Columns, json_text
+from fanout.outputs.csv_cells import CsvCells
 
-_STARTS_FORMULA = frozenset(
-    (
-        "=",
-        "+",
-        "-",
-        "@",
-        "\t",
-        "\r",
-        "\n",
-        "\uff1d",
-        "\uff0b",
-        "\uff0d",
-        "\uff20",
-    )
-)  # full width, too
 _ROWS = 5000  # in a batch of Parquet, at the most
 _BLOCK_BYTES = 8 << 20  # of the lines that they were
-_CSV_CHARS = 1 << 18  # written at once
+_CSV_BYTES = 1 << 17  # of lines at once: what is made of them fits into a processor's second cache
 _INT64 = 1 << 63
+_KINDS = {type(None): "none", bool: "bool", float: "float", str: "text"}
 _MISSING = "Parquet needs pyarrow: pip install 'lambda-fanout[parquet]'"
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 def write_csv(
@@ -45,37 +32,37 @@ def write_csv(
 
     Without it the text stays as it is, for a program that reads it.
     """
-    columns: dict[str, None] = {}
-    shapes: set[tuple[str, ...]] = set()  # most rows have the same members
-    for row in _rows(lines, nested):
-        if (shape := tuple(row)) not in shapes:
-            shapes.add(shape)
-            columns.update(dict.fromkeys(shape))
-    cell = _safe_cell if is_for_people else _cell
-    starts_formula = _STARTS_FORMULA if is_for_people else frozenset()
+    reader, cells = ColumnReader(nested), CsvCells(is_for_people=is_for_people)
+    for block in _csv_blocks(lines):
+        reader.learn(block)
+    names = list(reader.names)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
+    if names:
+        writer.writerow(cells.of_row(names))
     count = 0
-    if columns:
-        writer.writerow([cell(name) for name in columns])
-    for row in _rows(lines, nested):
-        writer.writerow(
-            [  # the cells of nearly all values as they are, without a call
-                value
-                if value is None
-                or (kind := type(value)) is int
-                or (kind is str and value[:1] not in starts_formula)
-                else cell(value)
-                for value in map(row.get, columns)
-            ]
-        )
-        count += 1
-        if text.tell() > _CSV_CHARS:
-            file.write(text.getvalue().encode("utf-8", "replace"))
-            text.seek(0)
-            text.truncate()
-    file.write(text.getvalue().encode("utf-8", "replace"))
+    for block in _csv_blocks(lines):
+        found = reader.read(block)
+        if isinstance(found, Columns):
+            columns = [found.values(name) for name in names]
+            done = cells.lines(columns)
+            if done is None:
+                writer.writerows(map(cells.of_row, zip(*columns, strict=True)))
+            else:
+                text.write(done)
+        else:
+            writer.writerows(cells.of_row(map(row.get, names)) for row in found)
+        file.write(text.getvalue().encode("utf-8", "replace"))
+        text.seek(0)
+        text.truncate()
+        count += len(found)
     return count
+
+
+def _csv_blocks(lines: IO[bytes]) -> Iterator[bytes]:
+    lines.seek(0)
+    while block := lines.read(_CSV_BYTES):
+        yield block + lines.readline()
 
 
 def check_parquet() -> None:
@@ -87,7 +74,7 @@ def check_parquet() -> None:
 
 
 def write_parquet(lines: IO[bytes], file: IO[bytes], *, nested: str | None = None) -> int:
-    """Returns the number of rows. Constant memory; two passes, of which the first finds the types.
+    """Returns the number of rows. The first pass finds the types, too.
 
     A column of whole numbers, numbers, truth values or text has that type; of anything else, or of a
     mixture, JSON text. Raises ConfigError without pyarrow.
@@ -96,46 +83,52 @@ def write_parquet(lines: IO[bytes], file: IO[bytes], *, nested: str | None = Non
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    reader = ColumnReader(nested)
     kinds: dict[str, str] = {}
-    for row in _rows(lines, nested):
-        for name, value in row.items():
-            kinds[name] = _wider(kinds.get(name), _kind(value))
+    for block in _parquet_blocks(lines):
+        found = reader.read(block)
+        for name in reader.names:
+            for kind in _kinds(_values(found, name)):
+                kinds[name] = _wider(kinds.get(name), kind)
     types = {"none": pa.string(), "bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}
     schema = pa.schema([pa.field(_text(name), types.get(kind, pa.string())) for name, kind in kinds.items()])
     count = 0
     with pq.ParquetWriter(file, schema) as writer:
-        for block in _blocks(lines, nested):
+        for block in _parquet_blocks(lines):
+            found = reader.read(block)
             arrays = [
-                pa.array([_typed(row.get(name), kind) for row in block], field.type)
+                pa.array(_typed(_values(found, name), kind, is_plain=isinstance(found, Columns)), field.type)
                 for (name, kind), field in zip(kinds.items(), schema, strict=True)
             ]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
-            count += len(block)
+            count += len(found)
     return count
 
 
-def _blocks(lines: IO[bytes], nested: str | None) -> Iterator[list[dict[str, Any]]]:
-    block: list[dict[str, Any]] = []
-    begin = 0
-    for row in _rows(lines, nested):
-        block.append(row)
-        if len(block) == _ROWS or lines.tell() - begin > _BLOCK_BYTES:
+def _parquet_blocks(lines: IO[bytes]) -> Iterator[bytearray]:
+    lines.seek(0)
+    rows, block = 0, bytearray()
+    for line in lines:
+        block += line
+        rows += 1
+        if rows == _ROWS or len(block) > _BLOCK_BYTES:
             yield block
-            block, begin = [], lines.tell()
+            rows, block = 0, bytearray()
     if block:
         yield block
 
 
-def _kind(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int):
-        return "int" if -_INT64 <= value < _INT64 else "json"
-    if isinstance(value, float):
-        return "float"
-    return "text" if isinstance(value, str) else "json"
+def _values(found: Columns | list[dict[str, Any]], name: str) -> Sequence[Any]:
+    return found.values(name) if isinstance(found, Columns) else [row.get(name) for row in found]
+
+
+def _kinds(values: Sequence[Any]) -> set[str]:
+    kinds = set(map(type, values))
+    found = {_KINDS.get(kind, "json") for kind in kinds if kind is not int}
+    if int in kinds:
+        whole = values if len(kinds) == 1 else [value for value in values if type(value) is int]
+        found.add("int" if min(whole) >= -_INT64 and max(whole) < _INT64 else "json")
+    return found
 
 
 def _wider(one: str | None, other: str) -> str:
@@ -146,54 +139,15 @@ def _wider(one: str | None, other: str) -> str:
     return "float" if {one, other} == {"int", "float"} else "json"
 
 
-def _typed(value: Any, kind: str) -> Any:
-    if value is None:
-        return None
+def _typed(values: Sequence[Any], kind: str, *, is_plain: bool) -> Sequence[Any]:
+    """Values of a column for Arrow. ``is_plain``: there are no half characters in them."""
     if kind == "json":
-        return _json(value)
-    if kind == "text":
-        return _text(value)
-    return float(value) if kind == "float" else value
-
-
-def _rows(lines: IO[bytes], nested: str | None) -> Iterator[dict[str, Any]]:
-    lines.seek(0)
-    for members in _decoded(lines):
-        if not isinstance(members, dict):
-            yield {"value": members}
-        elif nested is not None and isinstance(inner := members.get(nested), dict):
-            outer = {name: value for name, value in members.items() if name != nested}
-            yield {**outer, **{f"{nested}.{name}": value for name, value in inner.items()}}
-        else:
-            yield members
-
-
-def _decoded(lines: Iterable[bytes]) -> Iterator[Any]:
-    decode = msgspec.json.Decoder().decode
-    for line in lines:
-        try:
-            yield decode(line)
-        except msgspec.DecodeError:  # lone surrogates
-            yield json.loads(line)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else _json(value)
-
-
-def _safe_cell(value: Any) -> str:
-    """Text that a spreadsheet would take for a formula has an apostrophe in front; numbers stay numbers."""
-    cell = _cell(value)
-    return f"'{cell}" if isinstance(value, str) and cell[:1] in _STARTS_FORMULA else cell
-
-
-def _json(value: Any) -> str:
-    try:
-        return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:  # lone surrogates
-        return json.dumps(value)
+        return [None if value is None else json_text(value) for value in values]
+    if kind == "float":
+        return [None if value is None else float(value) for value in values]
+    if kind == "text" and not is_plain:
+        return [None if value is None else _text(value) for value in values]
+    return values
 
 
 def _text(value: str) -> str:
