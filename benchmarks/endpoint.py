@@ -64,12 +64,16 @@ class Endpoint:
         for delay_ms in self._delays_ms:
             for is_tls in (False, True):
                 self._ports[delay_ms, is_tls] = _free_port()
-        if self._has_nginx:
-            self._start_nginx()
-        else:
-            self._start_server()
-        for port in self._ports.values():
-            _wait_for(port)
+        try:
+            if self._has_nginx:
+                self._start_nginx()
+            else:
+                self._start_server()
+            for port in self._ports.values():
+                _wait_for(port)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -146,13 +150,13 @@ class Endpoint:
     def _nginx_config(self) -> str:
         user = "user root;" if os.geteuid() == 0 else ""
         temporary = "".join(
-            f"{name}_temp_path {self._folder}/{name};"
+            f'{name}_temp_path "{self._folder}/{name}";'
             for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         servers = []
         for (delay_ms, is_tls), port in self._ports.items():
             tls = (
-                f"ssl_certificate {self._folder}/leaf.pem; ssl_certificate_key {self._folder}/leaf.pem;"
+                f'ssl_certificate "{self._folder}/leaf.pem"; ssl_certificate_key "{self._folder}/leaf.pem";'
                 if is_tls
                 else ""
             )
@@ -181,7 +185,7 @@ class Endpoint:
         return f"""{load} {user}
 worker_processes 1;
 worker_rlimit_nofile 65536;
-pid {self._folder}/nginx.pid;
+pid "{self._folder}/nginx.pid";
 error_log stderr warn;
 events {{ worker_connections 32768; }}
 http {{
@@ -237,7 +241,7 @@ def _free_port() -> int:
 
 
 def _wait_for(port: int) -> None:
-    for _ in range(200):
+    for _ in range(1_200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,7 @@ def process_profile(tmp_path: Path, seconds: list[float]) -> Path:
         "                  'SessionToken': f'token{n}', 'Expiration': end.isoformat()}))\n"
     )
     config = tmp_path / "config"
-    config.write_text(f"[profile p]\ncredential_process = {sys.executable} {program}\n")
+    config.write_text(f"[profile p]\ncredential_process = {shlex.join([sys.executable, str(program)])}\n")
     return counter
 
 

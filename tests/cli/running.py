@@ -177,7 +177,7 @@ def shared_emulator() -> Iterator[EmulatorProcess]:
         "name=off,latency=1ms,concurrency=0",
     ]
     with EmulatorProcess(
-        simulate=simulate, extra=["--count-by", "n", "--account-concurrency", "1000"]
+        simulate=simulate, extra=["--count-by", "n", "--account-concurrency", "950"]
     ) as emulator:
         yield emulator
 

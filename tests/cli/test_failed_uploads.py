@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -126,7 +127,7 @@ def test_the_run_stays_as_it_ended_and_the_upload_is_done_again(
     done = inside.run("run", "fast", "in.jsonl", "--out", "run", "--results", "s3://lake/res/", "--quiet")
     assert (done.code, done.err.count("\n")) == (5, 1), done.err
     assert SAID.get(fault, "S3 cannot be reached") in done.err
-    assert f"; do it again with `fanout export {inside.directory}/run --results`" in done.err
+    assert f"; do it again with `fanout export {quote(f'{inside.directory}/run')} --results`" in done.err
     assert not any("manifest.json" in key for key in server.objects)
     state, journal = inside.state(), (inside.directory / "run" / "outcomes.jsonl").read_bytes()
     assert (state["state"], state["exit_code"], state["counts"]) == ("finished", 5, {"succeeded": 2})

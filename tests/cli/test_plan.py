@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -106,7 +107,7 @@ def test_a_plan_for_people_names_time_cost_and_the_next_command(
     assert "300 records, judged by the first 5" in planned.stdout
     for word in ("limit", "time", "cost", "failures"):
         assert f"  {word}" in planned.stdout
-    assert planned.stdout.rstrip().endswith(f"fanout run f {records} --out {out}")
+    assert planned.stdout.rstrip().endswith(f"fanout run f {quote(str(records))} --out {quote(str(out))}")
 
 
 def test_a_payload_is_planned_as_it_is_run(emulator: EmulatorProcess, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 from pathlib import Path
+from shlex import quote, split
 from typing import Any
 
 import pytest
@@ -33,15 +34,15 @@ def test_no_redrive_is_advised_where_all_that_failed_can_never_be_sent(
     first = inside.run("run", "fast", "in.jsonl", "--out", "run")
     then = inside.run(*verb, "run")
     assert first.code == 1
-    command = f"fanout export {Path.cwd()}/run --outcomes --status failed"
+    command = f"fanout export {quote(f'{Path.cwd()}/run')} --outcomes --status failed"
     for ended in (first, then):
         assert command in ended.err + ended.out
         assert "fanout redrive" not in ended.err + ended.out
-    assert len(inside.run(*command.split()[1:]).lines) == 2
+    assert len(inside.run(*split(command)[1:]).lines) == 2
     Path("in.jsonl").write_text('{"n":0}\n{"n":1}\n{broken\n')
     mixed = inside.run("run", "errors", "in.jsonl", "--out", "mixed")
     assert "fanout redrive " in mixed.err
-    assert "mixed --status failed" in mixed.err
+    assert f"{quote(f'{Path.cwd()}/mixed')} --status failed" in mixed.err
 
 
 def latest(shell: Shell) -> dict[int, dict[str, Any]]:
@@ -61,7 +62,7 @@ def test_a_redrive_sends_what_failed_and_keeps_the_history(tmp_path: Path) -> No
     first = shell.run("run", "demo", "in.jsonl", "--out", "run", *local, "--key", "n")
     assert first.code == 1
     assert shell.state()["counts"] == {"succeeded": 8, "function_error": 4, "rejected": 1}
-    assert f"fanout redrive {shell.directory}/run\n" in first.err
+    assert f"fanout redrive {quote(f'{shell.directory}/run')}\n" in first.err
 
     (tmp_path / "in.jsonl").unlink()  # the journal is enough
     none = shell.run("redrive", "run", "--error-type", "NoSuchError")
@@ -105,8 +106,9 @@ def test_a_redrive_that_was_cut_off_goes_on_by_resume(shell: Shell) -> None:
         process.send_signal(signal.SIGINT)
         cut = end(process)
     assert cut.code == 130
-    assert f"fanout resume {shell.directory}/run\n" in cut.err
-    shell.run("redrive", "run").assert_one_line(2, f"go on with `fanout resume {shell.directory}/run` first")
+    on = f"fanout resume {quote(f'{shell.directory}/run')}"
+    assert f"{on}\n" in cut.err
+    shell.run("redrive", "run").assert_one_line(2, f"go on with `{on}` first")
     resumed = shell.run("resume", "run", "-j", "20")
     assert resumed.code == 0, resumed.err
     outcomes = latest(shell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 
 import pytest
 from click.testing import CliRunner, Result
@@ -31,7 +32,7 @@ def test_summary_to_stdout(run_dir: Path) -> None:
     done = report(run_dir)
     assert done.exit_code == 0
     assert done.stdout.startswith("nightly-orders: 2,000 records in ")
-    assert f"fanout redrive '{run_dir}'" in done.stdout
+    assert f"fanout redrive {quote(str(run_dir))}" in done.stdout
     assert "\x1b" not in done.stdout
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from shlex import quote
 from typing import Any
 
 import boto3
@@ -110,7 +111,7 @@ def test_a_failed_upload_is_said_and_done_again(inside: Inside, lake: Any) -> No
     assert done.code == 5
     assert "the results were not uploaded: s3://nowhere/res/" in done.err
     assert "no such bucket" in done.err
-    assert f"fanout export {inside.directory}/run --results" in done.err
+    assert f"fanout export {quote(f'{inside.directory}/run')} --results" in done.err
     assert (inside.state()["exit_code"], inside.state()["state"]) == (5, "finished")
     assert len(inside.outcomes()) == 2
     assert inside.run("export", "run", "--results").code == 2

@@ -11,6 +11,7 @@ import subprocess
 import threading
 from datetime import datetime, timedelta
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -164,7 +165,7 @@ def test_what_is_no_run_is_refused(inside: Inside) -> None:
     inside.run("resume", "empty").assert_one_line(2, "empty is not a run directory: it has no run.json")
     _run(inside, "damaged")
     inside.run("resume", "damaged/run.json").assert_one_line(
-        2, f"it is a file: give {inside.directory}/damaged"
+        2, f"it is a file: give {quote(f'{inside.directory}/damaged')}"
     )
     (inside.directory / "damaged" / "run.json").write_text("{")
     inside.run("resume", "damaged").assert_one_line(2, "run.json is damaged")

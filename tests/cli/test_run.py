@@ -12,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def test_a_run_leaves_its_directory_and_says_what_came_of_it(shell: Shell) -> No
     assert sum(shell.executions().values()) == 50
 
     again = shell.run("run", "fast", "in.jsonl", "--out", "run")
-    again.assert_one_line(2, "run holds a run already", "fanout resume /")
+    again.assert_one_line(2, "run holds a run already", "fanout resume ")
     assert len(shell.outcomes()) == 50
 
     default = shell.run("run", "fast", "in.jsonl", "--quiet", "--take", "3", "--no-report")
@@ -69,7 +70,7 @@ def test_json_is_one_document_on_stdout(shell: Shell) -> None:
     assert outcome["error"]["type"] == "Boom"
     assert outcome["error"]["message"] == "went off"
     assert outcome["input"] == {"n": outcome["seq"]}
-    assert f"fanout redrive {shell.directory}/run\n" in done.err
+    assert f"fanout redrive {quote(f'{shell.directory}/run')}\n" in done.err
 
 
 def test_outcomes_stream_to_stdout_in_order_if_asked(shell: Shell) -> None:
@@ -88,11 +89,11 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(shell: Shell) -> None:
     """As ``| head -1`` does; nothing is printed, and the input is not run to its end."""
     shell.write("in.jsonl", 20_000)
     done = subprocess.run(
-        ["sh", "-c", f"{FANOUT} run fast in.jsonl --out - -j 20 | head -1"],
+        ["sh", "-c", f"'{FANOUT}' run fast in.jsonl --out - -j 20 | head -1"],
         cwd=shell.directory,
         env=shell.environment,
         capture_output=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert json.loads(done.stdout)["status"] == "succeeded"
@@ -204,7 +205,7 @@ def test_thresholds_stop_a_run(shell: Shell) -> None:
     assert 10 < len(shell.outcomes()) < 1_000
     assert state["records_read"] == len(shell.outcomes()) + len(state.get("not_sent", []))
     assert "10 are tolerated" in count.err
-    assert f"fanout resume {shell.directory}/run\n" in count.err
+    assert f"fanout resume {quote(f'{shell.directory}/run')}\n" in count.err
 
     share = shell.run(
         *("run", "errors", "in.jsonl", "--out", "share", "-j", "1"),
@@ -266,7 +267,7 @@ def test_the_first_signal_drains(shell: Shell, number: signal.Signals, code: int
         process.send_signal(number)
         done = end(process)
     assert done.code == code
-    assert f"fanout resume {shell.directory}/run\n" in done.err
+    assert f"fanout resume {quote(f'{shell.directory}/run')}\n" in done.err
     assert "Traceback" not in done.err
     state = shell.state()
     assert state["state"] == "interrupted"

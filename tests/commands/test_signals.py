@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -258,7 +259,8 @@ def test_one_before_a_run_goes_on_changes_nothing(
     monkeypatch.setattr(search, raising(signum, 1, found))
     ended = inside.run(verb, "run", *(["--all"] if enough else []))
     assert (ended.code, inside.state()) == (128 + signum, before)
-    assert ended.err == f"fanout: {SAID[signum]}\ngo on with: fanout {verb} {inside.directory / 'run'}\n"
+    on = f"fanout {verb} {quote(f'{inside.directory}/run')}"
+    assert ended.err == f"fanout: {SAID[signum]}\ngo on with: {on}\n"
 
 
 async def test_a_third_one_ends_a_command_with_its_own_line(
@@ -281,7 +283,8 @@ async def test_a_third_one_ends_a_command_with_its_own_line(
     finally:
         signals.close()
     assert ends == [143]
-    assert capsys.readouterr().err == f"fanout: ended by SIGTERM\ngo on with: fanout resume {run.path}\n"
+    resume = f"fanout resume {quote(str(run.path))}"
+    assert capsys.readouterr().err == f"fanout: ended by SIGTERM\ngo on with: {resume}\n"
 
 
 @pytest.mark.parametrize("signum", SAID)

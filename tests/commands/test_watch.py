@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 import pytest
@@ -148,13 +149,13 @@ def test_every_verb_knows_a_killed_run_from_one_that_goes_on(run_dir: Path) -> N
         assert "ETA" not in render_line(Follower(run_dir).look(START_S + 1))
     assert "it is still running" in report
     assert "fanout resume" not in report
-    assert f"fanout watch {run_dir}" in report
+    assert f"fanout watch {quote(str(run_dir))}" in report
     assert runs.split("\t")[2:4] == ["running", "30 so far"]
     watched, report, runs = (runner.invoke(cli, words).stdout for words in asked)
     assert watched.startswith("interrupted after ")
     assert "paused" not in watched
     assert "interrupted: its process was killed" in report
-    assert f"fanout resume {run_dir}" in report
+    assert f"fanout resume {quote(str(run_dir))}" in report
     assert runs.split("\t")[2:4] == ["interrupted", "30 so far"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -71,6 +72,7 @@ async def opened(address: str, profile: Path, *arguments: str) -> AsyncIterator[
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=os.environ | {"TMPDIR": "/tmp"},  # for its socket, whose name must be short
     )
     tabs: list[Tab] = []
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_the_aws_cli(emulator: EmulatorProcess, tmp_path: Path) -> None:
 def test_awslambdaric() -> None:
     """AWS's own runtime client for Python runs in an environment: answers, errors, exits, context."""
     pytest.importorskip("awslambdaric")
-    bootstrap = f"{sys.executable} -m awslambdaric app.handler"
+    bootstrap = f"{shlex.quote(sys.executable)} -m awslambdaric app.handler"
     with EmulatorProcess(handler=APP, timeout_s=5, extra=["--bootstrap", bootstrap]) as emulator:
         client = lambda_client(emulator.endpoint_url)
         assert call(client, "app", {"n": "ü"})[1]["event"] == {"n": "ü"}
@@ -84,7 +85,7 @@ def test_awslambdaric_and_our_bootstrap_agree() -> None:
     """The error objects and log lines of the built-in runtime client are those of AWS's."""
     pytest.importorskip("awslambdaric")
     answers: list[dict[str, Any]] = []
-    for extra in ([], ["--bootstrap", f"{sys.executable} -m awslambdaric $_HANDLER"]):
+    for extra in ([], ["--bootstrap", f"{shlex.quote(sys.executable)} -m awslambdaric $_HANDLER"]):
         with EmulatorProcess(handler=APP, extra=extra) as emulator:
             client = lambda_client(emulator.endpoint_url)
             seen: dict[str, Any] = {}

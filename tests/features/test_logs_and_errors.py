@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ def test_without_tails_the_cost_is_an_upper_bound_and_prices_may_be_ones_own(use
     assert (done.code, state["state"], state["halted_by"]) == (5, "halted", "cost")
     assert "at most $" in done.err
     assert "allowed" in done.err
-    assert f"fanout resume {user.directory}/run\n" in done.err
+    assert f"fanout resume {quote(f'{user.directory}/run')}\n" in done.err
     sent = len(user.outcomes())
     assert sent < 40
     done = user.run("resume", "run", "--max-cost", "100", "--json")

@@ -90,7 +90,7 @@ def test_no_color_and_hostile_text(user: Shell) -> None:
         (["limits", "sim"], "calls in flight"),
         (["functions"], "sim"),
         (["invoke", "sim", '{"n":1}'], '"n": 1'),
-        (["plan", "sim", "in.jsonl", "--yes", "--canary", "3"], "fanout run sim /"),
+        (["plan", "sim", "in.jsonl", "--yes", "--canary", "3"], "fanout run sim "),
     ],
 )
 def test_every_other_screen_fits_80_columns(user: Shell, words: list[str], said: str) -> None:

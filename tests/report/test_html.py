@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -104,7 +105,8 @@ def browse(path: Path, profile: Path, *arguments: str) -> tuple[str, str]:
             path.as_uri(),
         ],
         capture_output=True,
-        timeout=90,
+        env=os.environ | {"TMPDIR": "/tmp"},  # for its socket, whose name must be short
+        timeout=200,
         check=True,
     )
     return done.stdout.decode(), done.stderr.decode(errors="replace")

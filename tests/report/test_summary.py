@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 import pytest
@@ -285,7 +286,7 @@ def test_lines_with_strangers_text_never_wrap_and_commands_never_break() -> None
     lines = report.render(40).splitlines()
     at = lines.index("next")
     assert all(len(line) <= 40 for line in lines[:at])
-    assert f"  fanout redrive {Path.cwd()}/runs/{'x' * 60}" in lines[at:]
+    assert f"  fanout redrive {quote(f'{Path.cwd()}/runs/' + 'x' * 60)}" in lines[at:]
 
 
 def test_what_may_have_run_is_not_offered_to_a_redrive_that_would_leave_it() -> None:
@@ -302,8 +303,8 @@ def test_commands_name_the_directory_so_that_they_work_from_anywhere(
     """A relative run directory is absolute in every command; one named to do harm is harmless."""
     monkeypatch.chdir(tmp_path)
     for name, word in (
-        ("runs/r", f"{tmp_path}/runs/r"),
-        ("-rf", f"{tmp_path}/-rf"),
+        ("runs/r", quote(f"{tmp_path}/runs/r")),
+        ("-rf", quote(f"{tmp_path}/-rf")),
         ("$(reboot)", f"'{tmp_path}/$(reboot)'"),
     ):
         failed = report_of({"run_dir": name}, function_error=1).next_commands
@@ -419,7 +420,7 @@ def test_a_torn_journal_is_reported_as_far_as_it_goes(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     report = RunReport.from_run_dir(tmp_path)
     assert report.pending == 1
-    assert report.next_commands[0] == f"fanout resume {tmp_path}"
+    assert report.next_commands[0] == f"fanout resume {quote(str(tmp_path))}"
 
 
 def test_no_run_there(tmp_path: Path) -> None:

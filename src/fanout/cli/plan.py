@@ -43,7 +43,7 @@ Examples:
     cls=SectionedCommand, epilog=_EXAMPLES, short_help="Send a few records, and project time and cost."
 )
 @click.argument("function")
-@click.argument("inputs", nargs=-1, type=click.Path(allow_dash=True), metavar="INPUT...")
+@click.argument("inputs", nargs=-1, type=click.Path(allow_dash=True, readable=False), metavar="INPUT...")
 @click.option(
     "--canary",
     type=click.IntRange(min=1),

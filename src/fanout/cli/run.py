@@ -42,7 +42,7 @@ spending cap or outage, 130 and 143 interrupted.
 
 @click.command(cls=SectionedCommand, epilog=_EXAMPLES, short_help="Invoke FUNCTION once per record of INPUT.")
 @click.argument("function")
-@click.argument("inputs", nargs=-1, type=click.Path(allow_dash=True), metavar="[INPUT]...")
+@click.argument("inputs", nargs=-1, type=click.Path(allow_dash=True, readable=False), metavar="[INPUT]...")
 @click.option(
     "--out",
     metavar="DIR",
