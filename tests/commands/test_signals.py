@@ -114,7 +114,12 @@ async def test_before_the_first_work_a_first_one_is_kept_and_a_second_ends(tmp_p
     assert said[-1] == "SIGTERM: the run has not begun yet (again to end at once)"
 
 
-COMMAND = "trap 'echo got-it >> heard; {then}' INT TERM; echo $$ > pid; sleep 600; sleep 600"
+# A shell heeds a signal when what runs in its foreground has ended; what it is just starting may miss one.
+COMMAND = (
+    "trap 'echo got-it >> heard; {then}' INT TERM; echo $$ > pid; "
+    "sh -c 'trap \"echo got-it >> heard-below; exit\" INT TERM; : > begun; while :; do sleep 0.05; done'; "
+    "while :; do sleep 0.05; done"
+)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -131,7 +136,8 @@ def test_the_command_at_the_end_gets_it_and_what_it_started(shell: Shell, signum
     assert ended.code == 128 + signum, ended
     assert "fast: 5 records" in ended.err
     assert f"--on-finish was ended by {signum.name}" in ended.err
-    assert (shell.directory / "heard").read_text() == "got-it\n"
+    for name in ("heard", "heard-below"):
+        assert (shell.directory / name).read_text() == "got-it\n"
     assert not is_group_alive(pid)
 
 
@@ -150,15 +156,14 @@ def test_a_second_one_kills_a_command_that_heeds_none(shell: Shell) -> None:
 
 
 def started(shell: Shell) -> int:
-    """The process id of the command, which has set its trap."""
-    path = shell.directory / "pid"
-    wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
-    return int(path.read_text())
+    """The process id of the command, which waits for another; both have set their traps."""
+    wait_until((shell.directory / "begun").exists)
+    return int((shell.directory / "pid").read_text())
 
 
 def is_group_alive(pid: int) -> bool:
     """Whether any process of the group is left; a killed one may take a moment."""
-    for _ in range(50):
+    for _ in range(2_000):
         try:
             os.killpg(pid, 0)
         except ProcessLookupError:
