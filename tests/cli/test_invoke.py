@@ -316,7 +316,7 @@ def on_a_terminal(*words: str) -> tuple[int, str]:
     ) as process:
         os.close(theirs)
         got = b""
-        while select.select([ours], [], [], 20)[0]:
+        while select.select([ours], [], [], 100)[0]:
             try:
                 data = os.read(ours, 65536)
             except OSError:
@@ -324,7 +324,7 @@ def on_a_terminal(*words: str) -> tuple[int, str]:
             if not data:
                 break
             got += data
-        code = process.wait(20)
+        code = process.wait(100)
     os.close(ours)
     return code, got.decode().replace("\r\n", "\n")
 
