@@ -252,7 +252,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(run: Path, tmp_path: Path) -> N
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(timeout=20) in (0, 141)
+        assert process.wait(timeout=100) in (0, 141)
 
 
 def returning(seq: int, **members: Any) -> Outcome:

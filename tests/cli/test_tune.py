@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -178,8 +177,7 @@ def test_every_verb_that_sends_is_tuned(inside: Inside, verb: str) -> None:
     def tune() -> None:
         outcomes = inside.directory / "run" / "outcomes.jsonl"
         before = outcomes.stat().st_size if outcomes.exists() else 0
-        while not outcomes.exists() or outcomes.stat().st_size == before:
-            time.sleep(0.005)
+        wait_until(lambda: outcomes.exists() and outcomes.stat().st_size != before)
         changes: list[dict[str, Any]] = [
             {"pause": True},
             {"concurrency": 20, "retries": 7},

@@ -179,7 +179,7 @@ async def test_a_signal_before_the_first_receive_ends_a_collection(
         return lambda: None
 
     wanted = configured(on_success="ok", on_failure="ok")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         report = await gather(out, monkeypatch, Queue("ok"), objects=wanted, attach=attach, wait_s=60.0)
     assert counted(report) == {"accepted": 3}
     assert (report.exit_code, report.state) == (130, "finished")
@@ -346,7 +346,7 @@ async def test_a_queue_that_never_answers_is_not_waited_for_long(
     await accepted(out, 1)
     monkeypatch.setattr("fanout.queues.requests.FIRST_PATIENCE_S", 0.1)
     monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:1")
-    async with asyncio.timeout(10), serving(objects=configured(on_success="all")) as url:
+    async with asyncio.timeout(100), serving(objects=configured(on_success="all")) as url:
         with pytest.raises(SourceError, match="cannot be reached: no connection"):
             await collect(out, Collection(endpoint_url=url), Audience())
 

@@ -20,7 +20,7 @@ def _at_the_start(started: threading.Event, signum: signal.Signals) -> None:
     """Send the main thread a signal once the work has begun."""
 
     def send() -> None:
-        assert started.wait(10)
+        assert started.wait(60)
         ident = threading.main_thread().ident
         assert ident is not None
         signal.pthread_kill(ident, signum)

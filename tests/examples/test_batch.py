@@ -87,7 +87,7 @@ def test_the_batch_goes_on_after_ctrl_c(price_order: EmulatorProcess, tmp_path: 
 def test_the_batch_says_how_it_is_called(tmp_path: Path) -> None:
     """Without arguments: one line."""
     process = start("batch.py", cwd=tmp_path)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors == "usage: python examples/batch.py ORDERS.jsonl TOTALS.csv\n"
 
@@ -95,7 +95,7 @@ def test_the_batch_says_how_it_is_called(tmp_path: Path) -> None:
 def test_the_batch_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     """Without credentials there is no traceback."""
     process = start("batch.py", str(some_orders(tmp_path, 3)), "totals.csv", cwd=tmp_path)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 4
     assert errors.startswith("no AWS credentials found")
     assert errors.count("\n") == 1

@@ -45,7 +45,7 @@ def started(command: list[str], ready: str, log: Path) -> Iterator[list[str]]:
                 pytest.fail(log.read_text())
             yield list(found.groups())
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait(100)
         finally:
             process.kill()
     assert "Traceback" not in log.read_text()

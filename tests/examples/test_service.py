@@ -45,7 +45,7 @@ def service(price_order: EmulatorProcess) -> Iterator[int]:
             pytest.fail("".join(said))
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
-        process.wait(20)
+        process.wait(100)
         assert "Application shutdown complete" in rest
         assert "Traceback" not in rest
     finally:

@@ -47,7 +47,7 @@ def on_terminal(user: Shell, columns: int, *words: str, **environment: str) -> t
             if not data:
                 break
             shown += data
-        code = process.wait(30)
+        code = process.wait(100)
     os.close(ours)
     return code, shown.decode().replace("\r\n", "\n")
 

@@ -23,7 +23,7 @@ class _Reply:
         self.is_closed = threading.Event()
 
     def read1(self, _: int) -> bytes:
-        self.may_go_on.wait(10)
+        self.may_go_on.wait(60)
         piece = self._pieces.pop(0) if self._pieces else b""
         if isinstance(piece, Exception):
             raise piece
@@ -90,7 +90,7 @@ def test_a_reader_that_leaves_early_ends_the_copy() -> None:
     reader = threading.Thread(target=lambda: got.append(spool.read(0)))
     reader.start()
     spool.close()
-    reader.join(10)
+    reader.join(60)
     assert got == [b""]
     reply.may_go_on.set()
-    assert reply.is_closed.wait(10)
+    assert reply.is_closed.wait(60)

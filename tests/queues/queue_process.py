@@ -68,7 +68,7 @@ class QueueProcess:
             json.dumps({"QueueUrl": f"{self.url}/0/jobs", **what}).encode(),
             {"X-Amz-Target": f"AmazonSQS.{action}", "Connection": "close"},
         )
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=60) as reply:
             answer: dict[str, Any] = json.loads(reply.read())
         return answer
 

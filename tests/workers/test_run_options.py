@@ -371,7 +371,7 @@ async def test_a_worker_hears_of_other_retries_and_another_deadline(
         feed = dispatcher.start_feed(Intake(payloads=iter(range(1000))), receiver)
         dispatcher.tune(retries=3)
         crews[0].join("late")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while not function.runs[b"7"] or len(dispatcher.load().workers) < 2:
                 await asyncio.sleep(0.02)
             feed.set_deadline(dispatcher.engine.clock())
@@ -401,7 +401,7 @@ async def test_tune_changes_the_budget_of_all(
         await asyncio.sleep(0.3)
         assert 3 <= function.most_in_flight <= 6
         dispatcher.tune(concurrency=40)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             await receiver.finished.wait()
     assert function.most_in_flight > 20
     assert function.runs.total() == 1500
