@@ -287,7 +287,7 @@ def test_streams_that_are_no_calls_or_break_off(simulated: EmulatorProcess) -> N
     assert b"must be RequestResponse or DryRun" in refused
     assert stream("echo", "DryRun").startswith(b"HTTP/1.1 204")
     assert b"InvokeComplete" in stream("echo", "RequestResponse")
-    broken = stream("lost", "RequestResponse")
+    broken = stream("lost-briefly", "RequestResponse")
     assert broken.startswith(b"HTTP/1.1 200")
     assert b"InvokeComplete" not in broken
 
