@@ -140,3 +140,29 @@ def test_without_uvloop_the_loop_is_asyncios(monkeypatch: pytest.MonkeyPatch) ->
     assert run_blocking(work) == "uvloop"
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert run_blocking(work).startswith("asyncio.")
+
+
+@pytest.mark.parametrize("method", ["data_received", "eof_received"])
+def test_an_exit_while_bytes_are_received_ends_the_work(method: str) -> None:
+    """A signal's handler may raise there, and uvloop would log it and go on."""
+
+    class Exits(asyncio.Protocol):
+        """It is interrupted."""
+
+    def leave(*_: Any) -> None:
+        raise SystemExit(143)
+
+    ours, theirs = socket.socketpair()
+
+    async def work() -> None:
+        setattr(Exits, method, leave)
+        transport, _ = await asyncio.get_running_loop().create_connection(Exits, sock=ours)
+        theirs.sendall(b"x")
+        theirs.close()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            transport.abort()
+
+    with pytest.raises(SystemExit):
+        run_blocking(work)

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout import Dispatcher
+from fanout.config import Options
 from fanout.dispatcher import Call as EngineCall
-from fanout.dispatcher import InputRecord
+from fanout.dispatcher import InputRecord, IntakeDispatcher
 from fanout.dispatcher.feed import RecordFeed
 from fanout.dispatcher.senders import Senders
 from fanout.inputs import Item
@@ -221,3 +222,34 @@ def test_blocks_change_nothing_but_the_cost(story: Story) -> None:
     for seq in found.keys() & expected.keys():
         if story.answers[seq] in ENDS:
             assert found[seq][0] == expected[seq][0] == ENDS[story.answers[seq]]
+
+
+class SomeTooLarge(Lines):
+    """Every seventh record is more than Lambda takes."""
+
+    async def batches(self, at: Any = None) -> AsyncIterator[list[Item]]:
+        """The records, some at a time."""
+        async for items in super().batches(at):
+            yield [item if int(item.payload) % 7 else Item(b"0" * 7_000_000) for item in items]
+
+
+def test_whoever_hears_of_a_record_that_is_not_sent_may_tune(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That starts calls at once, and those that are taken with it have their permits by then."""
+    monkeypatch.setattr("fanout.dispatcher.assembly.Gate", CheckedGate)
+    world = PromptScripted(latency_s=0.1, keeps_calls=False)
+
+    async def main() -> None:
+        kept = Kept()
+
+        def heard(outcome: Outcome, _: Any) -> None:
+            if not outcome.ok:
+                dispatcher.tune(rate=1e6)
+
+        options = Options(function="f", concurrency=30)
+        async with IntakeDispatcher(options, transport=world, on_outcome=heard) as dispatcher:
+            dispatcher.start_feed(Intake(source=SomeTooLarge(400, 200)), kept)
+            await kept.finished.wait()
+        assert Counter(outcome.ok for outcome in kept.outcomes) == {True: 342, False: 58}
+
+    run_virtual(main())
+    assert world.most_in_flight == 30

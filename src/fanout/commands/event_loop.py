@@ -149,7 +149,21 @@ def _run(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
         from uvloop import new_event_loop as new_loop
     ctrl_c = CtrlC()
     with _rare_collections(), ctrl_c.heeded(), asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.get_loop().set_exception_handler(_raise_interrupts)
         return runner.run(ctrl_c.cancels(main))
+
+
+def _raise_interrupts(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Raise what a signal's handler raised while bytes were received: uvloop would log it, and go on."""
+    error = context.get("exception")
+    if "protocol" in context and isinstance(error, KeyboardInterrupt | SystemExit):
+        loop.call_soon(_raise, error)
+    else:
+        loop.default_exception_handler(context)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 @contextmanager

@@ -68,16 +68,18 @@ class Completion:
         self, feed: Feed, outcomes: list[Outcome], ends: Sequence[tuple[Attempt, Reply]], now_s: float
     ) -> None:
         """``finish`` for calls of one record each that succeeded together."""
-        if self._breaker is not None or self._on_outcome is not None:
-            for (attempt, _), outcome in zip(ends, outcomes, strict=True):
-                if self._breaker is not None:
-                    self._breaker.on_outcome(outcome.ok, now_s, is_probe=attempt.is_probe)
-                if self._on_outcome is not None:
-                    self._tell(self._on_outcome, attempt.call, [outcome])
-        feed.outstanding -= len(outcomes)
-        feed.deliver_block(outcomes)
-        if not feed.outstanding:
-            feed.settled()
+        try:
+            if self._breaker is not None or self._on_outcome is not None:
+                for (attempt, _), outcome in zip(ends, outcomes, strict=True):
+                    if self._breaker is not None:
+                        self._breaker.on_outcome(outcome.ok, now_s, is_probe=attempt.is_probe)
+                    if self._on_outcome is not None:
+                        self._tell(self._on_outcome, attempt.call, [outcome])
+        finally:  # an interrupt may come while the listener works
+            feed.outstanding -= len(outcomes)
+            feed.deliver_block(outcomes)
+            if not feed.outstanding:
+                feed.settled()
 
     def _tell(
         self, on_outcome: Callable[[Outcome, Any], None], call: Call, outcomes: Sequence[Outcome]

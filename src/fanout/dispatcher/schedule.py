@@ -177,12 +177,7 @@ class Schedule:
             self._break_off(feed, error)
             calls = []
         feed.outstanding += len(calls)
-        taken: list[Attempt] = []
-        for call in calls:
-            if call.records[0].fault is None:
-                taken.append(Attempt(call, len(call.body)))
-            else:
-                self._completion.reject(call, now_s)
+        taken = [Attempt(call, len(call.body)) for call in calls if call.records[0].fault is None]
         if len(taken) < room:
             self._pacer.give_back(room - len(taken))
         if taken:
@@ -190,6 +185,10 @@ class Schedule:
             gate.acquire(now_s, len(taken))
             self.has_more_room = gate.add_bytes(n_bytes)
             attempts += taken
+        if len(taken) < len(calls):  # after the others have their permits: whoever hears of it may pump
+            for call in calls:
+                if call.records[0].fault is not None:
+                    self._completion.reject(call, now_s)
 
     def take_at_once(self, feed: Feed) -> Attempt | None:
         """What ``take`` would return for a new feed of one call; None where that has to be queued.

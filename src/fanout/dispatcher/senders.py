@@ -256,6 +256,7 @@ class Senders:
         feed: Feed | None = None
         on_their_way = self._flights
         ends: list[tuple[Attempt, Reply]] = []
+        landed: set[Flight] = set()
         try:
             for flight, reply, _ in islice(self._ended, most):
                 attempt: Attempt = flight.token
@@ -269,6 +270,7 @@ class Senders:
                 if reply.status >= 300 or classify(reply, call.template) is not SUCCESS:
                     break  # without a look at what a refusal says, as it comes to that once more
                 ends.append((attempt, reply))
+                landed.add(flight)
         except Exception:  # noqa: BLE001, S110 - the end of a call that is settled alone
             pass
         count = len(ends)
@@ -278,9 +280,12 @@ class Senders:
             block = self._settlement.prepare_block(ends)
             if block is None:
                 return 0
-            for _ in ends:
-                on_their_way.discard(self._ended.popleft()[0])
-            self._settlement.settle_block(feed, ends, block)
+            on_their_way -= landed  # at once: an interrupt comes before it, or finds them settled
+            try:
+                for _ in ends:
+                    self._ended.popleft()
+            finally:
+                self._settlement.settle_block(feed, ends, block)
         except Exception as unexpected:  # noqa: BLE001 - as of a task
             self._on_broken(unexpected)
         return count

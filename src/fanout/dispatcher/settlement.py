@@ -121,24 +121,27 @@ class Settlement:
             return None
 
     def settle_block(self, feed: Feed, ends: Sequence[tuple[Attempt, Reply]], block: Block) -> None:
-        """Calls of one feed succeeded together, as ``prepare_block`` has found."""
+        """Calls of one feed succeeded together, as ``prepare_block`` has found.
+
+        An interrupt costs none of them its outcome.
+        """
         now_s, outcomes = block
-        sent_s: list[float] = []
-        n_bytes = 0
-        for attempt, reply in ends:
-            sent_s.append(attempt.sent_s)
-            n_bytes += attempt.n_bytes
-            if reply.durable_execution_arn is not None:
-                self._repeats.note_durable()
-            if attempt.call.attempts > 1:
-                self._retry_budget.on_recovery(attempt.call.attempts - 1)
-        self._gate.release_successes(sent_s, n_bytes, now_s)
-        self._pacer.on_success(now_s, len(ends))
-        self._has_succeeded = True
-        if self._feedback.is_troubled:
-            self._feedback.forget_trouble()
-            self._outages.on_progress()
-        self._completion.finish_block(feed, outcomes, ends, now_s)
+        try:
+            self._gate.release_successes(
+                [attempt.sent_s for attempt, _ in ends], sum([attempt.n_bytes for attempt, _ in ends]), now_s
+            )
+            for attempt, reply in ends:
+                if reply.durable_execution_arn is not None:
+                    self._repeats.note_durable()
+                if attempt.call.attempts > 1:
+                    self._retry_budget.on_recovery(attempt.call.attempts - 1)
+            self._pacer.on_success(now_s, len(ends))
+            self._has_succeeded = True
+            if self._feedback.is_troubled:
+                self._feedback.forget_trouble()
+                self._outages.on_progress()
+        finally:
+            self._completion.finish_block(feed, outcomes, ends, now_s)
 
     def abandon(self, attempt: Attempt, error: BaseException) -> bool:
         """An attempt was cut off: the function may have run. Returns whether its twin's success did that."""

@@ -125,12 +125,12 @@ class Journal:
             return
         fresh = self._fresh
         fresh += outcomes
+        if self._on_commit is not None or self._sync_listener is not None:
+            self._outcomes += outcomes
         # One that is long, or failed and so has its input, is counted at once among what waits for the disk.
         is_common = len(outcomes) == 1 and (raw := fresh[-1].output_raw) is not None and len(raw) < LONG_BYTES
         if not is_common or len(fresh) >= ENCODED_AT_ONCE:
             self._encode()
-        if self._on_commit is not None or self._sync_listener is not None:
-            self._outcomes.extend(outcomes)
         if is_first:
             self._wake.set()
 
@@ -217,8 +217,10 @@ class Journal:
             raise
 
     def _encode(self) -> None:
-        append_lines(self._lines, self._fresh)
-        self._fresh.clear()
+        lines = bytearray()
+        append_lines(lines, self._fresh)
+        self._fresh = []  # an interrupt comes before or after these two: no line is written twice
+        self._lines += lines
 
     async def _write_out(self) -> None:
         self._encode()

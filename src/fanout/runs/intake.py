@@ -173,14 +173,18 @@ class Intake:
             room -= len(item.payload)
             count += 1
         items = ready if count == len(ready) else ready[:count]
-        supply.drop(count)
-        if self._on_record is not None:
-            for sampled in sampled_of(seq, len(items)):
-                if not self._is_same(sampled, items[sampled - seq]):
-                    del items[sampled - seq :]
-                    break
-        self._seq += len(items)
-        self.handed_out += len(items)
+        try:
+            supply.drop(count)
+            if self._on_record is not None:
+                for sampled in sampled_of(seq, len(items)):
+                    if not self._is_same(sampled, items[sampled - seq]):
+                        del items[sampled - seq :]
+                        break
+            self._seq += len(items)
+            self.handed_out += len(items)
+        except BaseException as error:
+            self._failure = error  # an interrupt: which number the next record has is not certain
+            raise
         return seq, items, most_bytes - room
 
     # --- rows that others read -----------------------------------------------------------------

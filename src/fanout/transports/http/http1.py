@@ -304,13 +304,16 @@ class Connection(asyncio.Protocol):
         self.is_open = True
 
     def data_received(self, data: bytes) -> None:
-        if self._layers:
-            self._receive_encrypted(data)
-        elif self._parser is None:
-            self._received += data
-            self._wake()
-        else:
-            self._feed(self._parser, data)
+        try:
+            if self._layers:
+                self._receive_encrypted(data)
+            elif self._parser is None:
+                self._received += data
+                self._wake()
+            else:
+                self._feed(self._parser, data)
+        except (KeyboardInterrupt, SystemExit) as interrupt:
+            self._raise_soon(interrupt)
 
     def _receive_encrypted(self, data: bytes) -> None:
         failure: ssl.SSLError | None = None
@@ -340,9 +343,17 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         self.is_open = False
-        # Without TLS's own goodbye nobody knows who ended it.
-        if not self._layers:
-            self._end()
+        try:
+            # Without TLS's own goodbye nobody knows who ended it.
+            if not self._layers:
+                self._end()
+        except (KeyboardInterrupt, SystemExit) as interrupt:
+            self._raise_soon(interrupt)
+
+    def _raise_soon(self, interrupt: BaseException) -> None:
+        """Let an interrupt end the loop: uvloop logs what is raised here, and goes on without the call."""
+        self._loop.call_soon(_raise, interrupt)
+        self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False
@@ -559,6 +570,10 @@ class Connection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             self.deadline_s = None
             cast("asyncio.Future[None]", waiter).set_result(None)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _unwritable(error: Exception) -> ConnectionError:
