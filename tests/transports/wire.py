@@ -164,10 +164,10 @@ async def transport_to(
     kind: str,
     *,
     token: str | None = None,
-    read_timeout_s: float = 5.0,
+    read_timeout_s: float = 60.0,
     max_connections: int = 8,
     verify: bool | str | None = None,
-    connect_timeout_s: float = 2.0,
+    connect_timeout_s: float = 20.0,
     call_timeout_s: float | None = None,
 ) -> AsyncIterator[Transport]:
     """A transport of either kind to an endpoint, with made-up credentials."""
