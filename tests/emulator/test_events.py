@@ -48,7 +48,7 @@ def test_events_end_as_destination_records() -> None:
 def test_throttled_events_wait_in_the_queue() -> None:
     """More events than concurrency: all run in the end, never above the limit."""
     with EmulatorProcess(
-        simulate=["name=f,latency=1s"], concurrency=2, extra=["--event-wait-scale", "0.01"]
+        simulate=["name=f,latency=2s"], concurrency=2, extra=["--event-wait-scale", "0.01"]
     ) as emulator:
         client = lambda_client(emulator.endpoint_url)
         for number in range(4):  # all of them while the first two run, however busy the machine

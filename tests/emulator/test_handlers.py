@@ -50,12 +50,31 @@ def test_an_environment_is_used_again(client: Any) -> None:
     assert second["calls"] == first["calls"] + 1
 
 
-def test_environments_serve_one_call_at_a_time(emulator: EmulatorProcess, client: Any) -> None:
-    """Calls at the same time meet processes of their own."""
-    with ThreadPoolExecutor(5) as pool:
-        answers = list(pool.map(lambda _: call(client, "app", {"do": "sleep", "s": 0.3})[1], range(5)))
-    assert len({answer["pid"] for answer in answers}) == 5
-    assert emulator.stats()["functions"]["app"]["max_in_flight"] >= 5
+MEETING = """
+import os, pathlib, time
+
+HERE = pathlib.Path(__file__).parent / "met"
+
+
+def h(event, context):
+    (HERE / str(os.getpid())).touch()
+    while len(list(HERE.iterdir())) < event:
+        time.sleep(0.01)
+    return os.getpid()
+"""
+
+
+def test_environments_serve_one_call_at_a_time(tmp_path: Path) -> None:
+    """Calls at the same time meet processes of their own: each waits here for the others."""
+    (tmp_path / "met").mkdir()
+    (tmp_path / "m.py").write_text(MEETING)
+    with (
+        EmulatorProcess(handler=f"{tmp_path}/m.py:h", timeout_s=100) as emulator,
+        ThreadPoolExecutor(5) as pool,
+    ):
+        client = lambda_client(emulator.endpoint_url)
+        assert len({answer for _, answer in pool.map(lambda _: call(client, "m", 5), range(5))}) == 5
+        assert emulator.stats()["functions"]["m"]["max_in_flight"] == 5
 
 
 def test_an_exception_has_lambdas_python_shape(client: Any) -> None:
