@@ -14,6 +14,7 @@ import pytest
 
 from fanout.emulator import EmulatorProcess
 from fanout.errors import EmulatorError
+from tests.cli.running import wait_until
 from tests.emulator.conftest import APP, HANDLERS, call, lambda_client
 
 
@@ -138,8 +139,8 @@ def test_a_timeout_kills_the_process_and_its_children() -> None:
         after_reply, after = call(client, "app", {}, LogType="Tail")
         assert after["pid"] != before["pid"]
         assert "Init Duration" in log_of(after_reply)
-        assert not Path(f"/proc/{before['pid']}").exists()
-        assert children_of_group(before["pid"]) == []
+        wait_until(lambda: not Path(f"/proc/{before['pid']}").exists())
+        wait_until(lambda: children_of_group(before["pid"]) == [])
 
 
 def children_of_group(group: int) -> list[int]:
