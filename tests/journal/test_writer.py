@@ -9,7 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -349,3 +349,27 @@ async def test_a_listener_hears_nothing_after_a_sync_that_failed(
     await journal.aclose()
     assert listener.synced == []
     assert "Input/output error" in str(journal.failure)
+
+
+class _Interrupted(deque[Any]):
+    """An interrupt comes as its method returns, as signals do."""
+
+    def append(self, element: Any) -> None:
+        """Take it, and be interrupted."""
+        super().append(element)
+        raise SystemExit(143)
+
+
+async def test_an_interrupt_writes_no_line_twice(tmp_path: Path) -> None:
+    """What is handed to the thread is no longer among what waits to be."""
+    run_dir = new_run(tmp_path / "run")
+    journal = await Journal.open(run_dir.path)
+    journal._batches = _Interrupted()
+    journal.write([succeeded(seq) for seq in range(20)])
+    with suppress(SystemExit):
+        await journal.flush()
+    journal._batches = deque(journal._batches)
+    journal.write([succeeded(20)])
+    await journal.aclose()
+    lines = (run_dir.path / "outcomes.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == list(range(21))

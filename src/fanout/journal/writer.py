@@ -219,15 +219,18 @@ class Journal:
     def _encode(self) -> None:
         lines = bytearray()
         append_lines(lines, self._fresh)
-        self._fresh = []  # an interrupt comes before or after these two: no line is written twice
+        self._fresh = []  # as in ``_write_out``
         self._lines += lines
 
     async def _write_out(self) -> None:
         self._encode()
         if self._lines or self._samples:
-            self._batches.append(PendingLines(self._lines, self._outcomes, self._samples, self._blocks))
-            self._batches_bytes += len(self._lines)
-            self._lines, self._outcomes, self._samples, self._blocks = bytearray(), [], bytearray(), []
+            pending = PendingLines(self._lines, self._outcomes, self._samples, self._blocks)
+            n_bytes, lines, samples = len(pending.lines), bytearray(), bytearray()
+            # No call in between: an interrupt comes before or after, or lines would be written twice.
+            self._batches += (pending,)
+            self._lines, self._outcomes, self._samples, self._blocks = lines, [], samples, []
+            self._batches_bytes += n_bytes
         try:
             await anyio.to_thread.run_sync(
                 self._files.write, self._batches, self._written, limiter=self._limiter
