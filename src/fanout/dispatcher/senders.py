@@ -256,7 +256,6 @@ class Senders:
         feed: Feed | None = None
         on_their_way = self._flights
         ends: list[tuple[Attempt, Reply]] = []
-        landed: set[Flight] = set()
         try:
             for flight, reply, _ in islice(self._ended, most):
                 attempt: Attempt = flight.token
@@ -270,7 +269,6 @@ class Senders:
                 if reply.status >= 300 or classify(reply, call.template) is not SUCCESS:
                     break  # without a look at what a refusal says, as it comes to that once more
                 ends.append((attempt, reply))
-                landed.add(flight)
         except Exception:  # noqa: BLE001, S110 - the end of a call that is settled alone
             pass
         count = len(ends)
@@ -280,7 +278,8 @@ class Senders:
             block = self._settlement.prepare_block(ends)
             if block is None:
                 return 0
-            on_their_way -= landed  # at once: an interrupt comes before it, or finds them settled
+            # All at once: an interrupt comes before that, or finds them settled.
+            on_their_way -= {flight for flight, _, _ in islice(self._ended, count)}
             try:
                 for _ in ends:
                     self._ended.popleft()
