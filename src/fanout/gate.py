@@ -57,13 +57,13 @@ class Gate:
 
     @property
     def lingering(self) -> int:
-        """Permits of lost calls that may still run. May count some whose time has just passed."""
+        """Permits of lost calls, until one is asked for; ``lingering_at`` knows those that have ended."""
         return len(self._expiries)
 
-    @property
-    def linger_until_s(self) -> float | None:
-        """The moment at which the last lingering permit ends, in seconds; None without one."""
-        return max(self._expiries, default=None)
+    def lingering_at(self, now_s: float) -> tuple[int, float | None]:
+        """The permits that still linger, and the moment at which the last of them ends. From any thread."""
+        ends_s = [end_s for end_s in list(self._expiries) if end_s > now_s]
+        return len(ends_s), max(ends_s, default=None)
 
     @property
     def bytes_in_flight(self) -> int:

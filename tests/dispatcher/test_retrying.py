@@ -156,6 +156,19 @@ async def test_a_lost_calls_permit_lingers_until_the_functions_timeout() -> None
         assert loop.time() - start_s == pytest.approx(901, abs=0.1)
 
 
+async def test_an_idle_dispatcher_counts_no_permit_whose_time_has_passed() -> None:
+    """Also where nothing has asked for one since: a health check and ``leave`` see what may still run."""
+    transport = Scripted(lambda _: lost(), latency_s=1)
+    async with Dispatcher("f", transport=transport, concurrency=2) as dispatcher:
+        await asyncio.gather(dispatcher.invoke(1), dispatcher.invoke(2))
+        for lingering, wait_s in ((2, 890), (0, 20)):
+            await asyncio.sleep(wait_s)
+            health, load = dispatcher.snapshot(), dispatcher.load()
+            assert (health.in_flight, health.lingering, load.lingering) == (0, lingering, lingering)
+            assert (health.lingering_for_s is None) == (load.linger_until_s is None) == (lingering == 0)
+            assert dispatcher.budget.own_calls(dispatcher.engine) == lingering
+
+
 async def test_an_idempotent_call_is_sent_again_within_the_budget() -> None:
     """The repetition takes a permit of its own, beside the one that lingers."""
     loop = asyncio.get_running_loop()

@@ -144,11 +144,11 @@ class Dispatcher(IntakeDispatcher):
         engine, tally = self.engine, self._tally
         self._check_process()
         now_s = engine.clock()
-        lingers_until_s = engine.gate.linger_until_s
+        lingering, lingers_until_s = engine.gate.lingering_at(now_s)
         return Health(
             in_flight=engine.gate.in_flight,
-            lingering=engine.gate.lingering,
-            lingering_for_s=None if lingers_until_s is None else max(0.0, lingers_until_s - now_s),
+            lingering=lingering,
+            lingering_for_s=None if lingers_until_s is None else lingers_until_s - now_s,
             limit=engine.limit.ceiling(now_s),
             cause=engine.limit.cause(now_s),
             rate_per_s=engine.pacer.rate_now,

@@ -284,7 +284,7 @@ class Budget:
 
     def own_calls(self, engine: Engine) -> int:
         """Calls of this client that run, or may run on."""
-        return engine.gate.in_flight + engine.gate.lingering
+        return engine.gate.in_flight + engine.gate.lingering_at(engine.clock())[0]
 
     def bounds(self) -> list[str]:
         """The reasons why concurrency or rate is less than was asked for, in words; empty where it is not."""

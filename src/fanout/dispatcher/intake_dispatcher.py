@@ -294,10 +294,11 @@ class IntakeDispatcher:
         """The calls in flight now, and the cause that holds others back."""
         engine = self.engine
         gate, limit, now_s = engine.gate, engine.limit, engine.clock()
+        lingering, linger_until_s = gate.lingering_at(now_s)
         return Load(
             in_flight=gate.in_flight,
-            lingering=gate.lingering,
-            linger_until_s=gate.linger_until_s,
+            lingering=lingering,
+            linger_until_s=linger_until_s,
             ceiling=limit.ceiling(now_s),
             cause=limit.cause(now_s),
             rate_per_s=engine.pacer.rate_now,

@@ -171,7 +171,7 @@ class Worker:
         gate, limit, receiver, intake = dispatcher.engine.gate, budget.limit, self._receiver, self._intake
         gate.has_room(now_s)  # lets lingering permits whose time has passed go
         receiver.cut_block()
-        until_s = gate.linger_until_s
+        lingering, until_s = gate.lingering_at(now_s)
         if feed.is_closed:
             self._not_sent.extend(intake.take_back())
         noted = limit.take_noted()
@@ -179,8 +179,8 @@ class Worker:
         report = Report(
             number=order.number,
             in_flight=gate.in_flight,
-            lingering=gate.lingering,
-            linger_for_s=0.0 if until_s is None else max(0.0, until_s - now_s),
+            lingering=lingering,
+            linger_for_s=0.0 if until_s is None else until_s - now_s,
             held=intake.waiting + (0 if self._is_batching else max(0, feed.outstanding - gate.in_flight)),
             forming=feed.forming,
             started=intake.take_started(),
