@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from fanout.dispatcher.settlement import Settlement
 from fanout.gate import Gate
 from fanout.journal import writer
 from fanout.pacer import Pacer
-from tests.scripted import PromptScripted, ok
+from tests.scripted import Call, PromptScripted, Scripted, function_error, ok
 
 RECORDS = 600
 
@@ -117,3 +118,40 @@ def test_no_record_goes_out_under_the_number_of_another(
     outcomes = {outcome.seq: outcome for outcome in report.outcomes()}
     assert sorted(outcomes) == list(range(RECORDS))
     assert all(outcome.output == {"n": seq} for seq, outcome in outcomes.items() if outcome.ok)
+
+
+def test_what_an_interrupt_cuts_off_has_no_line(tmp_path: Path) -> None:
+    """As after any other sudden end: a resume says what becomes of records that may have run."""
+
+    def leave() -> None:
+        raise SystemExit(143)
+
+    def latency_s(call: Call) -> float:
+        if call.number == 50:
+            asyncio.get_running_loop().call_soon(leave)
+        return 0.0 if call.number < 40 else 60.0
+
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit):
+        fanout.run(
+            "f", range(100), out=out, transport=Scripted(latency_s=latency_s), concurrency=20, report=False
+        )
+    assert {line["status"] for line in lines_of(tmp_path)} == {"succeeded"}
+    report = fanout.run(
+        "f",
+        range(100),
+        out=out,
+        transport=Scripted(),
+        concurrency=20,
+        resume=True,
+        may_have_run="send",
+        report=False,
+    )
+    assert report.counts["succeeded"] == 100
+
+
+def test_a_function_may_call_its_error_cancelled(tmp_path: Path) -> None:
+    """Such a record has run, and keeps its outcome."""
+    world = PromptScripted(lambda _: function_error("Cancelled"))
+    report = fanout.run("f", range(20), out=tmp_path / "run", transport=world, concurrency=5, report=False)
+    assert report.counts["function_error"] == len(lines_of(tmp_path)) == 20

@@ -31,8 +31,6 @@ class RunReceiver:
         calls_left: Callable[[], int] | None = None,
         successes_left: Callable[[], int] | None = None,
         on_delivered: Callable[[Sequence[Outcome]], None] | None = None,
-        *,
-        is_cut: bool = False,
     ) -> None:
         self.calls_left = calls_left
         self.successes_left = successes_left
@@ -42,16 +40,10 @@ class RunReceiver:
         self.not_sent: list[int] = []
         self.refused: list[int] = []
         self.delivered = 0
-        self.cut_off = 0
         self.failure: BaseException | None = None
         self.is_abandoned = False
-        self._is_cut = is_cut  # what is in flight stays without a line, as records that may have run
         self._outputs = outputs
         self._stop = stop
-
-    def cut(self) -> None:
-        """Leave what is in flight without a line from now on, as records that may have run."""
-        self._is_cut = True
 
     def cap_calls(self, calls_left: Callable[[], int] | None) -> None:
         """Another spending cap, or none."""
@@ -101,9 +93,8 @@ class RunReceiver:
     def deliver(self, call: Call, outcomes: list[Outcome]) -> None:
         error = outcomes[0].error
         if error is not None:
-            if self._is_cut and error.type == "Cancelled":
-                self.cut_off += len(outcomes)
-                return  # cut off by the user: it stays without a line
+            if error.type == "Cancelled" and outcomes[0].status == "unknown":
+                return  # cut off, whatever ended the run: it stays without a line, as one that may have run
             fatal = call.feed.fatal
             if fatal is not None and error.type == fatal.code:
                 self.refused.extend(outcome.seq for outcome in outcomes)

@@ -131,8 +131,6 @@ class Run:
     def cut(self) -> None:
         """End at once: records in flight stay without an outcome, as ones that may have run."""
         self._is_cut = True
-        if self._receiver is not None:
-            self._receiver.cut()
         self._done.set()
 
     def tune(self, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,7 +273,6 @@ class Run:
             self._cap(),
             None if self._figures.rules.enough is None else self._figures.successes_left,
             None if self._figures.rules.enough is None else self._on_delivered,
-            is_cut=self._is_cut,
         )
         deadline_s: float | None = None
         if self._deadline_s is not None:
@@ -306,7 +303,6 @@ class Run:
                     await self._done.wait()
                 group.cancel_scope.cancel()
         except BaseException as error:  # noqa: BLE001 - raised again
-            receiver.cut()  # cancelled, or a listener's error: what is in flight may have run
             raise _only(error) from None
         finally:
             if self._timer is not None:
@@ -314,7 +310,6 @@ class Run:
         sampler.sample()
         self._note_failures(receiver)
         if self._listener_error is not None:
-            receiver.cut()
             raise self._listener_error
         if self._is_cut:
             raise _CutOff
