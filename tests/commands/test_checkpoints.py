@@ -326,3 +326,25 @@ def test_the_latest_outcome_says_whether_a_record_is_sent_again(
     wanted = RedriveSearch(tmp_path / "run", statuses={"function_error"}, before_generation=before_generation)
     search(new_run(tmp_path / "run", outcomes), [wanted], accepts_lost_mark=True)
     assert list(wanted.found().seqs) == expected
+
+
+def test_records_to_send_again_are_found_however_their_lines_begin(tmp_path: Path) -> None:
+    """As fanout writes them, or another program did; what stands inside a line is no beginning."""
+    failed = '"status":"function_error","attempts":1,"throttles":0,"input":'
+    own = [
+        f'{{"seq":{seq + 10},{failed}{{"seq":{seq},"n":-1}}}}\n'.replace("function_error", "undelivered")
+        + f'{{"seq":{seq},{failed}{{"n":{seq}}}}}'
+        for seq in range(4)
+    ]
+    others = [
+        f'{{ "seq": 4, {failed}{{"n":4}}}}',
+        f'{{{failed}{{"n":5}},"seq":5}}',
+        f'{{"seq":9,"seq":6,{failed}{{"n":6}}}}',
+    ]
+    for lines in (own, own[::-1], [*own, *others], [*others, *own]):
+        run_dir = new_run(tmp_path / f"run-{len(list(tmp_path.iterdir()))}", [])
+        (run_dir.path / "outcomes.jsonl").write_text("".join(line + "\n" for line in lines))
+        wanted = RedriveSearch(run_dir.path, statuses={"function_error"}, before_generation=1)
+        search(run_dir, [wanted], accepts_lost_mark=True)
+        sent = [(record.seq, json.loads(record.body)["n"]) for record in wanted.found().records()]
+        assert sent == [(seq, seq) for seq in range(len(lines))]

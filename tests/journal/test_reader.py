@@ -34,6 +34,21 @@ def test_a_seq_set_is_a_set(seqs: list[int], bound: int) -> None:
     assert found.count_below(bound) == sum(seq < bound for seq in expected)
 
 
+@given(st.lists(st.tuples(st.sampled_from((0, 900, (1 << 16) - 40)), st.integers(0, 30), st.integers(1, 60))))
+def test_many_at_once_are_as_one_by_one(runs: list[tuple[int, int, int]]) -> None:
+    """In runs, across pages, and where some of them are in it already."""
+    at_once, one_by_one = SeqSet(), SeqSet()
+    for base, first, count in runs:
+        seqs = [base + first + number for number in range(count + count // 9) if number % 20 != 7]
+        seqs.reverse()
+        assert sorted(at_once.add_many(seqs)) == sorted(seq for seq in seqs if not one_by_one.add(seq))
+        assert (at_once.pages(), len(at_once), at_once.max) == (
+            one_by_one.pages(),
+            len(one_by_one),
+            one_by_one.max,
+        )
+
+
 def test_ten_million_seqs_take_little_memory() -> None:
     """1.25 MB for ten million; tried with a tenth of that."""
     tracemalloc.start()

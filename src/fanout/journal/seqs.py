@@ -55,10 +55,31 @@ class SeqSet:
         runs = runs_of(ordered) if len(set(ordered)) == len(ordered) else []
         if len(runs) * _LEAST_RUN > len(ordered) or not runs:
             return [seq for seq in seqs if not self.add(seq)]
+        if self._is_added_at_once(runs, ordered):
+            return []
         repeated: list[int] = []
         for first, end in runs:
             repeated += self._add_run(first, end)
         return repeated
+
+    def _is_added_at_once(self, runs: Sequence[tuple[int, int]], ordered: Sequence[int]) -> bool:
+        """Put in numbers of one page, unless one of them is in it already."""
+        number = ordered[0] >> _PAGE_BITS
+        page = self._pages.get(number)
+        if page is None or ordered[-1] >> _PAGE_BITS != number:
+            return False
+        begins, ends = (ordered[0] & _IN_PAGE) >> 3, ((ordered[-1] & _IN_PAGE) >> 3) + 1
+        lowest = (number << _PAGE_BITS) + (begins << 3)
+        bits = 0
+        for first, end in runs:
+            bits |= ((1 << (end - first)) - 1) << (first - lowest)
+        held = int.from_bytes(page[begins:ends], "little")
+        if held & bits:
+            return False
+        page[begins:ends] = (held | bits).to_bytes(ends - begins, "little")
+        self._count += len(ordered)
+        self.max = max(self.max, ordered[-1])
+        return True
 
     def _add_run(self, first: int, end: int) -> list[int]:
         repeated: list[int] = []

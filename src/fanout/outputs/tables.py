@@ -10,8 +10,6 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
-import msgspec
-
 from fanout.errors import ConfigError
 from fanout.outputs.columns import ColumnReader, Columns, json_text
 from fanout.outputs.csv_cells import CsvCells
@@ -22,7 +20,6 @@ _CSV_BYTES = 1 << 17  # of lines at once: what is made of them fits into a proce
 _INT64 = 1 << 63
 _KINDS = {type(None): "none", bool: "bool", float: "float", str: "text"}
 _MISSING = "Parquet needs pyarrow: pip install 'lambda-fanout[parquet]'"
-_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 def write_csv(

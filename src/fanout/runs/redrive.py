@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -95,11 +95,17 @@ class RedriveSearch:
     def add(self, block: LineBlock[H], repeated: Collection[int]) -> None:
         """Take the next block. ``repeated``: its records that had an outcome before, or have two in it."""
         heads, statuses, superseding = block.outcomes, self._statuses, frozenset(repeated)
-        if not superseding and statuses.isdisjoint([head.status for head in heads]):
+        places = [
+            place
+            for place, head in enumerate(heads)
+            if head.status in statuses or (superseding and head.seq in superseding)
+        ]
+        if not places:
             return
-        lines = block.split()
-        begins = accumulate([len(line) + 1 for line in lines], initial=block.begins_at)
-        for head, line, at in zip(heads, lines, begins, strict=False):
+        for place, (at, line) in zip(
+            places, _lines_at(block, places, is_each_once=not superseding), strict=True
+        ):
+            head = heads[place]
             if (
                 head.status in statuses
                 and head.generation < self._before_generation
@@ -142,6 +148,30 @@ class RedriveSearch:
             self.faults += 1
             return False
         return error is None or error.type not in _NO_PAYLOAD
+
+
+def _lines_at(
+    block: LineBlock[H], places: Sequence[int], *, is_each_once: bool
+) -> Iterator[tuple[int, bytes]]:
+    """The lines at these places, each with its place in the file.
+
+    A few are found by the beginning that they have where fanout wrote them, which takes a third of the time
+    that splitting the block does. ``is_each_once``: no record stands in it twice.
+    """
+    lines, found, end = b"\n" + block.lines + b"\n", [], 0
+    for place in places if is_each_once else ():
+        at = lines.find(b'\n{"seq":%d,' % block.outcomes[place].seq, end) + 1
+        if not at:
+            break
+        end = lines.index(b"\n", at)
+        found.append((block.begins_at + at - 1, lines[at:end]))
+    if len(found) == len(places):
+        yield from found
+        return
+    each = block.split()
+    ends = list(accumulate(map(len, each), initial=block.begins_at))  # line breaks left out
+    for place in places:
+        yield ends[place] + place, each[place]
 
 
 class Redrive:
