@@ -47,10 +47,10 @@ def said_in_a_line(done: Ended, codes: set[int]) -> None:
         assert "No space left on device" in done.err or "full" in done.err, done
 
 
-def run_is_whole(shell: Shell) -> None:
+def run_is_whole(shell: Shell, *options: str) -> None:
     """Going on with what is there, or beginning where nothing is, ends with one outcome for each record."""
     words = ("run", "sometimes", "in.jsonl", "--out", "disk/run", "--resume", "--may-have-run", "send")
-    done = shell.run(*words)
+    done = shell.run(*words, *options)
     assert done.code == 1, done
     latest = {outcome["seq"] for outcome in shell.outcomes("disk/run")}
     assert latest == set(range(RECORDS))
@@ -59,6 +59,17 @@ def run_is_whole(shell: Shell) -> None:
 
 SIZES = [f"size={4 * pages}k" for pages in (1, 2, 3, 4, 6, 8, 12, 16)]
 INODES = [f"size=8m,nr_inodes={count}" for count in range(2, 12)]
+
+
+@pytest.mark.parametrize("options", SIZES)
+def test_a_streamed_run(shell: Shell, mount: Mount, options: str) -> None:
+    """Its replies have files on the same disk."""
+    shell.write("in.jsonl", RECORDS)
+    mount(options)
+    words = ("run", "sometimes", "in.jsonl", "--out", "disk/run", "-j", "5", "-q", "--stream")
+    said_in_a_line(shell.run(*words), {0, 1, 2, 5})
+    mount("size=32m,nr_inodes=1000")
+    run_is_whole(shell, "--stream")
 
 
 @pytest.mark.parametrize("options", [*SIZES, *INODES])

@@ -123,6 +123,19 @@ async def test_a_file_that_cannot_be_written_is_told_in_one_line(tmp_path: Path)
         await files.open(0)(b"x")
 
 
+async def test_a_disk_that_is_full_is_found_with_the_chunk(tmp_path: Path) -> None:
+    """Not when the file is closed, by when its record has succeeded; closing says the same once more."""
+    files = OutputFiles(tmp_path)
+    write = files.open(0)
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs/0").symlink_to("/dev/full")
+    with pytest.raises(JournalError, match=r"outputs/0 cannot be written: No space left on device"):
+        await write(b"x")
+    with pytest.raises(JournalError, match=r"outputs/0 cannot be written: No space left on device"):
+        files.close(Outcome(seq=0, status="unknown", attempts=1, throttles=0))
+    files.open(0)  # another attempt begins
+
+
 def test_a_run_stops_resumable_when_a_file_cannot_be_written(
     at_emulator: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -53,17 +54,25 @@ class OutputFiles:
                     self._path(seq), "wb", opener=opener
                 )
             file.write(chunk)
+            file.flush()  # a chunk that does not fit is this reply's end, while its call still knows
         except OSError as error:
-            raise JournalError(f"{self._path(seq)} cannot be written: {error.strerror}") from error
+            raise self._unwritable(seq, error) from error
 
     def _remove(self, seq: int) -> None:
-        self._shut(seq)
+        with suppress(JournalError):  # what it held is of no use
+            self._shut(seq)
         remove_if_possible(self._path(seq))
 
     def _shut(self, seq: int) -> None:
         file = self._open.pop(seq, None)
         if file is not None:
-            file.close()
+            try:
+                file.close()  # once more what did not fit; it is closed all the same
+            except OSError as error:
+                raise self._unwritable(seq, error) from error
+
+    def _unwritable(self, seq: int, error: OSError) -> JournalError:
+        return JournalError(f"{self._path(seq)} cannot be written: {error.strerror}")
 
     def _path(self, seq: int) -> Path:
         return self._folder / str(seq)
