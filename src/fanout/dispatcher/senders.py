@@ -35,7 +35,7 @@ from fanout.transports.prompt import Flight, PromptTransport
 
 _TURNS_MASK = 63  # a sender yields once in 64 calls
 _PARKED_MOST = 1_000
-_BLOCK_TIMES = 2  # as many of a block as of single calls in one turn of the loop: they take less than half
+_BLOCK_TIMES = 4  # as many of a block as of single calls in one turn of the loop: about a millisecond
 
 _End = tuple[Flight, Reply | None, Exception | None]
 
