@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from fanout.commands.ctrl_c import CtrlC
 from fanout.commands.main_program import check_not_a_child
 from fanout.commands.signals import Signals
+from fanout.interrupts import raise_soon
 from fanout.runs.audience import Stoppable
 from fanout.standard_streams import hold_standard_streams
 
@@ -154,16 +155,12 @@ def _run(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
 
 
 def _raise_interrupts(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Raise what a signal's handler raised while bytes were received: uvloop would log it, and go on."""
+    """Raise what a signal's handler raised in a protocol, any library's."""
     error = context.get("exception")
     if "protocol" in context and isinstance(error, KeyboardInterrupt | SystemExit):
-        loop.call_soon(_raise, error)
+        raise_soon(loop, error)
     else:
         loop.default_exception_handler(context)
-
-
-def _raise(error: BaseException) -> None:
-    raise error
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from fanout.interrupts import raise_soon
 from fanout.transports.http.gathered_writes import GatheredWrites
 from fanout.transports.http.plain_reply import Answer, read_plain_reply
 from fanout.transports.http.tls import TlsLayer, in_words
@@ -313,7 +314,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._feed(self._parser, data)
         except (KeyboardInterrupt, SystemExit) as interrupt:
-            self._raise_soon(interrupt)
+            self._interrupt(interrupt)
 
     def _receive_encrypted(self, data: bytes) -> None:
         failure: ssl.SSLError | None = None
@@ -348,11 +349,10 @@ class Connection(asyncio.Protocol):
             if not self._layers:
                 self._end()
         except (KeyboardInterrupt, SystemExit) as interrupt:
-            self._raise_soon(interrupt)
+            self._interrupt(interrupt)
 
-    def _raise_soon(self, interrupt: BaseException) -> None:
-        """Let an interrupt end the loop: uvloop logs what is raised here, and goes on without the call."""
-        self._loop.call_soon(_raise, interrupt)
+    def _interrupt(self, interrupt: BaseException) -> None:
+        raise_soon(self._loop, interrupt)
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -570,10 +570,6 @@ class Connection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             self.deadline_s = None
             cast("asyncio.Future[None]", waiter).set_result(None)
-
-
-def _raise(error: BaseException) -> None:
-    raise error
 
 
 def _unwritable(error: Exception) -> ConnectionError:
